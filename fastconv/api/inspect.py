@@ -1,0 +1,190 @@
+"""What there is to choose from, why one was chosen, threads, and compiling ahead."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from fastconv import arguments as check
+from fastconv import dispatch
+from fastconv.kernels import threads
+from fastconv.machine import host
+from fastconv.registry import OPERATIONS
+
+
+def implementations(operation: str) -> list[str]:
+    """The names of an operation's implementations, best first.
+
+    Parameters
+    ----------
+    operation : str
+        A public function's name, such as "conv2d" or "max_pool1d".
+
+    Raises
+    ------
+    ValueError, TypeError
+        If there is no such operation; the message lists those there are.
+
+    Examples
+    --------
+    >>> import fastconv as fc
+    >>> fc.implementations("conv2d")[-1]
+    'reference'
+    """
+    return [one.name for one in dispatch.candidates(operation)]
+
+
+def explain(
+    operation: str,
+    x_shape: Sequence[int],
+    w_shape: Sequence[int] | None = None,
+    *arguments: Any,
+    dtype: npt.DTypeLike = np.float32,
+    **options: Any,
+) -> str:
+    """Which implementation "auto" takes for a call, and for each of the others why not: one line a candidate.
+
+    Parameters
+    ----------
+    operation : str
+        A public function's name, such as "conv2d" or "max_pool1d".
+    x_shape, w_shape : sequence of int
+        Shapes of the input and, for convolutions, of the weights.
+    *arguments, **options
+        The function's other arguments, without `out`, as it takes them.
+    dtype : dtype
+        Of input and weights.
+
+    Returns
+    -------
+    str
+        Lines to print.
+
+    Raises
+    ------
+    ValueError, TypeError
+        As the function itself would raise.
+
+    Examples
+    --------
+    >>> import fastconv as fc
+    >>> print(fc.explain("relu", (8, 8)).splitlines()[0].split(":")[0])
+    implementation 'loops' is chosen
+    """
+    from fastconv import api
+
+    dispatch.family_of(operation)
+    planner = getattr(api, f"plan_{operation}", None)
+    if planner is None:
+        raise ValueError(f"operation must be a public function's name, such as 'conv2d' or 'max_pool2d', got {operation!r}")
+    options.setdefault("dtype", check.dtype("dtype", dtype))
+    if operation.startswith("conv"):
+        if w_shape is None:
+            raise TypeError(f"w_shape must be the shape of the weights of {operation}, got None")
+        # Decisions read no weights: a view that repeats one zero has the shape and takes no memory.
+        weights = np.broadcast_to(np.zeros((), dtype), check.shape("w_shape", w_shape))
+        plan = planner(x_shape, weights, *arguments, **options)
+    else:
+        if w_shape is not None:
+            arguments = (w_shape, *arguments)
+        plan = planner(x_shape, *arguments, **options)
+    return "\n".join(dispatch.explanation(operation, plan.geometry, plan.compute_dtype, host()))
+
+
+def get_num_threads() -> int:
+    """The number of threads that a call may use.
+
+    Examples
+    --------
+    >>> import fastconv as fc
+    >>> fc.get_num_threads() >= 1
+    True
+    """
+    return threads.count()
+
+
+def set_num_threads(n: int) -> None:
+    """Set the number of threads that calls from any Python thread may use from now on.
+
+    Results are the same bits for every number. BLAS, which "im2col" and "strided" call, has a setting of its own.
+
+    Parameters
+    ----------
+    n : int
+        At least 1.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If `n` is no int, or below 1.
+
+    Examples
+    --------
+    >>> import fastconv as fc
+    >>> before = fc.get_num_threads()
+    >>> fc.set_num_threads(1)
+    >>> fc.get_num_threads()
+    1
+    >>> fc.set_num_threads(before)
+    """
+    threads.set_count(check.integer("n", n, 1))
+
+
+def warmup(dtypes: Sequence[npt.DTypeLike] = (np.float32, np.float64)) -> int:
+    """Compile ahead what calls on arrays of these dtypes need, into the disk cache; returns the number of calls made.
+
+    Parameters
+    ----------
+    dtypes : sequence of dtype
+        Float types to compile for.
+
+    Raises
+    ------
+    TypeError
+        If a dtype is not supported.
+
+    Examples
+    --------
+    >>> import fastconv as fc
+    >>> fc.warmup([]) == 0
+    True
+    """
+    from fastconv import api
+
+    calls = 0
+    before = threads.count()
+    for dtype in [check.dtype("dtypes", dtype) for dtype in dtypes]:
+        for operation, names in OPERATIONS.items():
+            for one in names:
+                if one.name == "reference":
+                    continue
+                calls += _warm(api, operation, one.name, dtype, before)
+    return calls
+
+
+def _warm(api: Any, operation: str, name: str, dtype: np.dtype[Any], most: int) -> int:
+    """One small call through one implementation, on one thread and on all; 0 where it serves no such call."""
+    x = np.ones((1, 2, 16, 16), dtype)
+    arguments: tuple[Any, ...]
+    if operation == "activation":
+        function, arguments = api.relu, (x,)
+    elif operation.startswith("conv"):
+        function, arguments = getattr(api, f"{operation}2d"), (x, np.ones((2, 2, 3, 3), dtype))
+    elif operation == "max_unpool":
+        function, arguments = api.max_unpool2d, (*api.max_pool2d(x, 2, return_indices=True), 2)
+    elif operation == "unfold":
+        function, arguments = api.unfold, (x, 2)
+    elif operation == "fold":
+        function, arguments = api.fold, (api.unfold(x, 2), (16, 16), 2)
+    else:
+        function, arguments = getattr(api, f"{operation}2d"), (x, *((2.0,) if operation == "lp_pool" else ()), 2)
+    try:
+        for n in sorted({1, most}):
+            threads.set_count(n)
+            function(*arguments, implementation=name)
+    except ValueError:
+        return 0
+    finally:
+        threads.set_count(most)
+    return 1

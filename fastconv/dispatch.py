@@ -1,0 +1,73 @@
+"""Which implementation serves a call: a pure function of geometry, dtype and kind of CPU, never of a timing."""
+
+from typing import Any
+
+import numpy as np
+
+from fastconv.machine import Machine
+from fastconv.registry import OPERATIONS, Geometry, Implementation
+
+
+def candidates(operation: str) -> tuple[Implementation, ...]:
+    """The implementations of an operation, best first; its number of axes may be in the name or not."""
+    family = family_of(operation)
+    return OPERATIONS[family]
+
+
+def family_of(operation: Any) -> str:
+    """ "conv" of "conv2d", "max_pool" of "global_max_pool"."""
+    if not isinstance(operation, str):
+        raise TypeError(f"operation must be a string, got {operation!r}")
+    family = operation[:-2] if operation[-2:] in ("1d", "2d", "3d") else operation
+    family = {
+        "global_max_pool": "max_pool",
+        "global_avg_pool": "avg_pool",
+        **dict.fromkeys(("relu", "relu6", "leaky_relu", "silu", "hardswish", "clip"), "activation"),
+    }.get(family, family)
+    if family not in OPERATIONS:
+        raise ValueError(f"operation must be one of {', '.join(OPERATIONS)} (with 1d, 2d or 3d), got {operation!r}")
+    return family
+
+
+def choose(
+    operation: str, geometry: Geometry, dtype: np.dtype[Any], machine: Machine, implementation: Any = "auto"
+) -> Implementation:
+    """The cheapest implementation that supports the call, or the one named."""
+    found = candidates(operation)
+    if implementation == "auto" and isinstance(implementation, str):
+        return min(
+            (one for one in found if one.supports(geometry, dtype) is None), key=lambda one: one.cost(geometry, dtype, machine)
+        )
+    names = [one.name for one in found]
+    if not isinstance(implementation, str) or implementation not in names:
+        raise ValueError(f'implementation must be "auto" or one of {names} for {operation}, got {implementation!r}')
+    chosen = found[names.index(implementation)]
+    reason = chosen.supports(geometry, dtype)
+    if reason is not None:
+        raise ValueError(refusal(chosen, reason))
+    return chosen
+
+
+def refusal(implementation: Implementation, reason: str) -> str:
+    """The sentence that an error and explain() share."""
+    return f"implementation {implementation.name!r} cannot serve this call: {reason}"
+
+
+def explanation(operation: str, geometry: Geometry, dtype: np.dtype[Any], machine: Machine) -> list[str]:
+    """One line a candidate: chosen, dearer than the chosen one, or why it cannot."""
+    found = candidates(operation)
+    chosen = choose(operation, geometry, dtype, machine)
+    best = chosen.cost(geometry, dtype, machine)
+    lines = []
+    for one in found:
+        reason = one.supports(geometry, dtype)
+        if reason is not None:
+            lines.append(refusal(one, reason))
+            continue
+        cost = one.cost(geometry, dtype, machine)
+        estimate = f"estimated {1e6 * cost:,.0f} us"
+        if one is chosen:
+            lines.append(f"implementation {one.name!r} is chosen: {estimate}; {one.summary}")
+        else:
+            lines.append(f"implementation {one.name!r} is not chosen: {estimate}, {cost / best:.3g} times the chosen one's")
+    return lines

@@ -1,0 +1,346 @@
+"""Sizes of convolutions: every shape, offset and count is computed here, or for pools in pool_geometry.py, and nowhere else.
+
+Kernels call the sizes by the letters of the field. Public names use the words.
+
+    ====== ===================================== =========================
+    letter meaning                               public word
+    ====== ===================================== =========================
+    n      image in the batch                    batch
+    c      input channel                         in_channels, channels
+    k      output channel                        out_channels
+    d h w  depth, height, width of input, output size
+    t r s  depth, height, width of the kernel    kernel, kernel_size
+    ====== ===================================== =========================
+
+A geometry is frozen and holds plain ints, so that it can be hashed, compared and handed to kernels as it is.
+"""
+
+from dataclasses import dataclass, replace
+from functools import cached_property
+from math import gcd, prod
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+Size = tuple[int, ...]
+Pairs = tuple[tuple[int, int], ...]
+Array = npt.NDArray[Any]
+
+PADDING_MODES = ("zeros", "reflect", "replicate", "circular")
+LAYOUTS = {1: ("NCL", "NLC"), 2: ("NCHW", "NHWC"), 3: ("NCDHW", "NDHWC")}
+SPATIAL_AXES = 3  # every geometry can be lifted to this many axes
+
+
+class Activation(NamedTuple):
+    """What is applied to an output value as it is written.
+
+    Attributes
+    ----------
+    kind : str
+        "none", "clip" (relu and relu6 are clips), "leaky_relu", "silu" or "hardswish".
+    low, high : float
+        The bounds of a clip; `low` is the slope of a leaky_relu.
+    """
+
+    kind: str = "none"
+    low: float = 0.0
+    high: float = 0.0
+
+
+IDENTITY = Activation()
+
+
+def window_extent(kernel: int, dilation: int) -> int:
+    """Cells from the first tap of a window to its last, both counted."""
+    return dilation * (kernel - 1) + 1
+
+
+def same_padding(size: int, kernel: int, stride: int, dilation: int, lower: bool) -> tuple[int, int]:
+    """The padding whose output has ceil(size / stride) cells; the odd cell at the end, or at the start if `lower`."""
+    outputs = -(-size // stride)
+    total = max(0, (outputs - 1) * stride + window_extent(kernel, dilation) - size)
+    small, large = total // 2, total - total // 2
+    return (large, small) if lower else (small, large)
+
+
+def same_transposed(kernel: int, stride: int, dilation: int, lower: bool) -> tuple[tuple[int, int], int]:
+    """(padding, output_padding) of a transposed convolution whose output has size * stride cells."""
+    surplus = window_extent(kernel, dilation) - stride
+    total = max(0, surplus)
+    small, large = total // 2, total - total // 2
+    return ((large, small) if lower else (small, large)), max(0, -surplus)
+
+
+def source_cell(position: int, size: int, mode: int) -> int:
+    """The input cell that an unpadded coordinate reads, or -1 for a zero; `mode` indexes PADDING_MODES."""
+    if 0 <= position < size:
+        return position
+    if mode == 0 or size == 0:
+        return -1
+    if mode == 1:
+        return -position if position < 0 else 2 * (size - 1) - position
+    if mode == 2:
+        return 0 if position < 0 else size - 1
+    return position % size
+
+
+class SpatialGeometry:
+    """What the geometries of batched, channelled maps share: the order of their axes."""
+
+    batch: int
+    in_size: Size
+    channels_last: bool
+
+    @property
+    def rank(self) -> int:
+        return len(self.in_size)
+
+    @property
+    def layout(self) -> str:
+        return LAYOUTS[self.rank][self.channels_last]
+
+    def shape(self, channels: int, size: Size) -> Size:
+        """(batch, channels, *size) in the order of this geometry's layout."""
+        return (self.batch, *size, channels) if self.channels_last else (self.batch, channels, *size)
+
+    def channels_first(self, array: Array) -> Array:
+        """A view of x, w or the output as (n, c, ...), whatever the layout."""
+        return np.moveaxis(array, -1, 1) if self.channels_last else array
+
+
+@dataclass(frozen=True)
+class ConvGeometry(SpatialGeometry):
+    """Everything about the sizes of one convolution, or transposed convolution.
+
+    Attributes
+    ----------
+    in_size, kernel, stride, dilation : tuple of int
+        One entry per spatial axis.
+    padding : tuple of (before, after)
+        Cells of padding per axis; of a transposed convolution, cells cut off the full output.
+    output_padding : tuple of int
+        Cells that a transposed convolution adds after the end; zeros for a convolution.
+    channels_last : bool
+        Whether arrays are n, ..., c and weights k, ..., c, instead of n, c, ... and k, c, ...
+    """
+
+    batch: int
+    in_channels: int
+    out_channels: int
+    in_size: Size
+    kernel: Size
+    stride: Size
+    padding: Pairs
+    dilation: Size
+    groups: int = 1
+    output_padding: Size = ()
+    padding_mode: str = "zeros"
+    channels_last: bool = False
+    transposed: bool = False
+    activation: Activation = IDENTITY
+
+    @property
+    def operation(self) -> str:
+        return "conv_transpose" if self.transposed else "conv"
+
+    @property
+    def in_per_group(self) -> int:
+        return self.in_channels // self.groups
+
+    @property
+    def out_per_group(self) -> int:
+        return self.out_channels // self.groups
+
+    @cached_property
+    def window(self) -> Size:
+        """Cells from the first tap to the last, per axis."""
+        return tuple(map(window_extent, self.kernel, self.dilation))
+
+    @cached_property
+    def out_size(self) -> Size:
+        if self.transposed:
+            return tuple(
+                (size - 1) * stride - before - after + window + extra if size else 0
+                for size, stride, (before, after), window, extra in zip(
+                    self.in_size, self.stride, self.padding, self.window, self.output_padding, strict=True
+                )
+            )
+        return tuple(
+            (size + before + after - window) // stride + 1
+            for size, (before, after), window, stride in zip(self.in_size, self.padding, self.window, self.stride, strict=True)
+        )
+
+    @cached_property
+    def x_shape(self) -> Size:
+        return self.shape(self.in_channels, self.in_size)
+
+    @cached_property
+    def out_shape(self) -> Size:
+        return self.shape(self.out_channels, self.out_size)
+
+    @cached_property
+    def w_shape(self) -> Size:
+        first, second = (self.in_channels, self.out_per_group) if self.transposed else (self.out_channels, self.in_per_group)
+        return (first, *self.kernel, second) if self.channels_last else (first, second, *self.kernel)
+
+    @cached_property
+    def taps(self) -> int:
+        return prod(self.kernel)
+
+    @cached_property
+    def reduction(self) -> int:
+        """Products that at most are summed into one output: the L of the error bound."""
+        return self.in_per_group * self.taps
+
+    @cached_property
+    def flops(self) -> int:
+        """Multiplications and additions of the direct sum, taps in padding counted."""
+        cells = self.in_size if self.transposed else self.out_size
+        return 2 * self.batch * prod(cells) * self.taps * self.in_channels * self.out_per_group
+
+    def bytes(self, itemsize: int) -> int:
+        """The least a kernel has to move: input and weights once, output once."""
+        return itemsize * (prod(self.x_shape) + prod(self.w_shape) + prod(self.out_shape))
+
+    @property
+    def is_depthwise(self) -> bool:
+        return self.groups > 1 and self.in_per_group == 1 and self.out_per_group == 1
+
+    @property
+    def mode(self) -> int:
+        return PADDING_MODES.index(self.padding_mode)
+
+    def cell(self, position: Size, tap: Size) -> Size | None:
+        """The input cell that `tap` of the output at `position` reads, or None where that is a zero."""
+        found = []
+        for axis, (o, t) in enumerate(zip(position, tap, strict=True)):
+            stride, dilation, before, size = (self.stride[axis], self.dilation[axis], self.padding[axis][0], self.in_size[axis])
+            if self.transposed:
+                cell, rest = divmod(o + before - t * dilation, stride)
+                if rest or not 0 <= cell < size:
+                    return None
+            else:
+                cell = source_cell(o * stride + t * dilation - before, size, self.mode)
+                if cell < 0:
+                    return None
+            found.append(cell)
+        return tuple(found)
+
+    def span(self, axis: int, tap: int) -> tuple[int, int, int]:
+        """(first, last + 1, start): the outputs of a convolution whose `tap` lies in the input, and the first's cell.
+
+        For a transposed convolution the inputs whose `tap` lies in the output, and the first one's output.
+        """
+        stride, before = self.stride[axis], self.padding[axis][0]
+        offset = tap * self.dilation[axis] - before
+        near, far = (self.out_size, self.in_size) if not self.transposed else (self.in_size, self.out_size)
+        first = max(0, -(offset // stride))
+        last = min(near[axis], -((offset - far[axis]) // stride))
+        return first, max(first, last), first * stride + offset
+
+    def sources(self, axis: int, tap: int, first: int, last: int) -> Array:
+        """The input cells that `tap` reads for the outputs first .. last - 1, -1 for a zero; convolutions only."""
+        offset = tap * self.dilation[axis] - self.padding[axis][0]
+        size, positions = self.in_size[axis], np.arange(first, last) * self.stride[axis] + offset
+        inside = (positions >= 0) & (positions < size)
+        if self.padding_mode == "reflect":
+            positions = np.abs(positions)
+            return np.where(positions < size, positions, 2 * (size - 1) - positions)
+        if self.padding_mode == "replicate":
+            return np.clip(positions, 0, size - 1)
+        if self.padding_mode == "circular":
+            return positions % size
+        return np.where(inside, positions, -1)
+
+    def lifted(self) -> "ConvGeometry":
+        """The same convolution over three axes: axes of one cell come first."""
+        missing = SPATIAL_AXES - self.rank
+        if not missing:
+            return self
+        ones = (1,) * missing
+        return replace(
+            self,
+            in_size=ones + self.in_size,
+            kernel=ones + self.kernel,
+            stride=ones + self.stride,
+            padding=((0, 0),) * missing + self.padding,
+            dilation=ones + self.dilation,
+            output_padding=(0,) * missing + self.output_padding,
+        )
+
+    def phase_step(self, axis: int) -> int:
+        """Taps of a transposed convolution from one that meets an input cell to the next."""
+        return self.stride[axis] // gcd(self.stride[axis], self.dilation[axis])
+
+
+@dataclass(frozen=True)
+class FoldGeometry:
+    """Sizes of unfold and its adjoint, fold: windows of a (n, c, ...) array as the columns of (n, c * taps, windows).
+
+    `windows` is the geometry of the one-channel convolution whose windows they are.
+    """
+
+    operation: str
+    batch: int
+    channels: int
+    windows: ConvGeometry
+
+    @property
+    def rank(self) -> int:
+        return self.windows.rank
+
+    @property
+    def layout(self) -> str:
+        return LAYOUTS[self.rank][0]
+
+    @cached_property
+    def image_shape(self) -> Size:
+        return (self.batch, self.channels, *self.windows.in_size)
+
+    @cached_property
+    def column_shape(self) -> Size:
+        return (self.batch, self.channels * self.windows.taps, prod(self.windows.out_size))
+
+    @property
+    def x_shape(self) -> Size:
+        return self.image_shape if self.operation == "unfold" else self.column_shape
+
+    @property
+    def out_shape(self) -> Size:
+        return self.column_shape if self.operation == "unfold" else self.image_shape
+
+    @property
+    def flops(self) -> int:
+        """Values moved."""
+        return prod(self.column_shape)
+
+    def bytes(self, itemsize: int) -> int:
+        """Image and columns, each once."""
+        return itemsize * (prod(self.image_shape) + prod(self.column_shape))
+
+
+@dataclass(frozen=True)
+class ElementwiseGeometry:
+    """The shape of an activation applied on its own."""
+
+    shape: Size
+    activation: Activation
+    operation = "activation"
+
+    @property
+    def x_shape(self) -> Size:
+        return self.shape
+
+    @property
+    def out_shape(self) -> Size:
+        return self.shape
+
+    @property
+    def flops(self) -> int:
+        """One per element."""
+        return prod(self.shape)
+
+    def bytes(self, itemsize: int) -> int:
+        """Read once, written once."""
+        return 2 * itemsize * prod(self.shape)

@@ -1,0 +1,333 @@
+"""The reference's loops compiled by Numba, parallel over outputs that do not depend on each other.
+
+Arrays are flat and reached by strides, so that both layouts and 1 to 3 axes are one compiled signature a dtype: geometries are
+lifted to three axes, and strides are five, in elements, in the order n, c, d, h, w.
+"""
+
+from math import prod
+from typing import Any
+
+import numpy as np
+
+from fastconv import geometry as sizes
+from fastconv.geometry import Array, ConvGeometry, ElementwiseGeometry, FoldGeometry, Size
+from fastconv.kernels.activations import activated, codes
+from fastconv.kernels.jit import Kernel, compiled, overload, types
+from fastconv.pool_geometry import PoolGeometry, UnpoolGeometry
+
+source_cell = compiled(sizes.source_cell)
+
+
+def strides(geometry: ConvGeometry | PoolGeometry | UnpoolGeometry, array: Array) -> Size:
+    """The strides of a (n, c, ...) view, in elements, lifted to five axes."""
+    found = [stride // array.itemsize for stride in geometry.channels_first(array).strides]
+    return (*found[:2], *(0,) * (sizes.SPATIAL_AXES - geometry.rank), *found[2:])
+
+
+def lifted(size: Size, filler: int = 1) -> Size:
+    """`size` over three axes."""
+    return (filler,) * (sizes.SPATIAL_AXES - len(size)) + tuple(size)
+
+
+# Convolution ------------------------------------------------------------------------------------------------------------
+
+
+@compiled
+def tap_cell(o, tap, size, stride, before, dilation, mode, transposed):
+    """The input cell under `tap` of output `o` on one axis, or -1"""
+    if not transposed:
+        return source_cell(o * stride + tap * dilation - before, size, mode)
+    position = o + before - tap * dilation
+    if position < 0 or position % stride != 0 or position // stride >= size:
+        return -1
+    return position // stride
+
+
+@Kernel
+def conv(begin, end, x, w, bias, y, xs, ws, ys, in_size, out_size, kernel, stride, before, dilation, channels, mode, act):
+    """y[row, :] = act(bias[k] + sum over t r s c of x[n, c, cell] * w[k, c, t, r, s]); rows are n, k, d, h"""
+    k_total, c_count, k_count, transposed = channels
+    for row in range(begin, end):
+        rest, h = divmod(row, out_size[1])
+        rest, d = divmod(rest, out_size[0])
+        n, k = divmod(rest, k_total)
+        group = k // k_count
+        wk = (k - group * k_count) * ws[0] + group * c_count * ws[1] if transposed else k * ws[0]
+        for o in range(out_size[2]):
+            total = bias[k]
+            for t in range(kernel[0]):
+                cd = tap_cell(d, t, in_size[0], stride[0], before[0], dilation[0], mode, transposed)
+                if cd < 0:
+                    continue
+                for r in range(kernel[1]):
+                    ch = tap_cell(h, r, in_size[1], stride[1], before[1], dilation[1], mode, transposed)
+                    if ch < 0:
+                        continue
+                    for s in range(kernel[2]):
+                        cw = tap_cell(o, s, in_size[2], stride[2], before[2], dilation[2], mode, transposed)
+                        if cw < 0:
+                            continue
+                        xp = n * xs[0] + group * c_count * xs[1] + cd * xs[2] + ch * xs[3] + cw * xs[4]
+                        wp = wk + t * ws[2] + r * ws[3] + s * ws[4]
+                        for c in range(c_count):
+                            total += x[xp + c * xs[1]] * w[wp + c * ws[1]]
+            to = n * ys[0] + k * ys[1] + d * ys[2] + h * ys[3] + o * ys[4]
+            y[to] = total  # an integer wraps here, before its activation
+            y[to] = activated(y[to], act[0], act[1], act[2])
+
+
+def run_conv(x: Array, packed: tuple[Array, Array], geometry: ConvGeometry, out: Array) -> None:
+    """Convolutions and transposed convolutions, by every padding mode and group."""
+    w, bias = packed
+    g = geometry.lifted()
+    ws = strides(geometry, w)
+    if geometry.transposed:
+        ws = (ws[1], ws[0], *ws[2:])
+    kind, low, high = codes(geometry.activation, out.dtype)
+    conv(
+        g.batch * g.out_channels * g.out_size[0] * g.out_size[1],
+        g.flops,
+        x.reshape(-1),
+        w.reshape(-1),
+        bias,
+        out.reshape(-1),
+        strides(geometry, x),
+        ws,
+        strides(geometry, out),
+        g.in_size,
+        g.out_size,
+        g.kernel,
+        g.stride,
+        tuple(before for before, _ in g.padding),
+        g.dilation,
+        (g.out_channels, g.in_per_group, g.out_per_group, int(g.transposed)),
+        g.mode,
+        (kind, low, high),
+    )
+
+
+# Pools ------------------------------------------------------------------------------------------------------------------
+
+
+def _best(keep_largest: bool) -> Kernel:
+    sign = 1 if keep_largest else -1
+
+    @Kernel
+    def best(begin, end, x, y, indices, xs, ys, in_size, out_size, starts, stops, step, channels):
+        """y[row, :] = the best cell of each window, with its index; rows are n, c, d, h"""
+        for row in range(begin, end):
+            rest, h = divmod(row, out_size[1])
+            rest, d = divmod(rest, out_size[0])
+            n, c = divmod(rest, channels)
+            for o in range(out_size[2]):
+                origin = n * xs[0] + c * xs[1]
+                index = (starts[0][d] * in_size[1] + starts[1][h]) * in_size[2] + starts[2][o]
+                value = x[origin + starts[0][d] * xs[2] + starts[1][h] * xs[3] + starts[2][o] * xs[4]]
+                for i in range(starts[0][d], stops[0][d], step[0]):
+                    for j in range(starts[1][h], stops[1][h], step[1]):
+                        for k in range(starts[2][o], stops[2][o], step[2]):
+                            other = x[origin + i * xs[2] + j * xs[3] + k * xs[4]]
+                            better = other > value if sign > 0 else other < value
+                            if better or (other != other and value == value):
+                                value, index = other, (i * in_size[1] + j) * in_size[2] + k
+                to = n * ys[0] + c * ys[1] + d * ys[2] + h * ys[3] + o * ys[4]
+                y[to] = value
+                if len(indices):
+                    indices[to] = index
+
+    return best
+
+
+BEST = {"max": _best(keep_largest=True), "min": _best(keep_largest=False)}
+
+
+@Kernel
+def average(begin, end, x, y, xs, ys, out_size, starts, stops, step, channels, counts, divisor, zero):
+    """y[row, :] = sum of each window / its divisor, in the type of `zero`; rows are n, c, d, h"""
+    for row in range(begin, end):
+        rest, h = divmod(row, out_size[1])
+        rest, d = divmod(rest, out_size[0])
+        n, c = divmod(rest, channels)
+        for o in range(out_size[2]):
+            total = zero
+            for i in range(starts[0][d], stops[0][d], step[0]):
+                for j in range(starts[1][h], stops[1][h], step[1]):
+                    for k in range(starts[2][o], stops[2][o], step[2]):
+                        total += x[n * xs[0] + c * xs[1] + i * xs[2] + j * xs[3] + k * xs[4]]
+            divided_by = divisor if divisor != 0 else counts[0][d] * counts[1][h] * counts[2][o]
+            y[n * ys[0] + c * ys[1] + d * ys[2] + h * ys[3] + o * ys[4]] = quotient(total, divided_by)
+
+
+def quotient(total: Any, divisor: int) -> Any:
+    """Total / divisor in the type of `total`, an integer's toward zero; compiled code takes the version of its type."""
+    raise NotImplementedError
+
+
+@overload(quotient)
+def _compiled_quotient(total, divisor):
+    if not isinstance(total, types.Integer):
+        return lambda total, divisor: total / divisor
+    if not total.signed:
+        return lambda total, divisor: total // np.uint64(divisor) if divisor > 0 else -(total // np.uint64(-divisor))
+
+    def toward_zero(total, divisor):
+        if divisor == -1:  # the one quotient that can overflow, which traps
+            return -total
+        floor = total // divisor
+        return floor + 1 if floor < 0 and floor * divisor != total else floor
+
+    return toward_zero
+
+
+@Kernel
+def norm(begin, end, x, y, xs, ys, out_size, starts, stops, step, channels, p, inverse):
+    """y[row, :] = (sum of |x|**p) ** (1 / p), or the largest |x| where p is infinite; rows are n, c, d, h"""
+    for row in range(begin, end):
+        rest, h = divmod(row, out_size[1])
+        rest, d = divmod(rest, out_size[0])
+        n, c = divmod(rest, channels)
+        for o in range(out_size[2]):
+            total = inverse - inverse
+            for i in range(starts[0][d], stops[0][d], step[0]):
+                for j in range(starts[1][h], stops[1][h], step[1]):
+                    for k in range(starts[2][o], stops[2][o], step[2]):
+                        value = abs(x[n * xs[0] + c * xs[1] + i * xs[2] + j * xs[3] + k * xs[4]])
+                        if inverse != 0:
+                            total += value**p
+                        elif value > total or value != value:
+                            total = value
+            y[n * ys[0] + c * ys[1] + d * ys[2] + h * ys[3] + o * ys[4]] = total**inverse if inverse != 0 else total
+
+
+def run_pool(x: Array, packed: None, geometry: PoolGeometry, out: Any) -> None:
+    """Pools of every kind, adaptive ones and those with indices included."""
+    y, indices = out if geometry.return_indices else (out, np.empty(0, np.int64))
+    whole = np.zeros(1, np.int64), np.ones(1, np.int64), np.ones(1, np.int64)
+    windows = (whole,) * (sizes.SPATIAL_AXES - geometry.rank) + tuple(tuple(axis) for axis in geometry.windows)
+    starts, stops, counts = zip(*windows, strict=True)
+    out_size, step = lifted(geometry.out_size), lifted(geometry.dilation)
+    rows = geometry.batch * geometry.channels * out_size[0] * out_size[1]
+    flat, xs, ys = x.reshape(-1), strides(geometry, x), strides(geometry, y)
+    walk = out_size, starts, stops, step, geometry.channels
+    if geometry.kind in BEST:
+        kernel, into = BEST[geometry.kind], (y.reshape(-1), indices.reshape(-1))
+        kernel(rows, geometry.flops, flat, *into, xs, ys, lifted(geometry.in_size), *walk)
+    elif geometry.kind == "avg":
+        zero = np.zeros((), {"i": np.int64, "u": np.uint64}.get(x.dtype.kind, x.dtype))[()]
+        divisor = geometry.divisor_override or 0
+        average(rows, geometry.flops, flat, y.reshape(-1), xs, ys, *walk, counts, divisor, zero)
+    else:
+        p = x.dtype.type(geometry.norm_type)
+        norm(rows, 8 * geometry.flops, flat, y.reshape(-1), xs, ys, *walk, p, 1 / p)
+
+
+@Kernel
+def unpool(begin, end, x, indices, y, xs, ys, in_size, out_size, channels):
+    """y[plane][index] = x[plane][position], zero elsewhere; planes are n, c"""
+    for plane in range(begin, end):
+        n, c = divmod(plane, channels)
+        to, origin = n * ys[0] + c * ys[1], n * xs[0] + c * xs[1]
+        for d in range(out_size[0]):
+            for h in range(out_size[1]):
+                for o in range(out_size[2]):
+                    y[to + d * ys[2] + h * ys[3] + o * ys[4]] = 0
+        for d in range(in_size[0]):
+            for h in range(in_size[1]):
+                for o in range(in_size[2]):
+                    cell = origin + d * xs[2] + h * xs[3] + o * xs[4]
+                    rest, k = divmod(indices[cell], out_size[2])
+                    i, j = divmod(rest, out_size[1])
+                    y[to + i * ys[2] + j * ys[3] + k * ys[4]] = x[cell]
+
+
+def run_max_unpool(x: tuple[Array, Array], packed: None, geometry: UnpoolGeometry, out: Array) -> None:
+    """Values to the cells that their indices name."""
+    values, indices = x
+    unpool(
+        geometry.batch * geometry.channels,
+        out.size,
+        values.reshape(-1),
+        indices.reshape(-1),
+        out.reshape(-1),
+        strides(geometry, values),
+        strides(geometry, out),
+        lifted(geometry.in_size),
+        lifted(geometry.out_size),
+        geometry.channels,
+    )
+
+
+# Windows and elements ---------------------------------------------------------------------------------------------------
+
+
+@Kernel
+def unfold(begin, end, x, y, in_size, out_size, kernel, stride, before, dilation):
+    """y[row, :] = x[n, c, cell under the tap] or zero; rows are n, c, t, r, s"""
+    positions = out_size[0] * out_size[1] * out_size[2]
+    for row in range(begin, end):
+        rest, s = divmod(row, kernel[2])
+        rest, r = divmod(rest, kernel[1])
+        plane, t = divmod(rest, kernel[0])
+        to = row * positions
+        for d in range(out_size[0]):
+            i = tap_cell(d, t, in_size[0], stride[0], before[0], dilation[0], 0, 0)
+            for h in range(out_size[1]):
+                j = tap_cell(h, r, in_size[1], stride[1], before[1], dilation[1], 0, 0)
+                for o in range(out_size[2]):
+                    k = tap_cell(o, s, in_size[2], stride[2], before[2], dilation[2], 0, 0)
+                    if i < 0 or j < 0 or k < 0:
+                        y[to] = 0
+                    else:
+                        y[to] = x[((plane * in_size[0] + i) * in_size[1] + j) * in_size[2] + k]
+                    to += 1
+
+
+@Kernel
+def fold(begin, end, x, y, in_size, out_size, kernel, stride, before, dilation):
+    """y[row, :] = sum over taps of x[n, c, tap, position over the cell]; rows are n, c, d, h of the image"""
+    for row in range(begin, end):
+        rest, h = divmod(row, in_size[1])
+        plane, d = divmod(rest, in_size[0])
+        for cell in range(in_size[2]):
+            total = x[0] - x[0]
+            for t in range(kernel[0]):
+                i = tap_cell(d, t, out_size[0], stride[0], before[0], dilation[0], 0, 1)
+                for r in range(kernel[1]):
+                    j = tap_cell(h, r, out_size[1], stride[1], before[1], dilation[1], 0, 1)
+                    for s in range(kernel[2]):
+                        k = tap_cell(cell, s, out_size[2], stride[2], before[2], dilation[2], 0, 1)
+                        if i >= 0 and j >= 0 and k >= 0:
+                            column = ((plane * kernel[0] + t) * kernel[1] + r) * kernel[2] + s
+                            total += x[((column * out_size[0] + i) * out_size[1] + j) * out_size[2] + k]
+            y[row * in_size[2] + cell] = total
+
+
+def run_windows(x: Array, packed: None, geometry: FoldGeometry, out: Array) -> None:
+    """unfold, or its adjoint fold."""
+    plane = geometry.windows.lifted()
+    rows = plane.kernel if geometry.operation == "unfold" else plane.in_size[:2]
+    kernel = unfold if geometry.operation == "unfold" else fold
+    kernel(
+        geometry.batch * geometry.channels * prod(rows),
+        geometry.flops,
+        x.reshape(-1),
+        out.reshape(-1),
+        plane.in_size,
+        plane.out_size,
+        plane.kernel,
+        plane.stride,
+        tuple(before for before, _ in plane.padding),
+        plane.dilation,
+    )
+
+
+@Kernel
+def elementwise(begin, end, x, y, act):
+    """y[i] = act(x[i])"""
+    for i in range(begin, end):
+        y[i] = activated(x[i], act[0], act[1], act[2])
+
+
+def run_activation(x: Array, packed: None, geometry: ElementwiseGeometry, out: Array) -> None:
+    """An activation of every element; x and out may be the same array."""
+    elementwise(x.size, 4 * x.size, x.reshape(-1), out.reshape(-1), codes(geometry.activation, x.dtype))

@@ -1,0 +1,105 @@
+"""What the kernels need to know of the processor: instruction set, vector width, registers, caches, rough speeds.
+
+Decisions read these figures and nothing else, so that the same kind of CPU always decides alike.
+"""
+
+import os
+import re
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+# (name, feature that an x86 CPU must have, bytes of a vector, vector registers)
+X86 = (("avx512", "avx512f", 64, 32), ("avx2", "fma", 32, 16), ("sse2", "", 16, 16))
+# What NUMBA_CPU_NAME may name, where LLVM's own feature list does not tell.
+NAMED = {
+    "haswell": "avx2",
+    "x86-64-v3": "avx2",
+    "skylake-avx512": "avx512",
+    "x86-64-v4": "avx512",
+    "x86-64": "sse2",
+    "generic": "sse2",
+}
+CLOCK = 3.0e9  # cycles a second: only ratios of costs matter
+
+
+@dataclass(frozen=True)
+class Machine:
+    """A kind of CPU.
+
+    Attributes
+    ----------
+    isa : str
+        "avx512", "avx2", "sse2" or "neon".
+    vector_bytes, registers : int
+        Size and number of vector registers.
+    l1, l2 : int
+        Bytes of data cache a core.
+    bandwidth : float
+        Bytes a second that one core moves to and from memory.
+    """
+
+    isa: str
+    vector_bytes: int
+    registers: int
+    l1: int = 32 << 10
+    l2: int = 1 << 20
+    bandwidth: float = 12e9
+
+    def lanes(self, dtype: np.dtype[Any]) -> int:
+        """Elements of `dtype` in one vector."""
+        return self.vector_bytes // dtype.itemsize
+
+    def flops(self, dtype: np.dtype[Any]) -> float:
+        """About the multiply-adds a second of one core, as FLOP/s: two units, or one without fused multiply-add."""
+        per_cycle = 4 if self.isa != "sse2" else 2
+        return CLOCK * per_cycle * self.lanes(dtype) / (1 if dtype.kind != "c" else 2)
+
+
+def _cache_sizes() -> tuple[int, int]:
+    """(L1 data, L2) bytes a core, as Linux tells; a usual size elsewhere."""
+    found = {1: 32 << 10, 2: 1 << 20}
+    for index in Path("/sys/devices/system/cpu/cpu0/cache").glob("index*"):
+        try:
+            level, kind, size = ((index / name).read_text().strip() for name in ("level", "type", "size"))
+        except OSError:
+            continue
+        amount = re.fullmatch(r"(\d+)K", size)
+        if amount and kind != "Instruction" and int(level) in found:
+            found[int(level)] = int(amount[1]) << 10
+    return found[1], found[2]
+
+
+def _isa() -> str:
+    named = os.environ.get("NUMBA_CPU_NAME")
+    if named in NAMED:
+        return NAMED[named]
+    from numba.core.registry import cpu_target
+
+    triple, _, features = cpu_target.target_context.codegen().magic_tuple()
+    if triple.startswith(("aarch64", "arm64")):
+        return "neon"
+    return next(name for name, feature, *_ in X86 if f"+{feature}" in features.split(",") or not feature)
+
+
+@lru_cache(maxsize=1)
+def host() -> Machine:
+    """The machine that kernels are compiled for."""
+    isa = _isa()
+    vector_bytes, registers = {name: (width, count) for name, _, width, count in X86}.get(isa, (16, 32))
+    l1, l2 = _cache_sizes()
+    return Machine(isa, vector_bytes, registers, l1, l2)
+
+
+def cpu_name() -> str:
+    """The CPU's own name, where the system tells it."""
+    try:
+        found = re.search(r"model name\s*:\s*(.+)", Path("/proc/cpuinfo").read_text())
+    except OSError:
+        found = None
+    import platform
+
+    return found[1] if found else platform.processor() or platform.machine()

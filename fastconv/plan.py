@@ -1,0 +1,329 @@
+"""Plans: an operation with everything decided that does not depend on the data. A function call is a plan made and called once.
+
+arguments, signatures -> geometry -> dispatch.choose -> pack -> Plan;  Plan(x) -> checks of x and out -> implementation.run
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from fastconv import arguments as check
+from fastconv import signatures
+from fastconv.dispatch import choose
+from fastconv.geometry import Activation, Array, ConvGeometry, ElementwiseGeometry, Size
+from fastconv.machine import host
+from fastconv.registry import Geometry, Implementation
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Plan:
+    """A chosen implementation for arrays of one shape and dtype. Immutable; any number of threads may call it at once.
+
+    Attributes
+    ----------
+    operation : str
+        The public function that this is a plan of.
+    geometry : ConvGeometry, PoolGeometry, ...
+        All sizes; its batch is 1 where arrays come without a batch axis.
+    dtype, out_dtype : numpy.dtype
+        Of the input and of the result.
+    compute_dtype : numpy.dtype
+        What the kernel computes in: float32 for float16, else `out_dtype`.
+    implementation : Implementation
+        The registry's record of what runs.
+    x_shape, out_shape : tuple of int
+        Of the input and of the result, as the caller sees them.
+    packed : object
+        Weights as the implementation wants them; None for operations without weights.
+    """
+
+    operation: str
+    geometry: Any
+    dtype: np.dtype[Any]
+    out_dtype: np.dtype[Any]
+    compute_dtype: np.dtype[Any]
+    implementation: Implementation
+    x_shape: Size
+    out_shape: Size
+    packed: Any = None
+
+    def __call__(self, x: Any, out: Any = None) -> Any:
+        """The result for `x`, in `out` where that is given; see the function that the plan is made for."""
+        return self.run(x, out, {})
+
+    def run(self, x: Any, out: Any, others: dict[str, Array]) -> Array:
+        """Check x and out, which may share memory with none of `others`, and run."""
+        x = self.operand("x", x, self.dtype)
+        y = check.output(out, self.out_shape, self.out_dtype, {"x": x, **others} if out is not None else {})
+        operand = check.contiguous(x, self.compute_dtype).reshape(self.geometry.x_shape)
+        self.fill([y], lambda targets: self.implementation.run(operand, self.packed, self.geometry, targets[0]))
+        return y
+
+    def operand(self, name: str, value: Any, dtype: np.dtype[Any]) -> Array:
+        """`value` as an array of the plan's input shape and of `dtype`."""
+        found = check.array(name, value)
+        if found.shape != self.x_shape:
+            raise ValueError(f"{name} must have shape {self.x_shape}, for which the plan was made, got {found.shape}")
+        if found.dtype.newbyteorder("=") != dtype:
+            raise TypeError(f"{name} must have dtype {dtype}, for which the plan was made, got {found.dtype}")
+        return found
+
+    def fill(self, outputs: list[Array], run: Any) -> None:
+        """Run into the outputs, or into arrays in C order and of the kernel's dtype that are then copied into them."""
+        if not outputs[0].size:
+            return
+        wanted = [self.compute_dtype, *(y.dtype for y in outputs[1:])]
+        targets = [
+            y if y.dtype == dtype and y.flags.c_contiguous and y.flags.aligned else np.empty(y.shape, dtype)
+            for y, dtype in zip(outputs, wanted, strict=True)
+        ]
+        run([target.reshape(self.geometry.out_shape) for target in targets])
+        for y, target in zip(outputs, targets, strict=True):
+            if target is not y:
+                with np.errstate(over="ignore", invalid="ignore"):
+                    y[...] = target
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.operation} {self.x_shape} -> {self.out_shape} by {self.implementation.name!r}>"
+
+    def __str__(self) -> str:
+        flops = self.geometry.flops
+        moved = self.geometry.bytes(self.dtype.itemsize)
+        lines = [
+            f"{self.operation} by {self.implementation.name!r}: {self.implementation.summary}",
+            f"  x        {self.x_shape} {self.dtype}",
+            *self.details(),
+            f"  output   {self.out_shape} {self.out_dtype}",
+            f"  work     {flops:,} FLOP, at least {moved:,} bytes moved, {flops / max(1, moved):.3g} FLOP a byte",
+        ]
+        return "\n".join(lines)
+
+    def details(self) -> list[str]:
+        """The lines of a printed plan that its kind of geometry has."""
+        return []
+
+
+class ConvPlan(Plan):
+    """A plan of a convolution or transposed convolution, with its weights packed."""
+
+    def details(self) -> list[str]:
+        """Weights as given and as packed, steps, padding, activation."""
+        g: ConvGeometry = self.geometry
+        padding = ", ".join(f"{before}+{after}" for before, after in g.padding)
+        lines = [
+            f"  w        {g.w_shape}, packed as {described(self.packed)}",
+            f"  layout   {g.layout}, {g.groups} group{'s' * (g.groups > 1)} of {g.in_per_group} -> {g.out_per_group} channels",
+            f"  steps    stride {g.stride}, dilation {g.dilation}, padding {padding} of {g.padding_mode}",
+        ]
+        if any(g.output_padding):
+            lines.append(f"  extra    output_padding {g.output_padding}")
+        if g.activation.kind != "none":
+            lines.append(f"  then     {activation_name(g.activation)}")
+        return lines
+
+
+class PoolPlan(Plan):
+    """A plan of a pool."""
+
+    def __call__(self, x: Any, out: Any = None) -> Any:
+        """The result for `x`, or (values, indices); `out` is one array, or two, alike."""
+        if not self.geometry.return_indices:
+            return self.run(x, out, {})
+        x = self.operand("x", x, self.dtype)
+        values, indices = (None, None) if out is None else self._pair(out)
+        values = check.output(values, self.out_shape, self.out_dtype, {"x": x}, "out[0]")
+        indices = check.output(indices, self.out_shape, np.dtype(np.int64), {"x": x, "out[0]": values}, "out[1]")
+        operand = check.contiguous(x, self.compute_dtype).reshape(self.geometry.x_shape)
+        self.fill([values, indices], lambda both: self.implementation.run(operand, None, self.geometry, tuple(both)))
+        return values, indices
+
+    @staticmethod
+    def _pair(out: Any) -> tuple[Any, Any]:
+        if not isinstance(out, (tuple, list)) or len(out) != 2:
+            raise TypeError(f"out must be two arrays, (values, indices), with return_indices, got {type(out).__name__}")
+        return out[0], out[1]
+
+    def details(self) -> list[str]:
+        """Window, steps and padding."""
+        g = self.geometry
+        if g.adaptive:
+            return [f"  layout   {g.layout}"]
+        padding = ", ".join(f"{before}+{after}" for before, after in g.padding)
+        return [f"  window   {g.kernel}, stride {g.stride}, dilation {g.dilation}, padding {padding}", f"  layout   {g.layout}"]
+
+
+class UnpoolPlan(Plan):
+    """A plan of a max_unpool: called with values and their indices."""
+
+    def __call__(self, x: Any, indices: Any = None, out: Any = None) -> Any:  # type: ignore[override]
+        """The larger map that holds `x` at `indices`."""
+        x = self.operand("x", x, self.dtype)
+        where = check.array("indices", indices)
+        if where.dtype.kind not in "iu":
+            raise TypeError(f"indices must be integers, got dtype {where.dtype}")
+        if where.shape != self.x_shape:
+            raise ValueError(f"indices must have the shape of x, {self.x_shape}, got {where.shape}")
+        plane = int(np.prod(self.geometry.out_size, dtype=object))
+        if where.size and (where.min() < 0 or where.max() >= plane):
+            raise ValueError(
+                f"indices must lie in 0 .. {plane - 1}, the cells of an output plane, got {where.min()} .. {where.max()}"
+            )
+        y = check.output(out, self.out_shape, self.out_dtype, {"x": x, "indices": where})
+        operands = (
+            check.contiguous(x, self.compute_dtype).reshape(self.geometry.x_shape),
+            check.contiguous(where, np.dtype(np.int64)).reshape(self.geometry.x_shape),
+        )
+        self.fill([y], lambda targets: self.implementation.run(operands, None, self.geometry, targets[0]))
+        return y
+
+
+class ElementwisePlan(Plan):
+    """A plan of an activation; `out` may be `x` itself."""
+
+    def run(self, x: Any, out: Any, others: dict[str, Array]) -> Array:
+        """Check x and out and run, in place where they are one array."""
+        x = self.operand("x", x, self.dtype)
+        in_place = isinstance(out, np.ndarray) and x.ctypes.data == out.ctypes.data and x.strides == out.strides
+        y = check.output(out, self.out_shape, self.out_dtype, {} if in_place or out is None else {"x": x})
+        operand = check.contiguous(x, self.compute_dtype)
+        self.fill([y], lambda targets: self.implementation.run(operand, None, self.geometry, targets[0]))
+        return y
+
+
+def described(packed: Any) -> str:
+    """Shapes and bytes of packed weights."""
+    arrays = [array for array in packed if isinstance(array, np.ndarray)] if isinstance(packed, tuple) else []
+    shapes = " and ".join(str(array.shape) for array in arrays)
+    return f"{shapes}, {sum(array.nbytes for array in arrays):,} bytes"
+
+
+def activation_name(activation: Activation) -> str:
+    """An activation as a user would write it."""
+    kind, low, high = activation
+    if kind == "clip":
+        return f"clip to {low:g} .. {high:g}"
+    return f"leaky_relu of slope {low:g}" if kind == "leaky_relu" else kind
+
+
+def decide(operation: str, geometry: Geometry, dtype: np.dtype[Any], implementation: Any) -> Implementation:
+    """What serves this call on this machine."""
+    return choose(operation, geometry, dtype, host(), implementation)
+
+
+def unbatched(shape: Size, single: bool) -> Size:
+    """A geometry's shape as the caller sees it."""
+    return shape[1:] if single else shape
+
+
+# One builder an operation ---------------------------------------------------------------------------------------------
+
+
+def plan_convolution(
+    operation: str,
+    rank: int,
+    x_shape: Any,
+    dtype: Any,
+    w: Any,
+    bias: Any,
+    *,
+    implementation: Any,
+    keep: bool = True,
+    **options: Any,
+) -> ConvPlan:
+    """The plan of conv{rank}d or conv_transpose{rank}d; `keep` copies weights that packing leaves as they are."""
+    w = check.array("w", w)
+    given = check.shape("x_shape", x_shape)
+    dtype = w.dtype.newbyteorder("=") if dtype is None else check.dtype("dtype", dtype)
+    result = np.result_type(dtype, w.dtype.newbyteorder("="))
+    compute = check.compute_dtype(result)
+    full, single = check.batched("x", given, rank)
+    transposed = operation.startswith("conv_transpose")
+    geometry = signatures.convolution(full, w.shape, result, rank=rank, transposed=transposed, **options)
+    chosen = decide(operation, geometry, compute, implementation)
+    weights = check.contiguous(w, compute)
+    if keep and np.may_share_memory(weights, w):
+        weights = weights.copy()
+    assert chosen.pack is not None
+    packed = chosen.pack(weights, bias_array(bias, geometry, result, compute), geometry)
+    return ConvPlan(operation, geometry, dtype, result, compute, chosen, given, unbatched(geometry.out_shape, single), packed)
+
+
+def bias_array(bias: Any, geometry: ConvGeometry, result: np.dtype[Any], compute: np.dtype[Any]) -> Array:
+    """One value per output channel: a copy of `bias`, or zeros."""
+    if bias is None:
+        return np.zeros(geometry.out_channels, compute)
+    found = check.array("bias", bias)
+    if found.shape != (geometry.out_channels,):
+        raise ValueError(f"bias must have shape ({geometry.out_channels},), one value per output channel, got {found.shape}")
+    if not np.can_cast(found.dtype, result, "same_kind"):
+        raise TypeError(f"bias must have a dtype that casts to {result}, the dtype of the result, got {found.dtype}")
+    return found.astype(compute)
+
+
+def convolve(operation: str, rank: int, x: Any, w: Any, bias: Any, out: Any, **options: Any) -> Array:
+    """A plan made and called once."""
+    x, w = check.array("x", x), check.array("w", w)
+    bias = bias if bias is None else check.array("bias", bias)
+    plan = plan_convolution(operation, rank, x.shape, x.dtype, w, bias, keep=False, **options)
+    return plan.run(x, out, {"w": w} if bias is None else {"w": w, "bias": bias})
+
+
+def plan_pool(operation: str, rank: int, x_shape: Any, dtype: Any, *, implementation: Any, **options: Any) -> PoolPlan:
+    """The plan of {max, min, avg, lp}_pool, global_{max, avg}_pool or adaptive_{max, avg}_pool over `rank` axes."""
+    dtype = pool_dtype(operation, dtype)
+    given = check.shape("x_shape", x_shape)
+    full, single = check.batched("x", given, rank)
+    build = signatures.adaptive_pool if operation.startswith("adaptive") else signatures.pool
+    geometry = build(full, rank=rank, **options)
+    compute = check.compute_dtype(dtype)
+    chosen = decide(operation, geometry, compute, implementation)
+    return PoolPlan(operation, geometry, dtype, dtype, compute, chosen, given, unbatched(geometry.out_shape, single))
+
+
+def pool_dtype(operation: str, dtype: Any) -> np.dtype[Any]:
+    """A dtype that the pool is defined for: an order for max and min, a root for lp."""
+    found = check.dtype("dtype", np.float32 if dtype is None else dtype)
+    if found.kind == "c" and "avg" not in operation:
+        raise TypeError(f"x has dtype {found}, which {operation} is not defined for: complex numbers have no order")
+    if found.kind != "f" and operation.startswith("lp_pool"):
+        raise TypeError(f"x has dtype {found}, which {operation} is not defined for: it takes a root, of a real float type")
+    return found
+
+
+def pooled(operation: str, rank: int, x: Any, out: Any, **options: Any) -> Any:
+    """A plan made and called once."""
+    x = check.array("x", x)
+    return plan_pool(operation, rank, x.shape, x.dtype, **options)(x, out)
+
+
+def plan_unpool(operation: str, rank: int, x_shape: Any, dtype: Any, *, implementation: Any, **options: Any) -> UnpoolPlan:
+    """The plan of max_unpool over `rank` axes."""
+    found = check.dtype("dtype", np.float32 if dtype is None else dtype)
+    given = check.shape("x_shape", x_shape)
+    full, single = check.batched("x", given, rank)
+    geometry = signatures.unpool(full, rank=rank, **options)
+    compute = check.compute_dtype(found)
+    chosen = decide(operation, geometry, compute, implementation)
+    return UnpoolPlan(operation, geometry, found, found, compute, chosen, given, unbatched(geometry.out_shape, single))
+
+
+def plan_windows(operation: str, x_shape: Any, dtype: Any, *, implementation: Any, **options: Any) -> Plan:
+    """The plan of unfold or fold."""
+    found = check.dtype("dtype", np.float32 if dtype is None else dtype)
+    given = check.shape("x_shape", x_shape)
+    build = signatures.unfold if operation == "unfold" else signatures.fold
+    geometry, single = build(given, **options)
+    compute = check.compute_dtype(found)
+    chosen = decide(operation, geometry, compute, implementation)
+    return Plan(operation, geometry, found, found, compute, chosen, given, unbatched(geometry.out_shape, single))
+
+
+def plan_activation(operation: str, activation: Any, x_shape: Any, dtype: Any, *, implementation: Any) -> ElementwisePlan:
+    """The plan of an activation on its own."""
+    found = check.dtype("dtype", np.float32 if dtype is None else dtype)
+    given = check.shape("x_shape", x_shape)
+    geometry = ElementwiseGeometry(given, check.activation(activation, found))
+    compute = check.compute_dtype(found)
+    chosen = decide(operation, geometry, compute, implementation)
+    return ElementwisePlan(operation, geometry, found, found, compute, chosen, given, given)

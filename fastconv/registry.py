@@ -1,0 +1,108 @@
+"""Every implementation of every operation: one ordered list an operation, best first, reference last.
+
+An entry here is in the tests, the comparison table and the benchmarks, with nothing more to write.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from fastconv.geometry import ConvGeometry, ElementwiseGeometry, FoldGeometry
+from fastconv.kernels import im2col, loops, reference, strided
+from fastconv.machine import Machine
+from fastconv.pool_geometry import PoolGeometry, UnpoolGeometry
+
+Geometry = ConvGeometry | PoolGeometry | UnpoolGeometry | FoldGeometry | ElementwiseGeometry
+Dtype = np.dtype[Any]
+
+
+@dataclass(frozen=True)
+class Implementation:
+    """One way to compute an operation.
+
+    Attributes
+    ----------
+    name, summary : str
+        What users call it, and one line of what it does.
+    run : callable
+        run(x, packed, geometry, out) writes all of `out`. Arrays are in C order and of the dtype that is computed in.
+    cost : callable
+        cost(geometry, dtype, machine) -> the seconds that it is expected to take on one thread.
+    supports : callable
+        supports(geometry, dtype) -> None, or the reason why not.
+    pack : callable or None
+        pack(w, bias, geometry) -> what `run` takes as `packed`; None for operations without weights.
+    """
+
+    name: str
+    summary: str
+    run: Callable[[Any, Any, Any, Any], None]
+    cost: Callable[[Any, Dtype, Machine], float]
+    supports: Callable[[Any, Dtype], str | None] = lambda geometry, dtype: None
+    pack: Callable[[Any, Any, Any], Any] | None = None
+
+
+def _at(operations_per_second: float, overhead: float) -> Callable[[Geometry, Dtype, Machine], float]:
+    """A cost that grows with the operations alone."""
+    return lambda geometry, dtype, machine: overhead + geometry.flops / operations_per_second
+
+
+def _as_given(w: Any, bias: Any, geometry: Any) -> Any:
+    return w, bias
+
+
+def _blas_cost(geometry: ConvGeometry, dtype: Dtype, machine: Machine) -> float:
+    """Columns written and read at memory speed, and the product at BLAS speed, or NumPy's own for integers."""
+    copied = 2 * dtype.itemsize * geometry.batch * geometry.groups * geometry.reduction
+    positions = geometry.flops / max(1, 2 * geometry.batch * geometry.groups * geometry.reduction * geometry.out_per_group)
+    rate = 0.6 * machine.flops(dtype) if dtype.kind in "fc" else 1e9
+    calls = geometry.batch * geometry.groups * (geometry.taps + 12)
+    return 2e-6 * calls + copied * positions / machine.bandwidth + geometry.flops / rate
+
+
+_LOOPS = "the reference's loops, compiled and parallel over outputs"
+_REFERENCE = "plain Python loops in float64 or wider: the definition of correct"
+
+
+def _loops(run: Any, rate: float = 5e8, pack: Any = None) -> Implementation:
+    return Implementation("loops", _LOOPS, run, _at(rate, 2e-5), pack=pack)
+
+
+def _reference(run: Any, pack: Any = None) -> Implementation:
+    return Implementation("reference", _REFERENCE, run, _at(1e6, 1e-4), pack=pack)
+
+
+_POOLS = (
+    _loops(loops.run_pool),
+    Implementation("strided", "sliding_window_view, reduced by NumPy", strided.pool, _at(1e8, 6e-5), strided.supports_pool),
+    _reference(reference.pool),
+)
+
+OPERATIONS: dict[str, tuple[Implementation, ...]] = {
+    "conv": (
+        Implementation(
+            "im2col", "windows copied into columns, 16 MiB at a time, then BLAS", im2col.conv, _blas_cost, pack=im2col.pack
+        ),
+        _loops(loops.run_conv, pack=_as_given),
+        Implementation(
+            "strided",
+            "sliding_window_view, then tensordot",
+            strided.conv,
+            lambda geometry, dtype, machine: 3e-5 + 2 * _blas_cost(geometry, dtype, machine),
+            pack=_as_given,
+        ),
+        _reference(reference.conv, pack=_as_given),
+    ),
+    "conv_transpose": (
+        Implementation("im2col", "a matrix product by BLAS, then col2im", im2col.conv_transpose, _blas_cost, pack=im2col.pack),
+        _loops(loops.run_conv, 2e8, pack=_as_given),
+        _reference(reference.conv, pack=_as_given),
+    ),
+    **dict.fromkeys(("max_pool", "min_pool", "avg_pool", "lp_pool", "adaptive_avg_pool", "adaptive_max_pool"), _POOLS),
+    "max_unpool": (_loops(loops.run_max_unpool), _reference(reference.max_unpool)),
+    "unfold": (_loops(loops.run_windows), _reference(reference.unfold)),
+    "fold": (_loops(loops.run_windows), _reference(reference.fold)),
+    "activation": (_loops(loops.run_activation), _reference(reference.activation)),
+}
