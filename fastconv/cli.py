@@ -112,7 +112,9 @@ def _add_compare(commands: Any) -> None:
     how = compare.add_argument_group("how to measure")
     how.add_argument("--threads", type=_positive, metavar="N", help="of fastconv, BLAS and peers (all)")
     how.add_argument("--implementations", type=_names, metavar="A,B", help="only these; auto is the one it picks")
-    how.add_argument("--peers", nargs="?", const=True, default=False, type=_names, metavar="A,B", help="other libraries too: all, or these")
+    how.add_argument(
+        "--peers", nargs="?", const=True, default=False, type=_names, metavar="A,B", help="other libraries too: all, or these"
+    )
     how.add_argument("--seconds", type=float, metavar="S", help="of timing for each row (0.5; 0.2 in a network)")
     how.add_argument("--json", action="store_true", help="print a JSON document instead of tables")
     how.add_argument("--plot", type=Path, metavar="FILE", help="write speedup bars there, and a roofline beside it")
@@ -199,7 +201,9 @@ def _chosen_layers(given: argparse.Namespace) -> list[layers.Layer]:
     if described and not given.op:
         raise ValueError(f"--{described[0].replace('_', '-')} goes with --op")
     if not given.op:
-        found = layers.network(given.network) if given.network else [layers.layer(name) for name in given.layer or DEFAULT_LAYERS]
+        found = (
+            layers.network(given.network) if given.network else [layers.layer(name) for name in given.layer or DEFAULT_LAYERS]
+        )
         return [one.with_batch(given.batch) for one in found] if given.batch else found
     if given.batch:
         raise ValueError("--batch goes with --layer and --network: --shape has a batch of its own")
@@ -251,7 +255,9 @@ def _demo(given: argparse.Namespace) -> int:
         times = f"{1e3 * step.seconds:9.2f} ms {1e3 * step.crop_seconds:7.2f} ms {1e3 * step.loop_seconds:9.1f} ms"
         print(f"{step.layer} {step.name:10} {shape:>15} {times} {step.speedup:8,.0f}x", flush=True)
     loops, fast = sum(step.loop_seconds for step in steps), sum(step.crop_seconds for step in steps)
-    print(f"\nall steps on the crop: loops {1e3 * loops:.0f} ms, fastconv {1e3 * fast:.2f} ms: {loops / fast:,.0f} times as fast")
+    print(
+        f"\nall steps on the crop: loops {1e3 * loops:.0f} ms, fastconv {1e3 * fast:.2f} ms: {loops / fast:,.0f} times as fast"
+    )
     for path in demo.pictures(image, steps, given.out):
         print(f"wrote {path}")
     return 0
@@ -262,7 +268,10 @@ def _info(given: argparse.Namespace) -> int:
     folder = cache.folder()
     rows: list[tuple[str, Callable[[], object]]] = [
         ("cpu", cpu_name),
-        ("instruction set", lambda: f"{machine.isa}, vectors of {8 * machine.vector_bytes} bits, {machine.registers} registers"),
+        (
+            "instruction set",
+            lambda: f"{machine.isa}, vectors of {8 * machine.vector_bytes} bits, {machine.registers} registers",
+        ),
         ("caches per core", lambda: f"L1 {machine.l1 >> 10} KiB, L2 {machine.l2 >> 10} KiB"),
         ("threads", lambda: f"{api.get_num_threads()}, by {threads.threading_layer()}"),
         ("kernel cache", lambda: folder or "none: no folder can be trusted and written, each process compiles"),

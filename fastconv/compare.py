@@ -281,6 +281,7 @@ class Comparison:
         self._x = x.reshape(self.geometry.x_shape)
         self._w, self._bias = (None if given.get(name) is None else np.asarray(given[name]) for name in ("w", "bias"))
         self._sample: Sample | None = None
+        self._peers: tuple[Peer, ...] = ()
         chosen = dispatch.choose(operation, self.geometry, plan.compute_dtype, host()).name
         names = _selected(operation, implementations, chosen)
         self._entries = [_Entry(_Own(name, make, x), name == chosen) for name in names]
@@ -288,15 +289,19 @@ class Comparison:
     def add_peers(self, peers: Iterable[Peer]) -> None:
         """Runs the case in these too."""
         case = Case(self.geometry, self._x, self._w, self._bias)
-        self._entries += [_Entry(_Other(peer, case)) for peer in peers]
+        self._peers = tuple(peers)
+        self._entries += [_Entry(_Other(peer, case)) for peer in self._peers]
 
     @property
     def total_steps(self) -> int:
         """How many steps `steps` yields at most."""
-        return 1 + len(self._entries) * (1 + ROUNDS)
+        return 1 + len(self._peers) + len(self._entries) * (1 + ROUNDS)
 
     def steps(self) -> Iterator[str]:
         """Does the work, and before each part yields what comes."""
+        for peer in self._peers:  # while they start, nothing else can be timed
+            yield f"{peer.name}: start"
+            peer.start()
         yield "reference loops"
         self._sample = sample(self.geometry, self._x, self._w, self._bias, self.dtype, self._reference_limit)
         for entry in self._entries:

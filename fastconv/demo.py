@@ -8,6 +8,7 @@ taken twice: with `fastconv.numpycnn`, and with the visible loops below, which c
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,12 @@ EDGES = np.array(
     ],
     np.float64,
 )
+
+LAYERS = {
+    1: "Layer 1: two filters on the photograph, for vertical and horizontal edges",
+    2: "Layer 2: three random filters, each over both maps of layer 1",
+    3: "Layer 3: one random filter over the three maps of layer 2",
+}
 
 
 # The loops --------------------------------------------------------------------------------------------------------------
@@ -175,11 +182,7 @@ def walk(image: Maps, crop: int = CROP) -> Iterator[Step]:
     for layer, bank in enumerate(banks(), 1):
         k = bank.shape[1]
         steps: tuple[tuple[str, Callable[[Maps], Maps], Callable[[Maps], Maps]], ...] = (
-            (
-                f"conv {k}x{k}",
-                lambda maps, bank=bank: numpycnn.conv(maps, bank),
-                lambda maps, bank=bank: conv_loops(maps, bank),
-            ),
+            (f"conv {k}x{k}", partial(numpycnn.conv, conv_filter=bank), partial(conv_loops, bank=bank)),
             ("relu", numpycnn.relu, relu_loops),
             ("pool 2x2", numpycnn.pooling, pooling_loops),
         )
@@ -211,7 +214,7 @@ def _median_time(function: Callable[[Maps], Maps], maps: Maps) -> tuple[Maps, fl
 
 
 def pictures(image: Maps, steps: list[Step], folder: Path) -> list[Path]:
-    """Writes the input, each layer's maps and all of them on one sheet; returns the files.
+    """Writes the whole walk on one sheet, and each layer's steps on one of its own; returns the files.
 
     Raises
     ------
@@ -221,13 +224,14 @@ def pictures(image: Maps, steps: list[Step], folder: Path) -> list[Path]:
     from fastconv import plotting
 
     folder.mkdir(parents=True, exist_ok=True)
-    sheets = [("input", [("input", image)], "")]
-    for layer in sorted({step.layer for step in steps}):
-        rows = [(step.name, step.maps) for step in steps if step.layer == layer]
-        sheets.append((f"layer{layer}", rows, f"Layer {layer}"))
+    last = {step.layer: step for step in steps}
+    walked = [("input", image), *((f"after layer {layer}", step.maps) for layer, step in last.items())]
+    sheets = {"walk": (walked, "From the photograph to the third layer")}
+    for layer, title in LAYERS.items():
+        sheets[f"layer{layer}"] = ([(step.name, step.maps) for step in steps if step.layer == layer], title)
     written = []
-    for name, rows, title in sheets:
+    for name, (maps, title) in sheets.items():
         path = folder / f"{name}.png"
-        plotting.feature_maps(rows, title).savefig(path)
+        plotting.feature_maps(maps, title).savefig(path)
         written.append(path)
     return written

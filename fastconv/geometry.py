@@ -85,6 +85,33 @@ def source_cell(position: int, size: int, mode: int) -> int:
     return position % size
 
 
+class Walk(NamedTuple):
+    """One axis of a plain convolution: output o reads the cells origin + o * stride + tap * dilation.
+
+    Attributes
+    ----------
+    outputs, taps, cells : int
+        Outputs and taps on this axis, and cells of the input.
+    origin, stride, dilation : int
+        As in the formula; cells outside the input are padding.
+    first, step : int
+        Output o lies at first + o * step of the result.
+    kernel_first, kernel_step : int
+        Tap t is the kernel's kernel_first + t * kernel_step.
+    """
+
+    outputs: int
+    taps: int
+    cells: int
+    origin: int
+    stride: int
+    dilation: int
+    first: int
+    step: int
+    kernel_first: int
+    kernel_step: int
+
+
 class SpatialGeometry:
     """What the geometries of batched, channelled maps share: the order of their axes."""
 
@@ -269,9 +296,27 @@ class ConvGeometry(SpatialGeometry):
             output_padding=(0,) * missing + self.output_padding,
         )
 
-    def phase_step(self, axis: int) -> int:
-        """Taps of a transposed convolution from one that meets an input cell to the next."""
-        return self.stride[axis] // gcd(self.stride[axis], self.dilation[axis])
+    def walks(self, axis: int) -> tuple[Walk, ...]:
+        """The plain convolutions that this axis is made of: itself, or one per phase of a transposed convolution.
+
+        The outputs of a transposed convolution that are `stride` apart meet the same taps, so that each phase is a convolution of
+        stride 1 by every stride / gcd(stride, dilation)-th tap, in reverse.
+        """
+        cells, taps, stride = self.in_size[axis], self.kernel[axis], self.stride[axis]
+        dilation, before, outputs = self.dilation[axis], self.padding[axis][0], self.out_size[axis]
+        if not self.transposed:
+            return (Walk(outputs, taps, cells, -before, stride, dilation, 0, 1, 0, 1),)
+        common = gcd(stride, dilation)
+        tap_step, spread = stride // common, dilation // common
+        walks = []
+        for phase in range(min(stride, outputs)):
+            first = next((t for t in range(min(tap_step, taps)) if (phase + before - t * dilation) % stride == 0), taps)
+            count = len(range(first, taps, tap_step))
+            cell = (phase + before - first * dilation) // stride - (count - 1) * spread
+            last = first + max(0, count - 1) * tap_step
+            number = len(range(phase, outputs, stride))
+            walks.append(Walk(number, count, cells, cell, 1, spread, phase, stride, last, -tap_step))
+        return tuple(walks)
 
 
 @dataclass(frozen=True)

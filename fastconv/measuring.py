@@ -4,10 +4,11 @@ import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from importlib import metadata
 from pathlib import Path
 from platform import python_version
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
@@ -18,10 +19,11 @@ from fastconv.geometry import LAYOUTS
 from fastconv.layers import Layer
 from fastconv.machine import cpu_name, host
 from fastconv.peers import Peer, opened
-from fastconv.reporting import CaseResult, Document, Results
+from fastconv.reporting import CaseResult, Document, Results, counted
 from fastconv.roofs import copy_bandwidth, fma_peak
 
 DEFAULT_LAYERS = ("resnet50.res3_3x3", "resnet50.res3_1x1b", "mobilenetv2.b3_dw", "resnet50.pool1")
+GENERIC_LAYOUTS = ("channels_first", "channels_last")
 SECONDS, NETWORK_SECONDS = 0.5, 0.2  # of timing for each row
 REFERENCE_SECONDS, NETWORK_REFERENCE_SECONDS = 1.0, 0.2
 
@@ -100,10 +102,9 @@ def _comparison(
     layer: Layer, dtype: str, layout: str | None, implementations: Sequence[str] | None, seconds: float, limit: float
 ) -> tuple[Comparison, str]:
     """The comparison of a layer, and its layout."""
-    generic = {None: layer.layout}
-    if layer.rank in LAYOUTS:
-        generic |= dict(zip(("channels_first", "channels_last"), LAYOUTS[layer.rank], strict=True))
-    order = generic.get(layout) or str(layout)
+    order = layer.layout if layout is None else layout
+    if order in GENERIC_LAYOUTS and layer.rank in LAYOUTS:
+        order = LAYOUTS[layer.rank][GENERIC_LAYOUTS.index(order)]
     x, w = layer.arrays(dtype, order)
     call: dict[str, Any] = {**layer.kwargs, "layout": order}
     if w is not None:
@@ -184,38 +185,52 @@ def draw(results: Results, path: Path) -> list[Path]:
     """Writes speedup bars to `path` and a roofline beside it, for each case or for the network; returns the files."""
     from fastconv import plotting
 
-    if not results.cases:
-        return []
-    peak = results.machine["fma_peak_gflops"]
-    roofs = (None if peak is None else 1e9 * peak, 1e9 * results.machine["copy_gbytes_per_second"])
-    sheets: list[tuple[str, str, list[Row], list[Row]]] = []
-    if results.network is not None:
-        totals = [
-            Row(total.implementation, total.peer, seconds=total.seconds, speedup=total.speedup) for total in results.totals()
-        ]
-        points = [
-            replace(row, implementation=case.layer.name.partition(".")[2])
-            for case in results.cases
-            for row in case.rows
-            if row.auto
-        ]
-        sheets.append(("", f"{results.network}, all layers", totals, points))
-    else:
-        several = len(results.cases) > 1
-        sheets = [(f"-{case.layer.name}" if several else "", case.layer.name, case.rows, case.rows) for case in results.cases]
+    peak, bandwidth = results.machine["fma_peak_gflops"], 1e9 * results.machine["copy_gbytes_per_second"]
     written = []
-    threads = results.machine["threads"]
-    for suffix, title, bars, points in sheets:
-        title = f"{title}, {results.machine['cpu']}, {threads} thread{'s' * (threads != 1)}"
-        for name, rows, picture in (
-            (f"{path.stem}{suffix}{path.suffix}", bars, lambda rows, title=title: plotting.speedup_bars(rows, title)),
-            (
-                f"{path.stem}{suffix}-roofline{path.suffix}",
-                points,
-                lambda rows, title=title: plotting.roofline(rows, *roofs, title=title),
+    for sheet in _sheets(results):
+        title = f"{sheet.title}, {results.machine['cpu']}, {counted(results.machine['threads'], 'thread')}"
+        roof = 1e9 * peak if peak and sheet.multiplies else None
+        pictures = {
+            f"{path.stem}{sheet.suffix}{path.suffix}": (sheet.bars, partial(plotting.speedup_bars, title=title)),
+            f"{path.stem}{sheet.suffix}-roofline{path.suffix}": (
+                sheet.points,
+                partial(plotting.roofline, peak=roof, bandwidth=bandwidth, title=title),
             ),
-        ):
+        }
+        for name, (rows, picture) in pictures.items():
             if any(row.speedup for row in rows):
                 picture(rows).savefig(path.with_name(name))
                 written.append(path.with_name(name))
     return written
+
+
+class _Sheet(NamedTuple):
+    """Rows for bars and points for a roofline, whose arithmetic roof only those that multiply can reach."""
+
+    suffix: str
+    title: str
+    bars: list[Row]
+    points: list[Row]
+    multiplies: bool
+
+
+def _sheets(results: Results) -> list[_Sheet]:
+    if results.network is None:
+        several = len(results.cases) > 1
+        return [
+            _Sheet(
+                f"-{case.layer.name}" if several else "", case.layer.name, case.rows, case.rows, case.layer.w_shape is not None
+            )
+            for case in results.cases
+        ]
+    totals = [
+        Row(total.implementation, total.peer, total.implementation == "auto", seconds=total.seconds, speedup=total.speedup)
+        for total in results.totals()
+    ]
+    points = [
+        replace(row, implementation=case.layer.name.partition(".")[2])
+        for case in results.cases
+        for row in case.rows
+        if row.auto and case.layer.w_shape is not None
+    ]
+    return [_Sheet("", f"{results.network}, all layers", totals, points, True)]

@@ -118,4 +118,5 @@ def pooling(feature_map: npt.ArrayLike, size: int = 2, stride: int = 2) -> Maps:
         raise ValueError(f"feature_map must be height x width or height x width x channels, got shape {maps.shape}")
     flat = maps.ndim == 2
     pooled = api.max_pool2d(maps[:, :, np.newaxis] if flat else maps, size, stride, layout="NHWC")
-    return pooled[:, :, 0] if flat else pooled
+    result: Maps = pooled[:, :, 0] if flat else pooled
+    return result

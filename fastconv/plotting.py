@@ -21,6 +21,7 @@ __all__ = ["feature_maps", "roofline", "speedup_bars"]
 
 INK, FAINT = "#1f2933", "#9aa5b1"
 OURS, PEERS, REFERENCE = "#0b7285", "#e8590c", "#868e96"
+NAMED = 14  # points of a roofline that can all be named
 
 
 def _figure(width: float, height: float) -> "Figure":
@@ -31,15 +32,15 @@ def _figure(width: float, height: float) -> "Figure":
 # Feature maps -----------------------------------------------------------------------------------------------------------
 
 
-def feature_maps(rows: Sequence[tuple[str, npt.ArrayLike]], title: str = "") -> "Figure":
-    """A grid of maps: one row per step, one column per channel.
+def feature_maps(steps: Sequence[tuple[str, npt.ArrayLike]], title: str = "") -> "Figure":
+    """A grid of maps: one column per step, one row per channel.
 
-    Maps with negative values are drawn from blue over white to red, white at zero; others from black to white. A row shares
-    one scale, which leaves out the outermost half percent of its values.
+    Maps with negative values are drawn from blue over white to red, white at zero; others from black to white, with the
+    dark values lifted. A step's maps share one scale, which leaves out the outermost half percent of their values.
 
     Parameters
     ----------
-    rows : sequence of (str, array of (H, W) or (H, W, C))
+    steps : sequence of (str, array of (H, W) or (H, W, C))
         Each step's name and maps.
     title : str
         Printed above.
@@ -47,33 +48,36 @@ def feature_maps(rows: Sequence[tuple[str, npt.ArrayLike]], title: str = "") -> 
     Returns
     -------
     matplotlib.figure.Figure
+
+    Raises
+    ------
+    ValueError
+        If there is no step, or one has another number of axes.
     """
-    steps = [(name, maps if maps.ndim == 3 else maps[:, :, np.newaxis]) for name, maps in _arrays(rows)]
-    if not steps:
-        raise ValueError("rows must hold at least one step")
-    columns = max(maps.shape[2] for _, maps in steps)
-    height, width = steps[0][1].shape[:2]
-    side = 2.6 if columns > 1 else 3.4
-    figure = _figure(side * columns + 0.5, (side * height / width + 0.25) * len(steps) + 0.4 * bool(title))
-    grid = figure.subplots(len(steps), columns, squeeze=False)
-    for row, (name, maps) in zip(grid, steps, strict=True):
+    columns = [(name, maps if maps.ndim == 3 else maps[:, :, np.newaxis]) for name, maps in _arrays(steps)]
+    if not columns:
+        raise ValueError("steps must hold at least one step")
+    rows = max(maps.shape[2] for _, maps in columns)
+    height, width = columns[0][1].shape[:2]
+    side = 3.0 if rows > 1 else 3.6
+    figure = _figure(side * len(columns), side * height / width * rows + 0.3 + 0.4 * bool(title))
+    grid = figure.subplots(rows, len(columns), squeeze=False)
+    for axes in grid.flat:
+        axes.set_axis_off()
+    for at, (name, maps) in enumerate(columns):
         shades = _shades(maps)
-        for channel, axes in enumerate(row):
-            axes.set_axis_off()
-            if channel >= maps.shape[2]:
-                continue
-            axes.imshow(maps[:, :, channel], interpolation="nearest", **shades)
-            if channel == 0:
-                size = " × ".join(map(str, maps.shape))
-                axes.set_title(f"{name}   ", loc="left", fontsize=9, color=INK, fontweight="bold")
-                axes.set_title(size, loc="right", fontsize=8, color=FAINT)
+        for channel in range(maps.shape[2]):
+            grid[channel, at].imshow(maps[:, :, channel], interpolation="nearest", **shades)
+        size = " x ".join(map(str, maps.shape[: 2 if maps.shape[2] == 1 else 3]))
+        grid[0, at].set_title(name, loc="left", fontsize=10, color=INK, fontweight="bold")
+        grid[0, at].set_title(size, loc="right", fontsize=8, color=FAINT)
     if title:
-        figure.suptitle(title, fontsize=11, color=INK, x=0.01, ha="left")
+        figure.suptitle(title, fontsize=11, color=INK, x=0.006, ha="left")
     return figure
 
 
-def _arrays(rows: Sequence[tuple[str, npt.ArrayLike]]) -> list[tuple[str, npt.NDArray[Any]]]:
-    found = [(name, np.asarray(maps)) for name, maps in rows]
+def _arrays(steps: Sequence[tuple[str, npt.ArrayLike]]) -> list[tuple[str, npt.NDArray[Any]]]:
+    found = [(name, np.asarray(maps)) for name, maps in steps]
     for name, maps in found:
         if maps.ndim not in (2, 3):
             raise ValueError(f"{name} must be height x width or height x width x channels, got shape {maps.shape}")
@@ -85,7 +89,8 @@ def _shades(maps: npt.NDArray[Any]) -> dict[str, Any]:
     if low < 0:
         reach = max(-low, high)
         return {"cmap": "RdBu_r", "vmin": -reach, "vmax": reach}
-    return {"cmap": "gray", "vmin": low, "vmax": high if high > low else low + 1}
+    lift = require("matplotlib.colors").PowerNorm(0.65, low, high if high > low else low + 1, clip=True)
+    return {"cmap": "gray", "norm": lift}
 
 
 # Comparisons ------------------------------------------------------------------------------------------------------------
@@ -93,6 +98,8 @@ def _shades(maps: npt.NDArray[Any]) -> dict[str, Any]:
 
 def speedup_bars(rows: Sequence["Row"], title: str = "") -> "Figure":
     """One bar per implementation and peer, as long as its speedup over the reference loops, on a logarithmic axis.
+
+    The name of the implementation that "auto" picks is bold.
 
     Parameters
     ----------
@@ -113,27 +120,32 @@ def speedup_bars(rows: Sequence["Row"], title: str = "") -> "Figure":
     speedups = [row.speedup or 1.0 for row in timed]
     axes.barh(range(len(timed)), [value - 1 for value in speedups], left=1, height=0.72, color=[_colour(row) for row in timed])
     for at, (row, value) in enumerate(zip(timed, speedups, strict=True)):
-        label = f" {_rounded(value)}×   {_time(row.seconds)}"
+        label = f" {_rounded(value)}x   {_time(row.seconds)}"
         axes.text(max(value, 1), at, label, va="center", ha="left", fontsize=9, color=INK)
     axes.set_xscale("log")
     axes.set_xlim(1, max(speedups) ** 1.28 + 1)
     axes.set_yticks(range(len(timed)), [row.implementation for row in timed], fontsize=10)
+    for name, row in zip(axes.get_yticklabels(), timed, strict=True):
+        name.set_fontweight("bold" if row.auto else "normal")
     axes.set_xlabel("times as fast as the reference loops (logarithmic)", fontsize=9, color=INK)
     axes.grid(axis="x", color="#e4e7eb", linewidth=0.8)
     axes.set_axisbelow(True)
     axes.tick_params(length=0, labelcolor=INK)
     _bare(axes)
     _headline(axes, title)
+    _legend(axes, timed, "lower right")
     return figure
 
 
 def roofline(rows: Sequence["Row"], peak: float | None, bandwidth: float, title: str = "") -> "Figure":
     """FLOP/s against FLOPs per byte, under the two roofs of the machine: arithmetic and memory.
 
+    Where there are too many points to name, those farthest below the roof are named.
+
     Parameters
     ----------
     rows : sequence of Row
-        What `fastconv.compare` returned; rows without a rate are left out.
+        What `fastconv.compare` returned; the reference and rows without a rate are left out.
     peak : float or None
         The arithmetic roof in FLOP/s.
     bandwidth : float
@@ -145,88 +157,104 @@ def roofline(rows: Sequence["Row"], peak: float | None, bandwidth: float, title:
     -------
     matplotlib.figure.Figure
     """
-    points = [(row.gflops / row.gbytes_per_second, row) for row in rows if row.gflops and row.gbytes_per_second]
+    points = [
+        (row.gflops / row.gbytes_per_second, row.gflops, row)
+        for row in rows
+        if row.gflops and row.gbytes_per_second and row.implementation != "reference"
+    ]
     if not points:
         raise ValueError("rows must hold at least one with gflops and gbytes_per_second")
-    figure = _figure(8, 5.4)
+    figure = _figure(8, 5.2)
     axes = figure.subplots()
-    intensities = [intensity for intensity, _ in points]
-    ridge = peak / bandwidth if peak else max(intensities)
-    left, right = min([*intensities, ridge]) / 4, max([*intensities, ridge]) * 12
-    across = np.geomspace(left, right, 200)
-    slope = bandwidth * across / 1e9
-    roof = slope if peak is None else np.minimum(slope, peak / 1e9)
-    bottom = min(row.gflops or 1.0 for _, row in points) / 2.5
-    top = 3 * max([roof.max(), *(row.gflops or 0.0 for _, row in points)])
-    axes.fill_between(across, roof, bottom, color="#f1f3f5", zorder=0)
-    axes.plot(across, roof, color=INK, linewidth=1.6, zorder=1)
-    if peak is not None:
-        axes.text(
-            right / 1.1,
-            peak / 1e9 * 1.08,
-            f"arithmetic: {peak / 1e9:.0f} GFLOP/s",
-            ha="right",
-            va="bottom",
-            fontsize=9,
-            color=INK,
-        )
-    axes.set_xscale("log")
-    axes.set_yscale("log")
-    axes.set_xlim(left, right)
-    axes.set_ylim(bottom, top)
-    _name_slope(axes, left, bandwidth, peak)
-    for intensity, row in points:
-        axes.plot(intensity, row.gflops, "o", color=_colour(row), markersize=7, zorder=3, markeredgecolor="white")
-    _name_points(axes, points, bottom, top)
+    intensities, rates = [point[0] for point in points], [point[1] for point in points]
+    ridge = [] if peak is None else [peak / bandwidth]
+    left, right = min(intensities + ridge) / 5, max(intensities + ridge) * 15
+
+    def roof(intensity: float) -> float:
+        return min(bandwidth * intensity, peak or float("inf")) / 1e9
+
+    bottom, top = min([*rates, roof(left)]) / 2, 2.5 * max([*rates, roof(right)])
+    across = sorted([left, *ridge, right])
+    heights = [roof(intensity) for intensity in across]
+    axes.set(xscale="log", yscale="log", xlim=(left, right), ylim=(bottom, top))
+    axes.fill_between(across, heights, bottom, color="#f3f5f7", zorder=0)
+    axes.plot(across, heights, color=INK, linewidth=1.6, zorder=1)
+    for intensity, rate, row in points:
+        axes.plot(intensity, rate, "o", color=_colour(row), markersize=7, zorder=3, markeredgecolor="white")
+    farthest = sorted(points, key=lambda point: point[1] / roof(point[0]))
+    _name_points(axes, points if len(points) <= NAMED else farthest[: NAMED // 2])
     axes.set_xlabel("FLOPs per byte that has to move (input, weights and output once)", fontsize=9, color=INK)
     axes.set_ylabel("GFLOP/s", fontsize=9, color=INK)
-    axes.tick_params(labelcolor=INK, color=FAINT, labelsize=9)
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_major_formatter(lambda value, _: f"{value:,.12g}")
+        axis.set_minor_formatter(lambda value, _: "")
+    axes.tick_params(labelcolor=INK, color=FAINT, which="both", labelsize=9)
     _bare(axes)
     _headline(axes, title)
+    _legend(axes, [row for _, _, row in points], "lower right")
+    _name_roofs(figure, axes, left, peak, bandwidth)
     return figure
 
 
-def _name_slope(axes: "Axes", left: float, bandwidth: float, peak: float | None) -> None:
-    """The memory roof's name, just above the slope and turned as it is drawn."""
-    at = left * 1.3
-    high = bandwidth * at / 1e9
-    low, top = axes.get_ylim()
-    if not low < high < (min(top, peak / 1e9) if peak else top):
-        at = max(at, low * 1.6 * 1e9 / bandwidth)
-        high = bandwidth * at / 1e9
+def _name_roofs(figure: "Figure", axes: "Axes", left: float, peak: float | None, bandwidth: float) -> None:
+    """The arithmetic roof's name where it begins, the memory roof's along its slope."""
+    if peak is not None:
+        name = f"arithmetic: {peak / 1e9:,.0f} GFLOP/s"
+        axes.text(peak / bandwidth * 1.1, peak / 1e9 * 1.06, name, va="bottom", fontsize=9, color=INK)
+    figure.draw_without_rendering()
+    ends = axes.transData.transform([(left, bandwidth * left / 1e9), (2 * left, 2 * bandwidth * left / 1e9)])
+    angle = float(np.degrees(np.arctan2(ends[1, 1] - ends[0, 1], ends[1, 0] - ends[0, 0])))
+    at = left * 1.15
     axes.text(
         at,
-        high * 1.12,
-        f"memory: {bandwidth / 1e9:.0f} GB/s",
-        rotation=45,
+        bandwidth * at / 1e9 * 1.12,
+        f"memory: {bandwidth / 1e9:,.0f} GB/s",
+        rotation=angle,
         rotation_mode="anchor",
-        transform_rotates_text=True,
         fontsize=9,
         color=INK,
         va="bottom",
     )
 
 
-def _name_points(axes: "Axes", points: list[tuple[float, "Row"]], bottom: float, top: float) -> None:
+def _name_points(axes: "Axes", points: list[tuple[float, float, "Row"]]) -> None:
     """Names to the right of the points, pushed apart where they would lie over one another, with a thin line to each."""
-    step = (top / bottom) ** 0.047
-    ordered = sorted(points, key=lambda point: point[1].gflops or 0.0)
+    bottom, top = axes.get_ylim()
+    right = max(intensity for intensity, _, _ in points)
+    step = (top / bottom) ** 0.048
+    halo = require("matplotlib.patheffects").withStroke(linewidth=3, foreground="white")
+    some_other = not all(row.auto for _, _, row in points)
+    ordered = sorted(points, key=lambda point: point[1])
     heights: list[float] = []
-    for _, row in ordered:
-        wanted = row.gflops or bottom
-        heights.append(max(wanted, heights[-1] * step) if heights else wanted)
-    for at in range(len(heights) - 2, -1, -1):  # a crowded top pushes down instead
-        heights[at] = min(heights[at], heights[at + 1] / step)
-    for (intensity, row), height in zip(ordered, heights, strict=True):
+    for _, rate, _ in ordered:
+        heights.append(max(rate, heights[-1] * step) if heights else rate)
+    surplus = heights[-1] * step / top
+    if surplus > 1:  # a crowd under the ceiling moves down as far as it has to
+        heights[-1] /= surplus
+        for at in range(len(heights) - 2, -1, -1):
+            heights[at] = min(heights[at], heights[at + 1] / step)
+    for (intensity, rate, row), height in zip(ordered, heights, strict=True):
         axes.annotate(
-            f"{row.implementation}  {_rounded(row.gflops or 0.0)}",
-            (intensity, row.gflops or 0.0),
-            (intensity * 1.35, height),
+            f"{row.implementation}  {_rounded(rate)}",
+            (intensity, rate),
+            (right * 1.45, height),
             va="center",
             fontsize=9,
             color=INK,
-            arrowprops={"arrowstyle": "-", "color": FAINT, "linewidth": 0.7, "shrinkA": 1, "shrinkB": 3},
+            fontweight="bold" if row.auto and some_other else None,
+            path_effects=[halo],
+            arrowprops={"arrowstyle": "-", "color": FAINT, "linewidth": 0.7, "relpos": (0, 0.5), "shrinkA": 1, "shrinkB": 4},
         )
+
+
+def _legend(axes: "Axes", rows: Sequence["Row"], where: str) -> None:
+    """What the colours mean, where there is more than one."""
+    patch = require("matplotlib.patches").Patch
+    named = {"fastconv": OURS, "other libraries": PEERS}
+    present = {_colour(row) for row in rows}
+    handles = [patch(color=colour, label=name) for name, colour in named.items() if colour in present]
+    if len(handles) > 1:
+        axes.legend(handles=handles, loc=where, frameon=False, fontsize=9, labelcolor=INK, handlelength=1, handleheight=1)
 
 
 def _colour(row: "Row") -> str:

@@ -11,6 +11,7 @@ import numpy as np
 
 from fastconv.geometry import ConvGeometry, ElementwiseGeometry, FoldGeometry
 from fastconv.kernels import im2col, loops, reference, strided
+from fastconv.kernels.simd import conv as direct
 from fastconv.machine import Machine
 from fastconv.pool_geometry import PoolGeometry, UnpoolGeometry
 
@@ -80,8 +81,18 @@ _POOLS = (
     _reference(reference.pool),
 )
 
+_DIRECT = Implementation(
+    "direct",
+    "register tiles of vectors over blocks in the cache, padding filled in as a block is read",
+    direct.run,
+    direct.cost,
+    direct.supports,
+    direct.pack,
+)
+
 OPERATIONS: dict[str, tuple[Implementation, ...]] = {
     "conv": (
+        _DIRECT,
         Implementation(
             "im2col", "windows copied into columns, 16 MiB at a time, then BLAS", im2col.conv, _blas_cost, pack=im2col.pack
         ),
@@ -96,6 +107,7 @@ OPERATIONS: dict[str, tuple[Implementation, ...]] = {
         _reference(reference.conv, pack=_as_given),
     ),
     "conv_transpose": (
+        _DIRECT,
         Implementation("im2col", "a matrix product by BLAS, then col2im", im2col.conv_transpose, _blas_cost, pack=im2col.pack),
         _loops(loops.run_conv, 2e8, pack=_as_given),
         _reference(reference.conv, pack=_as_given),

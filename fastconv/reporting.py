@@ -139,7 +139,7 @@ def _finite(value: Any) -> Any:
 def show(results: Results, console: Any) -> None:
     """Prints the machine, then a table per case, or one of all layers and one of totals for a network."""
     machine = results.machine
-    limits = [f"{machine['threads']} thread{'s' * (machine['threads'] != 1)}"]
+    limits = [counted(machine["threads"], "thread")]
     if machine["fma_peak_gflops"]:
         limits.append(f"multiply-add peak {machine['fma_peak_gflops']:.0f} GFLOP/s")
     limits.append(f"copy {machine['copy_gbytes_per_second']:.0f} GB/s")
@@ -175,7 +175,10 @@ def _show_case(case: CaseResult, console: Any) -> None:
         cells = [row.implementation + (" (auto)" if row.auto else ""), duration(row.seconds), digits(rate)]
         if with_share:
             cells.append("" if row.share_of_peak is None else f"{100 * row.share_of_peak:.0f} %")
-        cells += [f"{digits(row.speedup)}x" if row.speedup else "", "" if row.max_error is None else f"{row.max_error:.1e}" if row.max_error else "0"]
+        cells += [
+            f"{digits(row.speedup)}x" if row.speedup else "",
+            "" if row.max_error is None else f"{row.max_error:.1e}" if row.max_error else "0",
+        ]
         if row.status == "wrong":
             cells[1] = "WRONG"
         table.add_row(*cells, style="red" if row.status == "wrong" else "bold" if row.seconds == fastest else None)
@@ -194,12 +197,14 @@ def _explain(case: CaseResult, console: Any) -> None:
         _line(console, f"Checked against the reference loops: {text}.", style="dim")
     for row in case.rows:
         if row.status != "ok":
-            _line(console, f"{row.implementation}: {row.status}: {row.verified}", style="red" if row.status == "wrong" else "dim")
+            _line(
+                console, f"{row.implementation}: {row.status}: {row.verified}", style="red" if row.status == "wrong" else "dim"
+            )
         elif row.note and not row.peer:
             _line(console, f"{row.implementation}: {row.note}", style="dim")
-    versions = [f"{row.implementation} {row.note}" for row in case.rows if row.peer and row.status == "ok"]
-    if versions:
-        _line(console, "; ".join(versions), style="dim")
+    peers = [f"{row.implementation.removesuffix('_channels_last')} {row.note}" for row in case.rows if row.peer and row.note]
+    if peers:
+        _line(console, "; ".join(dict.fromkeys(peers)), style="dim")
 
 
 def _show_network(results: Results, console: Any) -> None:
@@ -234,7 +239,9 @@ def _show_totals(results: Results, console: Any) -> None:
     table = _table("all layers, times their counts", "time", "speedup")
     for total in results.totals():
         missing = "" if total.seconds is not None else f"serves {total.served} of {total.layers}"
-        table.add_row(total.implementation, duration(total.seconds) or missing, f"{digits(total.speedup)}x" if total.speedup else "")
+        table.add_row(
+            total.implementation, duration(total.seconds) or missing, f"{digits(total.speedup)}x" if total.speedup else ""
+        )
     console.print(table)
     _line(console, "Speedups are over the reference loops, whose time is extrapolated from a sample.", style="dim")
 
@@ -283,3 +290,6 @@ def scaled(value: float) -> str:
     return f"{value:.3g} "
 
 
+def counted(number: int, noun: str) -> str:
+    """ "1 thread", "2 threads"."""
+    return f"{number} {noun}{'' if number == 1 else 's'}"

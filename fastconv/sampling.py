@@ -15,15 +15,18 @@ from fastconv.pool_geometry import PoolGeometry
 
 Geometry = ConvGeometry | PoolGeometry
 
-# error <= FACTOR * eps * L * (|x| conv |w|), with L the products of one output. A sum in any order has a factor below 1; the
-# transforms of Winograd and FFT mix outputs, so that one borrows rounding from its neighbours.
-FACTORS = {"winograd": 16.0, "fft": 64.0, "scipy": 64.0}
-FACTOR = 2.0
+# error <= factor * eps * L * (|x| conv |w|), with L the products of one output. A sum in any order has a factor of 1; the
+# transforms of Winograd and FFT mix outputs, so that one borrows rounding from its neighbours; nobody knows what peers do.
+DIRECT = 1.0
+FACTORS = {"winograd": 16.0, "fft": 64.0, "scipy": 64.0, **dict.fromkeys(("torch", "torch_channels_last"), 4.0)}
+FACTORS |= dict.fromkeys(("onnxruntime", "openvino", "cv2"), 4.0)
+ACTIVATION_ROUNDINGS = 6  # the most that an activation adds
+COMPLEX_ROUNDINGS = 4  # of a complex product, for one of a real
 
 
 def factor(name: str) -> float:
     """The factor of the error bound for an implementation or a peer."""
-    return FACTORS.get(name, FACTOR)
+    return FACTORS.get(name, DIRECT)
 
 
 @dataclass(frozen=True)
@@ -168,9 +171,11 @@ class _Cells:
         geometry = self.geometry
         if self.dtype.kind in "iu" or getattr(geometry, "kind", "") in ("max", "min"):
             return np.zeros(len(positions))
-        length = geometry.taps
+        length = geometry.taps + ACTIVATION_ROUNDINGS
         if isinstance(geometry, ConvGeometry):
-            geometry, length = replace(geometry, activation=IDENTITY), geometry.reduction + 1
+            geometry, length = replace(geometry, activation=IDENTITY), geometry.reduction + 1 + ACTIVATION_ROUNDINGS
+        if self.dtype.kind == "c":
+            length *= COMPLEX_ROUNDINGS
         absolute = replace(self, geometry=geometry, x=np.abs(self.x), w=np.abs(self.w), bias=np.abs(self.bias))
         magnitudes = np.abs(np.array(absolute.values(positions), np.float64))
         with np.errstate(all="ignore"):

@@ -28,7 +28,7 @@ def pack(w: Array, bias: Array, geometry: ConvGeometry) -> Packed:
     """W as one matrix a group: [G, K, C R] channels first, [G, R C, K] last; transposed [G, K R, C], [G, C, R K]."""
     g = geometry
     if g.transposed:
-        grouped = w.reshape(g.groups, g.in_per_group, -1)
+        grouped = w.reshape(g.groups, g.in_per_group, g.out_per_group * g.taps)
         return (grouped if g.channels_last else np.ascontiguousarray(grouped.transpose(0, 2, 1))), bias
     grouped = w.reshape(g.groups, g.out_per_group, g.reduction)
     return (np.ascontiguousarray(grouped.transpose(0, 2, 1)) if g.channels_last else grouped), bias

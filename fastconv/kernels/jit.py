@@ -1,6 +1,6 @@
 """The one doorway to Numba: flags, disk cache, threads.
 
-`compiled` is for what kernels call; `Kernel` is for what Python calls: kernel(begin, end, ...) over independent items, which is
+`compiled` is for what kernels call, `Kernel` what Python calls: kernel(begin, end, ...) over independent items, which is
 split over threads without changing the order of any sum.
 """
 
@@ -21,11 +21,16 @@ FASTMATH = {"contract"}
 GRAIN = 200_000  # operations that a thread must have to do before it is worth waking
 
 
-def compiled(function: Callable[..., Any], name: str | None = None, **options: Any) -> Any:
-    """`function` compiled by Numba on its first call with each signature, and kept on disk under a name of its own."""
-    dispatcher = njit(nogil=True, error_model="numpy", fastmath=FASTMATH, **options)(function)
+def compiled(function: Callable[..., Any]) -> Any:
+    """`function` for kernels to call: it becomes part of each kernel, and is nothing that Python could call for long."""
+    return njit(nogil=True, error_model="numpy", fastmath=FASTMATH, no_cpython_wrapper=True, no_cfunc_wrapper=True)(function)
+
+
+def entry(function: Callable[..., Any], name: str, **options: Any) -> Any:
+    """`function` for Python to call: compiled on its first call with each signature, and kept on disk under `name`."""
+    dispatcher = njit(nogil=True, error_model="numpy", fastmath=FASTMATH, no_cfunc_wrapper=True, **options)(function)
     if hasattr(dispatcher, "_cache"):
-        dispatcher._cache = DiskCache(function.__name__, name or lasting_name(function))
+        dispatcher._cache = DiskCache(function.__name__, name)
     return dispatcher
 
 
@@ -42,7 +47,7 @@ def region(parts, total, {names}):
 """
     scope = {"prange": prange, "_kernel": kernel, "__name__": kernel.py_func.__module__}
     exec(source, scope)
-    return compiled(scope["region"], f"region of {lasting_name(kernel)}", parallel=True)
+    return entry(scope["region"], f"region of {lasting_name(kernel)}", parallel=True)
 
 
 class Kernel:
@@ -53,7 +58,7 @@ class Kernel:
     """
 
     def __init__(self, function: Callable[..., Any]) -> None:
-        self.serial = compiled(function)
+        self.serial = entry(function, lasting_name(function))
         self.region = region_of(self.serial)
         self.__name__ = function.__name__
         self.__doc__ = function.__doc__

@@ -4,6 +4,7 @@ The shortest form in plain NumPy. It pads the whole input first, and a tensordot
 of output rows at a time, so that the copy stays within WORKSPACE bytes where one row does.
 """
 
+from dataclasses import replace
 from math import prod
 from typing import Any
 
@@ -57,10 +58,19 @@ def conv(x: Array, packed: tuple[Array, Array], geometry: ConvGeometry, out: Arr
 def supports_pool(geometry: PoolGeometry, dtype: np.dtype[Any]) -> str | None:
     """Pools whose windows all have one size; indices only where no padding can be the first of equals."""
     if geometry.adaptive:
-        return "adaptive windows differ in size, and a strided view has one size"
+        even = all(o and size % o == 0 for size, o in zip(geometry.in_size, geometry.out_size, strict=True))
+        return None if even else "adaptive windows differ in size, and a strided view has one size"
     if geometry.return_indices and overhang(geometry) != ((0, 0),) * geometry.rank:
         return "a padded window may find its index in the padding"
     return None
+
+
+def regular(geometry: PoolGeometry) -> PoolGeometry:
+    """The same pool without `adaptive`: windows that share an axis out evenly are as long as the step between them."""
+    if not geometry.adaptive:
+        return geometry
+    extent = tuple(size // o for size, o in zip(geometry.in_size, geometry.out_size, strict=True))
+    return replace(geometry, adaptive=False, kernel=extent, stride=extent)
 
 
 def overhang(geometry: PoolGeometry) -> Pairs:
@@ -84,7 +94,7 @@ def filler(kind: str, dtype: np.dtype[Any]) -> Any:
 
 def pool(x: Array, packed: None, geometry: PoolGeometry, out: Any) -> None:
     """Windows [N, C, *O, *K] -> y [N, C, *O], reduced over K."""
-    g = geometry
+    g = regular(geometry)
     values, indices = out if g.return_indices else (out, None)
     pads = ((0, 0), (0, 0), *overhang(g))
     padded = np.pad(g.channels_first(x), pads, constant_values=filler(g.kind, x.dtype))

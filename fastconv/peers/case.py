@@ -10,7 +10,7 @@ from fastconv.geometry import Array, ConvGeometry
 from fastconv.pool_geometry import PoolGeometry
 
 NAMES = ("torch", "torch_channels_last", "onnxruntime", "openvino", "cv2", "scipy")
-MOST_CALLS = 10_000  # of one round: enough for any median
+MOST_CALLS = 100_000  # of one round: enough for any median
 
 
 class Refused(Exception):

@@ -54,8 +54,9 @@ def _conv(case: Case, channels_last: bool) -> Call:
     assert isinstance(geometry, ConvGeometry)
     w = _tensor(case.weights, channels_last)
     bias = None if case.bias is None else torch.from_numpy(np.array(case.bias))
-    shared = {"weight": w, "bias": bias, "stride": geometry.stride, "groups": geometry.groups}
+    shared: dict[str, Any] = {"weight": w, "bias": bias, "stride": geometry.stride, "groups": geometry.groups}
     shared["dilation"] = geometry.dilation
+    convolve: Call
     if geometry.transposed:
         if not case.symmetric:
             raise Refused("torch pads transposed convolutions alike on both sides")

@@ -68,9 +68,9 @@ def _require_plain(case: Case, who: str) -> None:
         raise Refused(f"{who} gives an output as large as the image at most")
 
 
-def _crop(case: Case) -> tuple[slice, ...]:
-    """The outputs among those of a filter that gives one per cell, the first at the first window."""
-    return tuple(map(slice, case.geometry.out_size))
+def _crop(case: Case, y: Array) -> Array:
+    """The outputs among those of a filter that gives one per cell (n, c, ...), the first at the first window."""
+    return y[(slice(None), slice(None), *map(slice, case.geometry.out_size))]
 
 
 # cv2 --------------------------------------------------------------------------------------------------------------------
@@ -100,7 +100,7 @@ def _filter2d(cv2: Any, case: Case, geometry: ConvGeometry) -> Prepared:
         for plane, kernel, out, delta in jobs:
             cv2.filter2D(plane, -1, kernel, out, anchor, delta, border)
 
-    return Prepared(run, lambda _: y[(..., *_crop(case))])
+    return Prepared(run, lambda _: _crop(case, y))
 
 
 def _box(cv2: Any, case: Case, geometry: PoolGeometry) -> Prepared:
@@ -122,7 +122,7 @@ def _box(cv2: Any, case: Case, geometry: PoolGeometry) -> Prepared:
 
     def result(_: Any) -> Array:
         whole = np.moveaxis(y, -1, 1) if pixels else y.reshape(case.image.shape)
-        return whole[(..., *_crop(case))]
+        return _crop(case, whole)
 
     return Prepared(run, result)
 
@@ -177,4 +177,4 @@ def _ndimage(case: Case, geometry: PoolGeometry) -> Prepared:
     function, outside = functions[geometry.kind]
     size, origins = (1, 1, *geometry.kernel), (0, 0, *origin)
     run = partial(function, x, size=size, output=y, mode="constant", cval=outside, origin=origins)
-    return Prepared(run, lambda _: y[(..., *_crop(case))], f"ndimage.{function.__name__}, one thread")
+    return Prepared(run, lambda _: _crop(case, y), f"ndimage.{function.__name__}, one thread")

@@ -56,9 +56,7 @@ def load_openvino(threads: int) -> Library:
         x = np.ascontiguousarray(case.image)
         request.set_input_tensor(openvino.Tensor(x, shared_memory=True))
         return Prepared(
-            lambda: request.infer(share_outputs=True),
-            lambda outputs: np.array(next(iter(outputs.values()))),
-            keeps=(x, model),
+            lambda: request.infer(share_outputs=True), lambda outputs: np.array(next(iter(outputs.values()))), keeps=(x, model)
         )
 
     return Library(openvino.__version__.split("-")[0], prepare)

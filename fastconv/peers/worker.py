@@ -81,7 +81,7 @@ def serve(name: str, threads: int) -> None:
     except Exception as error:
         answer(False, reason_of(error))
         return
-    answer(True, worker.library.version)
+    answer(True, str(worker.library.version))  # a plain string: torch's own kind would be unpickled by importing torch
     while True:
         try:
             message, arguments = pickle.load(inward)

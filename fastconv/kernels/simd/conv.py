@@ -1,0 +1,360 @@
+"""Direct convolution: register tiles over blocks of the output, in every geometry the reference serves.
+
+    y [P, K] = act(bias [K] + windows [P, L] @ w [L, K])       P output positions, K output channels, L = taps * input channels
+
+for each image and group. No matrix of windows is made: a row of a tile is an address in the input, and a tap an offset from it.
+
+    for block of output rows and columns:                       its input fits the L2 cache
+      for chunk of input channels:                              its weights do
+        windows = the block's input                             as it lies, or packed where it has padding or channels lie apart
+        for block of `columns` vectors of output channels:
+          for tile of `rows` positions:                         microkernel
+
+The order of an output's sum is fixed by the geometry: chunks, then taps, then channels. Threads take whole items, a block by a
+range of output channels, so that no sum is split. A transposed convolution is one such convolution per phase of its stride.
+
+Georganas et al., Anatomy of High-Performance Deep Learning Convolutions on SIMD Architectures (2018), and Goto and van de Geijn,
+Anatomy of High-Performance Matrix Multiplication (2008), for the order of the loops.
+"""
+
+from dataclasses import replace
+from functools import lru_cache
+from itertools import product
+from math import prod
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from fastconv.geometry import SPATIAL_AXES, Array, ConvGeometry, Size, Walk
+from fastconv.kernels.activations import codes
+from fastconv.kernels.jit import Kernel
+from fastconv.kernels.simd import microkernel, packing, vector
+from fastconv.machine import Machine, host
+
+peek, poke, pointer = vector.peek, vector.poke, vector.pointer
+
+
+@lru_cache(maxsize=64)
+def kernel(rows: int, columns: int, lanes: int, channels_last: bool, element: str) -> Kernel:
+    """The compiled loop nest over one tile shape: {element}_conv_{rows}x{columns}."""
+    width = columns * lanes
+    conv_tile = microkernel.conv_tile(rows, columns, lanes, channels_last, element)
+    pack_windows = packing.window_packer(lanes, channels_last)
+
+    def conv(begin, end, x, w, bias, y, xs, ys, y_first, outputs, taps, cells, origin, stride, dilation, channels, blocks, mode, act):
+        groups, c_group, k_group = channels
+        block_rows, block_columns, chunk, k_blocks, direct = blocks
+        k_total = -(-k_group // width)
+        k_items, row_items, column_items = (
+            -(-k_total // k_blocks),
+            -(-outputs[1] // block_rows),
+            -(-outputs[2] // block_columns),
+        )
+        # A phase of a transposed convolution may have no taps, and then reads nothing.
+        tall = max(0, (block_rows - 1) * stride[1] + (taps[1] - 1) * dilation[1] + 1)
+        wide = max(0, (block_columns - 1) * stride[2] + (taps[2] - 1) * dilation[2] + 1)
+        positions = block_rows * block_columns
+        merged = dilation[2] == 1 and (not direct or (channels_last and xs[4] == c_group and chunk == c_group))
+        pieces = 1 if merged else taps[2]
+        zero = x[0] - x[0] if len(x) else bias[0] - bias[0]
+
+        room = 0 if direct else taps[0] * tall * wide * chunk
+        memory = np.empty(room + rows * width + 32, x.dtype)  # used to the end, below
+        spare = vector.line_start(pointer(memory))
+        packed = spare + rows * width
+        integers = np.empty(2 * (positions + rows) + taps[0] * taps[1] * pieces + lanes, np.int64)
+        x_offsets = pointer(integers)
+        y_offsets = x_offsets + (positions + rows)
+        runs = y_offsets + (positions + rows)
+        steps = runs + taps[0] * taps[1] * pieces
+
+        for item in range(begin, end):
+            rest, k_item = divmod(item, k_items)
+            rest, column_item = divmod(rest, column_items)
+            rest, row_item = divmod(rest, row_items)
+            rest, depth = divmod(rest, outputs[0])
+            n, group = divmod(rest, groups)
+            top, left = row_item * block_rows, column_item * block_columns
+            high, broad = min(block_rows, outputs[1] - top), min(block_columns, outputs[2] - left)
+            count = high * broad
+            corner = (
+                origin[0] + depth * stride[0],
+                origin[1] + top * stride[1],
+                origin[2] + left * stride[2],
+            )
+            # The windows' strides: those of x, or of the packed block.
+            if direct:
+                wt, wr, wc, wk = xs[2] * dilation[0], xs[3], xs[4], xs[1]
+            else:
+                tall = max(0, (high - 1) * stride[1] + (taps[1] - 1) * dilation[1] + 1)
+                wide = max(0, (broad - 1) * stride[2] + (taps[2] - 1) * dilation[2] + 1)
+                wt, wr, wc, wk = 0, 0, 0, 1
+
+            y_origin = y_first + n * ys[0] + depth * ys[2] + group * k_group * ys[1]
+            for c_begin in range(0, max(1, c_group), chunk):
+                c_count = min(chunk, c_group - c_begin)
+                source = pointer(x) + (n * xs[0] + (group * c_group + c_begin) * xs[1])
+                if direct:
+                    windows = source + (corner[0] * xs[2] + corner[1] * xs[3] + corner[2] * xs[4])
+                else:
+                    windows = packed
+                    wc, wr, wt = c_count, wide * c_count, tall * wide * c_count
+                    pack_windows(
+                        source, packed, zero, xs, cells, corner, tall, wide, taps[0], dilation[0], c_count, mode, steps
+                    )
+                for i in range(count + rows):
+                    row, column = divmod(min(i, count - 1), broad)
+                    poke(x_offsets + i, row * stride[1] * wr + column * stride[2] * wc)
+                    poke(y_offsets + i, (top + row) * ys[3] + (left + column) * ys[4])
+                for t in range(taps[0]):
+                    for r in range(taps[1]):
+                        for s in range(pieces):
+                            run = (t * taps[1] + r) * pieces + s
+                            poke(runs + run, t * wt + r * dilation[1] * wr + s * dilation[2] * wc)
+                length = taps[2] * c_count if merged else c_count
+
+                t_first, t_last = 0, taps[0]
+                if mode == 0:  # depths that lie in padding add nothing
+                    while t_first < t_last and corner[0] + t_first * dilation[0] < 0:
+                        t_first += 1
+                    while t_last > t_first and corner[0] + (t_last - 1) * dilation[0] >= cells[0]:
+                        t_last -= 1
+
+                for k in range(k_item * k_blocks, min(k_total, (k_item + 1) * k_blocks)):
+                    block = pointer(w) + (
+                        ((group * k_total + k) * c_group + c_begin) * taps[0] * taps[1] * taps[2] * width
+                    )
+                    k_count = min(width, k_group - k * width)
+                    for first in range(0, count, rows):
+                        tile_count = min(rows, count - first)
+                        r_first, r_last = 0, taps[1]
+                        if mode == 0:  # nor do rows
+                            upper = corner[1] + (first // broad) * stride[1]
+                            lower = corner[1] + ((first + tile_count - 1) // broad) * stride[1]
+                            while r_first < r_last and lower + r_first * dilation[1] < 0:
+                                r_first += 1
+                            while r_last > r_first and upper + (r_last - 1) * dilation[1] >= cells[1]:
+                                r_last -= 1
+                        conv_tile(
+                            windows,
+                            x_offsets + first,
+                            (runs, taps[1], pieces, t_first, t_last, r_first, r_last),
+                            length,
+                            wk,
+                            block,
+                            pointer(bias) + (group * k_total + k) * width,
+                            pointer(y) + (y_origin + k * width * ys[1]),
+                            y_offsets + first,
+                            ys[1],
+                            tile_count,
+                            k_count,
+                            c_begin == 0,
+                            c_begin + chunk >= c_group,
+                            act,
+                            spare,
+                        )
+        # Pointers do not keep an array alive: its last use does.
+        memory[0], integers[0] = zero, 0
+
+    conv.__name__ = f"{element}_conv_{rows}x{columns}"
+    return Kernel(conv)
+
+
+# Decisions --------------------------------------------------------------------------------------------------------------
+
+
+class Tile(NamedTuple):
+    """A register tile: output positions x vectors of output channels."""
+
+    rows: int
+    columns: int
+
+
+# Accumulators, the vectors of one row of weights and a broadcast value must fit the vector registers.
+TILES = {
+    32: (Tile(14, 2), Tile(7, 4), Tile(9, 3), Tile(14, 1)),
+    16: (Tile(6, 2), Tile(4, 3), Tile(7, 1)),
+}
+
+
+def tile_for(positions: int, vectors: int, machine: Machine) -> Tile:
+    """The tile that takes the fewest cycles over `positions` positions and `vectors` vectors of channels."""
+
+    def cycles(tile: Tile) -> float:
+        tiles = -(-positions // tile.rows) * -(-vectors // tile.columns)
+        return tiles * max(tile.rows * tile.columns, tile.rows + tile.columns + 1) / 2
+
+    return min(TILES[machine.registers], key=cycles)
+
+
+class Blocking(NamedTuple):
+    """How the loops of one walk are cut: outputs of a block, channels of a chunk, blocks of output channels of an item."""
+
+    rows: int
+    columns: int
+    chunk: int
+    k_blocks: int
+    direct: bool
+
+
+def is_direct(geometry: ConvGeometry, walks: tuple[Walk, ...]) -> bool:
+    """Whether windows can be read where they lie: no padding, and channels that follow each other or one tap alone."""
+    if not (geometry.channels_last or prod(walk.taps for walk in walks) == 1):
+        return False
+    return all(
+        walk.origin >= 0 and walk.origin + (walk.outputs - 1) * walk.stride + (walk.taps - 1) * walk.dilation < walk.cells
+        for walk in walks
+    )
+
+
+def blocking(geometry: ConvGeometry, walks: tuple[Walk, ...], tile: Tile, machine: Machine, itemsize: int) -> Blocking:
+    """Blocks whose windows take half the L2 cache and weights a quarter, cut evenly; items enough for several threads."""
+    g, (depth, height, width) = geometry, walks
+    lanes = machine.vector_bytes // itemsize
+    taps = max(1, prod(walk.taps for walk in walks))
+    room = min(machine.l2 // 2, 768 << 10) // itemsize
+    chunk = min(g.in_per_group, max(16, machine.l2 // 4 // itemsize // (taps * tile.columns * lanes)))
+    chunk = -(-g.in_per_group // -(-g.in_per_group // max(1, chunk))) if g.in_per_group else 1
+
+    def cells(walk: Walk, outputs: int) -> int:
+        return (outputs - 1) * walk.stride + (walk.taps - 1) * walk.dilation + 1
+
+    rows, columns = height.outputs, width.outputs
+    while depth.taps * cells(height, rows) * cells(width, columns) * chunk > room:
+        if rows > 1 and rows * columns > 8 * tile.rows:
+            rows = -(-rows // 2)
+        elif columns > 4 * tile.rows:
+            columns = -(-columns // 2)
+        elif chunk > 16:
+            chunk = -(-chunk // 2)
+        elif rows > 1:
+            rows = -(-rows // 2)
+        elif columns > 1:
+            columns = -(-columns // 2)
+        else:
+            break
+    vectors = -(-g.out_per_group // lanes)
+    k_total = max(1, -(-vectors // tile.columns))
+    rows = min(rows, max(1, 4096 // max(1, columns)))
+    columns = min(columns, 4096)
+    if height.outputs == 1 and depth.outputs * g.batch * g.groups < 8 and columns == width.outputs > 32 * tile.rows:
+        columns = -(-columns // 8)
+    columns = -(-columns // tile.rows) * tile.rows if columns < width.outputs else columns
+    items = g.batch * g.groups * depth.outputs * -(-height.outputs // rows) * -(-width.outputs // columns)
+    return Blocking(rows, columns, max(1, chunk), -(-k_total // min(k_total, -(-8 // max(1, items)))), is_direct(g, walks))
+
+
+# Plan and run -----------------------------------------------------------------------------------------------------------
+
+
+class Launch(NamedTuple):
+    """One walk of the kernel, with all of its arguments but the arrays x and y."""
+
+    kernel: Kernel
+    items: int
+    work: int
+    weights: Array
+    bias: Array
+    arguments: tuple[Any, ...]
+
+
+def flattened(geometry: ConvGeometry) -> ConvGeometry:
+    """The lifted geometry; where every position is its own window, all of them as one long row."""
+    g = geometry.lifted()
+    plain = g.taps == 1 and all(s == 1 for s in g.stride) and not any(any(pair) for pair in g.padding) and not g.transposed
+    return replace(g, in_size=(1, 1, prod(g.in_size))) if plain else g
+
+
+def pack(w: Array, bias: Array, geometry: ConvGeometry) -> tuple[Launch, ...]:
+    """A launch for each walk of the geometry, with the weights of its taps."""
+    machine, g = host(), flattened(geometry)
+    lanes = machine.lanes(w.dtype)
+    kernels = lifted_kernels(w, geometry)
+    vectors = -(-g.out_per_group // lanes)
+    launches = []
+    for walks in product(*(g.walks(axis) for axis in range(SPATIAL_AXES))):
+        outputs = tuple(walk.outputs for walk in walks)
+        tile = tile_for(prod(outputs[1:]), vectors, machine)
+        cut = blocking(g, walks, tile, machine, w.dtype.itemsize)
+        chosen = kernels[(slice(None), slice(None), *(taps_of(walk) for walk in walks))]
+        width = tile.columns * lanes
+        blocks = -(-g.out_per_group // width)
+        filled = np.zeros((g.groups, blocks * width), w.dtype)
+        filled[:, : g.out_per_group] = bias.reshape(g.groups, g.out_per_group)
+        xs, ys = strides(g, g.in_channels, g.in_size), strides(g, g.out_channels, g.out_size)
+        arguments = (
+            xs,
+            (*ys[:2], *(stride * walk.step for stride, walk in zip(ys[2:], walks, strict=True))),
+            sum(stride * walk.first for stride, walk in zip(ys[2:], walks, strict=True)),
+            outputs,
+            *(tuple(getattr(walk, name) for walk in walks) for name in ("taps", "cells", "origin", "stride", "dilation")),
+            (g.groups, g.in_per_group, g.out_per_group),
+            tuple(map(int, cut)),
+            g.mode,
+            codes(g.activation, w.dtype),
+        )
+        items = g.batch * g.groups * outputs[0] * -(-outputs[1] // cut.rows) * -(-outputs[2] // cut.columns)
+        work = 2 * g.batch * prod(outputs) * g.out_channels * g.in_per_group * prod(walk.taps for walk in walks)
+        launches.append(
+            Launch(
+                kernel(*tile, lanes, g.channels_last, element(w.dtype)),
+                items * -(-blocks // cut.k_blocks),
+                work // 16,
+                packing.pack_weights(chosen, g.groups, width, cut.chunk),
+                filled.reshape(-1),
+                arguments,
+            )
+        )
+    return tuple(launches)
+
+
+def element(dtype: np.dtype[Any]) -> str:
+    """f32 or f64, as kernels are named."""
+    return {4: "float32", 8: "float64"}[dtype.itemsize]
+
+
+def taps_of(walk: Walk) -> slice:
+    """The taps of the kernel, in the order of the walk."""
+    if walk.kernel_step > 0:
+        return slice(None)
+    stop = walk.kernel_first + walk.taps * walk.kernel_step
+    return slice(walk.kernel_first, stop if stop >= 0 else None, walk.kernel_step) if walk.taps else slice(0, 0)
+
+
+def lifted_kernels(w: Array, geometry: ConvGeometry) -> Array:
+    """w as (groups * k, c, t, r, s), with the axes of a transposed convolution's weights in that order too."""
+    g = geometry
+    w = g.channels_first(w)
+    w = w.reshape(*w.shape[:2], *(1,) * (SPATIAL_AXES - g.rank), *w.shape[2:])
+    if not g.transposed:
+        return w
+    grouped = w.reshape(g.groups, g.in_per_group, g.out_per_group, *w.shape[2:]).swapaxes(1, 2)
+    return grouped.reshape(g.out_channels, g.in_per_group, *w.shape[2:])
+
+
+def strides(geometry: ConvGeometry, channels: int, size: Size) -> Size:
+    """Element strides of a C-ordered array in this geometry's layout, in the order n, c, d, h, w."""
+    shape = geometry.shape(channels, size)
+    steps = [prod(shape[axis + 1 :]) for axis in range(len(shape))]
+    return (steps[0], steps[-1], *steps[1:-1]) if geometry.channels_last else tuple(steps)
+
+
+def run(x: Array, packed: tuple[Launch, ...], geometry: ConvGeometry, out: Array) -> None:
+    """Every walk, one after the other."""
+    x, y = x.reshape(-1), out.reshape(-1)
+    for launch in packed:
+        launch.kernel(launch.items, launch.work, x, launch.weights, launch.bias, y, *launch.arguments)
+
+
+def supports(geometry: ConvGeometry, dtype: np.dtype[Any]) -> str | None:
+    """Real float types."""
+    return None if dtype in (np.float32, np.float64) else f"its vectors are float32 or float64, not {dtype}"
+
+
+def cost(geometry: ConvGeometry, dtype: np.dtype[Any], machine: Machine) -> float:
+    """Whole tiles at nine tenths of the peak, or the bytes at memory speed."""
+    lanes = machine.lanes(dtype)
+    filled = -(-geometry.out_per_group // lanes) * lanes / max(1, geometry.out_per_group)
+    return 3e-6 + max(
+        filled * geometry.flops / (0.9 * machine.flops(dtype)), geometry.bytes(dtype.itemsize) / machine.bandwidth
+    )

@@ -1,0 +1,123 @@
+"""One register tile from start to end: the bias or a partial sum, the whole inner product, the activation, the store.
+
+    y[i, j] = act(bias[j] + sum over l of x[offsets[i] + l] * w[l, j])        i < rows output positions, j < columns * lanes channels
+
+Each step of l loads one value of x for every row, which a vector of the weights' row multiplies: rows + columns loads for
+rows * columns multiply-adds. Low, Igual, Smith and Quintana-Orti, Analytical Modeling Is Enough for High-Performance BLIS
+(2016), section 3, on how such a tile is sized; here `machine` has the table.
+"""
+
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+
+from fastconv.kernels.activations import activated
+from fastconv.kernels.jit import compiled
+from fastconv.kernels.simd import vector
+
+peek, poke = vector.peek, vector.poke
+
+
+@lru_cache(maxsize=64)
+def tile_activation(element: str) -> Any:
+    """The compiled activation of a whole tile; silu is left to the store, value by value."""
+    real = np.dtype(element).type
+    three, six, sixth = real(3), real(6), real(1 / 6)
+
+    def activate_tile(tile, act):
+        if act[0] == 1:
+            tile = vector.clip_tile(tile, act[1], act[2])
+        elif act[0] == 2:
+            tile = vector.leaky_tile(tile, act[1])
+        elif act[0] == 4:
+            tile = vector.hardswish_tile(tile, three, six, sixth)
+        return tile
+
+    return compiled(activate_tile)
+
+
+@compiled
+def silu_rows(y, offsets, count, step, width):
+    """silu of y[offsets[i] + j * step], for the rows i < count and j < width, which have just been stored."""
+    for i in range(count):
+        row = y + peek(offsets + i)
+        for j in range(width):
+            value = peek(row + j * step)
+            poke(row + j * step, activated(value, 3, value, value))
+
+
+@compiled
+def is_contiguous(offsets, count):
+    """Whether the offsets of the first `count` rows follow each other."""
+    return peek(offsets + (count - 1)) - peek(offsets) == count - 1
+
+
+@lru_cache(maxsize=64)
+def tile_store(rows: int, columns: int, lanes: int, channels_last: bool, element: str) -> Any:
+    """The compiled store of a tile: y[offsets[i] + j * step] = tile[i, j] for i < count and j < width."""
+    whole = columns * lanes
+    activate_tile = tile_activation(element)
+
+    def store(tile, y, offsets, step, count, width, last, act, spare):
+        if last:
+            tile = activate_tile(tile, act)
+        if channels_last:
+            if count == rows and width == whole:
+                vector.store_rows(tile, y, offsets)
+            else:
+                vector.store_first_rows(tile, y, offsets, count, width)
+        elif is_contiguous(offsets, count):
+            vector.store_transposed(tile, y + peek(offsets), step, count, width)
+        else:
+            vector.store_tile(tile, spare, whole)
+            for j in range(width):
+                for i in range(count):
+                    poke(y + (peek(offsets + i) + j * step), peek(spare + (i * whole + j)))
+        if last and act[0] == 3:
+            silu_rows(y, offsets, count, step, width)
+
+    return compiled(store)
+
+
+@lru_cache(maxsize=64)
+def tile_load(rows: int, columns: int, lanes: int, channels_last: bool) -> Any:
+    """The compiled load of a partial sum: the tile that tile_store stored."""
+    whole = columns * lanes
+
+    def load(y, offsets, step, count, width, spare):
+        if channels_last:
+            return vector.load_first_rows(y, offsets, count, width, rows, columns, lanes)
+        if is_contiguous(offsets, count):
+            return vector.load_transposed(y + peek(offsets), step, count, width, rows, columns, lanes)
+        for j in range(width):
+            for i in range(count):
+                poke(spare + (i * whole + j), peek(y + (peek(offsets + i) + j * step)))
+        return vector.load_tile(spare, whole, rows, columns, lanes)
+
+    return compiled(load)
+
+
+@lru_cache(maxsize=64)
+def conv_tile(rows: int, columns: int, lanes: int, channels_last: bool, element: str) -> Any:
+    """The compiled microkernel of one tile."""
+    width_of_tile = columns * lanes
+    load = tile_load(rows, columns, lanes, channels_last)
+    store = tile_store(rows, columns, lanes, channels_last, element)
+
+    def tile_kernel(x, x_offsets, runs, length, step, w, bias, y, y_offsets, y_step, count, width, begins, ends, act, spare):
+        """`runs`: their offsets' table, heights of the kernel, runs a height, then first and last depth and height to visit."""
+        if begins:
+            tile = vector.repeated(bias, rows, columns, lanes)
+        else:
+            tile = load(y, y_offsets, y_step, count, width, spare)
+        sources = vector.rows_at(x, x_offsets, rows)
+        table, heights, pieces, t_first, t_last, r_first, r_last = runs
+        for t in range(t_first, t_last):
+            for run in range((t * heights + r_first) * pieces, (t * heights + r_last) * pieces):
+                offset, row = peek(table + run), w + run * length * width_of_tile
+                for i in range(length):
+                    tile = vector.fma_outer(tile, sources, offset + i * step, row + i * width_of_tile)
+        store(tile, y, y_offsets, y_step, count, width, ends, act, spare)
+
+    return compiled(tile_kernel)

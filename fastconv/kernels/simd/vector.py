@@ -1,0 +1,551 @@
+"""Pointers, vectors and register tiles as Numba values: the one file that speaks LLVM.
+
+A kernel is then plain compiled Python. `lanes`, `rows` and `columns` must be compile-time constants: ints that the kernel's
+factory closed over. Loads and stores need no alignment. Nothing here checks bounds: callers prove them.
+
+    ============ ==========================================================================
+    Pointer      the address of an element; p + n lies n elements further
+    Vector       `lanes` elements in one register
+    Rows         the addresses of `rows` elements: one for each row of a tile
+    Tile         rows x columns vectors, each in a register of its own
+    ============ ==========================================================================
+"""
+
+import operator
+from collections.abc import Callable
+from typing import Any
+
+from llvmlite import ir
+from numba import types
+from numba.core import cgutils
+from numba.extending import intrinsic, models, overload, register_model
+
+I1, I32, I64 = ir.IntType(1), ir.IntType(32), ir.IntType(64)
+ELEMENTS = {types.float32: ir.FloatType(), types.float64: ir.DoubleType(), types.int64: I64}
+BYTES = {types.float32: 4, types.float64: 8, types.int64: 8}
+
+
+class Pointer(types.Type):
+    """The address of an element."""
+
+    def __init__(self, dtype: Any) -> None:
+        self.dtype = dtype
+        super().__init__(f"Pointer({dtype})")
+
+
+class Vector(types.Type):
+    """`lanes` elements in one register."""
+
+    def __init__(self, dtype: Any, lanes: int) -> None:
+        self.dtype, self.lanes = dtype, lanes
+        super().__init__(f"Vector({dtype}, {lanes})")
+
+
+class Rows(types.Type):
+    """The addresses of `rows` elements."""
+
+    def __init__(self, dtype: Any, rows: int) -> None:
+        self.dtype, self.rows = dtype, rows
+        super().__init__(f"Rows({dtype}, {rows})")
+
+
+class Tile(types.Type):
+    """rows x columns vectors."""
+
+    def __init__(self, dtype: Any, rows: int, columns: int, lanes: int) -> None:
+        self.dtype, self.rows, self.columns, self.lanes = dtype, rows, columns, lanes
+        super().__init__(f"Tile({dtype}, {rows}, {columns}, {lanes})")
+
+
+def _represented_by(kind: type, llvm_type: Callable[[Any], Any]) -> None:
+    @register_model(kind)
+    class Model(models.PrimitiveModel):  # type: ignore[misc]
+        def __init__(self, manager: Any, t: Any) -> None:
+            super().__init__(manager, t, llvm_type(t))
+
+
+def _vector_of(t: Any) -> Any:
+    return ir.VectorType(ELEMENTS[t.dtype], t.lanes)
+
+
+_represented_by(Pointer, lambda t: I64)
+_represented_by(Vector, _vector_of)
+_represented_by(Rows, lambda t: ir.LiteralStructType([I64] * t.rows))
+_represented_by(Tile, lambda t: ir.LiteralStructType([_vector_of(t)] * (t.rows * t.columns)))
+
+
+# What the operations are made of ----------------------------------------------------------------------------------------
+
+
+def _address(builder: Any, p: Any, dtype: Any, offset: Any = I64(0)) -> Any:
+    return builder.inttoptr(builder.add(p, builder.mul(offset, I64(BYTES[dtype]))), ir.PointerType())
+
+
+def _read(builder: Any, p: Any, t: Any, offset: Any) -> Any:
+    return builder.load(_address(builder, p, t.dtype, offset), typ=_vector_of(t), align=BYTES[t.dtype])
+
+
+def _write(builder: Any, vector: Any, p: Any, t: Any, offset: Any) -> None:
+    builder.store(vector, _address(builder, p, t.dtype, offset), align=BYTES[t.dtype])
+
+
+def _splat(builder: Any, scalar: Any, lanes: int) -> Any:
+    undefined = ir.Constant(ir.VectorType(scalar.type, lanes), ir.Undefined)
+    first = builder.insert_element(undefined, scalar, I32(0))
+    return builder.shuffle_vector(first, undefined, ir.Constant(ir.VectorType(I32, lanes), [0] * lanes))
+
+
+def _suffix(t: Any) -> str:
+    return f"v{t.lanes}f{8 * BYTES[t.dtype]}"
+
+
+def _call(builder: Any, name: str, result: Any, arguments: list[Any]) -> Any:
+    """A call of an LLVM intrinsic by its mangled name: llvmlite's own helper takes no vector types."""
+    kind = ir.FunctionType(result, [argument.type for argument in arguments])
+    return builder.call(cgutils.get_or_insert_function(builder.module, kind, name), arguments)
+
+
+def _fma(builder: Any, a: Any, b: Any, c: Any, t: Any) -> Any:
+    """a * b + c, fused where the machine can; llvm.fma would call the C library where it cannot."""
+    return _call(builder, f"llvm.fmuladd.{_suffix(t)}", a.type, [a, b, c])
+
+
+def _mask(builder: Any, count: Any, lanes: int) -> Any:
+    """Lanes 0 .. count - 1."""
+    numbers = ir.Constant(ir.VectorType(I64, lanes), list(range(lanes)))
+    return builder.icmp_signed("<", numbers, _splat(builder, count, lanes))
+
+
+def _mapped(tile: Any, function: Callable[[Any, Any, list[Any]], Any]) -> Any:
+    """The code of an operation on every vector of a tile, with scalars splatted."""
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        t, *scalars = args
+        splats = [_splat(builder, scalar, tile.lanes) for scalar in scalars]
+        for k in range(tile.rows * tile.columns):
+            t = builder.insert_value(t, function(builder, builder.extract_value(t, k), splats), k)
+        return t
+
+    return generate
+
+
+# Pointers ---------------------------------------------------------------------------------------------------------------
+
+
+@intrinsic
+def pointer(context: Any, array: Any) -> Any:
+    """The address of an array's first element."""
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        return builder.ptrtoint(context.make_array(array)(context, builder, args[0]).data, I64)
+
+    return Pointer(array.dtype)(array), generate
+
+
+@intrinsic
+def advance(context: Any, p: Any, n: Any) -> Any:
+    """The address n elements further."""
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        return builder.add(args[0], builder.mul(args[1], I64(BYTES[p.dtype])))
+
+    return p(p, types.intp), generate
+
+
+@overload(operator.add)
+def _pointer_plus_integer(p, n):
+    if isinstance(p, Pointer) and isinstance(n, types.Integer):
+        return lambda p, n: advance(p, n)
+    return None
+
+
+@intrinsic
+def line_start(context: Any, p: Any) -> Any:
+    """The first address from p on that begins a cache line of 64 bytes."""
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        return builder.and_(builder.add(args[0], I64(63)), I64(-64))
+
+    return p(p), generate
+
+
+@intrinsic
+def distance(context: Any, p: Any, q: Any) -> Any:
+    """Elements from p to q, which both are multiples of the element's size."""
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        return builder.sdiv(builder.sub(args[1], args[0]), I64(BYTES[p.dtype]))
+
+    return types.intp(p, p), generate
+
+
+@intrinsic
+def peek(context: Any, p: Any) -> Any:
+    """The element at p."""
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        return builder.load(_address(builder, args[0], p.dtype), typ=ELEMENTS[p.dtype])
+
+    return p.dtype(p), generate
+
+
+@intrinsic
+def poke(context: Any, p: Any, value: Any) -> Any:
+    """The element at p becomes `value`."""
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        builder.store(args[1], _address(builder, args[0], p.dtype))
+        return context.get_dummy_value()
+
+    return types.void(p, p.dtype), generate
+
+
+@intrinsic(prefer_literal=True)
+def rows_at(context: Any, p: Any, offsets: Any, rows: Any) -> Any:
+    """The addresses p + offsets[0], p + offsets[1], ...; `offsets` points to int64."""
+    result = Rows(p.dtype, rows.literal_value)
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        base, table, _ = args
+        r = ir.Constant(context.get_value_type(result), ir.Undefined)
+        for i in range(result.rows):
+            offset = builder.load(_address(builder, table, types.int64, I64(i)), typ=I64)
+            r = builder.insert_value(r, builder.add(base, builder.mul(offset, I64(BYTES[p.dtype]))), i)
+        return r
+
+    return result(p, offsets, rows), generate
+
+
+# Vectors ----------------------------------------------------------------------------------------------------------------
+
+
+@intrinsic(prefer_literal=True)
+def load(context: Any, p: Any, lanes: Any) -> Any:
+    """The vector at p."""
+    result = Vector(p.dtype, lanes.literal_value)
+    return result(p, lanes), lambda context, builder, signature, args: _read(builder, args[0], result, I64(0))
+
+
+@intrinsic(prefer_literal=True)
+def load_first(context: Any, p: Any, count: Any, lanes: Any) -> Any:
+    """The first `count` elements at p, zeros after them; memory behind them is not touched."""
+    result = Vector(p.dtype, lanes.literal_value)
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        mask, zero = _mask(builder, args[1], result.lanes), ir.Constant(_vector_of(result), None)
+        arguments = [_address(builder, args[0], p.dtype), I32(BYTES[p.dtype]), mask, zero]
+        return _call(builder, f"llvm.masked.load.{_suffix(result)}.p0", zero.type, arguments)
+
+    return result(p, types.intp, lanes), generate
+
+
+@intrinsic
+def store(context: Any, p: Any, v: Any) -> Any:
+    """The vector to p."""
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        _write(builder, args[1], args[0], v, I64(0))
+        return context.get_dummy_value()
+
+    return types.void(p, v), generate
+
+
+def _store_masked(builder: Any, vector: Any, p: Any, t: Any, count: Any) -> None:
+    arguments = [vector, _address(builder, p, t.dtype), I32(BYTES[t.dtype]), _mask(builder, count, t.lanes)]
+    _call(builder, f"llvm.masked.store.{_suffix(t)}.p0", ir.VoidType(), arguments)
+
+
+@intrinsic
+def store_first(context: Any, p: Any, v: Any, count: Any) -> Any:
+    """The first `count` elements of the vector to p; memory behind them is not touched."""
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        _store_masked(builder, args[1], args[0], v, args[2])
+        return context.get_dummy_value()
+
+    return types.void(p, v, types.intp), generate
+
+
+@intrinsic(prefer_literal=True)
+def splat(context: Any, scalar: Any, lanes: Any) -> Any:
+    """A vector of one value."""
+    result = Vector(scalar, lanes.literal_value)
+    return result(scalar, lanes), lambda context, builder, signature, args: _splat(builder, args[0], result.lanes)
+
+
+@intrinsic
+def multiply_add(context: Any, a: Any, b: Any, c: Any) -> Any:
+    """a * b + c, lane by lane."""
+    return a(a, a, a), lambda context, builder, signature, args: _fma(builder, *args, a)
+
+
+def _lane_by_lane(instruction: str) -> Any:
+    @intrinsic
+    def operation(context: Any, a: Any, b: Any) -> Any:
+        return a(a, a), lambda context, builder, signature, args: getattr(builder, instruction)(*args, flags=("contract",))
+
+    return operation
+
+
+add, subtract, multiply = _lane_by_lane("fadd"), _lane_by_lane("fsub"), _lane_by_lane("fmul")
+
+
+def _chosen(comparison: str) -> Any:
+    @intrinsic
+    def operation(context: Any, a: Any, b: Any) -> Any:
+        def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+            return builder.select(builder.fcmp_unordered(comparison, *args), *args)
+
+        return a(a, a), generate
+
+    return operation
+
+
+# The larger and the smaller, lane by lane; a NaN in `a` stays. One instruction each on x86 when a and b are ordered so.
+largest, smallest = _chosen(">"), _chosen("<")
+
+
+# Tiles ------------------------------------------------------------------------------------------------------------------
+
+
+@intrinsic(prefer_literal=True)
+def zeros(context: Any, p: Any, rows: Any, columns: Any, lanes: Any) -> Any:
+    """A tile of zeros of the type that p points to."""
+    result = Tile(p.dtype, rows.literal_value, columns.literal_value, lanes.literal_value)
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        return ir.Constant(context.get_value_type(result), None)
+
+    return result(p, rows, columns, lanes), generate
+
+
+@intrinsic(prefer_literal=True)
+def repeated(context: Any, p: Any, rows: Any, columns: Any, lanes: Any) -> Any:
+    """A tile whose every row is the vectors at p: a bias, before the sum."""
+    result = Tile(p.dtype, rows.literal_value, columns.literal_value, lanes.literal_value)
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        t = ir.Constant(context.get_value_type(result), ir.Undefined)
+        for j in range(result.columns):
+            vector = _read(builder, args[0], result, I64(j * result.lanes))
+            for i in range(result.rows):
+                t = builder.insert_value(t, vector, i * result.columns + j)
+        return t
+
+    return result(p, rows, columns, lanes), generate
+
+
+@intrinsic(prefer_literal=True)
+def load_tile(context: Any, p: Any, step: Any, rows: Any, columns: Any, lanes: Any) -> Any:
+    """The tile of p[i * step + j * lanes:][:lanes]."""
+    result = Tile(p.dtype, rows.literal_value, columns.literal_value, lanes.literal_value)
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        t = ir.Constant(context.get_value_type(result), ir.Undefined)
+        for i in range(result.rows):
+            for j in range(result.columns):
+                offset = builder.add(builder.mul(args[1], I64(i)), I64(j * result.lanes))
+                t = builder.insert_value(t, _read(builder, args[0], result, offset), i * result.columns + j)
+        return t
+
+    return result(p, types.intp, rows, columns, lanes), generate
+
+
+@intrinsic(prefer_literal=True)
+def load_first_rows(context: Any, p: Any, offsets: Any, count: Any, width: Any, rows: Any, columns: Any, lanes: Any) -> Any:
+    """The tile whose row i is p[offsets[i]:][:width], zeros after; zeros for the rows i >= count."""
+    result = Tile(p.dtype, rows.literal_value, columns.literal_value, lanes.literal_value)
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        p, table, count, width, *_ = args
+        zero = ir.Constant(_vector_of(result), None)
+        t = ir.Constant(context.get_value_type(result), None)
+        for i in range(result.rows):
+            offset = builder.load(_address(builder, table, types.int64, I64(i)), typ=I64)
+            row = builder.add(p, builder.mul(offset, I64(BYTES[result.dtype])))
+            wanted = builder.select(builder.icmp_signed("<", I64(i), count), width, I64(0))
+            for j in range(result.columns):
+                here = builder.add(row, I64(j * result.lanes * BYTES[result.dtype]))
+                mask = _mask(builder, builder.sub(wanted, I64(j * result.lanes)), result.lanes)
+                arguments = [_address(builder, here, result.dtype), I32(BYTES[result.dtype]), mask, zero]
+                vector = _call(builder, f"llvm.masked.load.{_suffix(result)}.p0", zero.type, arguments)
+                t = builder.insert_value(t, vector, i * result.columns + j)
+        return t
+
+    return result(p, offsets, types.intp, types.intp, rows, columns, lanes), generate
+
+
+@intrinsic(prefer_literal=True)
+def load_transposed(context: Any, p: Any, step: Any, count: Any, width: Any, rows: Any, columns: Any, lanes: Any) -> Any:
+    """The tile whose row i holds p[c * step + i] as element c, for i < count and c < width; zeros elsewhere."""
+    result = Tile(p.dtype, rows.literal_value, columns.literal_value, lanes.literal_value)
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        p, step, count, width, *_ = args
+        t, zero = ir.Constant(context.get_value_type(result), None), ir.Constant(_vector_of(result), None)
+        for j in range(result.columns):
+            for top in range(0, result.rows, result.lanes):
+                loaded = []
+                for lane in range(result.lanes):
+                    c = j * result.lanes + lane
+                    offset = builder.add(builder.mul(step, I64(c)), I64(top))
+                    here = builder.add(p, builder.mul(offset, I64(BYTES[result.dtype])))
+                    wanted = builder.select(builder.icmp_signed("<", I64(c), width), builder.sub(count, I64(top)), I64(0))
+                    mask = _mask(builder, wanted, result.lanes)
+                    arguments = [_address(builder, here, result.dtype), I32(BYTES[result.dtype]), mask, zero]
+                    loaded.append(_call(builder, f"llvm.masked.load.{_suffix(result)}.p0", zero.type, arguments))
+                rows_here = range(top, min(top + result.lanes, result.rows))
+                for i, row in zip(rows_here, _transposed(builder, loaded, result.lanes), strict=False):
+                    t = builder.insert_value(t, row, i * result.columns + j)
+        return t
+
+    return result(p, types.intp, types.intp, types.intp, rows, columns, lanes), generate
+
+
+@intrinsic
+def fma_outer(context: Any, tile: Any, rows: Any, offset: Any, b: Any) -> Any:
+    """tile[i, j] += rows[i][offset] * b[j * lanes:][:lanes]"""
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        t, r, offset, b = args
+        vectors = [_read(builder, b, tile, I64(j * tile.lanes)) for j in range(tile.columns)]
+        for i in range(tile.rows):
+            address = _address(builder, builder.extract_value(r, i), tile.dtype, offset)
+            row = _splat(builder, builder.load(address, typ=ELEMENTS[tile.dtype]), tile.lanes)
+            for j, column in enumerate(vectors):
+                k = i * tile.columns + j
+                t = builder.insert_value(t, _fma(builder, row, column, builder.extract_value(t, k), tile), k)
+        return t
+
+    return tile(tile, rows, types.intp, b), generate
+
+
+@intrinsic
+def clip_tile(context: Any, tile: Any, low: Any, high: Any) -> Any:
+    """min(max(v, low), high), a NaN stays"""
+
+    def clipped(builder: Any, v: Any, bounds: list[Any]) -> Any:
+        low, high = bounds
+        v = builder.select(builder.fcmp_ordered("<", v, low), low, v)
+        return builder.select(builder.fcmp_ordered(">", v, high), high, v)
+
+    return tile(tile, tile.dtype, tile.dtype), _mapped(tile, clipped)
+
+
+@intrinsic
+def leaky_tile(context: Any, tile: Any, slope: Any) -> Any:
+    """v, or slope * v where that is negative"""
+
+    def leaky(builder: Any, v: Any, slopes: list[Any]) -> Any:
+        return builder.select(builder.fcmp_ordered("<", v, ir.Constant(v.type, None)), builder.fmul(v, slopes[0]), v)
+
+    return tile(tile, tile.dtype), _mapped(tile, leaky)
+
+
+@intrinsic
+def hardswish_tile(context: Any, tile: Any, three: Any, six: Any, sixth: Any) -> Any:
+    """v * min(max(v + 3, 0), 6) / 6"""
+
+    def hardswish(builder: Any, v: Any, constants: list[Any]) -> Any:
+        three, six, sixth = constants
+        zero, shifted = ir.Constant(v.type, None), builder.fadd(v, three)
+        gate = builder.select(builder.fcmp_ordered("<", shifted, zero), zero, shifted)
+        gate = builder.select(builder.fcmp_ordered(">", gate, six), six, gate)
+        return builder.fmul(builder.fmul(v, gate), sixth)
+
+    return tile(tile, tile.dtype, tile.dtype, tile.dtype), _mapped(tile, hardswish)
+
+
+@intrinsic
+def store_rows(context: Any, tile: Any, p: Any, offsets: Any) -> Any:
+    """p[offsets[i]:] = the vectors of row i; `offsets` points to int64"""
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        t, p, table = args
+        for i in range(tile.rows):
+            offset = builder.load(_address(builder, table, types.int64, I64(i)), typ=I64)
+            row = builder.add(p, builder.mul(offset, I64(BYTES[tile.dtype])))
+            for j in range(tile.columns):
+                _write(builder, builder.extract_value(t, i * tile.columns + j), row, tile, I64(j * tile.lanes))
+        return context.get_dummy_value()
+
+    return types.void(tile, p, offsets), generate
+
+
+@intrinsic
+def store_first_rows(context: Any, tile: Any, p: Any, offsets: Any, count: Any, width: Any) -> Any:
+    """p[offsets[i]:][:width] = row i, for the rows i < count; nothing else is touched"""
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        t, p, table, count, width = args
+        for i in range(tile.rows):
+            with builder.if_then(builder.icmp_signed("<", I64(i), count)):
+                offset = builder.load(_address(builder, table, types.int64, I64(i)), typ=I64)
+                row = builder.add(p, builder.mul(offset, I64(BYTES[tile.dtype])))
+                for j in range(tile.columns):
+                    here = builder.add(row, I64(j * tile.lanes * BYTES[tile.dtype]))
+                    left = builder.sub(width, I64(j * tile.lanes))
+                    _store_masked(builder, builder.extract_value(t, i * tile.columns + j), here, tile, left)
+        return context.get_dummy_value()
+
+    return types.void(tile, p, offsets, types.intp, types.intp), generate
+
+
+@intrinsic
+def store_tile(context: Any, tile: Any, p: Any, step: Any) -> Any:
+    """p[i * step + j * lanes:][:lanes] = tile[i, j]"""
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        t, p, step = args
+        for i in range(tile.rows):
+            for j in range(tile.columns):
+                offset = builder.add(builder.mul(step, I64(i)), I64(j * tile.lanes))
+                _write(builder, builder.extract_value(t, i * tile.columns + j), p, tile, offset)
+        return context.get_dummy_value()
+
+    return types.void(tile, p, types.intp), generate
+
+
+def _transposed(builder: Any, vectors: list[Any], lanes: int) -> list[Any]:
+    """`lanes` vectors as the columns of what they were the rows of, by log2(lanes) rounds of shuffles."""
+    half = 1
+    while half < lanes:
+        low = [i if not i & half else lanes + (i ^ half) for i in range(lanes)]
+        high = [i | half if not i & half else lanes + i for i in range(lanes)]
+        masks = [ir.Constant(ir.VectorType(I32, lanes), chosen) for chosen in (low, high)]
+        result = list(vectors)
+        for i in range(lanes):
+            if not i & half:
+                pair = vectors[i], vectors[i | half]
+                result[i] = builder.shuffle_vector(*pair, masks[0])
+                result[i | half] = builder.shuffle_vector(*pair, masks[1])
+        vectors, half = result, 2 * half
+    return vectors
+
+
+@intrinsic
+def store_transposed(context: Any, tile: Any, p: Any, step: Any, count: Any, width: Any) -> Any:
+    """p[c * step + i] = element c of row i, for the rows i < count and the elements c < width
+
+    `lanes` rows at a time are transposed in registers; rows beyond the tile's count as undefined and are not stored.
+    """
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        t, p, step, count, width = args
+        undefined = ir.Constant(_vector_of(tile), ir.Undefined)
+        for j in range(tile.columns):
+            for top in range(0, tile.rows, tile.lanes):
+                rows = range(top, min(top + tile.lanes, tile.rows))
+                vectors = [builder.extract_value(t, i * tile.columns + j) for i in rows]
+                vectors += [undefined] * (tile.lanes - len(vectors))
+                for lane, column in enumerate(_transposed(builder, vectors, tile.lanes)):
+                    c = j * tile.lanes + lane
+                    with builder.if_then(builder.icmp_signed("<", I64(c), width)):
+                        offset = builder.add(builder.mul(step, I64(c)), I64(top))
+                        here = builder.add(p, builder.mul(offset, I64(BYTES[tile.dtype])))
+                        room = builder.sub(count, I64(top))
+                        left = builder.select(builder.icmp_signed("<", room, I64(len(rows))), room, I64(len(rows)))
+                        _store_masked(builder, column, here, tile, left)
+        return context.get_dummy_value()
+
+    return types.void(tile, p, types.intp, types.intp, types.intp), generate

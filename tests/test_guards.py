@@ -1,0 +1,80 @@
+"""No kernel reads or writes out of bounds: every implementation on arrays that end, and begin, at a guard page."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+from cases import BROAD
+from guards import SUPPORTED, Fault, Worker, guarded, guarded_everywhere
+
+from fastconv.registry import OPERATIONS
+
+pytestmark = pytest.mark.skipif(not SUPPORTED, reason="guard pages are made by mprotect")
+DTYPES = ("float32", "float64", "int8")
+FLOATS_ONLY = ("lp_pool", "activation")
+
+
+@pytest.fixture(scope="module")
+def worker() -> Iterator[Worker]:
+    found = Worker()
+    yield found
+    found.close()
+
+
+@pytest.mark.parametrize("at", ["end", "beginning"])
+@pytest.mark.parametrize("write", [False, True], ids=["read", "write"])
+def test_the_guard_guards(worker: Worker, at: str, write: bool) -> None:
+    """The last element may be touched and the next may not: it ends the process, and the run goes on."""
+    worker.call("guards.touch", at, 0, write)
+    with pytest.raises(Fault, match="SIGSEGV|SIGBUS"):
+        worker.call("guards.touch", at, 1, write)
+    worker.call("guards.touch", at, 0, write)
+
+
+def test_a_failure_in_the_worker_is_a_failure_here(worker: Worker) -> None:
+    """An exception there is an AssertionError with its traceback."""
+    with pytest.raises(AssertionError, match="StopIteration|IndexError"):
+        worker.call("guards.run_guarded", len(BROAD), "reference", "float32", "end")
+
+
+@pytest.mark.parametrize("dtype", ["int8", "float32", "complex128"])
+@pytest.mark.parametrize("shape", [(3, 5, 7), (1,), (4096,), (0, 3)])
+def test_a_guarded_array_is_a_plain_copy(shape: tuple[int, ...], dtype: Any) -> None:
+    """Same values, C order, aligned, writeable: what a kernel takes without a copy."""
+    array = np.arange(np.prod(shape)).reshape(shape).astype(dtype)
+    for at in ("end", "beginning"):
+        for boundary in (1, 64):
+            copy = guarded(array, at, boundary)
+            np.testing.assert_array_equal(copy, array)
+            flags = copy.flags
+            assert flags.c_contiguous
+            assert flags.aligned
+            assert flags.writeable
+            assert copy.ctypes.data % boundary == 0
+
+
+def test_packed_weights_are_guarded_inside_what_holds_them() -> None:
+    """Arrays in tuples are replaced and everything else stays."""
+    array = np.arange(5.0)
+    (first, (second,), third) = guarded_everywhere((array, (array,), 7), "end")
+    assert third == 7
+    for copy in (first, second):
+        assert not np.shares_memory(copy, array)
+        np.testing.assert_array_equal(copy, array)
+
+
+@pytest.mark.parametrize("at", ["end", "beginning"])
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize(
+    ("family", "implementation"), [(family, one.name) for family, names in OPERATIONS.items() for one in names]
+)
+def test_kernels_stay_inside_their_arrays(worker: Worker, family: str, implementation: str, dtype: str, at: str) -> None:
+    """x, w, packed weights, bias and out at guard pages, in both layouts: no fault, and the same bits as elsewhere."""
+    cases = [
+        index
+        for index, case in enumerate(BROAD)
+        if case.family == family and not (dtype == "int8" and (case.floats_only or family in FLOATS_ONLY))
+    ]
+    served = [BROAD[index] for index in cases if worker.call("guards.run_guarded", index, implementation, dtype, at)]
+    assert served or not any(implementation in BROAD[index].supporting(dtype) for index in cases)
