@@ -9,7 +9,9 @@ from collections.abc import Callable
 from typing import Any
 
 from numba import njit, prange, types
-from numba.extending import overload
+from numba.core import cgutils
+from numba.core.callconv import RETCODE_NONE, RETCODE_OK
+from numba.extending import intrinsic, overload
 
 from fastconv.kernels import threads
 from fastconv.kernels.cache import DiskCache, lasting_name
@@ -34,18 +36,42 @@ def entry(function: Callable[..., Any], name: str, **options: Any) -> Any:
     return dispatcher
 
 
+@intrinsic
+def failed(context, address, begin, end, arguments):
+    """Call the compiled kernel at `address` as kernel(begin, end, *arguments); 1 if it raised, else 0.
+
+    A call by address keeps the kernel's code out of the region's: it is compiled once, and one thread or many run the same code.
+    """
+    kinds = (begin, end, *arguments.types)
+
+    def generate(context, builder, signature, values):
+        fields = [builder.extract_value(values[3], i) for i in range(len(arguments.types))]
+        kind = context.call_conv.get_function_type(types.none, kinds)
+        callee = builder.inttoptr(values[0], kind.as_pointer())
+        result = cgutils.alloca_once(builder, context.call_conv.get_return_type(types.none).pointee)
+        raised = cgutils.alloca_once_value(builder, cgutils.get_null_value(kind.args[1].pointee))
+        packed = context.get_arg_packer(kinds).as_arguments(builder, (values[1], values[2], *fields))
+        code = builder.call(callee, [result, raised, *packed])
+        fine = builder.or_(builder.icmp_signed("==", code, RETCODE_OK), builder.icmp_signed("==", code, RETCODE_NONE))
+        return builder.zext(builder.not_(fine), context.get_value_type(types.intp))
+
+    return types.intp(address, begin, end, arguments), generate
+
+
 def region_of(kernel: Any) -> Any:
-    """A parallel region that runs kernel(begin, end, ...) on equal parts of range(total).
+    """A parallel region that runs the kernel at an address on equal parts of range(total), and counts the parts that failed.
 
     Numba takes tuples into a region only as arguments of their own, hence a function of exactly the kernel's arguments.
     """
     names = ", ".join(list(inspect.signature(kernel.py_func).parameters)[2:])
     source = f"""
-def region(parts, total, {names}):
+def region(address, parts, total, {names}):
+    failures = 0
     for part in prange(parts):
-        _kernel(part * total // parts, (part + 1) * total // parts, {names})
+        failures += failed(address, part * total // parts, (part + 1) * total // parts, ({names},))
+    return failures
 """
-    scope = {"prange": prange, "_kernel": kernel, "__name__": kernel.py_func.__module__}
+    scope = {"prange": prange, "failed": failed, "__name__": kernel.py_func.__module__}
     exec(source, scope)
     return entry(scope["region"], f"region of {lasting_name(kernel)}", parallel=True)
 
@@ -54,18 +80,30 @@ class Kernel:
     """A compiled kernel(begin, end, *arguments) that writes items begin .. end - 1 of its output and reads no other's.
 
     Call it with the number of items, the number of scalar operations in all (which decides how many threads pay), and the
-    arguments.
+    arguments, of which the first is an array whose dtype tells the types of all the others.
     """
 
     def __init__(self, function: Callable[..., Any]) -> None:
         self.serial = entry(function, lasting_name(function))
         self.region = region_of(self.serial)
+        self.addresses: dict[Any, int] = {}
         self.__name__ = function.__name__
         self.__doc__ = function.__doc__
 
     def __call__(self, total: int, work: int, *arguments: Any) -> None:
         parts = min(threads.count(), total, 1 + work // GRAIN)
         if parts > 1:
-            threads.run_parts(self.serial, self.region, parts, total, arguments)
+            threads.run_parts(self, parts, total, arguments)
         else:
             self.serial(0, total, *arguments)
+
+    def address(self, arguments: tuple[Any, ...]) -> int:
+        """Where the code for arguments of these types lies, compiled if need be."""
+        key = arguments[0].dtype
+        found = self.addresses.get(key)
+        if found is None:
+            self.serial(0, 0, *arguments)
+            kinds = tuple(map(self.serial.typeof_pyval, (0, 0, *arguments)))
+            result = self.serial.overloads[kinds]
+            found = self.addresses[key] = result.library.get_pointer_to_function(result.fndesc.llvm_func_name)
+        return found

@@ -7,7 +7,6 @@ GIL: 30 to 90 us a call, and safe. The split of the work is the same by either m
 
 import os
 import threading
-from collections.abc import Callable
 from concurrent.futures import Executor, Future, ThreadPoolExecutor, wait
 from itertools import pairwise
 from typing import Any
@@ -64,17 +63,18 @@ def _regions_are_safe() -> bool:
         return False
 
 
-def run_parts(serial: Callable[..., None], region: Callable[..., None], parts: int, total: int, arguments: Any) -> None:
-    """serial(begin, end, *arguments) for `parts` equal parts of range(total), side by side."""
+def run_parts(kernel: Any, parts: int, total: int, arguments: tuple[Any, ...]) -> None:
+    """kernel.serial(begin, end, *arguments) for `parts` equal parts of range(total), side by side."""
     if _regions_are_safe():
-        region(parts, total, *arguments)
+        if kernel.region(kernel.address(arguments), parts, total, *arguments):
+            raise MemoryError(f"{kernel.__name__} found no memory for its workspace")
         return
     bounds = [part * total // parts for part in range(parts + 1)]
     futures: list[Future[None]] = []
     try:
         for begin, end in pairwise(bounds[1:]):
-            futures.append(_pool().submit(serial, begin, end, *arguments))
-        serial(bounds[0], bounds[1], *arguments)
+            futures.append(_pool().submit(kernel.serial, begin, end, *arguments))
+        kernel.serial(bounds[0], bounds[1], *arguments)
     finally:
         wait(futures)  # also when interrupted: no thread may go on writing once the call has ended
     for future in futures:

@@ -1,5 +1,6 @@
 """onnxruntime and openvino, both from the same one-layer ONNX model, built in memory."""
 
+import sys
 from typing import Any
 
 import numpy as np
@@ -40,6 +41,7 @@ def load_onnxruntime(threads: int) -> Library:
 
 def load_openvino(threads: int) -> Library:
     """OpenVINO's CPU plugin, one stream, in the precision of the model (it would otherwise pick bfloat16 on some CPUs)."""
+    sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]  # its import sends usage data, from a child process
     import openvino
 
     core = openvino.Core()

@@ -3,6 +3,7 @@
 import os
 import pickle
 import queue
+import signal
 import subprocess
 import sys
 import threading
@@ -171,11 +172,15 @@ class Peer:
 
     def _stop(self, reason: str) -> None:
         self.reason = self.reason or reason
-        if self._process.poll() is None:
+        if os.name == "posix":
+            with suppress(ProcessLookupError):
+                os.killpg(self._process.pid, signal.SIGKILL)
+        elif self._process.poll() is None:
             self._process.kill()
         self._process.wait()
         self._listener.join(timeout=5)
-        for stream in (self._process.stdin, self._process.stdout):
+        streams = [self._process.stdin, self._process.stdout]
+        for stream in streams[: 1 if self._listener.is_alive() else 2]:  # one that is being read would not close
             if stream is not None:
                 with suppress(OSError):
                     stream.close()

@@ -18,7 +18,8 @@ from typing import Any
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
-from numba.extending import intrinsic, models, overload, register_model
+from numba.core.typing.templates import AbstractTemplate, infer_global, signature
+from numba.extending import intrinsic, lower_builtin, models, register_model
 
 I1, I32, I64 = ir.IntType(1), ir.IntType(32), ir.IntType(64)
 ELEMENTS = {types.float32: ir.FloatType(), types.float64: ir.DoubleType(), types.int64: I64}
@@ -142,21 +143,17 @@ def pointer(context: Any, array: Any) -> Any:
     return Pointer(array.dtype)(array), generate
 
 
-@intrinsic
-def advance(context: Any, p: Any, n: Any) -> Any:
-    """The address n elements further."""
-
-    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        return builder.add(args[0], builder.mul(args[1], I64(BYTES[p.dtype])))
-
-    return p(p, types.intp), generate
+@infer_global(operator.add)
+class _PointerPlusInteger(AbstractTemplate):  # type: ignore[misc]
+    def generic(self, args: Any, kws: Any) -> Any:
+        if len(args) == 2 and isinstance(args[0], Pointer) and isinstance(args[1], types.Integer):
+            return signature(args[0], args[0], types.intp)
+        return None
 
 
-@overload(operator.add)
-def _pointer_plus_integer(p, n):
-    if isinstance(p, Pointer) and isinstance(n, types.Integer):
-        return lambda p, n: advance(p, n)
-    return None
+@lower_builtin(operator.add, Pointer, types.Integer)
+def _lower_pointer_plus_integer(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+    return builder.add(args[0], builder.mul(args[1], I64(BYTES[sig.args[0].dtype])))
 
 
 @intrinsic
