@@ -26,7 +26,7 @@ from fastconv.api import __all__ as _functions
 from fastconv.plan import ConvPlan, ElementwisePlan, Plan, PoolPlan, UnpoolPlan
 
 if TYPE_CHECKING:
-    from fastconv.compare import compare
+    from fastconv.comparison import compare
 
 __version__ = "0.1.0"
 __all__ = ["ConvPlan", "ElementwisePlan", "Plan", "PoolPlan", "UnpoolPlan", "compare", *_functions]
@@ -35,7 +35,7 @@ __all__ = ["ConvPlan", "ElementwisePlan", "Plan", "PoolPlan", "UnpoolPlan", "com
 def __getattr__(name: str) -> Any:
     """`compare` is imported when it is first asked for: it brings what only measuring needs."""
     if name == "compare":
-        from fastconv.compare import compare
+        from fastconv.comparison import compare
 
         globals()["compare"] = compare
         return compare

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 
 from fastconv import __version__, api
-from fastconv.compare import Comparison, Row, peer_names
+from fastconv.comparison import Comparison, Row, peer_names
 from fastconv.extras import require
 from fastconv.geometry import LAYOUTS
 from fastconv.layers import Layer

@@ -18,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fastconv import api
+from fastconv import arguments as check
 
 __all__ = ["conv", "pooling", "relu"]
 
@@ -105,8 +106,8 @@ def pooling(feature_map: npt.ArrayLike, size: int = 2, stride: int = 2) -> Maps:
 
     Raises
     ------
-    ValueError
-        If `size` or `stride` is below 1, or `size` is larger than the maps.
+    ValueError, TypeError
+        If `size` or `stride` is no int of at least 1, or `size` is larger than the maps.
 
     Examples
     --------
@@ -116,6 +117,10 @@ def pooling(feature_map: npt.ArrayLike, size: int = 2, stride: int = 2) -> Maps:
     maps = np.asarray(feature_map, np.float64)
     if maps.ndim not in (2, 3):
         raise ValueError(f"feature_map must be height x width or height x width x channels, got shape {maps.shape}")
+    check.integer("size", size, 1)
+    check.integer("stride", stride, 1)
+    if size > min(maps.shape[:2]):
+        raise ValueError(f"size must be at most {min(maps.shape[:2])}, a side of feature_map, got {size}")
     flat = maps.ndim == 2
     pooled = api.max_pool2d(maps[:, :, np.newaxis] if flat else maps, size, stride, layout="NHWC")
     result: Maps = pooled[:, :, 0] if flat else pooled

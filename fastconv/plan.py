@@ -104,6 +104,7 @@ class Plan:
         return []
 
 
+@dataclass(frozen=True, eq=False, repr=False)
 class ConvPlan(Plan):
     """A plan of a convolution or transposed convolution, with its weights packed."""
 
@@ -123,6 +124,7 @@ class ConvPlan(Plan):
         return lines
 
 
+@dataclass(frozen=True, eq=False, repr=False)
 class PoolPlan(Plan):
     """A plan of a pool."""
 
@@ -153,6 +155,7 @@ class PoolPlan(Plan):
         return [f"  window   {g.kernel}, stride {g.stride}, dilation {g.dilation}, padding {padding}", f"  layout   {g.layout}"]
 
 
+@dataclass(frozen=True, eq=False, repr=False)
 class UnpoolPlan(Plan):
     """A plan of a max_unpool: called with values and their indices."""
 
@@ -178,6 +181,7 @@ class UnpoolPlan(Plan):
         return y
 
 
+@dataclass(frozen=True, eq=False, repr=False)
 class ElementwisePlan(Plan):
     """A plan of an activation; `out` may be `x` itself."""
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from fastconv.compare import Row
+    from fastconv.comparison import Row
 
 __all__ = ["feature_maps", "roofline", "speedup_bars"]
 

@@ -12,6 +12,7 @@ import numpy as np
 from fastconv.geometry import ConvGeometry, ElementwiseGeometry, FoldGeometry
 from fastconv.kernels import im2col, loops, reference, strided
 from fastconv.kernels.simd import conv as direct
+from fastconv.kernels.simd import depthwise
 from fastconv.machine import Machine
 from fastconv.pool_geometry import PoolGeometry, UnpoolGeometry
 
@@ -92,6 +93,14 @@ _DIRECT = Implementation(
 
 OPERATIONS: dict[str, tuple[Implementation, ...]] = {
     "conv": (
+        Implementation(
+            "depthwise",
+            "a kernel for each channel, input rows reused in registers",
+            depthwise.run,
+            depthwise.cost,
+            depthwise.supports,
+            depthwise.pack,
+        ),
         _DIRECT,
         Implementation(
             "im2col", "windows copied into columns, 16 MiB at a time, then BLAS", im2col.conv, _blas_cost, pack=im2col.pack

@@ -8,7 +8,7 @@ The document of `fastconv compare --json`, version 1 (a key is only ever added w
                          python, numpy, numba, fastconv
     cases                a list, one entry per layer:
         name, operation, x_shape, w_shape (or null), arguments, layout, dtype, count, flops, bytes
-        rows             a list, one entry per implementation and peer: the fields of `fastconv.compare.Row`
+        rows             a list, one entry per implementation and peer: the fields of `fastconv.comparison.Row`
     totals               for a network, else empty: one entry per implementation and peer with implementation, peer,
                          seconds (layers x counts, or null), speedup (or null), served, layers
 """
@@ -18,7 +18,7 @@ import math
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from fastconv.compare import Row
+from fastconv.comparison import Row
 from fastconv.extras import require
 from fastconv.layers import Layer
 
@@ -251,12 +251,12 @@ def _short(name: str) -> str:
 
 
 def _ratio(peer: Row, ours: Row | None) -> str:
-    return f"{peer.seconds / ours.seconds:.2f}x" if ours and ours.seconds and peer.seconds else ""
+    return f"{peer.seconds / ours.seconds:.2f}" if ours and ours.seconds and peer.seconds else ""
 
 
 def _table(first: str, *others: str) -> Any:
     box = require("rich.box").SIMPLE_HEAD
-    table = require("rich.table").Table(box=box, pad_edge=False, header_style="", show_edge=False)
+    table = require("rich.table").Table(box=box, padding=(0, 1, 0, 0), pad_edge=False, header_style="", show_edge=False)
     table.add_column(first, no_wrap=True)
     for name in others:
         table.add_column(name, justify="right", no_wrap=True)

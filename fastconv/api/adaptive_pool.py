@@ -356,7 +356,7 @@ def plan_adaptive_max_pool1d(
     ----------
     x_shape : sequence of int
         The shape of the inputs to come, with or without a batch axis.
-    output_size, layout, implementation
+    output_size, return_indices, layout, implementation
         As in `adaptive_max_pool1d`.
     dtype : dtype, optional
         Of the inputs to come.
@@ -461,7 +461,7 @@ def plan_adaptive_max_pool2d(
     ----------
     x_shape : sequence of int
         The shape of the inputs to come, with or without a batch axis.
-    output_size, layout, implementation
+    output_size, return_indices, layout, implementation
         As in `adaptive_max_pool2d`.
     dtype : dtype, optional
         Of the inputs to come.
@@ -566,7 +566,7 @@ def plan_adaptive_max_pool3d(
     ----------
     x_shape : sequence of int
         The shape of the inputs to come, with or without a batch axis.
-    output_size, layout, implementation
+    output_size, return_indices, layout, implementation
         As in `adaptive_max_pool3d`.
     dtype : dtype, optional
         Of the inputs to come.

@@ -70,7 +70,12 @@ class Peer:
         self._answers: queue.Queue[tuple[bool, Any] | None] = queue.Queue()
         command = [sys.executable, "-P", "-m", "fastconv.peers.worker", name, str(threads)]
         self._process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=environment(threads)
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            env=environment(threads),
+            start_new_session=True,  # Ctrl-C is this side's affair; and what a library starts can be ended with it
         )
         self._listener = threading.Thread(target=self._listen, daemon=True)
         self._listener.start()
@@ -172,10 +177,10 @@ class Peer:
 
     def _stop(self, reason: str) -> None:
         self.reason = self.reason or reason
-        if os.name == "posix":
-            with suppress(ProcessLookupError):
+        if os.name == "posix":  # whatever the library has started is in the process's group
+            with suppress(ProcessLookupError, PermissionError):
                 os.killpg(self._process.pid, signal.SIGKILL)
-        elif self._process.poll() is None:
+        if self._process.poll() is None:
             self._process.kill()
         self._process.wait()
         self._listener.join(timeout=5)

@@ -48,6 +48,14 @@ def silu_rows(y, offsets, count, step, width):
 
 
 @compiled
+def silu_run(y, count):
+    """silu of y[:count], which has just been stored."""
+    for i in range(count):
+        value = peek(y + i)
+        poke(y + i, activated(value, 3, value, value))
+
+
+@compiled
 def is_contiguous(offsets, count):
     """Whether the offsets of the first `count` rows follow each other."""
     return peek(offsets + (count - 1)) - peek(offsets) == count - 1

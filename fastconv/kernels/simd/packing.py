@@ -87,7 +87,8 @@ def window_packer(lanes: int, channels_last: bool) -> Any:
     def copy_pixel(to, source, zero, cell, column_step, channel_step, chunk):
         """to[c] of one pixel, which may be padding."""
         if cell < 0:
-            clear(to, zero, chunk)
+            for c in range(chunk):
+                vector.poke(to + c, zero)
         else:
             for c in range(chunk):
                 vector.poke(to + c, vector.peek(source + (cell * column_step + c * channel_step)))

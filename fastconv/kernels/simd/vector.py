@@ -112,9 +112,18 @@ def _fma(builder: Any, a: Any, b: Any, c: Any, t: Any) -> Any:
 
 
 def _mask(builder: Any, count: Any, lanes: int) -> Any:
-    """Lanes 0 .. count - 1."""
-    numbers = ir.Constant(ir.VectorType(I64, lanes), list(range(lanes)))
+    """Lanes 0 .. count - 1, compared in 32 bits: such a vector is half as wide."""
+    count = builder.select(builder.icmp_signed("<", count, I64(0)), I64(0), count)
+    count = builder.trunc(builder.select(builder.icmp_signed(">", count, I64(lanes)), I64(lanes), count), I32)
+    numbers = ir.Constant(ir.VectorType(I32, lanes), list(range(lanes)))
     return builder.icmp_signed("<", numbers, _splat(builder, count, lanes))
+
+
+def _read_masked(builder: Any, p: Any, t: Any, mask: Any) -> Any:
+    """The lanes of `mask` at p, zeros elsewhere; no other memory is touched."""
+    zero = ir.Constant(_vector_of(t), None)
+    arguments = [_address(builder, p, t.dtype), I32(BYTES[t.dtype]), mask, zero]
+    return _call(builder, f"llvm.masked.load.{_suffix(t)}.p0", zero.type, arguments)
 
 
 def _mapped(tile: Any, function: Callable[[Any, Any, list[Any]], Any]) -> Any:
@@ -229,9 +238,7 @@ def load_first(context: Any, p: Any, count: Any, lanes: Any) -> Any:
     result = Vector(p.dtype, lanes.literal_value)
 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        mask, zero = _mask(builder, args[1], result.lanes), ir.Constant(_vector_of(result), None)
-        arguments = [_address(builder, args[0], p.dtype), I32(BYTES[p.dtype]), mask, zero]
-        return _call(builder, f"llvm.masked.load.{_suffix(result)}.p0", zero.type, arguments)
+        return _read_masked(builder, args[0], result, _mask(builder, args[1], result.lanes))
 
     return result(p, types.intp, lanes), generate
 
@@ -355,7 +362,6 @@ def load_first_rows(context: Any, p: Any, offsets: Any, count: Any, width: Any, 
 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         p, table, count, width, *_ = args
-        zero = ir.Constant(_vector_of(result), None)
         t = ir.Constant(context.get_value_type(result), None)
         for i in range(result.rows):
             offset = builder.load(_address(builder, table, types.int64, I64(i)), typ=I64)
@@ -364,9 +370,7 @@ def load_first_rows(context: Any, p: Any, offsets: Any, count: Any, width: Any, 
             for j in range(result.columns):
                 here = builder.add(row, I64(j * result.lanes * BYTES[result.dtype]))
                 mask = _mask(builder, builder.sub(wanted, I64(j * result.lanes)), result.lanes)
-                arguments = [_address(builder, here, result.dtype), I32(BYTES[result.dtype]), mask, zero]
-                vector = _call(builder, f"llvm.masked.load.{_suffix(result)}.p0", zero.type, arguments)
-                t = builder.insert_value(t, vector, i * result.columns + j)
+                t = builder.insert_value(t, _read_masked(builder, here, result, mask), i * result.columns + j)
         return t
 
     return result(p, offsets, types.intp, types.intp, rows, columns, lanes), generate
@@ -379,7 +383,7 @@ def load_transposed(context: Any, p: Any, step: Any, count: Any, width: Any, row
 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         p, step, count, width, *_ = args
-        t, zero = ir.Constant(context.get_value_type(result), None), ir.Constant(_vector_of(result), None)
+        t = ir.Constant(context.get_value_type(result), None)
         for j in range(result.columns):
             for top in range(0, result.rows, result.lanes):
                 loaded = []
@@ -389,8 +393,7 @@ def load_transposed(context: Any, p: Any, step: Any, count: Any, width: Any, row
                     here = builder.add(p, builder.mul(offset, I64(BYTES[result.dtype])))
                     wanted = builder.select(builder.icmp_signed("<", I64(c), width), builder.sub(count, I64(top)), I64(0))
                     mask = _mask(builder, wanted, result.lanes)
-                    arguments = [_address(builder, here, result.dtype), I32(BYTES[result.dtype]), mask, zero]
-                    loaded.append(_call(builder, f"llvm.masked.load.{_suffix(result)}.p0", zero.type, arguments))
+                    loaded.append(_read_masked(builder, here, result, mask))
                 rows_here = range(top, min(top + result.lanes, result.rows))
                 for i, row in zip(rows_here, _transposed(builder, loaded, result.lanes), strict=False):
                     t = builder.insert_value(t, row, i * result.columns + j)
@@ -415,6 +418,68 @@ def fma_outer(context: Any, tile: Any, rows: Any, offset: Any, b: Any) -> Any:
         return t
 
     return tile(tile, rows, types.intp, b), generate
+
+
+@intrinsic(prefer_literal=True)
+def fma_sliding(context: Any, tile: Any, x: Any, x_step: Any, w: Any, w_step: Any, taps: Any, stride: Any) -> Any:
+    """tile[i, 0] += sum over s < taps of x[(i * stride + s) * x_step:][:lanes] * w[s * w_step:][:lanes]
+
+    Each vector of x is loaded once and feeds every row whose window it is in.
+    """
+    count, apart = taps.literal_value, stride.literal_value
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        t, x, x_step, w, w_step, *_ = args
+        weights = [_read(builder, w, tile, builder.mul(w_step, I64(s))) for s in range(count)]
+        for column in range((tile.rows - 1) * apart + count):
+            users = [(i, column - i * apart) for i in range(tile.rows) if 0 <= column - i * apart < count]
+            if not users:
+                continue
+            cell = _read(builder, x, tile, builder.mul(x_step, I64(column)))
+            for i, s in users:
+                t = builder.insert_value(t, _fma(builder, cell, weights[s], builder.extract_value(t, i), tile), i)
+        return t
+
+    return tile(tile, x, types.intp, w, types.intp, taps, stride), generate
+
+
+def _every_second(builder: Any, low: Any, high: Any, lanes: int) -> Any:
+    """The even elements of two vectors that follow each other."""
+    return builder.shuffle_vector(low, high, ir.Constant(ir.VectorType(I32, lanes), [2 * i for i in range(lanes)]))
+
+
+@intrinsic(prefer_literal=True)
+def fma_span(context: Any, tile: Any, w: Any, x: Any, row_step: Any, stride: Any) -> Any:
+    """tile[i, e] += w[0] * x[i * row_step + e * stride], for stride 1 or 2"""
+    apart = stride.literal_value
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        t, w, x, row_step, _ = args
+        tap = _splat(builder, builder.load(_address(builder, w, tile.dtype), typ=ELEMENTS[tile.dtype]), tile.lanes)
+        for i in range(tile.rows):
+            row = builder.add(x, builder.mul(row_step, I64(i * BYTES[tile.dtype])))
+            for j in range(tile.columns):
+                parts = [_read(builder, row, tile, I64((j * apart + part) * tile.lanes)) for part in range(apart)]
+                vector = parts[0] if apart == 1 else _every_second(builder, *parts, tile.lanes)
+                k = i * tile.columns + j
+                t = builder.insert_value(t, _fma(builder, tap, vector, builder.extract_value(t, k), tile), k)
+        return t
+
+    return tile(tile, w, x, types.intp, stride), generate
+
+
+@intrinsic(prefer_literal=True)
+def filled(context: Any, value: Any, rows: Any, columns: Any, lanes: Any) -> Any:
+    """A tile of one value."""
+    result = Tile(value, rows.literal_value, columns.literal_value, lanes.literal_value)
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        t, vector = ir.Constant(context.get_value_type(result), ir.Undefined), _splat(builder, args[0], result.lanes)
+        for k in range(result.rows * result.columns):
+            t = builder.insert_value(t, vector, k)
+        return t
+
+    return result(value, rows, columns, lanes), generate
 
 
 @intrinsic
@@ -501,6 +566,22 @@ def store_tile(context: Any, tile: Any, p: Any, step: Any) -> Any:
         return context.get_dummy_value()
 
     return types.void(tile, p, types.intp), generate
+
+
+@intrinsic
+def store_spans(context: Any, tile: Any, p: Any, step: Any, count: Any) -> Any:
+    """p[i * step:][:count] = the first elements of row i; memory behind them is not touched"""
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        t, p, step, count = args
+        for i in range(tile.rows):
+            row = builder.add(p, builder.mul(step, I64(i * BYTES[tile.dtype])))
+            for j in range(tile.columns):
+                here, left = builder.add(row, I64(j * tile.lanes * BYTES[tile.dtype])), builder.sub(count, I64(j * tile.lanes))
+                _store_masked(builder, builder.extract_value(t, i * tile.columns + j), here, tile, left)
+        return context.get_dummy_value()
+
+    return types.void(tile, p, types.intp, types.intp), generate
 
 
 def _transposed(builder: Any, vectors: list[Any], lanes: int) -> list[Any]:

@@ -22,6 +22,7 @@ from fastconv.peers import NAMES, Case, Peer, PeerError, opened
 from fastconv.peers.case import timed_round
 from fastconv.plan import Plan
 from fastconv.pool_geometry import PoolGeometry
+from fastconv.registry import Implementation
 from fastconv.roofs import fma_peak
 from fastconv.sampling import Sample, sample
 
@@ -166,23 +167,23 @@ class Runner(Protocol):
 
 
 class _Own:
-    """An implementation of fastconv, run through its plan."""
+    """An implementation of fastconv, run through its plan. `like` is a plan of the same case."""
 
     peer = False
 
-    def __init__(self, name: str, make: Callable[..., Plan], x: Array) -> None:
-        self.name, self._make, self._x = name, make, x
+    def __init__(self, record: Implementation, make: Callable[..., Plan], x: Array, like: Plan) -> None:
+        self.name, self._record, self._make, self._x, self._like = record.name, record, make, x, like
 
     def prepare(self) -> str | None:
-        try:
-            plan = self._make(implementation=self.name)
-        except ValueError as error:
-            return str(error)
-        cost = plan.implementation.cost(plan.geometry, plan.compute_dtype, host()) / api.get_num_threads()
+        geometry, dtype = self._like.geometry, self._like.compute_dtype
+        reason = self._record.supports(geometry, dtype)
+        if reason is not None:
+            return reason
+        cost = self._record.cost(geometry, dtype, host()) / api.get_num_threads()
         if cost > LONGEST_CALL:
-            return f"one call is expected to take {cost:.0f} s"
-        self.plan = plan
-        self.y = plan(self._x)
+            return f"one call is expected to take {cost:,.0f} s"
+        self.plan = self._make(implementation=self.name)
+        self.y = self.plan(self._x)
         return None
 
     def result(self) -> Array:
@@ -283,8 +284,8 @@ class Comparison:
         self._sample: Sample | None = None
         self._peers: tuple[Peer, ...] = ()
         chosen = dispatch.choose(operation, self.geometry, plan.compute_dtype, host()).name
-        names = _selected(operation, implementations, chosen)
-        self._entries = [_Entry(_Own(name, make, x), name == chosen) for name in names]
+        selected = _selected(operation, implementations, chosen)
+        self._entries = [_Entry(_Own(record, make, x, plan), record.name == chosen) for record in selected]
 
     def add_peers(self, peers: Iterable[Peer]) -> None:
         """Runs the case in these too."""
@@ -379,13 +380,14 @@ class Comparison:
         return median(times) if times else expected.seconds
 
 
-def _selected(operation: str, implementations: Iterable[str] | None, auto: str) -> Sequence[str]:
-    """Names in the order of the registry; "auto" stands for the one that it picks."""
-    known = [one.name for one in dispatch.candidates(operation)]
+def _selected(operation: str, implementations: Iterable[str] | None, auto: str) -> Sequence[Implementation]:
+    """Records in the order of the registry; "auto" stands for the one that it picks."""
+    records = dispatch.candidates(operation)
     if implementations is None:
-        return known
+        return records
+    known = [record.name for record in records]
     wanted = [auto if name == "auto" else name for name in implementations]
     for name in wanted:
         if name not in known:
             raise ValueError(f"implementations must be some of auto, {', '.join(known)} for {operation}, got {name!r}")
-    return [name for name in known if name in wanted]
+    return [record for record in records if record.name in wanted]

@@ -1,0 +1,220 @@
+"""Depthwise convolution: each channel by a kernel of its own, by the row.
+
+    y[n, c, p] = act(bias[c] + sum over taps of x[n, c, p * stride + tap - padding] * w[c, tap])
+
+Channels last, vectors lie along the channels, and a tile of output positions in one row reads every input vector of a kernel
+row once; rows of padding are left out, and the few columns whose windows meet padding take a path of their own. Channels
+first, vectors lie along the width: a band of a plane is copied with its padding, which leaves it in the L1 cache, and a tile of
+vectors in one row adds a tap at a time.
+
+Zhang, Lo and Lu, High Performance Depthwise and Pointwise Convolutions on Mobile Devices (2020), section 3, for the reuse of rows.
+"""
+
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from fastconv.geometry import Array, ConvGeometry
+from fastconv.kernels.activations import codes
+from fastconv.kernels.jit import Kernel
+from fastconv.kernels.simd import microkernel, packing, vector
+from fastconv.machine import Machine, host
+
+peek, poke, pointer = vector.peek, vector.poke, vector.pointer
+cell_under = packing.cell_under
+
+WIDEST = 7  # taps of a kernel row that are unrolled
+ROWS = (8, 7, 6, 5, 4)  # output positions of a tile, channels last
+
+
+@lru_cache(maxsize=64)
+def channels_last_kernel(rows: int, taps: int, stride: int, lanes: int, element: str) -> Kernel:
+    """The compiled loops over rows of n, h: {element}_depthwise_{rows}x1_{taps}s{stride}_nhwc."""
+    activate_tile = microkernel.tile_activation(element)
+
+    def depthwise(begin, end, x, w, bias, y, sizes, heights, strides, dilation, before, mode, act):
+        channels, rows_in, columns_in, rows_out, columns_out = sizes
+        row_step, column_step = columns_in * channels, channels
+        # Outputs inside .. outside - 1 have windows without padding on their row.
+        inside = min(columns_out, -(-before[1] // stride))
+        outside = max(inside, min(columns_out, (columns_in + before[1] - taps) // stride + 1))
+        memory = np.empty(heights, np.int64)
+        cells = pointer(memory)
+        for line_out in range(begin, end):
+            n, h = divmod(line_out, rows_out)
+            first, last = heights, 0
+            for r in range(heights):
+                cell = cell_under(h * strides + r * dilation - before[0], rows_in, mode)
+                poke(cells + r, cell)
+                if cell >= 0:
+                    first, last = min(first, r), r + 1
+            image, line = pointer(x) + n * rows_in * row_step, pointer(y) + line_out * columns_out * channels
+            column = 0
+            while column < columns_out:
+                count = 1
+                if inside <= column < outside and outside - inside >= rows:
+                    count, column = rows, min(column, outside - rows)  # the last tile may overlap the one before
+                for block in range(0, channels, lanes):
+                    c = min(block, channels - lanes)
+                    if count == rows:
+                        tile = vector.repeated(pointer(bias) + c, rows, 1, lanes)
+                        for r in range(first, last):
+                            source = image + (peek(cells + r) * row_step + (column * stride - before[1]) * column_step + c)
+                            taps_at = pointer(w) + (r * taps * channels + c)
+                            tile = vector.fma_sliding(tile, source, column_step, taps_at, channels, taps, stride)
+                        vector.store_tile(activate_tile(tile, act), line + (column * channels + c), channels)
+                    else:
+                        single = vector.repeated(pointer(bias) + c, 1, 1, lanes)
+                        for r in range(first, last):
+                            for s in range(taps):
+                                cell = cell_under(column * stride + s - before[1], columns_in, mode)
+                                if cell >= 0:
+                                    source = image + (peek(cells + r) * row_step + cell * column_step + c)
+                                    taps_at = pointer(w) + ((r * taps + s) * channels + c)
+                                    single = vector.fma_sliding(single, source, 0, taps_at, 0, 1, 1)
+                        vector.store_tile(activate_tile(single, act), line + (column * channels + c), channels)
+                column += count
+            if act[0] == 3:
+                microkernel.silu_run(line, columns_out * channels)
+        memory[0] = 0  # pointers do not keep an array alive: its last use does
+
+    depthwise.__name__ = f"{element}_depthwise_{rows}x1_{taps}s{stride}_nhwc"
+    return Kernel(depthwise)
+
+
+@lru_cache(maxsize=64)
+def channels_first_kernel(rows: int, columns: int, stride: int, lanes: int, element: str) -> Kernel:
+    """The compiled loops over bands of rows of planes of n, c: {element}_depthwise_{rows}x{columns}_s{stride}_nchw."""
+    activate_tile = microkernel.tile_activation(element)
+    pack_windows = packing.window_packer(lanes, True)
+    width = columns * lanes
+
+    def depthwise(begin, end, x, w, bias, y, sizes, kernel, strides, dilation, before, band, mode, act):
+        channels, rows_in, columns_in, rows_out, columns_out = sizes
+        bands = -(-rows_out // band)
+        wide = (columns_out - 1) * stride + (kernel[1] - 1) * dilation[1] + 1
+        tall = (band - 1) * strides + (kernel[0] - 1) * dilation[0] + 1
+        # A tile at the end of a row reads on into what follows, which is there, and does not store it.
+        memory = np.empty(tall * wide + stride * width + 16, x.dtype)
+        steps = np.empty(lanes, np.int64)
+        padded, zero = vector.line_start(pointer(memory)), bias[0] - bias[0]
+        for item in range(begin, end):
+            plane, part = divmod(item, bands)
+            c, top = plane % channels, part * band
+            count = min(band, rows_out - top)
+            filters = pointer(w) + c * kernel[0] * kernel[1]
+            pack_windows(
+                pointer(x) + plane * rows_in * columns_in,
+                padded,
+                zero,
+                (0, 0, 0, columns_in, 1),
+                (1, rows_in, columns_in),
+                (0, top * strides - before[0], -before[1]),
+                (count - 1) * strides + (kernel[0] - 1) * dilation[0] + 1,
+                wide,
+                1,
+                1,
+                1,
+                mode,
+                pointer(steps),
+            )
+            out = pointer(y) + (plane * rows_out + top) * columns_out
+            for begun in range(0, count, rows):
+                h = min(begun, count - rows)  # the last tile may overlap the one before
+                for column in range(0, columns_out, width):
+                    tile = vector.filled(bias[c], rows, columns, lanes)
+                    for r in range(kernel[0]):
+                        source = padded + ((h * strides + r * dilation[0]) * wide + column * stride)
+                        for s in range(kernel[1]):
+                            tap = filters + (r * kernel[1] + s)
+                            tile = vector.fma_span(tile, tap, source + s * dilation[1], strides * wide, stride)
+                    to = out + (h * columns_out + column)
+                    vector.store_spans(activate_tile(tile, act), to, columns_out, columns_out - column)
+            if act[0] == 3:
+                microkernel.silu_run(out, count * columns_out)
+        memory[0], steps[0] = zero, 0  # pointers do not keep an array alive: its last use does
+
+    depthwise.__name__ = f"{element}_depthwise_{rows}x{columns}_s{stride}_nchw"
+    return Kernel(depthwise)
+
+
+class Launch(NamedTuple):
+    """A kernel with all of its arguments but the arrays x and y."""
+
+    kernel: Kernel
+    items: int
+    work: int
+    weights: Array
+    bias: Array
+    arguments: tuple[Any, ...]
+
+
+def supports(geometry: ConvGeometry, dtype: np.dtype[Any]) -> str | None:
+    """One channel a group, two axes at most, float32 or float64, strides and kernels that the loops are written for."""
+    g = geometry
+    if dtype not in (np.float32, np.float64):
+        return f"its vectors are float32 or float64, not {dtype}"
+    if g.transposed or not (g.is_depthwise or g.in_channels == g.out_channels == 1):
+        return "it serves one input and one output channel a group"
+    if g.rank > 2:
+        return "it serves one or two axes"
+    if g.stride[-1] > 2:
+        return f"it serves a stride of 1 or 2 along the last axis, not {g.stride[-1]}"
+    if not g.channels_last:
+        return None
+    if g.kernel[-1] > WIDEST or g.dilation[-1] > 1:
+        return f"channels last it serves rows of at most {WIDEST} taps without dilation"
+    lanes = host().lanes(dtype)
+    return None if g.in_channels >= lanes else f"channels last it serves {lanes} channels or more, not {g.in_channels}"
+
+
+def cost(geometry: ConvGeometry, dtype: np.dtype[Any], machine: Machine) -> float:
+    """A vector's multiply-adds at half the peak, or the bytes at memory speed."""
+    g = geometry
+    lanes = machine.lanes(dtype)
+    filled = 1.0 if g.channels_last else -(-g.out_size[-1] // lanes) * lanes / max(1, g.out_size[-1])
+    return 3e-6 + max(filled * g.flops / (0.4 * machine.flops(dtype)), g.bytes(dtype.itemsize) / machine.bandwidth)
+
+
+def rows_for(outputs: int) -> int:
+    """The tile that takes the fewest loads over `outputs` outputs whose windows meet no padding."""
+    return min(ROWS, key=lambda rows: (outputs < rows, -(-outputs // rows) * (rows + 2)))
+
+
+def band_of(extent: int, stride: int, columns: int, outputs: int, room: int) -> int:
+    """Output rows whose padded input about fills `room` elements, cut evenly; at least eight, or the rows would be copied often."""
+    band = max(8, (room // max(1, columns) - extent) // stride + 1)
+    return -(-outputs // -(-outputs // band)) if outputs else 1
+
+
+def pack(w: Array, bias: Array, geometry: ConvGeometry) -> Launch:
+    """Weights as [r][s][c] channels last, as [c][r][s] first."""
+    g, machine = geometry, host()
+    lanes, name = machine.lanes(w.dtype), {4: "float32", 8: "float64"}[w.dtype.itemsize]
+    missing = 2 - g.rank
+    in_size, out_size, kernel = ((1,) * missing + size for size in (g.in_size, g.out_size, g.kernel))
+    strides, dilation = ((1,) * missing + steps for steps in (g.stride, g.dilation))
+    before = (0,) * missing + tuple(pair[0] for pair in g.padding)
+    sizes = (g.in_channels, *in_size, *out_size)
+    act = codes(g.activation, w.dtype)
+    if g.channels_last:
+        weights = np.ascontiguousarray(np.moveaxis(w.reshape(g.out_channels, -1), 0, 1)).reshape(-1)
+        arguments = sizes, kernel[0], strides[0], dilation[0], before, g.mode, act
+        rows = rows_for((in_size[1] - kernel[1]) // strides[1] + 1)
+        chosen = channels_last_kernel(rows, kernel[1], strides[1], lanes, name)
+        return Launch(chosen, g.batch * out_size[0], 2 * g.flops, weights, bias, arguments)
+    columns = min(2, -(-out_size[1] // lanes))
+    band = band_of(g.window[-2] if g.rank == 2 else 1, strides[0], in_size[1], out_size[0], machine.l1 // w.dtype.itemsize)
+    smallest = out_size[0] % band or band  # rows of the last band
+    rows = min(8 // columns, smallest)
+    chosen = channels_first_kernel(rows, columns, strides[1], lanes, name)
+    arguments = sizes, kernel, strides[0], dilation, before, band, g.mode, act
+    return Launch(chosen, g.batch * g.in_channels * -(-out_size[0] // band), 2 * g.flops, w.reshape(-1), bias, arguments)
+
+
+def run(x: Array, packed: Launch, geometry: ConvGeometry, out: Array) -> None:
+    """All rows, or all planes."""
+    packed.kernel(
+        packed.items, packed.work, x.reshape(-1), packed.weights, packed.bias, out.reshape(-1), *packed.arguments
+    )
