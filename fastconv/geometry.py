@@ -299,8 +299,8 @@ class ConvGeometry(SpatialGeometry):
     def walks(self, axis: int) -> tuple[Walk, ...]:
         """The plain convolutions that this axis is made of: itself, or one per phase of a transposed convolution.
 
-        The outputs of a transposed convolution that are `stride` apart meet the same taps, so that each phase is a convolution of
-        stride 1 by every stride / gcd(stride, dilation)-th tap, in reverse.
+        The outputs of a transposed convolution that are `stride` apart meet the same taps, so that each phase is a convolution
+        of stride 1 by every stride / gcd(stride, dilation)-th tap, in reverse.
         """
         cells, taps, stride = self.in_size[axis], self.kernel[axis], self.stride[axis]
         dilation, before, outputs = self.dilation[axis], self.padding[axis][0], self.out_size[axis]

@@ -108,6 +108,13 @@ class Plan:
 class ConvPlan(Plan):
     """A plan of a convolution or transposed convolution, with its weights packed."""
 
+    @property
+    def kernel(self) -> str | None:
+        """The name of the compiled kernel, where the implementation has several."""
+        first = self.packed[0] if isinstance(self.packed, tuple) and self.packed else None
+        found = getattr(self.packed, "kernel", getattr(first, "kernel", None))
+        return getattr(found, "__name__", None)
+
     def details(self) -> list[str]:
         """Weights as given and as packed, steps, padding, activation."""
         g: ConvGeometry = self.geometry
@@ -197,7 +204,10 @@ class ElementwisePlan(Plan):
 
 def described(packed: Any) -> str:
     """Shapes and bytes of packed weights."""
-    arrays = [array for array in packed if isinstance(array, np.ndarray)] if isinstance(packed, tuple) else []
+    parts = packed if isinstance(packed, tuple) else ()
+    arrays = [
+        array for part in parts for array in (part if isinstance(part, tuple) else (part,)) if isinstance(array, np.ndarray)
+    ]
     shapes = " and ".join(str(array.shape) for array in arrays)
     return f"{shapes}, {sum(array.nbytes for array in arrays):,} bytes"
 

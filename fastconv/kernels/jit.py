@@ -6,17 +6,19 @@ split over threads without changing the order of any sum.
 
 import inspect
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
+import numpy as np
 from numba import njit, prange, types
 from numba.core import cgutils
 from numba.core.callconv import RETCODE_NONE, RETCODE_OK
 from numba.extending import intrinsic, overload
 
+from fastconv.geometry import Array
 from fastconv.kernels import threads
 from fastconv.kernels.cache import DiskCache, lasting_name
 
-__all__ = ["Kernel", "compiled", "overload", "types"]
+__all__ = ["Kernel", "Launch", "compiled", "element", "overload", "types"]
 
 # A NaN or inf goes where the standard says: no flag lets LLVM assume that there are none, or change the order of a sum.
 FASTMATH = {"contract"}
@@ -40,7 +42,7 @@ def entry(function: Callable[..., Any], name: str, **options: Any) -> Any:
 def failed(context, address, begin, end, arguments):
     """Call the compiled kernel at `address` as kernel(begin, end, *arguments); 1 if it raised, else 0.
 
-    A call by address keeps the kernel's code out of the region's: it is compiled once, and one thread or many run the same code.
+    A call by address keeps the kernel's code out of the region's: it is compiled once, and one thread or many run the same.
     """
     kinds = (begin, end, *arguments.types)
 
@@ -107,3 +109,33 @@ class Kernel:
             result = self.serial.overloads[kinds]
             found = self.addresses[key] = result.library.get_pointer_to_function(result.fndesc.llvm_func_name)
         return found
+
+
+class Launch(NamedTuple):
+    """A kernel of a convolution with all of its arguments but the arrays x and y.
+
+    Attributes
+    ----------
+    items, work : int
+        As the kernel takes them: independent items, scalar operations in all.
+    weights, bias : array
+        Flat, as the kernel reads them.
+    arguments : tuple
+        Sizes and parameters.
+    """
+
+    kernel: Kernel
+    items: int
+    work: int
+    weights: Array
+    bias: Array
+    arguments: tuple[Any, ...]
+
+    def run(self, x: Array, y: Array) -> None:
+        """On flat arrays."""
+        self.kernel(self.items, self.work, x, self.weights, self.bias, y, *self.arguments)
+
+
+def element(dtype: np.dtype[Any]) -> str:
+    """A dtype as kernels are named: f32 of float32."""
+    return f"{dtype.kind}{8 * dtype.itemsize}"

@@ -10,11 +10,11 @@ for each image and group. No matrix of windows is made: a row of a tile is an ad
         for block of `columns` vectors of output channels:
           for tile of `rows` positions:                         microkernel
 
-The order of an output's sum is fixed by the geometry: chunks, then taps, then channels. Threads take whole items, a block by a
-range of output channels, so that no sum is split. A transposed convolution is one such convolution per phase of its stride.
+The order of an output's sum is fixed by the geometry: chunks, then taps, then channels. Threads take whole items, a block by
+a range of output channels, so that no sum is split. A transposed convolution is one such convolution per phase of its stride.
 
-Georganas et al., Anatomy of High-Performance Deep Learning Convolutions on SIMD Architectures (2018), and Goto and van de Geijn,
-Anatomy of High-Performance Matrix Multiplication (2008), for the order of the loops.
+Georganas et al., Anatomy of High-Performance Deep Learning Convolutions on SIMD Architectures (2018), and Goto and van de
+Geijn, Anatomy of High-Performance Matrix Multiplication (2008), for the order of the loops.
 """
 
 from dataclasses import replace
@@ -27,7 +27,7 @@ import numpy as np
 
 from fastconv.geometry import SPATIAL_AXES, Array, ConvGeometry, Size, Walk
 from fastconv.kernels.activations import codes
-from fastconv.kernels.jit import Kernel
+from fastconv.kernels.jit import Kernel, Launch, element
 from fastconv.kernels.simd import microkernel, packing, vector
 from fastconv.machine import Machine, host
 
@@ -35,13 +35,15 @@ peek, poke, pointer = vector.peek, vector.poke, vector.pointer
 
 
 @lru_cache(maxsize=64)
-def kernel(rows: int, columns: int, lanes: int, channels_last: bool, element: str) -> Kernel:
-    """The compiled loop nest over one tile shape: {element}_conv_{rows}x{columns}."""
+def kernel(rows: int, columns: int, lanes: int, channels_last: bool, dtype: str, isa: str) -> Kernel:
+    """The compiled loop nest over one tile shape: f32_conv_14x2_avx512."""
     width = columns * lanes
-    conv_tile = microkernel.conv_tile(rows, columns, lanes, channels_last, element)
+    conv_tile = microkernel.conv_tile(rows, columns, lanes, channels_last, dtype)
     pack_windows = packing.window_packer(lanes, channels_last)
 
-    def conv(begin, end, x, w, bias, y, xs, ys, y_first, outputs, taps, cells, origin, stride, dilation, channels, blocks, mode, act):
+    def conv(
+        begin, end, x, w, bias, y, xs, ys, y_first, outputs, taps, cells, origin, stride, dilation, channels, blocks, mode, act
+    ):
         groups, c_group, k_group = channels
         block_rows, block_columns, chunk, k_blocks, direct = blocks
         k_total = -(-k_group // width)
@@ -77,11 +79,7 @@ def kernel(rows: int, columns: int, lanes: int, channels_last: bool, element: st
             top, left = row_item * block_rows, column_item * block_columns
             high, broad = min(block_rows, outputs[1] - top), min(block_columns, outputs[2] - left)
             count = high * broad
-            corner = (
-                origin[0] + depth * stride[0],
-                origin[1] + top * stride[1],
-                origin[2] + left * stride[2],
-            )
+            corner = (origin[0] + depth * stride[0], origin[1] + top * stride[1], origin[2] + left * stride[2])
             # The windows' strides: those of x, or of the packed block.
             if direct:
                 wt, wr, wc, wk = xs[2] * dilation[0], xs[3], xs[4], xs[1]
@@ -121,9 +119,7 @@ def kernel(rows: int, columns: int, lanes: int, channels_last: bool, element: st
                         t_last -= 1
 
                 for k in range(k_item * k_blocks, min(k_total, (k_item + 1) * k_blocks)):
-                    block = pointer(w) + (
-                        ((group * k_total + k) * c_group + c_begin) * taps[0] * taps[1] * taps[2] * width
-                    )
+                    block = pointer(w) + (((group * k_total + k) * c_group + c_begin) * taps[0] * taps[1] * taps[2] * width)
                     k_count = min(width, k_group - k * width)
                     for first in range(0, count, rows):
                         tile_count = min(rows, count - first)
@@ -156,7 +152,7 @@ def kernel(rows: int, columns: int, lanes: int, channels_last: bool, element: st
         # Pointers do not keep an array alive: its last use does.
         memory[0], integers[0] = zero, 0
 
-    conv.__name__ = f"{element}_conv_{rows}x{columns}"
+    conv.__name__ = f"{dtype}_conv_{rows}x{columns}_{isa}"
     return Kernel(conv)
 
 
@@ -171,10 +167,7 @@ class Tile(NamedTuple):
 
 
 # Accumulators, the vectors of one row of weights and a broadcast value must fit the vector registers.
-TILES = {
-    32: (Tile(14, 2), Tile(7, 4), Tile(9, 3), Tile(14, 1)),
-    16: (Tile(6, 2), Tile(4, 3), Tile(7, 1)),
-}
+TILES = {32: (Tile(14, 2), Tile(7, 4), Tile(9, 3), Tile(14, 1)), 16: (Tile(6, 2), Tile(4, 3), Tile(7, 1))}
 
 
 def tile_for(positions: int, vectors: int, machine: Machine) -> Tile:
@@ -247,17 +240,6 @@ def blocking(geometry: ConvGeometry, walks: tuple[Walk, ...], tile: Tile, machin
 # Plan and run -----------------------------------------------------------------------------------------------------------
 
 
-class Launch(NamedTuple):
-    """One walk of the kernel, with all of its arguments but the arrays x and y."""
-
-    kernel: Kernel
-    items: int
-    work: int
-    weights: Array
-    bias: Array
-    arguments: tuple[Any, ...]
-
-
 def flattened(geometry: ConvGeometry) -> ConvGeometry:
     """The lifted geometry; where every position is its own window, all of them as one long row."""
     g = geometry.lifted()
@@ -297,7 +279,7 @@ def pack(w: Array, bias: Array, geometry: ConvGeometry) -> tuple[Launch, ...]:
         work = 2 * g.batch * prod(outputs) * g.out_channels * g.in_per_group * prod(walk.taps for walk in walks)
         launches.append(
             Launch(
-                kernel(*tile, lanes, g.channels_last, element(w.dtype)),
+                kernel(*tile, lanes, g.channels_last, element(w.dtype), machine.isa),
                 items * -(-blocks // cut.k_blocks),
                 work // 16,
                 packing.pack_weights(chosen, g.groups, width, cut.chunk),
@@ -306,11 +288,6 @@ def pack(w: Array, bias: Array, geometry: ConvGeometry) -> tuple[Launch, ...]:
             )
         )
     return tuple(launches)
-
-
-def element(dtype: np.dtype[Any]) -> str:
-    """f32 or f64, as kernels are named."""
-    return {4: "float32", 8: "float64"}[dtype.itemsize]
 
 
 def taps_of(walk: Walk) -> slice:
@@ -343,7 +320,7 @@ def run(x: Array, packed: tuple[Launch, ...], geometry: ConvGeometry, out: Array
     """Every walk, one after the other."""
     x, y = x.reshape(-1), out.reshape(-1)
     for launch in packed:
-        launch.kernel(launch.items, launch.work, x, launch.weights, launch.bias, y, *launch.arguments)
+        launch.run(x, y)
 
 
 def supports(geometry: ConvGeometry, dtype: np.dtype[Any]) -> str | None:

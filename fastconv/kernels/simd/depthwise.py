@@ -7,17 +7,18 @@ row once; rows of padding are left out, and the few columns whose windows meet p
 first, vectors lie along the width: a band of a plane is copied with its padding, which leaves it in the L1 cache, and a tile of
 vectors in one row adds a tap at a time.
 
-Zhang, Lo and Lu, High Performance Depthwise and Pointwise Convolutions on Mobile Devices (2020), section 3, for the reuse of rows.
+Zhang, Lo and Lu, High Performance Depthwise and Pointwise Convolutions on Mobile Devices (2020), section 3, for the reuse of
+rows.
 """
 
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from fastconv.geometry import Array, ConvGeometry
 from fastconv.kernels.activations import codes
-from fastconv.kernels.jit import Kernel
+from fastconv.kernels.jit import Kernel, Launch, element
 from fastconv.kernels.simd import microkernel, packing, vector
 from fastconv.machine import Machine, host
 
@@ -29,9 +30,9 @@ ROWS = (8, 7, 6, 5, 4)  # output positions of a tile, channels last
 
 
 @lru_cache(maxsize=64)
-def channels_last_kernel(rows: int, taps: int, stride: int, lanes: int, element: str) -> Kernel:
-    """The compiled loops over rows of n, h: {element}_depthwise_{rows}x1_{taps}s{stride}_nhwc."""
-    activate_tile = microkernel.tile_activation(element)
+def channels_last_kernel(rows: int, taps: int, stride: int, lanes: int, dtype: str, isa: str) -> Kernel:
+    """The compiled loops over rows of n, h: f32_depthwise_8x1_3s1_nhwc_avx512."""
+    activate_tile = microkernel.tile_activation(dtype)
 
     def depthwise(begin, end, x, w, bias, y, sizes, heights, strides, dilation, before, mode, act):
         channels, rows_in, columns_in, rows_out, columns_out = sizes
@@ -79,14 +80,14 @@ def channels_last_kernel(rows: int, taps: int, stride: int, lanes: int, element:
                 microkernel.silu_run(line, columns_out * channels)
         memory[0] = 0  # pointers do not keep an array alive: its last use does
 
-    depthwise.__name__ = f"{element}_depthwise_{rows}x1_{taps}s{stride}_nhwc"
+    depthwise.__name__ = f"{dtype}_depthwise_{rows}x1_{taps}s{stride}_nhwc_{isa}"
     return Kernel(depthwise)
 
 
 @lru_cache(maxsize=64)
-def channels_first_kernel(rows: int, columns: int, stride: int, lanes: int, element: str) -> Kernel:
-    """The compiled loops over bands of rows of planes of n, c: {element}_depthwise_{rows}x{columns}_s{stride}_nchw."""
-    activate_tile = microkernel.tile_activation(element)
+def channels_first_kernel(rows: int, columns: int, stride: int, lanes: int, dtype: str, isa: str) -> Kernel:
+    """The compiled loops over bands of rows of planes of n, c: f32_depthwise_4x2_s1_nchw_avx512."""
+    activate_tile = microkernel.tile_activation(dtype)
     pack_windows = packing.window_packer(lanes, True)
     width = columns * lanes
 
@@ -135,19 +136,8 @@ def channels_first_kernel(rows: int, columns: int, stride: int, lanes: int, elem
                 microkernel.silu_run(out, count * columns_out)
         memory[0], steps[0] = zero, 0  # pointers do not keep an array alive: its last use does
 
-    depthwise.__name__ = f"{element}_depthwise_{rows}x{columns}_s{stride}_nchw"
+    depthwise.__name__ = f"{dtype}_depthwise_{rows}x{columns}_s{stride}_nchw_{isa}"
     return Kernel(depthwise)
-
-
-class Launch(NamedTuple):
-    """A kernel with all of its arguments but the arrays x and y."""
-
-    kernel: Kernel
-    items: int
-    work: int
-    weights: Array
-    bias: Array
-    arguments: tuple[Any, ...]
 
 
 def supports(geometry: ConvGeometry, dtype: np.dtype[Any]) -> str | None:
@@ -183,7 +173,7 @@ def rows_for(outputs: int) -> int:
 
 
 def band_of(extent: int, stride: int, columns: int, outputs: int, room: int) -> int:
-    """Output rows whose padded input about fills `room` elements, cut evenly; at least eight, or the rows would be copied often."""
+    """Output rows whose padded input about fills `room` elements, cut evenly; at least eight, or rows would be copied often."""
     band = max(8, (room // max(1, columns) - extent) // stride + 1)
     return -(-outputs // -(-outputs // band)) if outputs else 1
 
@@ -191,7 +181,7 @@ def band_of(extent: int, stride: int, columns: int, outputs: int, room: int) -> 
 def pack(w: Array, bias: Array, geometry: ConvGeometry) -> Launch:
     """Weights as [r][s][c] channels last, as [c][r][s] first."""
     g, machine = geometry, host()
-    lanes, name = machine.lanes(w.dtype), {4: "float32", 8: "float64"}[w.dtype.itemsize]
+    lanes, name = machine.lanes(w.dtype), (element(w.dtype), machine.isa)
     missing = 2 - g.rank
     in_size, out_size, kernel = ((1,) * missing + size for size in (g.in_size, g.out_size, g.kernel))
     strides, dilation = ((1,) * missing + steps for steps in (g.stride, g.dilation))
@@ -202,19 +192,17 @@ def pack(w: Array, bias: Array, geometry: ConvGeometry) -> Launch:
         weights = np.ascontiguousarray(np.moveaxis(w.reshape(g.out_channels, -1), 0, 1)).reshape(-1)
         arguments = sizes, kernel[0], strides[0], dilation[0], before, g.mode, act
         rows = rows_for((in_size[1] - kernel[1]) // strides[1] + 1)
-        chosen = channels_last_kernel(rows, kernel[1], strides[1], lanes, name)
+        chosen = channels_last_kernel(rows, kernel[1], strides[1], lanes, *name)
         return Launch(chosen, g.batch * out_size[0], 2 * g.flops, weights, bias, arguments)
     columns = min(2, -(-out_size[1] // lanes))
     band = band_of(g.window[-2] if g.rank == 2 else 1, strides[0], in_size[1], out_size[0], machine.l1 // w.dtype.itemsize)
     smallest = out_size[0] % band or band  # rows of the last band
     rows = min(8 // columns, smallest)
-    chosen = channels_first_kernel(rows, columns, strides[1], lanes, name)
+    chosen = channels_first_kernel(rows, columns, strides[1], lanes, *name)
     arguments = sizes, kernel, strides[0], dilation, before, band, g.mode, act
     return Launch(chosen, g.batch * g.in_channels * -(-out_size[0] // band), 2 * g.flops, w.reshape(-1), bias, arguments)
 
 
 def run(x: Array, packed: Launch, geometry: ConvGeometry, out: Array) -> None:
     """All rows, or all planes."""
-    packed.kernel(
-        packed.items, packed.work, x.reshape(-1), packed.weights, packed.bias, out.reshape(-1), *packed.arguments
-    )
+    packed.run(x.reshape(-1), out.reshape(-1))

@@ -1,7 +1,8 @@
 """One register tile from start to end: the bias or a partial sum, the whole inner product, the activation, the store.
 
-    y[i, j] = act(bias[j] + sum over l of x[offsets[i] + l] * w[l, j])        i < rows output positions, j < columns * lanes channels
+    y[i, j] = act(bias[j] + sum over l of x[offsets[i] + l] * w[l, j])
 
+for i < rows output positions and j < columns * lanes output channels.
 Each step of l loads one value of x for every row, which a vector of the weights' row multiplies: rows + columns loads for
 rows * columns multiply-adds. Low, Igual, Smith and Quintana-Orti, Analytical Modeling Is Enough for High-Performance BLIS
 (2016), section 3, on how such a tile is sized; here `machine` has the table.
@@ -20,9 +21,9 @@ peek, poke = vector.peek, vector.poke
 
 
 @lru_cache(maxsize=64)
-def tile_activation(element: str) -> Any:
+def tile_activation(dtype: str) -> Any:
     """The compiled activation of a whole tile; silu is left to the store, value by value."""
-    real = np.dtype(element).type
+    real = np.dtype(dtype.replace("f", "float")).type
     three, six, sixth = real(3), real(6), real(1 / 6)
 
     def activate_tile(tile, act):
@@ -62,10 +63,10 @@ def is_contiguous(offsets, count):
 
 
 @lru_cache(maxsize=64)
-def tile_store(rows: int, columns: int, lanes: int, channels_last: bool, element: str) -> Any:
+def tile_store(rows: int, columns: int, lanes: int, channels_last: bool, dtype: str) -> Any:
     """The compiled store of a tile: y[offsets[i] + j * step] = tile[i, j] for i < count and j < width."""
     whole = columns * lanes
-    activate_tile = tile_activation(element)
+    activate_tile = tile_activation(dtype)
 
     def store(tile, y, offsets, step, count, width, last, act, spare):
         if last:
@@ -107,18 +108,15 @@ def tile_load(rows: int, columns: int, lanes: int, channels_last: bool) -> Any:
 
 
 @lru_cache(maxsize=64)
-def conv_tile(rows: int, columns: int, lanes: int, channels_last: bool, element: str) -> Any:
+def conv_tile(rows: int, columns: int, lanes: int, channels_last: bool, dtype: str) -> Any:
     """The compiled microkernel of one tile."""
     width_of_tile = columns * lanes
     load = tile_load(rows, columns, lanes, channels_last)
-    store = tile_store(rows, columns, lanes, channels_last, element)
+    store = tile_store(rows, columns, lanes, channels_last, dtype)
 
     def tile_kernel(x, x_offsets, runs, length, step, w, bias, y, y_offsets, y_step, count, width, begins, ends, act, spare):
         """`runs`: their offsets' table, heights of the kernel, runs a height, then first and last depth and height to visit."""
-        if begins:
-            tile = vector.repeated(bias, rows, columns, lanes)
-        else:
-            tile = load(y, y_offsets, y_step, count, width, spare)
+        tile = vector.repeated(bias, rows, columns, lanes) if begins else load(y, y_offsets, y_step, count, width, spare)
         sources = vector.rows_at(x, x_offsets, rows)
         table, heights, pieces, t_first, t_last, r_first, r_last = runs
         for t in range(t_first, t_last):
