@@ -1,5 +1,7 @@
 """The named layers are those of the papers: their counts, their work, and the way one follows another."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 
@@ -34,7 +36,7 @@ def test_a_network_has_as_many_convolutions_as_its_paper_says(network):
 @pytest.mark.parametrize("network", ["vgg19", "c3d"])
 def test_in_a_chain_each_layer_takes_what_the_one_before_gives(network):
     chain = layers.network(network)
-    for before, after in zip(chain, chain[1:], strict=False):
+    for before, after in pairwise(chain):
         assert planned(before).out_shape == after.x_shape, f"{before.name} -> {after.name}"
 
 

@@ -71,7 +71,10 @@ def test_what_the_tutorial_refuses_is_an_error(image, bank, message):
         numpycnn.conv(np.ones(image), np.ones(bank))
 
 
-@pytest.mark.parametrize(("size", "stride", "message"), [(0, 2, "kernel_size"), (2, 0, "stride"), (9, 2, "kernel_size")])
+@pytest.mark.parametrize(
+    ("size", "stride", "message"),
+    [(0, 2, "size must be at least 1"), (2, 0, "stride must be at least 1"), (9, 2, "size must be at most 5")],
+)
 def test_windows_that_do_not_fit_are_an_error(size, stride, message):
     with pytest.raises(ValueError, match=message):
         numpycnn.pooling(np.ones((5, 5, 1)), size, stride)

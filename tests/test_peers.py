@@ -3,8 +3,6 @@
 import importlib.metadata
 import os
 import signal
-import subprocess
-import sys
 import time
 
 import numpy as np
@@ -27,12 +25,18 @@ CASES = [
     (Layer("conv2d-last", "conv2d", (2, 3, 9, 8), (4, 3, 3, 3), (("stride", 2),), channels_last=True), FRAMEWORKS),
     (Layer("grouped", "conv2d", (1, 4, 9, 8), (6, 2, 3, 3), (("groups", 2), ("dilation", 2))), FRAMEWORKS),
     (Layer("reflected", "conv2d", (1, 2, 9, 8), (3, 2, 3, 3), REFLECT), FRAMEWORKS),
-    (Layer("causal", "conv1d", (1, 3, 40), (4, 3, 2), (("padding", ((4, 0),)), ("dilation", 4))), FRAMEWORKS[:1] + FRAMEWORKS[2:]),
+    (
+        Layer("causal", "conv1d", (1, 3, 40), (4, 3, 2), (("padding", ((4, 0),)), ("dilation", 4))),
+        FRAMEWORKS[:1] + FRAMEWORKS[2:],
+    ),
     (Layer("conv3d", "conv3d", (1, 2, 5, 6, 7), (3, 2, 3, 3, 3), (("padding", 1),)), FRAMEWORKS),
     (Layer("transposed", "conv_transpose2d", (1, 4, 5, 6), (4, 3, 2, 2), (("stride", 2),)), FRAMEWORKS),
     (Layer("filter", "conv2d", (1, 1, 20, 21), (1, 1, 5, 5), (("padding", 2),)), EVERYONE),
     (Layer("filter-valid", "conv2d", (2, 1, 20, 21), (3, 1, 3, 5)), EVERYONE),
-    (Layer("filter-rgb", "conv2d", (1, 3, 20, 21), (3, 1, 5, 5), (("padding", 2), ("groups", 3)), channels_last=True), EVERYONE),
+    (
+        Layer("filter-rgb", "conv2d", (1, 3, 20, 21), (3, 1, 5, 5), (("padding", 2), ("groups", 3)), channels_last=True),
+        EVERYONE,
+    ),
     (Layer("max-strided", "max_pool2d", (2, 3, 9, 8), None, POOL3), FRAMEWORKS),
     (Layer("max-same", "max_pool2d", (2, 3, 9, 8), None, SAME5), EVERYONE),
     (Layer("max-last", "max_pool2d", (2, 3, 9, 8), None, VALID, channels_last=True), EVERYONE),
@@ -229,7 +233,7 @@ def test_peers_start_with_one_number_of_threads_and_without_what_misleads_blas(m
 
 
 def test_an_unknown_name_is_an_error_and_every_name_has_a_home():
-    with pytest.raises(ValueError, match="name must be one of torch, .*, got 'tensorflow'"):
+    with pytest.raises(ValueError, match=r"name must be one of torch, .*, got 'tensorflow'"):
         Peer("tensorflow")
     assert set(HOMES) == set(NAMES)
 
@@ -240,10 +244,7 @@ def test_a_round_of_a_slow_call_is_one_call():
     assert len(times) == len(calls) == 1
 
 
-def test_this_side_imports_no_library():
-    program = (
-        "import sys; from fastconv.peers import opened\n"
-        "with opened() as peers: [peer.start() for peer in peers]\n"
-        "assert not {'torch', 'onnx', 'openvino', 'cv2', 'scipy'} & sys.modules.keys()"
-    )
-    subprocess.run([sys.executable, "-c", program], check=True, timeout=300)
+def test_what_a_peer_answers_is_made_of_plain_types(peers):
+    for peer in peers.values():
+        peer.start()
+        assert type(peer.version) is str  # torch has a kind of its own, whose unpickling would import torch here

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from fastconv import plotting
-from fastconv.compare import Row
+from fastconv.comparison import Row
 
 pytest.importorskip("matplotlib", reason="pictures need matplotlib")
 
