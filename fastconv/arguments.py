@@ -58,7 +58,12 @@ def dtype(name: str, value: Any) -> np.dtype[Any]:
         raise TypeError(f"{name} must be a dtype, got {value!r}: {error}") from error
     if found.kind not in "fiuc" or found.itemsize > (16 if found.kind == "c" else 8):
         raise TypeError(f"{name} has dtype {found}, which is not supported: {DTYPES} is")
-    return found if found.isnative else found.newbyteorder("=")
+    return native(found)
+
+
+def native(dtype: np.dtype[Any]) -> np.dtype[Any]:
+    """The dtype in this machine's byte order; the very same object where it is so already."""
+    return dtype if dtype.isnative else dtype.newbyteorder("=")
 
 
 def compute_dtype(result: np.dtype[Any]) -> np.dtype[Any]:

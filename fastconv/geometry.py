@@ -15,13 +15,32 @@ Kernels call the sizes by the letters of the field. Public names use the words.
 A geometry is frozen and holds plain ints, so that it can be hashed, compared and handed to kernels as it is.
 """
 
-from dataclasses import dataclass, replace
-from functools import cached_property
+from dataclasses import dataclass, fields, replace
 from math import gcd, prod
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+
+if TYPE_CHECKING:
+    from functools import cached_property as cached_property
+else:
+
+    class cached_property:
+        """functools.cached_property without the lock that it has before Python 3.12: a forked child may find that held."""
+
+        def __init__(self, function):
+            self.function, self.__doc__ = function, function.__doc__
+
+        def __set_name__(self, owner, name):
+            self.name = name
+
+        def __get__(self, instance, owner=None):
+            if instance is None:
+                return self
+            value = instance.__dict__[self.name] = self.function(instance)
+            return value
+
 
 Size = tuple[int, ...]
 Pairs = tuple[tuple[int, int], ...]
@@ -166,6 +185,13 @@ class ConvGeometry(SpatialGeometry):
     channels_last: bool = False
     transposed: bool = False
     activation: Activation = IDENTITY
+
+    @cached_property
+    def _hash(self) -> int:
+        return hash(tuple(getattr(self, field.name) for field in fields(self)))
+
+    def __hash__(self) -> int:
+        return self._hash
 
     @property
     def operation(self) -> str:

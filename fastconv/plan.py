@@ -4,6 +4,7 @@ arguments, signatures -> geometry -> dispatch.choose -> pack -> Plan;  Plan(x) -
 """
 
 from dataclasses import dataclass
+
 from typing import Any
 
 import numpy as np
@@ -11,9 +12,11 @@ import numpy as np
 from fastconv import arguments as check
 from fastconv import signatures
 from fastconv.dispatch import choose
-from fastconv.geometry import Activation, Array, ConvGeometry, ElementwiseGeometry, Size
+from fastconv.geometry import Activation, Array, ConvGeometry, ElementwiseGeometry, Size, cached_property
 from fastconv.machine import host
 from fastconv.registry import Geometry, Implementation
+
+NOTHING: dict[str, Any] = {}
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -48,12 +51,29 @@ class Plan:
     out_shape: Size
     packed: Any = None
 
+    @cached_property
+    def takes_as_is(self) -> bool:
+        """Whether an array in C order needs no conversion on its way to the kernel, nor the result on its way back."""
+        same = self.dtype == self.compute_dtype == self.out_dtype
+        return same and self.x_shape == self.geometry.x_shape and 0 not in self.out_shape and type(self) in (Plan, ConvPlan)
+
     def __call__(self, x: Any, out: Any = None) -> Any:
         """The result for `x`, in `out` where that is given; see the function that the plan is made for."""
-        return self.run(x, out, {})
+        return self.run(x, out, NOTHING)
 
     def run(self, x: Any, out: Any, others: dict[str, Array]) -> Array:
         """Check x and out, which may share memory with none of `others`, and run."""
+        if (
+            out is None
+            and type(x) is np.ndarray
+            and x.dtype is self.dtype
+            and x.flags.carray
+            and x.shape == self.x_shape
+            and self.takes_as_is
+        ):
+            y = np.empty(self.out_shape, self.out_dtype)
+            self.implementation.run(x, self.packed, self.geometry, y)
+            return y
         x = self.operand("x", x, self.dtype)
         y = check.output(out, self.out_shape, self.out_dtype, {"x": x, **others} if out is not None else {})
         operand = check.contiguous(x, self.compute_dtype).reshape(self.geometry.x_shape)
@@ -65,7 +85,7 @@ class Plan:
         found = check.array(name, value)
         if found.shape != self.x_shape:
             raise ValueError(f"{name} must have shape {self.x_shape}, for which the plan was made, got {found.shape}")
-        if found.dtype.newbyteorder("=") != dtype:
+        if check.native(found.dtype) != dtype:
             raise TypeError(f"{name} must have dtype {dtype}, for which the plan was made, got {found.dtype}")
         return found
 
@@ -234,37 +254,57 @@ def unbatched(shape: Size, single: bool) -> Size:
 
 
 def plan_convolution(
-    operation: str,
-    rank: int,
-    x_shape: Any,
-    dtype: Any,
-    w: Any,
-    bias: Any,
-    *,
-    implementation: Any,
-    keep: bool = True,
-    **options: Any,
+    operation: str, rank: int, x_shape: Any, dtype: Any, w: Any, bias: Any, *, keep: bool = True, **options: Any
 ) -> ConvPlan:
     """The plan of conv{rank}d or conv_transpose{rank}d; `keep` copies weights that packing leaves as they are."""
     w = check.array("w", w)
+    key = operation, x_shape, dtype, w.shape, w.dtype, *options.values()
+    found = _unpacked.get(key) if all(map(_is_plain, key)) else None
+    if found is None:
+        found = unpacked_plan(operation, rank, x_shape, dtype, w, **options)
+        if all(map(_is_plain, key)):
+            if len(_unpacked) >= MOST_KEPT:
+                _unpacked.clear()
+            _unpacked[key] = found
+    weights = check.contiguous(w, found.compute_dtype)
+    if keep and np.may_share_memory(weights, w):
+        weights = weights.copy()
+    plan = object.__new__(ConvPlan)
+    packed = found.implementation.pack(weights, bias_array(bias, found), found.geometry)  # type: ignore[misc]
+    plan.__dict__.update(found.__dict__, packed=packed)
+    return plan
+
+
+_unpacked: dict[Any, ConvPlan] = {}  # plans without weights, by all that decided them
+MOST_KEPT = 1024
+
+
+def _is_plain(value: Any) -> bool:
+    """Whether equal values mean the same: 1 and True and 1.0 are equal, and only the first is an int."""
+    kind = type(value)
+    if kind is tuple:
+        return all(map(_is_plain, value))
+    return kind in (int, str, type(None)) or isinstance(value, np.dtype)
+
+
+def unpacked_plan(
+    operation: str, rank: int, x_shape: Any, dtype: Any, w: Array, *, implementation: Any, **options: Any
+) -> ConvPlan:
+    """All of a convolution's plan but the weights."""
     given = check.shape("x_shape", x_shape)
-    dtype = w.dtype.newbyteorder("=") if dtype is None else check.dtype("dtype", dtype)
-    result = np.result_type(dtype, w.dtype.newbyteorder("="))
+    dtype = check.native(w.dtype) if dtype is None else check.dtype("dtype", dtype)
+    result = np.result_type(dtype, check.native(w.dtype))
     compute = check.compute_dtype(result)
     full, single = check.batched("x", given, rank)
     transposed = operation.startswith("conv_transpose")
     geometry = signatures.convolution(full, w.shape, result, rank=rank, transposed=transposed, **options)
     chosen = decide(operation, geometry, compute, implementation)
-    weights = check.contiguous(w, compute)
-    if keep and np.may_share_memory(weights, w):
-        weights = weights.copy()
-    assert chosen.pack is not None
-    packed = chosen.pack(weights, bias_array(bias, geometry, result, compute), geometry)
-    return ConvPlan(operation, geometry, dtype, result, compute, chosen, given, unbatched(geometry.out_shape, single), packed)
+    return ConvPlan(operation, geometry, dtype, result, compute, chosen, given, unbatched(geometry.out_shape, single))
 
 
-def bias_array(bias: Any, geometry: ConvGeometry, result: np.dtype[Any], compute: np.dtype[Any]) -> Array:
+def bias_array(bias: Any, plan: ConvPlan) -> Array:
     """One value per output channel: a copy of `bias`, or zeros."""
+    geometry, result, compute = plan.geometry, plan.out_dtype, plan.compute_dtype
     if bias is None:
         return np.zeros(geometry.out_channels, compute)
     found = check.array("bias", bias)

@@ -1,13 +1,12 @@
 """Sizes of pools: output shape, the window of every output, what an average divides by."""
 
 from dataclasses import dataclass
-from functools import cached_property
 from math import prod
 from typing import NamedTuple
 
 import numpy as np
 
-from fastconv.geometry import Array, Pairs, Size, SpatialGeometry, window_extent
+from fastconv.geometry import Array, Pairs, Size, SpatialGeometry, cached_property, window_extent
 
 
 class Windows(NamedTuple):

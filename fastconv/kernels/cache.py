@@ -116,7 +116,7 @@ def lasting_name(value: Any) -> str:
 
 
 def _closure(function: Any) -> str:
-    return ", ".join(lasting_name(cell.cell_contents) for cell in function.__closure__ or ())
+    return ", ".join(lasting_name(cell.cell_contents) for cell in getattr(function, "__closure__", None) or ())
 
 
 class DiskCache(_Cache):  # type: ignore[misc]

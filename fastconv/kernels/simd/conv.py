@@ -41,11 +41,13 @@ def kernel(rows: int, columns: int, lanes: int, channels_last: bool, dtype: str,
     conv_tile = microkernel.conv_tile(rows, columns, lanes, channels_last, dtype)
     pack_windows = packing.window_packer(lanes, channels_last)
 
-    def conv(
-        begin, end, x, w, bias, y, xs, ys, y_first, outputs, taps, cells, origin, stride, dilation, channels, blocks, mode, act
-    ):
-        groups, c_group, k_group = channels
-        block_rows, block_columns, chunk, k_blocks, direct = blocks
+    def conv(begin, end, x, w, bias, y, sizes, act):
+        xs, ys = packing.five(sizes, 0), packing.five(sizes, 5)
+        outputs, taps, cells = packing.three(sizes, 10), packing.three(sizes, 13), packing.three(sizes, 16)
+        origin, stride, dilation = packing.three(sizes, 19), packing.three(sizes, 22), packing.three(sizes, 25)
+        groups, c_group, k_group = packing.three(sizes, 28)
+        block_rows, block_columns, chunk, k_blocks, direct = packing.five(sizes, 31)
+        y_first, mode = sizes[36], sizes[37]
         k_total = -(-k_group // width)
         k_items, row_items, column_items = (
             -(-k_total // k_blocks),
@@ -247,66 +249,97 @@ def flattened(geometry: ConvGeometry) -> ConvGeometry:
     return replace(g, in_size=(1, 1, prod(g.in_size))) if plain else g
 
 
-def pack(w: Array, bias: Array, geometry: ConvGeometry) -> tuple[Launch, ...]:
-    """A launch for each walk of the geometry, with the weights of its taps."""
-    machine, g = host(), flattened(geometry)
-    lanes = machine.lanes(w.dtype)
-    kernels = lifted_kernels(w, geometry)
-    vectors = -(-g.out_per_group // lanes)
-    launches = []
+class Draft(NamedTuple):
+    """A launch without its weights.
+
+    Attributes
+    ----------
+    kernel, items, work, arguments
+        As a Launch has them.
+    packer, blocks, weights
+        The kernel that packs the weights, its items and the elements that it writes.
+    weight_sizes : array of int64
+        What the packer needs to know.
+    """
+
+    kernel: Kernel
+    items: int
+    work: int
+    arguments: tuple[Any, ...]
+    packer: Kernel
+    blocks: int
+    weights: int
+    weight_sizes: Array
+
+
+@lru_cache(maxsize=256)
+def drafts(geometry: ConvGeometry, dtype: np.dtype[Any], machine: Machine) -> tuple[Draft, ...]:
+    """A draft for each walk of the geometry."""
+    g, lanes = flattened(geometry), machine.lanes(dtype)
+    xs, ys = strides(g, g.in_channels, g.in_size), strides(g, g.out_channels, g.out_size)
+    found = []
     for walks in product(*(g.walks(axis) for axis in range(SPATIAL_AXES))):
-        outputs = tuple(walk.outputs for walk in walks)
-        tile = tile_for(prod(outputs[1:]), vectors, machine)
-        cut = blocking(g, walks, tile, machine, w.dtype.itemsize)
-        chosen = kernels[(slice(None), slice(None), *(taps_of(walk) for walk in walks))]
-        width = tile.columns * lanes
+        outputs, taps = (tuple(getattr(walk, name) for walk in walks) for name in ("outputs", "taps"))
+        tile = tile_for(prod(outputs[1:]), -(-g.out_per_group // lanes), machine)
+        cut, width = blocking(g, walks, tile, machine, dtype.itemsize), tile.columns * lanes
         blocks = -(-g.out_per_group // width)
-        filled = np.zeros((g.groups, blocks * width), w.dtype)
-        filled[:, : g.out_per_group] = bias.reshape(g.groups, g.out_per_group)
-        xs, ys = strides(g, g.in_channels, g.in_size), strides(g, g.out_channels, g.out_size)
-        arguments = (
-            xs,
-            (*ys[:2], *(stride * walk.step for stride, walk in zip(ys[2:], walks, strict=True))),
+        sizes = (
+            *xs,
+            *ys[:2],
+            *(stride * walk.step for stride, walk in zip(ys[2:], walks, strict=True)),
+            *(getattr(walk, name) for name in ("outputs", "taps", "cells", "origin", "stride", "dilation") for walk in walks),
+            *(g.groups, g.in_per_group, g.out_per_group),
+            *cut,
             sum(stride * walk.first for stride, walk in zip(ys[2:], walks, strict=True)),
-            outputs,
-            *(tuple(getattr(walk, name) for walk in walks) for name in ("taps", "cells", "origin", "stride", "dilation")),
-            (g.groups, g.in_per_group, g.out_per_group),
-            tuple(map(int, cut)),
             g.mode,
-            codes(g.activation, w.dtype),
         )
         items = g.batch * g.groups * outputs[0] * -(-outputs[1] // cut.rows) * -(-outputs[2] // cut.columns)
-        work = 2 * g.batch * prod(outputs) * g.out_channels * g.in_per_group * prod(walk.taps for walk in walks)
-        launches.append(
-            Launch(
-                kernel(*tile, lanes, g.channels_last, element(w.dtype), machine.isa),
+        names = element(dtype), machine.isa
+        found.append(
+            Draft(
+                kernel(*tile, lanes, g.channels_last, *names),
                 items * -(-blocks // cut.k_blocks),
-                work // 16,
-                packing.pack_weights(chosen, g.groups, width, cut.chunk),
-                filled.reshape(-1),
-                arguments,
+                g.batch * prod(outputs) * g.out_channels * g.in_per_group * prod(taps) // 8,
+                (np.array(sizes, np.int64), codes(g.activation, dtype)),
+                packing.weight_packer(lanes, *names),
+                g.groups * blocks,
+                g.groups * blocks * width * g.in_per_group * prod(taps),
+                np.array((blocks, width, g.out_per_group, g.in_per_group, cut.chunk, *taps, *tap_steps(g, walks)), np.int64),
             )
         )
-    return tuple(launches)
+    return tuple(found)
 
 
-def taps_of(walk: Walk) -> slice:
-    """The taps of the kernel, in the order of the walk."""
-    if walk.kernel_step > 0:
-        return slice(None)
-    stop = walk.kernel_first + walk.taps * walk.kernel_step
-    return slice(walk.kernel_first, stop if stop >= 0 else None, walk.kernel_step) if walk.taps else slice(0, 0)
-
-
-def lifted_kernels(w: Array, geometry: ConvGeometry) -> Array:
-    """w as (groups * k, c, t, r, s), with the axes of a transposed convolution's weights in that order too."""
+def tap_steps(geometry: ConvGeometry, walks: tuple[Walk, ...]) -> Size:
+    """Elements of the weights from one group, k, c, t, r, s to the next, and to the first tap of the walk."""
     g = geometry
-    w = g.channels_first(w)
-    w = w.reshape(*w.shape[:2], *(1,) * (SPATIAL_AXES - g.rank), *w.shape[2:])
-    if not g.transposed:
-        return w
-    grouped = w.reshape(g.groups, g.in_per_group, g.out_per_group, *w.shape[2:]).swapaxes(1, 2)
-    return grouped.reshape(g.out_channels, g.in_per_group, *w.shape[2:])
+    first, second = (g.in_per_group, g.out_per_group) if g.transposed else (g.out_per_group, g.in_per_group)
+    shape = (g.groups * first, *g.kernel, second) if g.channels_last else (g.groups * first, second, *g.kernel)
+    steps = [prod(shape[axis + 1 :]) for axis in range(len(shape))]
+    by_second, by_taps = (steps[-1], steps[1:-1]) if g.channels_last else (steps[1], steps[2:])
+    by_k, by_c = (by_second, steps[0]) if g.transposed else (steps[0], by_second)
+    return (
+        first * steps[0],
+        by_k,
+        by_c,
+        *(step * walk.kernel_step for step, walk in zip(by_taps, walks, strict=True)),
+        sum(step * walk.kernel_first for step, walk in zip(by_taps, walks, strict=True)),
+    )
+
+
+def pack(w: Array, bias: Array, geometry: ConvGeometry) -> tuple[Launch, ...]:
+    """A launch for each walk of the geometry, with the weights of its taps."""
+    launches, flat = [], w.reshape(-1)
+    for draft in drafts(geometry, w.dtype, host()):
+        weights = packing.aligned(draft.weights, w.dtype)
+        if draft.weights:
+            draft.packer(draft.blocks, 4 * draft.weights, flat, weights, draft.weight_sizes)
+        filled, width = bias, draft.blocks // geometry.groups * int(draft.weight_sizes[1])
+        if width != geometry.out_per_group:
+            filled = np.zeros((geometry.groups, width), w.dtype)
+            filled[:, : geometry.out_per_group] = bias.reshape(geometry.groups, geometry.out_per_group)
+        launches.append(Launch(draft.kernel, draft.items, draft.work, weights, filled.reshape(-1), draft.arguments))
+    return tuple(launches)
 
 
 def strides(geometry: ConvGeometry, channels: int, size: Size) -> Size:

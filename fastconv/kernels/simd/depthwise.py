@@ -190,7 +190,7 @@ def pack(w: Array, bias: Array, geometry: ConvGeometry) -> Launch:
     act = codes(g.activation, w.dtype)
     if g.channels_last:
         weights = np.ascontiguousarray(np.moveaxis(w.reshape(g.out_channels, -1), 0, 1)).reshape(-1)
-        arguments = sizes, kernel[0], strides[0], dilation[0], before, g.mode, act
+        arguments: tuple[Any, ...] = (sizes, kernel[0], strides[0], dilation[0], before, g.mode, act)
         rows = rows_for((in_size[1] - kernel[1]) // strides[1] + 1)
         chosen = channels_last_kernel(rows, kernel[1], strides[1], lanes, *name)
         return Launch(chosen, g.batch * out_size[0], 2 * g.flops, weights, bias, arguments)

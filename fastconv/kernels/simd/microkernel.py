@@ -22,17 +22,17 @@ peek, poke = vector.peek, vector.poke
 
 @lru_cache(maxsize=64)
 def tile_activation(dtype: str) -> Any:
-    """The compiled activation of a whole tile; silu is left to the store, value by value."""
+    """The compiled activation of a whole tile, or of one vector; silu is left to the store, value by value."""
     real = np.dtype(dtype.replace("f", "float")).type
     three, six, sixth = real(3), real(6), real(1 / 6)
 
     def activate_tile(tile, act):
         if act[0] == 1:
-            tile = vector.clip_tile(tile, act[1], act[2])
+            tile = vector.clip(tile, act[1], act[2])
         elif act[0] == 2:
-            tile = vector.leaky_tile(tile, act[1])
+            tile = vector.leaky(tile, act[1])
         elif act[0] == 4:
-            tile = vector.hardswish_tile(tile, three, six, sixth)
+            tile = vector.hardswish(tile, three, six, sixth)
         return tile
 
     return compiled(activate_tile)

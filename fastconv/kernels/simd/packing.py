@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from fastconv.geometry import Array, source_cell
-from fastconv.kernels.jit import compiled
+from fastconv.kernels.jit import Kernel, compiled
 from fastconv.kernels.simd import vector
 
 LINE = 64  # bytes of a cache line
@@ -26,23 +26,79 @@ def aligned(size: int, dtype: np.dtype[Any]) -> Array:
     return memory[start : start + size]
 
 
-def pack_weights(w: Array, groups: int, width: int, chunk: int) -> Array:
-    """w as (groups * k, c, t, r, s), a view of any order, as the flat array drawn above."""
-    k, c = w.shape[0] // groups, w.shape[1]
-    blocks, taps = -(-k // width), int(np.prod(w.shape[2:]))
-    packed = aligned(groups * blocks * c * taps * width, w.dtype)
-    if k % width:
-        packed[:] = 0
-    if not packed.size:
-        return packed
-    grouped = w.reshape(groups, k, c, taps)
-    for begin in range(0, c, max(1, chunk)):
-        end = min(c, begin + chunk)
-        for block in range(blocks):
-            part = grouped[:, block * width : (block + 1) * width, begin:end]
-            rows = packed.reshape(groups, blocks, c * taps, width)[:, block, begin * taps : end * taps]
-            rows.reshape(groups, taps, end - begin, width)[..., : part.shape[1]] = part.transpose(0, 3, 2, 1)
-    return packed
+@compiled
+def three(sizes, at):
+    """Three sizes as a tuple; kernels take their sizes as one array, which a call unpacks faster than many ints."""
+    return sizes[at], sizes[at + 1], sizes[at + 2]
+
+
+@compiled
+def five(sizes, at):
+    """Five sizes as a tuple."""
+    return sizes[at], sizes[at + 1], sizes[at + 2], sizes[at + 3], sizes[at + 4]
+
+
+@lru_cache(maxsize=8)
+def weight_packer(lanes: int, dtype: str, isa: str) -> Kernel:
+    """The compiled packing of weights, item by item a block of output channels of one group: f32_pack_weights_avx512."""
+
+    def pack_weights(begin, end, w, to, sizes):
+        blocks, width, k_group, c_group, chunk = sizes[0], sizes[1], sizes[2], sizes[3], sizes[4]
+        taps = sizes[5], sizes[6], sizes[7]
+        # Elements from one to the next: group, output channel, input channel, t, r, s; and the first tap.
+        by_group, by_k, by_c, by_t, by_r, by_s, first = (
+            sizes[8],
+            sizes[9],
+            sizes[10],
+            sizes[11],
+            sizes[12],
+            sizes[13],
+            sizes[14],
+        )
+        window = taps[0] * taps[1] * taps[2]
+        plain = by_s == 1 and by_r == taps[2] and by_t == taps[1] * taps[2] and by_c == window
+        table = np.empty(lanes, np.int64)
+        offsets, zero = vector.pointer(table), to[0] - to[0]
+        for item in range(begin, end):
+            group, block = divmod(item, blocks)
+            source = vector.pointer(w) + (first + group * by_group + block * width * by_k)
+            line, count = vector.pointer(to) + item * window * c_group * width, min(width, k_group - block * width)
+            if count < width:
+                for i in range(window * c_group):
+                    for k in range(count, width):
+                        vector.poke(line + (i * width + k), zero)
+            for c_begin in range(0, c_group, chunk):
+                c_count = min(chunk, c_group - c_begin)
+                to_chunk = line + c_begin * window * width
+                if plain or by_c == 1:
+                    # (c, t r s), or c alone, follow each other: runs of all output channels, turned in registers.
+                    length = c_count * window if plain else c_count
+                    for tap in range(1 if plain else window):
+                        rest, s = divmod(tap, taps[2])
+                        t, r = divmod(rest, taps[1])
+                        at = source + (c_begin * by_c + t * by_t + r * by_r + s * by_s)
+                        for run in range(0, length, lanes):
+                            there = min(lanes, length - run)
+                            for i in range(there):
+                                c, row_tap = divmod(run + i, window) if plain else (run + i, tap)
+                                vector.poke(offsets + i, (row_tap * c_count + c) * width)
+                            for k in range(0, count, lanes):
+                                here = min(lanes, count - k)
+                                square = vector.load_transposed(at + (run + k * by_k), by_k, there, here, lanes, 1, lanes)
+                                vector.store_first_rows(square, to_chunk + k, offsets, there, here)
+                    continue
+                for tap in range(window):
+                    rest, s = divmod(tap, taps[2])
+                    t, r = divmod(rest, taps[1])
+                    row = to_chunk + tap * c_count * width
+                    at = source + (c_begin * by_c + t * by_t + r * by_r + s * by_s)
+                    for c in range(c_count):
+                        for k in range(count):
+                            vector.poke(row + (c * width + k), vector.peek(at + (k * by_k + c * by_c)))
+        table[0] = 0  # pointers do not keep an array alive: its last use does
+
+    pack_weights.__name__ = f"{dtype}_pack_weights_{isa}"
+    return Kernel(pack_weights)
 
 
 @lru_cache(maxsize=8)

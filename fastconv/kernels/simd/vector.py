@@ -78,8 +78,9 @@ _represented_by(Tile, lambda t: ir.LiteralStructType([_vector_of(t)] * (t.rows *
 # What the operations are made of ----------------------------------------------------------------------------------------
 
 
-def _address(builder: Any, p: Any, dtype: Any, offset: Any = I64(0)) -> Any:
-    return builder.inttoptr(builder.add(p, builder.mul(offset, I64(BYTES[dtype]))), ir.PointerType())
+def _address(builder: Any, p: Any, dtype: Any, offset: Any = None) -> Any:
+    at = p if offset is None else builder.add(p, builder.mul(offset, I64(BYTES[dtype])))
+    return builder.inttoptr(at, ir.PointerType())
 
 
 def _read(builder: Any, p: Any, t: Any, offset: Any) -> Any:
@@ -127,11 +128,13 @@ def _read_masked(builder: Any, p: Any, t: Any, mask: Any) -> Any:
 
 
 def _mapped(tile: Any, function: Callable[[Any, Any, list[Any]], Any]) -> Any:
-    """The code of an operation on every vector of a tile, with scalars splatted."""
+    """The code of an operation on a vector, or on every vector of a tile, with scalars splatted."""
 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         t, *scalars = args
         splats = [_splat(builder, scalar, tile.lanes) for scalar in scalars]
+        if isinstance(tile, Vector):
+            return function(builder, t, splats)
         for k in range(tile.rows * tile.columns):
             t = builder.insert_value(t, function(builder, builder.extract_value(t, k), splats), k)
         return t
@@ -277,36 +280,33 @@ def splat(context: Any, scalar: Any, lanes: Any) -> Any:
     return result(scalar, lanes), lambda context, builder, signature, args: _splat(builder, args[0], result.lanes)
 
 
+@infer_global(operator.add)
+@infer_global(operator.sub)
+class _LaneByLane(AbstractTemplate):
+    def generic(self, args: Any, kws: Any) -> Any:
+        if len(args) == 2 and isinstance(args[0], Vector) and args[0] == args[1]:
+            return signature(args[0], args[0], args[0])
+        return None
+
+
+@lower_builtin(operator.add, Vector, Vector)
+def _lower_add(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+    return builder.fadd(*args, flags=("contract",))
+
+
+@lower_builtin(operator.sub, Vector, Vector)
+def _lower_subtract(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+    return builder.fsub(*args, flags=("contract",))
+
+
 @intrinsic
-def multiply_add(context: Any, a: Any, b: Any, c: Any) -> Any:
-    """a * b + c, lane by lane."""
-    return a(a, a, a), lambda context, builder, signature, args: _fma(builder, *args, a)
+def scaled(context: Any, factor: Any, v: Any) -> Any:
+    """A scalar times a vector; added to another vector, LLVM makes one instruction of it."""
 
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        return builder.fmul(_splat(builder, args[0], v.lanes), args[1], flags=("contract",))
 
-def _lane_by_lane(instruction: str) -> Any:
-    @intrinsic
-    def operation(context: Any, a: Any, b: Any) -> Any:
-        return a(a, a), lambda context, builder, signature, args: getattr(builder, instruction)(*args, flags=("contract",))
-
-    return operation
-
-
-add, subtract, multiply = _lane_by_lane("fadd"), _lane_by_lane("fsub"), _lane_by_lane("fmul")
-
-
-def _chosen(comparison: str) -> Any:
-    @intrinsic
-    def operation(context: Any, a: Any, b: Any) -> Any:
-        def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-            return builder.select(builder.fcmp_unordered(comparison, *args), *args)
-
-        return a(a, a), generate
-
-    return operation
-
-
-# The larger and the smaller, lane by lane; a NaN in `a` stays. One instruction each on x86 when a and b are ordered so.
-largest, smallest = _chosen(">"), _chosen("<")
+    return v(v.dtype, v), generate
 
 
 # Tiles ------------------------------------------------------------------------------------------------------------------
@@ -460,7 +460,7 @@ def fma_span(context: Any, tile: Any, w: Any, x: Any, row_step: Any, stride: Any
             row = builder.add(x, builder.mul(row_step, I64(i * BYTES[tile.dtype])))
             for j in range(tile.columns):
                 parts = [_read(builder, row, tile, I64((j * apart + part) * tile.lanes)) for part in range(apart)]
-                vector = parts[0] if apart == 1 else _every_second(builder, *parts, tile.lanes)
+                vector = parts[0] if apart == 1 else _every_second(builder, parts[0], parts[1], tile.lanes)
                 k = i * tile.columns + j
                 t = builder.insert_value(t, _fma(builder, tap, vector, builder.extract_value(t, k), tile), k)
         return t
@@ -483,7 +483,7 @@ def filled(context: Any, value: Any, rows: Any, columns: Any, lanes: Any) -> Any
 
 
 @intrinsic
-def clip_tile(context: Any, tile: Any, low: Any, high: Any) -> Any:
+def clip(context: Any, tile: Any, low: Any, high: Any) -> Any:
     """min(max(v, low), high), a NaN stays"""
 
     def clipped(builder: Any, v: Any, bounds: list[Any]) -> Any:
@@ -495,27 +495,27 @@ def clip_tile(context: Any, tile: Any, low: Any, high: Any) -> Any:
 
 
 @intrinsic
-def leaky_tile(context: Any, tile: Any, slope: Any) -> Any:
+def leaky(context: Any, tile: Any, slope: Any) -> Any:
     """v, or slope * v where that is negative"""
 
-    def leaky(builder: Any, v: Any, slopes: list[Any]) -> Any:
+    def sloped(builder: Any, v: Any, slopes: list[Any]) -> Any:
         return builder.select(builder.fcmp_ordered("<", v, ir.Constant(v.type, None)), builder.fmul(v, slopes[0]), v)
 
-    return tile(tile, tile.dtype), _mapped(tile, leaky)
+    return tile(tile, tile.dtype), _mapped(tile, sloped)
 
 
 @intrinsic
-def hardswish_tile(context: Any, tile: Any, three: Any, six: Any, sixth: Any) -> Any:
+def hardswish(context: Any, tile: Any, three: Any, six: Any, sixth: Any) -> Any:
     """v * min(max(v + 3, 0), 6) / 6"""
 
-    def hardswish(builder: Any, v: Any, constants: list[Any]) -> Any:
+    def gated(builder: Any, v: Any, constants: list[Any]) -> Any:
         three, six, sixth = constants
         zero, shifted = ir.Constant(v.type, None), builder.fadd(v, three)
         gate = builder.select(builder.fcmp_ordered("<", shifted, zero), zero, shifted)
         gate = builder.select(builder.fcmp_ordered(">", gate, six), six, gate)
         return builder.fmul(builder.fmul(v, gate), sixth)
 
-    return tile(tile, tile.dtype, tile.dtype, tile.dtype), _mapped(tile, hardswish)
+    return tile(tile, tile.dtype, tile.dtype, tile.dtype), _mapped(tile, gated)
 
 
 @intrinsic

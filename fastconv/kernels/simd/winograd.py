@@ -1,0 +1,468 @@
+"""Winograd convolution by 3x3 kernels of stride 1: tiles of m x m outputs from (m + 2)**2 products a channel.
+
+    V [P][t, c] = B^T x[t] B        for each tile t of (m + 2) x (m + 2) inputs; P = (m + 2)**2 planes
+    M [P][t, k] = V[P] @ U[P]       one matrix product a plane, with U = G w G^T made once a plan
+    y [t]       = act(A^T M[t] A + bias)
+
+The direct sum takes 9 m**2 products where this takes (m + 2)**2: 4 times as many for m = 4, 2.25 times for m = 2. Lavin and
+Gray, Fast Algorithms for Convolutional Neural Networks (2016), section 4. The transforms are the Toom-Cook polynomials at 0,
++-a, +-b and infinity. For m = 4, a = 1 / sqrt(2) and b = sqrt(2) keep their entries near 1, which halves the error of the usual
+1 and 2: Barabasz, Anderson, Soodhalter and Gregg, Error Analysis and Improving the Accuracy of Winograd Convolution (2020).
+
+Tiles are taken in blocks whose V and M stay in the L2 cache. The planes lie one cache line more than a block apart: without it
+they fall into the same cache sets, and the transforms wait for memory.
+
+A NaN or inf in x spreads to the whole tile of m x m outputs, of all output channels, whose input holds it.
+"""
+
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from fastconv.geometry import Array, ConvGeometry
+from fastconv.kernels.activations import codes
+from fastconv.kernels.jit import Kernel, Launch, compiled, element
+from fastconv.kernels.simd import microkernel, packing, vector
+from fastconv.kernels.simd.conv import strides, tile_for
+from fastconv.machine import Machine, host
+
+peek, poke, pointer = vector.peek, vector.poke, vector.pointer
+KERNEL = 3
+A, B = np.sqrt(0.5), np.sqrt(2.0)
+
+# The matrices of F(m x m, 3 x 3), with rows for the points 0, a, -a, b, -b and infinity.
+G = {
+    2: np.array([[1, 0, 0], [0.5, 0.5, 0.5], [0.5, -0.5, 0.5], [0, 0, 1]]),
+    4: np.array(
+        [
+            [1 / (A * A * B * B), 0, 0],
+            *([1, p, p * p] / (2 * A**2 * (A**2 - B**2)) for p in (A, -A)),
+            *([1, p, p * p] / (2 * B**2 * (B**2 - A**2)) for p in (B, -B)),
+            [0, 0, 1],
+        ]
+    ),
+}
+
+
+# Transforms along one axis, of vectors of channels ----------------------------------------------------------------------
+
+
+@lru_cache(maxsize=4)
+def transforms(m: int, dtype: str) -> tuple[Any, Any]:
+    """(B^T of m + 2 vectors, A^T of m + 2 vectors), compiled."""
+    real = np.dtype(dtype.replace("f", "float")).type
+    a, b, aa, bb, aabb, sum_ = (real(v) for v in (A, B, A * A, B * B, A * A * B * B, A * A + B * B))
+    aaa, bbb = real(A**3), real(B**3)
+    scaled = vector.scaled
+
+    def input_2(d):
+        d0, d1, d2, d3 = d
+        return d0 - d2, d1 + d2, d2 - d1, d3 - d1
+
+    def output_2(m):
+        m0, m1, m2, m3 = m
+        return m0 + m1 + m2, m1 - m2 + m3
+
+    def input_4(d):
+        d0, d1, d2, d3, d4, d5 = d
+        p, q = d4 - scaled(bb, d2), scaled(a, d3 - scaled(bb, d1))
+        r, s = d4 - scaled(aa, d2), scaled(b, d3 - scaled(aa, d1))
+        first = scaled(aabb, d0) - scaled(sum_, d2) + d4
+        return first, p + q, p - q, r + s, r - s, scaled(aabb, d1) - scaled(sum_, d3) + d5
+
+    def output_4(m):
+        m0, m1, m2, m3, m4, m5 = m
+        p, q, r, s = m1 + m2, m1 - m2, m3 + m4, m3 - m4
+        return (
+            m0 + p + r,
+            scaled(a, q) + scaled(b, s),
+            scaled(aa, p) + scaled(bb, r),
+            scaled(aaa, q) + scaled(bbb, s) + m5,
+        )
+
+    return (compiled(input_2), compiled(output_2)) if m == 2 else (compiled(input_4), compiled(output_4))
+
+
+@lru_cache(maxsize=8)
+def movers(m: int, lanes: int) -> tuple[Any, Any, Any]:
+    """(load m + 2 vectors, store m + 2 vectors, load their first elements): at p, p + step, ..., compiled."""
+
+    def load_4(p, step):
+        return (
+            vector.load(p, lanes),
+            vector.load(p + step, lanes),
+            vector.load(p + 2 * step, lanes),
+            vector.load(p + 3 * step, lanes),
+        )
+
+    def load_6(p, step):
+        return (
+            vector.load(p, lanes),
+            vector.load(p + step, lanes),
+            vector.load(p + 2 * step, lanes),
+            vector.load(p + 3 * step, lanes),
+            vector.load(p + 4 * step, lanes),
+            vector.load(p + 5 * step, lanes),
+        )
+
+    def first_4(p, step, count):
+        return (
+            vector.load_first(p, count, lanes),
+            vector.load_first(p + step, count, lanes),
+            vector.load_first(p + 2 * step, count, lanes),
+            vector.load_first(p + 3 * step, count, lanes),
+        )
+
+    def first_6(p, step, count):
+        return (
+            vector.load_first(p, count, lanes),
+            vector.load_first(p + step, count, lanes),
+            vector.load_first(p + 2 * step, count, lanes),
+            vector.load_first(p + 3 * step, count, lanes),
+            vector.load_first(p + 4 * step, count, lanes),
+            vector.load_first(p + 5 * step, count, lanes),
+        )
+
+    def store_4(p, step, d):
+        d0, d1, d2, d3 = d
+        vector.store(p, d0)
+        vector.store(p + step, d1)
+        vector.store(p + 2 * step, d2)
+        vector.store(p + 3 * step, d3)
+
+    def store_6(p, step, d):
+        d0, d1, d2, d3, d4, d5 = d
+        vector.store(p, d0)
+        vector.store(p + step, d1)
+        vector.store(p + 2 * step, d2)
+        vector.store(p + 3 * step, d3)
+        vector.store(p + 4 * step, d4)
+        vector.store(p + 5 * step, d5)
+
+    chosen = (load_4, store_4, first_4) if m == 2 else (load_6, store_6, first_6)
+    return compiled(chosen[0]), compiled(chosen[1]), compiled(chosen[2])
+
+
+@lru_cache(maxsize=8)
+def input_transform(m: int, lanes: int, dtype: str) -> Any:
+    """The compiled v[i][j][c] = (B^T x B)[i, j, c] of one tile; planes lie `plane` apart, scratch holds n * n vectors."""
+    n = m + KERNEL - 1
+    along, _ = transforms(m, dtype)
+    load, store, load_first = movers(m, lanes)
+
+    def transform(x, row, column, channels, scratch, v, plane):
+        for c in range(0, channels, lanes):
+            count = channels - c
+            for i in range(n):
+                at = x + (i * row + c)
+                cells = load(at, column) if count >= lanes else load_first(at, column, count)
+                store(scratch + i * n * lanes, lanes, along(cells))
+            for j in range(n):
+                store(v + (j * plane + c), n * plane, along(load(scratch + j * lanes, n * lanes)))
+
+    return compiled(transform)
+
+
+@lru_cache(maxsize=8)
+def output_transform(m: int, lanes: int, dtype: str) -> Any:
+    """The compiled y[i][j][k] = act((A^T m A)[i, j, k] + bias[k]) of one tile, its first `high` x `wide` outputs."""
+    n = m + KERNEL - 1
+    _, along = transforms(m, dtype)
+    load, _, _ = movers(m, lanes)
+    activate = microkernel.tile_activation(dtype)
+
+    @compiled
+    def put(y, v, act, room):
+        v = activate(v, act)
+        if room >= lanes:
+            vector.store(y, v)
+        else:
+            vector.store_first(y, v, room)
+
+    if m == 2:
+
+        @compiled
+        def keep(p, v):
+            v0, v1 = v
+            vector.store(p, v0)
+            vector.store(p + n * lanes, v1)
+
+        @compiled
+        def write(y, column, v, offset, act, room, wide):
+            v0, v1 = v
+            put(y, v0 + offset, act, room)
+            if wide > 1:
+                put(y + column, v1 + offset, act, room)
+
+    else:
+
+        @compiled
+        def keep(p, v):
+            v0, v1, v2, v3 = v
+            vector.store(p, v0)
+            vector.store(p + n * lanes, v1)
+            vector.store(p + 2 * n * lanes, v2)
+            vector.store(p + 3 * n * lanes, v3)
+
+        @compiled
+        def write(y, column, v, offset, act, room, wide):
+            v0, v1, v2, v3 = v
+            put(y, v0 + offset, act, room)
+            if wide > 1:
+                put(y + column, v1 + offset, act, room)
+            if wide > 2:
+                put(y + 2 * column, v2 + offset, act, room)
+            if wide > 3:
+                put(y + 3 * column, v3 + offset, act, room)
+
+    def transform(products, plane, channels, bias, scratch, y, row, column, high, wide, act):
+        for k in range(0, channels, lanes):
+            offset, room = vector.load(bias + k, lanes), channels - k
+            for j in range(n):
+                keep(scratch + j * lanes, along(load(products + (j * plane + k), n * plane)))
+            for i in range(high):
+                rows = along(load(scratch + i * n * lanes, lanes))
+                write(y + (i * row + k), column, rows, offset, act, room, wide)
+
+    return compiled(transform)
+
+
+# The loop nest ----------------------------------------------------------------------------------------------------------
+
+
+@lru_cache(maxsize=8)
+def unpacker(lanes: int) -> Any:
+    """The compiled y[k][h][w] = block[h][w][k]: a block of outputs, channels last, into planes."""
+
+    def unpack(block, high, wide, channels, y, row, channel):
+        for h in range(high):
+            for w in range(0, wide, lanes):
+                for k in range(0, channels, lanes):
+                    square = vector.load_tile(block + ((h * wide + w) * channels + k), channels, lanes, 1, lanes)
+                    to = y + (k * channel + h * row + w)
+                    vector.store_transposed(square, to, channel, min(lanes, wide - w), min(lanes, channels - k))
+
+    return compiled(unpack)
+
+
+@lru_cache(maxsize=32)
+def kernel(m: int, rows: int, columns: int, lanes: int, channels_last: bool, dtype: str, isa: str) -> Kernel:
+    """The compiled loops over blocks of tiles: f32_winograd_4x4_14x2_avx512."""
+    n, width = m + KERNEL - 1, columns * lanes
+    planes = n * n
+    to_planes, to_outputs = input_transform(m, lanes, dtype), output_transform(m, lanes, dtype)
+    pack_windows, unpack = packing.window_packer(lanes, channels_last), unpacker(lanes)
+    line = 64 * lanes // (4 * lanes if dtype == "f32" else 8 * lanes)
+
+    @compiled
+    def multiply(tiles, channels, v, v_step, v_offsets, u, blocks, products, m_step):
+        """products[tiles, blocks * width] = v[tiles, channels] @ u[blocks][channels, width]; whole tiles of rows"""
+        for block in range(blocks):
+            weights = u + block * channels * width
+            for first in range(0, tiles, rows):
+                tile = vector.zeros(v, rows, columns, lanes)
+                sources = vector.rows_at(v + first * v_step, v_offsets, rows)
+                for c in range(channels):
+                    tile = vector.fma_outer(tile, sources, c, weights + c * width)
+                vector.store_tile(tile, products + (first * m_step + block * width), m_step)
+
+    def winograd(begin, end, x, u, bias, y, sizes, act):
+        xs, ys = packing.five(sizes, 0), packing.five(sizes, 5)
+        (high_in, wide_in, high_out), (wide_out, top_pad, left_pad) = packing.three(sizes, 10), packing.three(sizes, 13)
+        groups, c_group, k_group = packing.three(sizes, 16)
+        block_rows, block_columns, mode = packing.three(sizes, 19)
+        tiles_h, tiles_w = -(-high_out // m), -(-wide_out // m)
+        blocks_h, blocks_w = -(-tiles_h // block_rows), -(-tiles_w // block_columns)
+        k_blocks = -(-k_group // width)
+        c_step, k_step = -(-c_group // lanes) * lanes, k_blocks * width
+        most = -(-(block_rows * block_columns) // rows) * rows
+        v_plane, m_plane = most * c_step + line, most * k_step + line
+        tall, wide = (m * block_rows + 2, m * block_columns + 2) if not channels_last else (n, n)
+        outputs = 0 if channels_last else (m * block_rows) * (m * block_columns) * k_group + lanes * k_group + lanes
+        zero = bias[0] - bias[0]
+
+        memory = np.empty(planes * (v_plane + m_plane + lanes) + tall * wide * c_group + outputs + 6 * line, x.dtype)
+        integers = np.empty(rows + lanes, np.int64)
+        v = vector.line_start(pointer(memory))
+        products = vector.line_start(v + planes * v_plane)
+        scratch = vector.line_start(products + planes * m_plane)
+        windows = vector.line_start(scratch + planes * lanes)
+        finished = vector.line_start(windows + tall * wide * c_group)
+        v_offsets = pointer(integers)
+        steps = v_offsets + rows
+        for i in range(rows):
+            poke(v_offsets + i, i * c_step)
+
+        for item in range(begin, end):
+            rest, block_column = divmod(item, blocks_w)
+            rest, block_row = divmod(rest, blocks_h)
+            n_image, group = divmod(rest, groups)
+            tile_top, tile_left = block_row * block_rows, block_column * block_columns
+            across, down = min(block_columns, tiles_w - tile_left), min(block_rows, tiles_h - tile_top)
+            source = pointer(x) + (n_image * xs[0] + group * c_group * xs[1])
+            to = pointer(y) + (n_image * ys[0] + group * k_group * ys[1])
+            filters = pointer(u) + group * planes * c_group * k_step
+            if not channels_last:
+                corner = (0, m * tile_top - top_pad, m * tile_left - left_pad)
+                wide = m * across + 2
+                pack_windows(
+                    source, windows, zero, xs, (1, high_in, wide_in), corner, m * down + 2, wide, 1, 1, c_group, mode, steps
+                )
+            for t in range(down * across):
+                i, j = divmod(t, across)
+                if channels_last:
+                    top, left = m * (tile_top + i) - top_pad, m * (tile_left + j) - left_pad
+                    if top >= 0 and left >= 0 and top + n <= high_in and left + n <= wide_in:
+                        at, row, column = source + (top * xs[3] + left * xs[4]), xs[3], xs[4]
+                    else:
+                        pack_windows(
+                            source, windows, zero, xs, (1, high_in, wide_in), (0, top, left), n, n, 1, 1, c_group, mode, steps
+                        )
+                        at, row, column = windows, n * c_group, c_group
+                else:
+                    at, row, column = windows + (m * i * wide + m * j) * c_group, wide * c_group, c_group
+                to_planes(at, row, column, c_group, scratch, v + t * c_step, v_plane)
+            for plane in range(planes):
+                multiply(
+                    down * across,
+                    c_group,
+                    v + plane * v_plane,
+                    c_step,
+                    v_offsets,
+                    filters + plane * c_group * k_step,
+                    k_blocks,
+                    products + plane * m_plane,
+                    k_step,
+                )
+            shown_h, shown_w = min(m * down, high_out - m * tile_top), min(m * across, wide_out - m * tile_left)
+            for t in range(down * across):
+                i, j = divmod(t, across)
+                high, broad = min(m, shown_h - m * i), min(m, shown_w - m * j)
+                if channels_last:
+                    at = to + (m * (tile_top + i) * ys[3] + m * (tile_left + j) * ys[4])
+                    row, column = ys[3], ys[4]
+                else:
+                    at, row, column = finished + (m * i * shown_w + m * j) * k_group, shown_w * k_group, k_group
+                offset = pointer(bias) + group * k_step
+                to_outputs(
+                    products + t * k_step, m_plane, k_group, offset, scratch, at, row, column, high, broad, act
+                )
+            at = to + (m * tile_top * ys[3] + m * tile_left * ys[4])
+            if not channels_last:
+                unpack(finished, shown_h, shown_w, k_group, at, ys[3], ys[1])
+            if act[0] == 3:
+                for h in range(shown_h):
+                    if channels_last:
+                        for w in range(shown_w):
+                            microkernel.silu_run(at + (h * ys[3] + w * ys[4]), k_group)
+                    else:
+                        for k in range(k_group):
+                            microkernel.silu_run(at + (h * ys[3] + k * ys[1]), shown_w)
+        memory[0], integers[0] = zero, 0  # pointers do not keep an array alive: its last use does
+
+    winograd.__name__ = f"{dtype}_winograd_{m}x{m}_{rows}x{columns}_{isa}"
+    return Kernel(winograd)
+
+
+# Decisions --------------------------------------------------------------------------------------------------------------
+
+
+class Choice(NamedTuple):
+    """How a geometry is cut: outputs of a tile's side, tiles of a block, the register tile."""
+
+    m: int
+    block_rows: int
+    block_columns: int
+    rows: int
+    columns: int
+
+
+def supports(geometry: ConvGeometry, dtype: np.dtype[Any]) -> str | None:
+    """3x3 kernels of stride 1 without dilation, in float32 or float64."""
+    g = geometry
+    if dtype not in (np.float32, np.float64):
+        return f"its vectors are float32 or float64, not {dtype}"
+    if g.transposed or g.rank != 2 or g.kernel != (KERNEL, KERNEL):
+        return f"it serves 3x3 kernels of a 2-D convolution, not {'x'.join(map(str, g.kernel))}"
+    if g.stride != (1, 1) or g.dilation != (1, 1):
+        return f"it serves stride 1 and dilation 1, not {g.stride} and {g.dilation}"
+    if min(g.in_per_group, g.out_per_group) < 4:
+        return f"it serves groups of at least 4 channels, not {g.in_per_group} -> {g.out_per_group}"
+    return None
+
+
+def seconds(geometry: ConvGeometry, m: int, dtype: np.dtype[Any], machine: Machine) -> float:
+    """Products at nine tenths of the peak, transforms at the L2 cache's speed, weights from the L3 cache."""
+    g, n = geometry, m + KERNEL - 1
+    tiles = g.batch * -(-g.out_size[0] // m) * -(-g.out_size[1] // m)
+    lanes = machine.lanes(dtype)
+    products = 2 * tiles * n * n * g.in_channels * -(-g.out_per_group // lanes) * lanes / (0.85 * machine.flops(dtype))
+    moved = tiles * (n * n * 2 + m * m) * (g.in_channels + g.out_channels) * dtype.itemsize
+    weights = n * n * g.in_channels * g.out_per_group * dtype.itemsize
+    return 6e-6 + products + moved / (4 * machine.bandwidth) + weights / (1.5 * machine.bandwidth)
+
+
+@lru_cache(maxsize=256)
+def choice(geometry: ConvGeometry, dtype: np.dtype[Any], machine: Machine) -> Choice:
+    """F(4) or F(2), whichever should be faster; blocks of tiles that fit the L2 cache, or a few more where weights do not."""
+    g = geometry
+    m = min((4, 2), key=lambda m: seconds(g, m, dtype, machine))
+    planes = (m + KERNEL - 1) ** 2
+    high, wide = (-(-size // m) for size in g.out_size)
+    per_tile = planes * (g.in_per_group + g.out_per_group) * dtype.itemsize
+    weights = planes * g.in_per_group * g.out_per_group * dtype.itemsize
+    room = max(machine.l2 // 2, min(4 << 20, weights // 2))
+    tiles = max(1, room // per_tile)
+    columns = min(wide, tiles)
+    columns = -(-wide // -(-wide // columns))
+    rows = min(high, max(1, tiles // columns))
+    rows = -(-high // -(-high // rows))
+    tile = tile_for(rows * columns, -(-g.out_per_group // machine.lanes(dtype)), machine)
+    return Choice(m, rows, columns, *tile)
+
+
+def cost(geometry: ConvGeometry, dtype: np.dtype[Any], machine: Machine) -> float:
+    """The faster of F(4) and F(2)."""
+    return min(seconds(geometry, m, dtype, machine) for m in (4, 2))
+
+
+def pack(w: Array, bias: Array, geometry: ConvGeometry) -> Launch:
+    """U = G w G^T in float64, as [group][plane][block of output channels][c][width]."""
+    g, machine = geometry, host()
+    cut, lanes = choice(geometry, w.dtype, machine), machine.lanes(w.dtype)
+    n, width = cut.m + KERNEL - 1, cut.columns * lanes
+    blocks = -(-g.out_per_group // width)
+    grouped = g.channels_first(w).reshape(g.groups, g.out_per_group, g.in_per_group, KERNEL, KERNEL)
+    transform = G[cut.m]
+    transformed = np.matmul(np.matmul(transform, grouped.astype(np.float64)), transform.T)
+    u = packing.aligned(g.groups * n * n * blocks * g.in_per_group * width, w.dtype)
+    view = u.reshape(g.groups, n, n, blocks, g.in_per_group, width)
+    if g.out_per_group % width:
+        u[:] = 0
+    for block in range(blocks):
+        part = transformed[:, block * width : (block + 1) * width]
+        view[:, :, :, block, :, : part.shape[1]] = part.transpose(0, 3, 4, 2, 1)
+    filled = packing.aligned(g.groups * blocks * width, w.dtype)
+    filled[:] = 0
+    filled.reshape(g.groups, -1)[:, : g.out_per_group] = bias.reshape(g.groups, -1)
+    lifted = g.lifted()
+    sizes = (
+        *strides(lifted, g.in_channels, lifted.in_size),
+        *strides(lifted, g.out_channels, lifted.out_size),
+        *g.in_size,
+        *g.out_size,
+        g.padding[0][0],
+        g.padding[1][0],
+        *(g.groups, g.in_per_group, g.out_per_group),
+        *(cut.block_rows, cut.block_columns, g.mode),
+    )
+    high, wide = (-(-size // cut.m) for size in g.out_size)
+    items = g.batch * g.groups * -(-high // cut.block_rows) * -(-wide // cut.block_columns)
+    chosen = kernel(cut.m, cut.rows, cut.columns, lanes, g.channels_last, element(w.dtype), machine.isa)
+    return Launch(chosen, items, g.flops // 32, u, filled, (np.array(sizes, np.int64), codes(g.activation, w.dtype)))
+
+
+def run(x: Array, packed: Launch, geometry: ConvGeometry, out: Array) -> None:
+    """All blocks."""
+    packed.run(x.reshape(-1), out.reshape(-1))
