@@ -4,7 +4,6 @@ arguments, signatures -> geometry -> dispatch.choose -> pack -> Plan;  Plan(x) -
 """
 
 from dataclasses import dataclass
-
 from typing import Any
 
 import numpy as np

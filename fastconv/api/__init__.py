@@ -39,7 +39,7 @@ from fastconv.api.conv_transpose import (
     plan_conv_transpose3d,
 )
 from fastconv.api.global_pool import global_avg_pool, global_max_pool, plan_global_avg_pool, plan_global_max_pool
-from fastconv.api.inspect import explain, get_num_threads, implementations, set_num_threads, warmup
+from fastconv.api.inspect import explain, get_num_threads, implementations, set_num_threads
 from fastconv.api.lp_pool import lp_pool1d, lp_pool2d, lp_pool3d, plan_lp_pool1d, plan_lp_pool2d, plan_lp_pool3d
 from fastconv.api.max_pool import max_pool1d, max_pool2d, max_pool3d, plan_max_pool1d, plan_max_pool2d, plan_max_pool3d
 from fastconv.api.max_unpool import (
@@ -51,6 +51,7 @@ from fastconv.api.max_unpool import (
     plan_max_unpool3d,
 )
 from fastconv.api.min_pool import min_pool1d, min_pool2d, min_pool3d, plan_min_pool1d, plan_min_pool2d, plan_min_pool3d
+from fastconv.api.warming import warmup
 from fastconv.api.windows import fold, plan_fold, plan_unfold, unfold
 
 __all__ = [

@@ -1,4 +1,4 @@
-"""What there is to choose from, why one was chosen, threads, and compiling ahead."""
+"""What there is to choose from, why one was chosen, and threads."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -10,7 +10,6 @@ from fastconv import arguments as check
 from fastconv import dispatch
 from fastconv.kernels import threads
 from fastconv.machine import host
-from fastconv.registry import OPERATIONS
 
 
 def implementations(operation: str) -> list[str]:
@@ -129,62 +128,3 @@ def set_num_threads(n: int) -> None:
     >>> fc.set_num_threads(before)
     """
     threads.set_count(check.integer("n", n, 1))
-
-
-def warmup(dtypes: Sequence[npt.DTypeLike] = (np.float32, np.float64)) -> int:
-    """Compile ahead what calls on arrays of these dtypes need, into the disk cache; returns the number of calls made.
-
-    Parameters
-    ----------
-    dtypes : sequence of dtype
-        Float types to compile for.
-
-    Raises
-    ------
-    TypeError
-        If a dtype is not supported.
-
-    Examples
-    --------
-    >>> import fastconv as fc
-    >>> fc.warmup([]) == 0
-    True
-    """
-    from fastconv import api
-
-    calls = 0
-    before = threads.count()
-    for dtype in [check.dtype("dtypes", dtype) for dtype in dtypes]:
-        for operation, names in OPERATIONS.items():
-            for one in names:
-                if one.name == "reference":
-                    continue
-                calls += _warm(api, operation, one.name, dtype, before)
-    return calls
-
-
-def _warm(api: Any, operation: str, name: str, dtype: np.dtype[Any], most: int) -> int:
-    """One small call through one implementation, on one thread and on all; 0 where it serves no such call."""
-    x = np.ones((1, 2, 16, 16), dtype)
-    arguments: tuple[Any, ...]
-    if operation == "activation":
-        function, arguments = api.relu, (x,)
-    elif operation.startswith("conv"):
-        function, arguments = getattr(api, f"{operation}2d"), (x, np.ones((2, 2, 3, 3), dtype))
-    elif operation == "max_unpool":
-        function, arguments = api.max_unpool2d, (*api.max_pool2d(x, 2, return_indices=True), 2)
-    elif operation == "unfold":
-        function, arguments = api.unfold, (x, 2)
-    elif operation == "fold":
-        function, arguments = api.fold, (api.unfold(x, 2), (16, 16), 2)
-    else:
-        function, arguments = getattr(api, f"{operation}2d"), (x, *((2.0,) if operation == "lp_pool" else ()), 2)
-    try:
-        for n in sorted({1, most}):
-            threads.set_count(n)
-            function(*arguments, implementation=name)
-    except ValueError:
-        return 0
-    finally:
-        threads.set_count(most)
-    return 1

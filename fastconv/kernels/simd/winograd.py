@@ -74,12 +74,7 @@ def transforms(m: int, dtype: str) -> tuple[Any, Any]:
     def output_4(m):
         m0, m1, m2, m3, m4, m5 = m
         p, q, r, s = m1 + m2, m1 - m2, m3 + m4, m3 - m4
-        return (
-            m0 + p + r,
-            scaled(a, q) + scaled(b, s),
-            scaled(aa, p) + scaled(bb, r),
-            scaled(aaa, q) + scaled(bbb, s) + m5,
-        )
+        return (m0 + p + r, scaled(a, q) + scaled(b, s), scaled(aa, p) + scaled(bb, r), scaled(aaa, q) + scaled(bbb, s) + m5)
 
     return (compiled(input_2), compiled(output_2)) if m == 2 else (compiled(input_4), compiled(output_4))
 
@@ -345,9 +340,7 @@ def kernel(m: int, rows: int, columns: int, lanes: int, channels_last: bool, dty
                 else:
                     at, row, column = finished + (m * i * shown_w + m * j) * k_group, shown_w * k_group, k_group
                 offset = pointer(bias) + group * k_step
-                to_outputs(
-                    products + t * k_step, m_plane, k_group, offset, scratch, at, row, column, high, broad, act
-                )
+                to_outputs(products + t * k_step, m_plane, k_group, offset, scratch, at, row, column, high, broad, act)
             at = to + (m * tile_top * ys[3] + m * tile_left * ys[4])
             if not channels_last:
                 unpack(finished, shown_h, shown_w, k_group, at, ys[3], ys[1])
