@@ -1,0 +1,215 @@
+"""Each operation on pointers, vectors and tiles, alone, at every width that this machine runs."""
+
+import numba
+import numpy as np
+import pytest
+
+from fastconv.kernels.simd import vector
+from fastconv.kernels.simd.vector import pointer
+from fastconv.machine import host
+
+WIDTHS = [
+    pytest.param(dtype, size // np.dtype(dtype).itemsize, id=f"{dtype}x{size // np.dtype(dtype).itemsize}")
+    for dtype in ("float32", "float64")
+    for size in (16, 32, 64)
+    if size <= host().vector_bytes
+]
+pytestmark = pytest.mark.parametrize(("dtype", "lanes"), WIDTHS)
+MARK = -77  # what memory that must not be touched holds
+
+
+def numbers(dtype, *shape):
+    return np.arange(1, 1 + np.prod(shape), dtype=dtype).reshape(shape)
+
+
+def marked(dtype, *shape):
+    return np.full(shape, MARK, dtype)
+
+
+def test_load_and_store_move_one_vector_to_any_address(dtype, lanes):
+    @numba.njit
+    def move(x, y):
+        vector.store(pointer(y) + 2, vector.load(pointer(x) + 1, lanes))
+
+    x, y = numbers(dtype, lanes + 3), marked(dtype, lanes + 4)
+    move(x, y)
+    assert (y[2 : 2 + lanes] == x[1 : 1 + lanes]).all()
+    assert (y[:2] == MARK).all()
+    assert (y[2 + lanes :] == MARK).all()
+
+
+def test_first_elements_are_loaded_with_zeros_behind_and_stored_alone(dtype, lanes):
+    @numba.njit
+    def move(x, y, z, count):
+        v = vector.load_first(pointer(x), count, lanes)
+        vector.store(pointer(y), v)
+        vector.store_first(pointer(z), v, count)
+
+    for count in (-3, 0, 1, lanes - 1, lanes, lanes + 5):
+        x, y, z = numbers(dtype, lanes), marked(dtype, lanes), marked(dtype, lanes)
+        move(x, y, z, count)
+        here = min(max(count, 0), lanes)
+        assert (y[:here] == x[:here]).all()
+        assert (y[here:] == 0).all()
+        assert (z[:here] == x[:here]).all()
+        assert (z[here:] == MARK).all()
+
+
+def test_arithmetic_is_lane_by_lane(dtype, lanes):
+    @numba.njit
+    def compute(x, y, factor):
+        a, b = vector.load(pointer(x), lanes), vector.load(pointer(x) + lanes, lanes)
+        vector.store(pointer(y), a + b)
+        vector.store(pointer(y) + lanes, a - b)
+        vector.store(pointer(y) + 2 * lanes, vector.scaled(factor, a))
+        vector.store(pointer(y) + 3 * lanes, vector.splat(factor, lanes))
+
+    x, y = numbers(dtype, 2, lanes), marked(dtype, 4, lanes)
+    compute(x, y, x.dtype.type(3))
+    assert (y == [x[0] + x[1], x[0] - x[1], 3 * x[0], np.full(lanes, 3)]).all()
+
+
+def test_pointers_advance_by_elements_and_find_cache_lines(dtype, lanes):
+    @numba.njit
+    def look(x):
+        p = pointer(x)
+        start = vector.line_start(p + 1)
+        vector.poke(p + 3, vector.peek(p) + vector.peek(p + 1))
+        return vector.distance(p, p + 5), vector.distance(p, start)
+
+    x = numbers(dtype, 64)
+    apart, line = look(x)
+    assert apart == 5
+    assert (x.ctypes.data + line * x.itemsize) % 64 == 0
+    assert 1 <= line <= 64 // x.itemsize
+    assert x[3] == 3
+
+
+def test_outer_product_adds_to_each_row_of_a_tile(dtype, lanes):
+    rows, columns = 3, 2
+
+    @numba.njit
+    def compute(x, offsets, b, y, y_offsets):
+        tile = vector.repeated(pointer(b) + columns * lanes, rows, columns, lanes)
+        sources = vector.rows_at(pointer(x), pointer(offsets), rows)
+        tile = vector.fma_outer(tile, sources, 4, pointer(b))
+        vector.store_rows(tile, pointer(y), pointer(y_offsets))
+
+    x, b = numbers(dtype, 20), numbers(dtype, 2, columns * lanes)
+    offsets, y_offsets = np.array([5, 0, 11]), np.array([0, 2, 1]) * columns * lanes
+    y = marked(dtype, rows, columns * lanes)
+    compute(x, offsets, b, y, y_offsets)
+    expected = b[1] + np.outer(x[offsets + 4], b[0])
+    assert (y[[0, 2, 1]] == expected).all()
+
+
+def test_tiles_start_from_zero_or_one_value(dtype, lanes):
+    @numba.njit
+    def compute(y, value):
+        vector.store_tile(vector.zeros(pointer(y), 2, 2, lanes), pointer(y), 2 * lanes)
+        vector.store_tile(vector.filled(value, 2, 2, lanes), pointer(y) + 4 * lanes, 2 * lanes)
+
+    y = marked(dtype, 2, 4 * lanes)
+    compute(y, y.dtype.type(9))
+    assert (y == [[0], [9]]).all()
+
+
+@pytest.mark.parametrize(("count", "width"), [(0, 1), (1, 0), (2, 3), (3, 4), (3, 100)])
+def test_first_rows_are_loaded_and_stored_within_count_and_width(dtype, lanes, count, width):
+    rows, columns = 3, 2
+    whole = columns * lanes
+    width = min(width, whole)
+
+    @numba.njit
+    def move(x, y, z, offsets, steps):
+        tile = vector.load_first_rows(pointer(x), pointer(offsets), count, width, rows, columns, lanes)
+        vector.store_tile(tile, pointer(y), whole)
+        vector.store_first_rows(tile, pointer(z), pointer(steps), count, width)
+
+    x, offsets, steps = numbers(dtype, 4, whole), np.array([2, 0, 3]) * whole, np.arange(rows) * whole
+    y, z = marked(dtype, rows, whole), marked(dtype, rows, whole)
+    move(x, y, z, offsets, steps)
+    expected = np.zeros((rows, whole))
+    expected[:count, :width] = x[[2, 0, 3]][:count, :width]
+    assert (y == expected).all()
+    assert (z[:count, :width] == expected[:count, :width]).all()
+    assert (z[count:] == MARK).all()
+    assert (z[:, width:] == MARK).all()
+
+
+def test_transposed_stores_and_loads_are_each_others_inverse(dtype, lanes):
+    rows, columns = lanes + 2, 2
+    whole = columns * lanes
+
+    @numba.njit
+    def turn(x, y, z, count, width):
+        tile = vector.load_tile(pointer(x), whole, rows, columns, lanes)
+        vector.store_transposed(tile, pointer(y), rows, count, width)
+        back = vector.load_transposed(pointer(y), rows, count, width, rows, columns, lanes)
+        vector.store_tile(back, pointer(z), whole)
+
+    x = numbers(dtype, rows, whole)
+    for count, width in ((rows, whole), (1, 1), (lanes, lanes + 1), (lanes + 1, 2), (0, 3)):
+        y, z = marked(dtype, whole, rows), marked(dtype, rows, whole)
+        turn(x, y, z, count, width)
+        assert (y[:width, :count] == x[:count, :width].T).all()
+        assert (y[width:] == MARK).all()
+        assert (y[:, count:] == MARK).all()
+        expected = np.zeros((rows, whole))
+        expected[:count, :width] = x[:count, :width]
+        assert (z == expected).all()
+
+
+@pytest.mark.parametrize("stride", [1, 2, 3])
+def test_sliding_products_read_each_column_once_for_all_rows(dtype, lanes, stride):
+    rows, taps = 4, 3
+
+    @numba.njit
+    def compute(x, w, y):
+        tile = vector.zeros(pointer(x), rows, 1, lanes)
+        tile = vector.fma_sliding(tile, pointer(x), lanes, pointer(w), lanes, taps, stride)
+        vector.store_tile(tile, pointer(y), lanes)
+
+    x, w, y = numbers(dtype, (rows - 1) * stride + taps, lanes), numbers(dtype, taps, lanes), marked(dtype, rows, lanes)
+    compute(x, w, y)
+    assert (y == [sum(x[i * stride + s] * w[s] for s in range(taps)) for i in range(rows)]).all()
+
+
+@pytest.mark.parametrize("stride", [1, 2])
+def test_spans_of_a_row_are_multiplied_by_one_tap_and_stored_to_their_end(dtype, lanes, stride):
+    rows, columns = 2, 2
+
+    @numba.njit
+    def compute(x, w, y, count):
+        tile = vector.zeros(pointer(x), rows, columns, lanes)
+        tile = vector.fma_span(tile, pointer(w), pointer(x), x.shape[1], stride)
+        vector.store_spans(tile, pointer(y), y.shape[1], count)
+
+    length = columns * lanes
+    x, w = numbers(dtype, rows, stride * length), np.array([5], dtype)
+    for count in (1, lanes, length - 1, length):
+        y = marked(dtype, rows, length)
+        compute(x, w, y, count)
+        assert (y[:, :count] == 5 * x[:, ::stride][:, :count]).all()
+        assert (y[:, count:] == MARK).all()
+
+
+def test_activations_bound_and_scale_and_keep_nan(dtype, lanes):
+    real = np.dtype(dtype).type
+    low, high, slope, three, six, sixth = map(real, (-1, 2, 0.5, 3, 6, 1 / 6))
+
+    @numba.njit
+    def compute(x, y):
+        for i in range(0, x.size, lanes):
+            v = vector.load(pointer(x) + i, lanes)
+            vector.store(pointer(y) + i, vector.clip(v, low, high))
+            vector.store(pointer(y) + (x.size + i), vector.leaky(v, slope))
+            vector.store(pointer(y) + (2 * x.size + i), vector.hardswish(v, three, six, sixth))
+
+    x = np.resize(np.array([-9, -2, -0.5, 0, 0.5, 3, 9, np.nan, np.inf, -np.inf], dtype), 4 * lanes)
+    y = marked(dtype, 3, x.size)
+    with np.errstate(invalid="ignore"):
+        compute(x, y)
+        np.testing.assert_array_equal(y[0], np.clip(x, -1, 2))
+        np.testing.assert_array_equal(y[1], np.where(x < 0, x * slope, x))
+        np.testing.assert_array_equal(y[2], x * np.clip(x + 3, 0, 6) * sixth)
