@@ -18,21 +18,27 @@ from fastconv.geometry import Array
 from fastconv.kernels import threads
 from fastconv.kernels.cache import DiskCache, lasting_name
 
-__all__ = ["Kernel", "Launch", "compiled", "element", "overload", "types"]
+__all__ = ["Kernel", "Launch", "compiled", "element", "inlined", "overload", "types"]
 
 # A NaN or inf goes where the standard says: no flag lets LLVM assume that there are none, or change the order of a sum.
-FASTMATH = {"contract"}
+OPTIONS: dict[str, Any] = {"nogil": True, "error_model": "numpy", "fastmath": {"contract"}}
+INNER = {"no_cpython_wrapper": True, "no_cfunc_wrapper": True}
 GRAIN = 200_000  # operations that a thread must have to do before it is worth waking
 
 
 def compiled(function: Callable[..., Any]) -> Any:
     """`function` for kernels to call: it becomes part of each kernel, and is nothing that Python could call for long."""
-    return njit(nogil=True, error_model="numpy", fastmath=FASTMATH, no_cpython_wrapper=True, no_cfunc_wrapper=True)(function)
+    return njit(**OPTIONS, **INNER)(function)
+
+
+def inlined(function: Callable[..., Any]) -> Any:
+    """`function` for kernels to call with register tiles: always inlined, since a call would pass them through memory."""
+    return njit(**OPTIONS, **INNER, forceinline=True)(function)
 
 
 def entry(function: Callable[..., Any], name: str, **options: Any) -> Any:
     """`function` for Python to call: compiled on its first call with each signature, and kept on disk under `name`."""
-    dispatcher = njit(nogil=True, error_model="numpy", fastmath=FASTMATH, no_cfunc_wrapper=True, **options)(function)
+    dispatcher = njit(**OPTIONS, no_cfunc_wrapper=True, **options)(function)
     if hasattr(dispatcher, "_cache"):
         dispatcher._cache = DiskCache(function.__name__, name)
     return dispatcher

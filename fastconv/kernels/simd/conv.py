@@ -27,19 +27,39 @@ import numpy as np
 
 from fastconv.geometry import SPATIAL_AXES, Array, ConvGeometry, Size, Walk
 from fastconv.kernels.activations import codes
-from fastconv.kernels.jit import Kernel, Launch, element
+from fastconv.kernels.jit import Kernel, Launch, compiled, element
 from fastconv.kernels.simd import microkernel, packing, vector
 from fastconv.machine import Machine, host
 
 peek, poke, pointer = vector.peek, vector.poke, vector.pointer
+CONFLICT = 4096  # bytes apart, addresses fall into the same set of an L1 cache
 
 
 @lru_cache(maxsize=64)
 def kernel(rows: int, columns: int, lanes: int, channels_last: bool, dtype: str, isa: str) -> Kernel:
     """The compiled loop nest over one tile shape: f32_conv_14x2_avx512."""
-    width = columns * lanes
+    width, conflict = columns * lanes, CONFLICT // (8 if dtype == "f64" else 4)
     conv_tile = microkernel.conv_tile(rows, columns, lanes, channels_last, dtype)
     pack_windows = packing.window_packer(lanes, channels_last)
+
+    @compiled
+    def spread(step):
+        """Elements to add to the step from one row of a tile to the next, lest they all fall into the same cache sets."""
+        return lanes if rows > 7 and step % conflict == 0 else 0
+
+    @compiled
+    def place_positions(x_offsets, y_offsets, high, broad, x_row, x_column, y_row, y_column):
+        """Offsets of a block's positions in windows and output; the last stands for those that fill up its last tile."""
+        i = 0
+        for row in range(high):
+            x_at, y_at = row * x_row, row * y_row
+            for _ in range(broad):
+                poke(x_offsets + i, x_at)
+                poke(y_offsets + i, y_at)
+                x_at, y_at, i = x_at + x_column, y_at + y_column, i + 1
+        for j in range(i, i + rows):
+            poke(x_offsets + j, peek(x_offsets + (i - 1)))
+            poke(y_offsets + j, peek(y_offsets + (i - 1)))
 
     def conv(begin, end, x, w, bias, y, sizes, act):
         xs, ys = packing.five(sizes, 0), packing.five(sizes, 5)
@@ -58,11 +78,12 @@ def kernel(rows: int, columns: int, lanes: int, channels_last: bool, dtype: str,
         tall = max(0, (block_rows - 1) * stride[1] + (taps[1] - 1) * dilation[1] + 1)
         wide = max(0, (block_columns - 1) * stride[2] + (taps[2] - 1) * dilation[2] + 1)
         positions = block_rows * block_columns
-        merged = dilation[2] == 1 and (not direct or (channels_last and xs[4] == c_group and chunk == c_group))
+        extra = spread(chunk * stride[2])
+        merged = dilation[2] == 1 and ((channels_last and xs[4] == c_group and chunk == c_group) if direct else extra == 0)
         pieces = 1 if merged else taps[2]
         zero = x[0] - x[0] if len(x) else bias[0] - bias[0]
 
-        room = 0 if direct else taps[0] * tall * wide * chunk
+        room = 0 if direct else taps[0] * tall * wide * (chunk + extra)
         memory = np.empty(room + rows * width + 32, x.dtype)  # used to the end, below
         spare = vector.line_start(pointer(memory))
         packed = spare + rows * width
@@ -90,7 +111,7 @@ def kernel(rows: int, columns: int, lanes: int, channels_last: bool, dtype: str,
                 wide = max(0, (broad - 1) * stride[2] + (taps[2] - 1) * dilation[2] + 1)
                 wt, wr, wc, wk = 0, 0, 0, 1
 
-            y_origin = y_first + n * ys[0] + depth * ys[2] + group * k_group * ys[1]
+            y_origin = y_first + n * ys[0] + depth * ys[2] + top * ys[3] + left * ys[4] + group * k_group * ys[1]
             for c_begin in range(0, max(1, c_group), chunk):
                 c_count = min(chunk, c_group - c_begin)
                 source = pointer(x) + (n * xs[0] + (group * c_group + c_begin) * xs[1])
@@ -98,20 +119,20 @@ def kernel(rows: int, columns: int, lanes: int, channels_last: bool, dtype: str,
                     windows = source + (corner[0] * xs[2] + corner[1] * xs[3] + corner[2] * xs[4])
                 else:
                     windows = packed
-                    wc, wr, wt = c_count, wide * c_count, tall * wide * c_count
+                    wc = c_count + extra
+                    wr, wt = wide * wc, tall * wide * wc
                     pack_windows(
-                        source, packed, zero, xs, cells, corner, tall, wide, taps[0], dilation[0], c_count, mode, steps
+                        source, packed, zero, xs, cells, corner, tall, wide, taps[0], dilation[0], c_count, wc, mode, steps
                     )
-                for i in range(count + rows):
-                    row, column = divmod(min(i, count - 1), broad)
-                    poke(x_offsets + i, row * stride[1] * wr + column * stride[2] * wc)
-                    poke(y_offsets + i, (top + row) * ys[3] + (left + column) * ys[4])
+                place_positions(x_offsets, y_offsets, high, broad, stride[1] * wr, stride[2] * wc, ys[3], ys[4])
                 for t in range(taps[0]):
                     for r in range(taps[1]):
                         for s in range(pieces):
                             run = (t * taps[1] + r) * pieces + s
                             poke(runs + run, t * wt + r * dilation[1] * wr + s * dilation[2] * wc)
                 length = taps[2] * c_count if merged else c_count
+                bottom = corner[1] + (high - 1) * stride[1] + (taps[1] - 1) * dilation[1]
+                padded_rows = mode == 0 and (corner[1] < 0 or bottom >= cells[1])
 
                 t_first, t_last = 0, taps[0]
                 if mode == 0:  # depths that lie in padding add nothing
@@ -126,7 +147,7 @@ def kernel(rows: int, columns: int, lanes: int, channels_last: bool, dtype: str,
                     for first in range(0, count, rows):
                         tile_count = min(rows, count - first)
                         r_first, r_last = 0, taps[1]
-                        if mode == 0:  # nor do rows
+                        if padded_rows:  # nor do rows
                             upper = corner[1] + (first // broad) * stride[1]
                             lower = corner[1] + ((first + tile_count - 1) // broad) * stride[1]
                             while r_first < r_last and lower + r_first * dilation[1] < 0:
@@ -169,7 +190,7 @@ class Tile(NamedTuple):
 
 
 # Accumulators, the vectors of one row of weights and a broadcast value must fit the vector registers.
-TILES = {32: (Tile(14, 2), Tile(7, 4), Tile(9, 3), Tile(14, 1)), 16: (Tile(6, 2), Tile(4, 3), Tile(7, 1))}
+TILES = {32: (Tile(14, 2), Tile(9, 3), Tile(8, 3), Tile(7, 3), Tile(14, 1)), 16: (Tile(6, 2), Tile(4, 3), Tile(7, 1))}
 
 
 def tile_for(positions: int, vectors: int, machine: Machine) -> Tile:
@@ -192,9 +213,15 @@ class Blocking(NamedTuple):
     direct: bool
 
 
-def is_direct(geometry: ConvGeometry, walks: tuple[Walk, ...]) -> bool:
-    """Whether windows can be read where they lie: no padding, and channels that follow each other or one tap alone."""
+def is_direct(geometry: ConvGeometry, walks: tuple[Walk, ...], tile: Tile, itemsize: int) -> bool:
+    """Whether windows can be read where they lie: no padding, and channels that follow each other or one tap alone.
+
+    Nor may the rows of a tile lie a multiple of CONFLICT apart: there are more of them than an L1 cache has ways.
+    """
     if not (geometry.channels_last or prod(walk.taps for walk in walks) == 1):
+        return False
+    apart = geometry.in_channels * walks[2].stride * itemsize if geometry.channels_last else itemsize
+    if tile.rows > 7 and apart % CONFLICT == 0:
         return False
     return all(
         walk.origin >= 0 and walk.origin + (walk.outputs - 1) * walk.stride + (walk.taps - 1) * walk.dilation < walk.cells
@@ -236,7 +263,9 @@ def blocking(geometry: ConvGeometry, walks: tuple[Walk, ...], tile: Tile, machin
         columns = -(-columns // 8)
     columns = -(-columns // tile.rows) * tile.rows if columns < width.outputs else columns
     items = g.batch * g.groups * depth.outputs * -(-height.outputs // rows) * -(-width.outputs // columns)
-    return Blocking(rows, columns, max(1, chunk), -(-k_total // min(k_total, -(-8 // max(1, items)))), is_direct(g, walks))
+    return Blocking(
+        rows, columns, max(1, chunk), -(-k_total // min(k_total, -(-8 // max(1, items)))), is_direct(g, walks, tile, itemsize)
+    )
 
 
 # Plan and run -----------------------------------------------------------------------------------------------------------

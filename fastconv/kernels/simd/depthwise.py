@@ -117,6 +117,7 @@ def channels_first_kernel(rows: int, columns: int, stride: int, lanes: int, dtyp
                 1,
                 1,
                 1,
+                1,
                 mode,
                 pointer(steps),
             )

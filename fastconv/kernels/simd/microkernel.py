@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from fastconv.kernels.activations import activated
-from fastconv.kernels.jit import compiled
+from fastconv.kernels.jit import compiled, inlined
 from fastconv.kernels.simd import vector
 
 peek, poke = vector.peek, vector.poke
@@ -35,7 +35,7 @@ def tile_activation(dtype: str) -> Any:
             tile = vector.hardswish(tile, three, six, sixth)
         return tile
 
-    return compiled(activate_tile)
+    return inlined(activate_tile)
 
 
 @compiled
@@ -86,7 +86,7 @@ def tile_store(rows: int, columns: int, lanes: int, channels_last: bool, dtype: 
         if last and act[0] == 3:
             silu_rows(y, offsets, count, step, width)
 
-    return compiled(store)
+    return inlined(store)
 
 
 @lru_cache(maxsize=64)
@@ -104,7 +104,7 @@ def tile_load(rows: int, columns: int, lanes: int, channels_last: bool) -> Any:
                 poke(spare + (i * whole + j), peek(y + (peek(offsets + i) + j * step)))
         return vector.load_tile(spare, whole, rows, columns, lanes)
 
-    return compiled(load)
+    return inlined(load)
 
 
 @lru_cache(maxsize=64)
@@ -117,13 +117,12 @@ def conv_tile(rows: int, columns: int, lanes: int, channels_last: bool, dtype: s
     def tile_kernel(x, x_offsets, runs, length, step, w, bias, y, y_offsets, y_step, count, width, begins, ends, act, spare):
         """`runs`: their offsets' table, heights of the kernel, runs a height, then first and last depth and height to visit."""
         tile = vector.repeated(bias, rows, columns, lanes) if begins else load(y, y_offsets, y_step, count, width, spare)
-        sources = vector.rows_at(x, x_offsets, rows)
         table, heights, pieces, t_first, t_last, r_first, r_last = runs
         for t in range(t_first, t_last):
             for run in range((t * heights + r_first) * pieces, (t * heights + r_last) * pieces):
-                offset, row = peek(table + run), w + run * length * width_of_tile
+                sources, row = vector.rows_at(x + peek(table + run), x_offsets, rows), w + run * length * width_of_tile
                 for i in range(length):
-                    tile = vector.fma_outer(tile, sources, offset + i * step, row + i * width_of_tile)
+                    tile = vector.fma_outer(tile, sources, i * step, row + i * width_of_tile)
         store(tile, y, y_offsets, y_step, count, width, ends, act, spare)
 
-    return compiled(tile_kernel)
+    return inlined(tile_kernel)

@@ -103,7 +103,10 @@ def weight_packer(lanes: int, dtype: str, isa: str) -> Kernel:
 
 @lru_cache(maxsize=8)
 def window_packer(lanes: int, channels_last: bool) -> Any:
-    """The compiled copy of a block's input: to[t][row][column][c] = x, padding filled in by its mode."""
+    """The compiled copy of a block's input: to[t][row][column][c] = x, padding filled in by its mode.
+
+    Columns lie `pitch` elements apart, `chunk` or more.
+    """
 
     @compiled
     def copy(to, source, count):
@@ -123,21 +126,20 @@ def window_packer(lanes: int, channels_last: bool) -> Any:
             vector.store_first(to + whole, empty, count - whole)
 
     @compiled
-    def copy_pixels(to, source, begin, end, column_step, channel_step, chunk, steps):
-        """to[column][c] for the columns begin .. end - 1, which all lie inside the row at `source`."""
-        if channels_last:
-            if column_step == chunk:
-                copy(to + begin * chunk, source + begin * chunk, (end - begin) * chunk)
-            else:
-                for column in range(begin, end):
-                    copy(to + column * chunk, source + column * column_step, chunk)
+    def copy_pixels(to, source, begin, end, column_step, channel_step, chunk, pitch, steps):
+        """to[column * pitch + c] for the columns begin .. end - 1, which all lie inside the row at `source`."""
+        if column_step == chunk == pitch:  # also of one channel alone, whatever the layout
+            copy(to + begin * chunk, source + begin * chunk, (end - begin) * chunk)
+        elif channels_last:
+            for column in range(begin, end):
+                copy(to + column * pitch, source + column * column_step, chunk)
         else:
             for c in range(0, chunk, lanes):
                 for column in range(begin, end, lanes):
                     count, width = min(lanes, end - column), min(lanes, chunk - c)
                     at = source + (c * channel_step + column)
                     square = vector.load_transposed(at, channel_step, count, width, lanes, 1, lanes)
-                    vector.store_first_rows(square, to + (column * chunk + c), steps, count, width)
+                    vector.store_first_rows(square, to + (column * pitch + c), steps, count, width)
 
     @compiled
     def copy_pixel(to, source, zero, cell, column_step, channel_step, chunk):
@@ -149,27 +151,27 @@ def window_packer(lanes: int, channels_last: bool) -> Any:
             for c in range(chunk):
                 vector.poke(to + c, vector.peek(source + (cell * column_step + c * channel_step)))
 
-    def pack(x, to, zero, xs, cells, corner, rows, columns, taps_d, dilation_d, chunk, mode, steps):
+    def pack(x, to, zero, xs, cells, corner, rows, columns, taps_d, dilation_d, chunk, pitch, mode, steps):
         """`corner` is the cell of the first tap of the block's first output, on each axis."""
         for i in range(lanes):
-            vector.poke(steps + i, i * chunk)
+            vector.poke(steps + i, i * pitch)
         begin = min(max(-corner[2], 0), columns)
         end = max(begin, min(cells[2] - corner[2], columns))
         for t in range(taps_d):
             d = cell_under(corner[0] + t * dilation_d, cells[0], mode)
             for row in range(rows):
                 h = cell_under(corner[1] + row, cells[1], mode)
-                line = to + (t * rows + row) * columns * chunk
+                line = to + (t * rows + row) * columns * pitch
                 if d < 0 or h < 0:
-                    clear(line, zero, columns * chunk)
+                    clear(line, zero, columns * pitch)
                     continue
                 source = x + (d * xs[2] + h * xs[3])
                 for column in range(begin):
                     cell = cell_under(corner[2] + column, cells[2], mode)
-                    copy_pixel(line + column * chunk, source, zero, cell, xs[4], xs[1], chunk)
-                copy_pixels(line, source + corner[2] * xs[4], begin, end, xs[4], xs[1], chunk, steps)
+                    copy_pixel(line + column * pitch, source, zero, cell, xs[4], xs[1], chunk)
+                copy_pixels(line, source + corner[2] * xs[4], begin, end, xs[4], xs[1], chunk, pitch, steps)
                 for column in range(end, columns):
                     cell = cell_under(corner[2] + column, cells[2], mode)
-                    copy_pixel(line + column * chunk, source, zero, cell, xs[4], xs[1], chunk)
+                    copy_pixel(line + column * pitch, source, zero, cell, xs[4], xs[1], chunk)
 
     return compiled(pack)

@@ -410,7 +410,8 @@ def fma_outer(context: Any, tile: Any, rows: Any, offset: Any, b: Any) -> Any:
         t, r, offset, b = args
         vectors = [_read(builder, b, tile, I64(j * tile.lanes)) for j in range(tile.columns)]
         for i in range(tile.rows):
-            address = _address(builder, builder.extract_value(r, i), tile.dtype, offset)
+            base = builder.inttoptr(builder.extract_value(r, i), ir.PointerType())
+            address = builder.gep(base, [offset], source_etype=ELEMENTS[tile.dtype])
             row = _splat(builder, builder.load(address, typ=ELEMENTS[tile.dtype]), tile.lanes)
             for j, column in enumerate(vectors):
                 k = i * tile.columns + j

@@ -22,7 +22,7 @@ import numpy as np
 
 from fastconv.geometry import Array, ConvGeometry
 from fastconv.kernels.activations import codes
-from fastconv.kernels.jit import Kernel, Launch, compiled, element
+from fastconv.kernels.jit import Kernel, Launch, compiled, element, inlined
 from fastconv.kernels.simd import microkernel, packing, vector
 from fastconv.kernels.simd.conv import strides, tile_for
 from fastconv.machine import Machine, host
@@ -76,7 +76,7 @@ def transforms(m: int, dtype: str) -> tuple[Any, Any]:
         p, q, r, s = m1 + m2, m1 - m2, m3 + m4, m3 - m4
         return (m0 + p + r, scaled(a, q) + scaled(b, s), scaled(aa, p) + scaled(bb, r), scaled(aaa, q) + scaled(bbb, s) + m5)
 
-    return (compiled(input_2), compiled(output_2)) if m == 2 else (compiled(input_4), compiled(output_4))
+    return (inlined(input_2), inlined(output_2)) if m == 2 else (inlined(input_4), inlined(output_4))
 
 
 @lru_cache(maxsize=8)
@@ -136,7 +136,7 @@ def movers(m: int, lanes: int) -> tuple[Any, Any, Any]:
         vector.store(p + 5 * step, d5)
 
     chosen = (load_4, store_4, first_4) if m == 2 else (load_6, store_6, first_6)
-    return compiled(chosen[0]), compiled(chosen[1]), compiled(chosen[2])
+    return inlined(chosen[0]), inlined(chosen[1]), inlined(chosen[2])
 
 
 @lru_cache(maxsize=8)
@@ -167,7 +167,7 @@ def output_transform(m: int, lanes: int, dtype: str) -> Any:
     load, _, _ = movers(m, lanes)
     activate = microkernel.tile_activation(dtype)
 
-    @compiled
+    @inlined
     def put(y, v, act, room):
         v = activate(v, act)
         if room >= lanes:
@@ -177,13 +177,13 @@ def output_transform(m: int, lanes: int, dtype: str) -> Any:
 
     if m == 2:
 
-        @compiled
+        @inlined
         def keep(p, v):
             v0, v1 = v
             vector.store(p, v0)
             vector.store(p + n * lanes, v1)
 
-        @compiled
+        @inlined
         def write(y, column, v, offset, act, room, wide):
             v0, v1 = v
             put(y, v0 + offset, act, room)
@@ -192,7 +192,7 @@ def output_transform(m: int, lanes: int, dtype: str) -> Any:
 
     else:
 
-        @compiled
+        @inlined
         def keep(p, v):
             v0, v1, v2, v3 = v
             vector.store(p, v0)
@@ -200,7 +200,7 @@ def output_transform(m: int, lanes: int, dtype: str) -> Any:
             vector.store(p + 2 * n * lanes, v2)
             vector.store(p + 3 * n * lanes, v3)
 
-        @compiled
+        @inlined
         def write(y, column, v, offset, act, room, wide):
             v0, v1, v2, v3 = v
             put(y, v0 + offset, act, room)
@@ -302,7 +302,20 @@ def kernel(m: int, rows: int, columns: int, lanes: int, channels_last: bool, dty
                 corner = (0, m * tile_top - top_pad, m * tile_left - left_pad)
                 wide = m * across + 2
                 pack_windows(
-                    source, windows, zero, xs, (1, high_in, wide_in), corner, m * down + 2, wide, 1, 1, c_group, mode, steps
+                    source,
+                    windows,
+                    zero,
+                    xs,
+                    (1, high_in, wide_in),
+                    corner,
+                    m * down + 2,
+                    wide,
+                    1,
+                    1,
+                    c_group,
+                    c_group,
+                    mode,
+                    steps,
                 )
             for t in range(down * across):
                 i, j = divmod(t, across)
@@ -312,7 +325,20 @@ def kernel(m: int, rows: int, columns: int, lanes: int, channels_last: bool, dty
                         at, row, column = source + (top * xs[3] + left * xs[4]), xs[3], xs[4]
                     else:
                         pack_windows(
-                            source, windows, zero, xs, (1, high_in, wide_in), (0, top, left), n, n, 1, 1, c_group, mode, steps
+                            source,
+                            windows,
+                            zero,
+                            xs,
+                            (1, high_in, wide_in),
+                            (0, top, left),
+                            n,
+                            n,
+                            1,
+                            1,
+                            c_group,
+                            c_group,
+                            mode,
+                            steps,
                         )
                         at, row, column = windows, n * c_group, c_group
                 else:
