@@ -160,19 +160,38 @@ def test_transposed_stores_and_loads_are_each_others_inverse(dtype, lanes):
         assert (z == expected).all()
 
 
-@pytest.mark.parametrize("stride", [1, 2, 3])
-def test_sliding_products_read_each_column_once_for_all_rows(dtype, lanes, stride):
+@pytest.mark.parametrize(("stride", "group"), [(1, 1), (2, 1), (3, 1), (1, 2), (2, 2)])
+def test_grouped_products_spread_the_channels_of_a_group_over_its_lanes(dtype, lanes, stride, group):
     rows, taps = 4, 3
 
     @numba.njit
     def compute(x, w, y):
         tile = vector.zeros(pointer(x), rows, 1, lanes)
-        tile = vector.fma_sliding(tile, pointer(x), lanes, pointer(w), lanes, taps, stride)
+        tile = vector.fma_grouped(tile, pointer(x), lanes, pointer(w), lanes, taps, stride, group)
         vector.store_tile(tile, pointer(y), lanes)
 
-    x, w, y = numbers(dtype, (rows - 1) * stride + taps, lanes), numbers(dtype, taps, lanes), marked(dtype, rows, lanes)
+    x, w = numbers(dtype, (rows - 1) * stride + taps, lanes), numbers(dtype, taps, group, lanes)
+    y = marked(dtype, rows, lanes)
     compute(x, w, y)
-    assert (y == [sum(x[i * stride + s] * w[s] for s in range(taps)) for i in range(rows)]).all()
+    lane = np.arange(lanes) // group * group
+    pairs = [(s, g) for s in range(taps) for g in range(group)]
+    assert (y == [sum(x[i * stride + s][lane + g] * w[s, g] for s, g in pairs) for i in range(rows)]).all()
+
+
+@pytest.mark.parametrize("stride", [1, 2])
+def test_shared_products_give_every_row_its_own_tap(dtype, lanes, stride):
+    rows, columns = 3, 2
+
+    @numba.njit
+    def compute(x, w, b, y):
+        tile = vector.first_values(pointer(b), rows, columns, lanes)
+        tile = vector.fma_shared(tile, pointer(w), pointer(x), stride)
+        vector.store_tile(tile, pointer(y), columns * lanes)
+
+    x, w, b = numbers(dtype, stride * columns * lanes), numbers(dtype, rows), 100 * numbers(dtype, rows)
+    y = marked(dtype, rows, columns * lanes)
+    compute(x, w, b, y)
+    assert (y == b[:, None] + np.outer(w, x[::stride])).all()
 
 
 @pytest.mark.parametrize("stride", [1, 2])
@@ -183,7 +202,8 @@ def test_spans_of_a_row_are_multiplied_by_one_tap_and_stored_to_their_end(dtype,
     def compute(x, w, y, count):
         tile = vector.zeros(pointer(x), rows, columns, lanes)
         tile = vector.fma_span(tile, pointer(w), pointer(x), x.shape[1], stride)
-        vector.store_spans(tile, pointer(y), y.shape[1], count)
+        vector.store_spans(tile, pointer(y), y.shape[1], 1, count)
+        vector.store_spans(tile, pointer(y) + 0, y.shape[1], rows, count)
 
     length = columns * lanes
     x, w = numbers(dtype, rows, stride * length), np.array([5], dtype)

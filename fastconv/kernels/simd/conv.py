@@ -28,7 +28,7 @@ import numpy as np
 from fastconv.geometry import SPATIAL_AXES, Array, ConvGeometry, Size, Walk
 from fastconv.kernels.activations import codes
 from fastconv.kernels.jit import Kernel, Launch, compiled, element
-from fastconv.kernels.simd import microkernel, packing, vector
+from fastconv.kernels.simd import microkernel, packing, planar, vector
 from fastconv.machine import Machine, host
 
 peek, poke, pointer = vector.peek, vector.poke, vector.pointer
@@ -358,6 +358,8 @@ def tap_steps(geometry: ConvGeometry, walks: tuple[Walk, ...]) -> Size:
 
 def pack(w: Array, bias: Array, geometry: ConvGeometry) -> tuple[Launch, ...]:
     """A launch for each walk of the geometry, with the weights of its taps."""
+    if planar.suits(geometry, w.dtype, host()):
+        return (planar.pack(w, bias, geometry),)
     launches, flat = [], w.reshape(-1)
     for draft in drafts(geometry, w.dtype, host()):
         weights = packing.aligned(draft.weights, w.dtype)
@@ -393,7 +395,8 @@ def supports(geometry: ConvGeometry, dtype: np.dtype[Any]) -> str | None:
 def cost(geometry: ConvGeometry, dtype: np.dtype[Any], machine: Machine) -> float:
     """Whole tiles at nine tenths of the peak, or the bytes at memory speed."""
     lanes = machine.lanes(dtype)
-    filled = -(-geometry.out_per_group // lanes) * lanes / max(1, geometry.out_per_group)
+    along = geometry.out_size[-1] if planar.suits(geometry, dtype, machine) else geometry.out_per_group
+    filled = -(-along // lanes) * lanes / max(1, along)
     return 3e-6 + max(
         filled * geometry.flops / (0.9 * machine.flops(dtype)), geometry.bytes(dtype.itemsize) / machine.bandwidth
     )

@@ -1,4 +1,4 @@
-"""Depthwise convolution: each channel by a kernel of its own, by the row.
+"""Depthwise convolution: each channel by a kernel of its own, by the row; channels last also groups of a few channels.
 
     y[n, c, p] = act(bias[c] + sum over taps of x[n, c, p * stride + tap - padding] * w[c, tap])
 
@@ -30,8 +30,8 @@ ROWS = (8, 7, 6, 5, 4)  # output positions of a tile, channels last
 
 
 @lru_cache(maxsize=64)
-def channels_last_kernel(rows: int, taps: int, stride: int, lanes: int, dtype: str, isa: str) -> Kernel:
-    """The compiled loops over rows of n, h: f32_depthwise_8x1_3s1_nhwc_avx512."""
+def channels_last_kernel(rows: int, taps: int, stride: int, group: int, lanes: int, dtype: str, isa: str) -> Kernel:
+    """The compiled loops over rows of n, h: f32_depthwise_8x1_3s1_g1_nhwc_avx512."""
     activate_tile = microkernel.tile_activation(dtype)
 
     def depthwise(begin, end, x, w, bias, y, sizes, heights, strides, dilation, before, mode, act):
@@ -62,8 +62,8 @@ def channels_last_kernel(rows: int, taps: int, stride: int, lanes: int, dtype: s
                         tile = vector.repeated(pointer(bias) + c, rows, 1, lanes)
                         for r in range(first, last):
                             source = image + (peek(cells + r) * row_step + (column * stride - before[1]) * column_step + c)
-                            taps_at = pointer(w) + (r * taps * channels + c)
-                            tile = vector.fma_sliding(tile, source, column_step, taps_at, channels, taps, stride)
+                            taps_at = pointer(w) + (r * taps * group * channels + c)
+                            tile = vector.fma_grouped(tile, source, column_step, taps_at, channels, taps, stride, group)
                         vector.store_tile(activate_tile(tile, act), line + (column * channels + c), channels)
                     else:
                         single = vector.repeated(pointer(bias) + c, 1, 1, lanes)
@@ -72,15 +72,15 @@ def channels_last_kernel(rows: int, taps: int, stride: int, lanes: int, dtype: s
                                 cell = cell_under(column * stride + s - before[1], columns_in, mode)
                                 if cell >= 0:
                                     source = image + (peek(cells + r) * row_step + cell * column_step + c)
-                                    taps_at = pointer(w) + ((r * taps + s) * channels + c)
-                                    single = vector.fma_sliding(single, source, 0, taps_at, 0, 1, 1)
+                                    taps_at = pointer(w) + ((r * taps + s) * group * channels + c)
+                                    single = vector.fma_grouped(single, source, 0, taps_at, channels, 1, 1, group)
                         vector.store_tile(activate_tile(single, act), line + (column * channels + c), channels)
                 column += count
             if act[0] == 3:
                 microkernel.silu_run(line, columns_out * channels)
         memory[0] = 0  # pointers do not keep an array alive: its last use does
 
-    depthwise.__name__ = f"{dtype}_depthwise_{rows}x1_{taps}s{stride}_nhwc_{isa}"
+    depthwise.__name__ = f"{dtype}_depthwise_{rows}x1_{taps}s{stride}_g{group}_nhwc_{isa}"
     return Kernel(depthwise)
 
 
@@ -132,7 +132,7 @@ def channels_first_kernel(rows: int, columns: int, stride: int, lanes: int, dtyp
                             tap = filters + (r * kernel[1] + s)
                             tile = vector.fma_span(tile, tap, source + s * dilation[1], strides * wide, stride)
                     to = out + (h * columns_out + column)
-                    vector.store_spans(activate_tile(tile, act), to, columns_out, columns_out - column)
+                    vector.store_spans(activate_tile(tile, act), to, columns_out, rows, columns_out - column)
             if act[0] == 3:
                 microkernel.silu_run(out, count * columns_out)
         memory[0], steps[0] = zero, 0  # pointers do not keep an array alive: its last use does
@@ -142,12 +142,14 @@ def channels_first_kernel(rows: int, columns: int, stride: int, lanes: int, dtyp
 
 
 def supports(geometry: ConvGeometry, dtype: np.dtype[Any]) -> str | None:
-    """One channel a group, two axes at most, float32 or float64, strides and kernels that the loops are written for."""
+    """One channel a group, or few; two axes at most, float32 or float64, strides and kernels the loops are written for."""
     g = geometry
     if dtype not in (np.float32, np.float64):
         return f"its vectors are float32 or float64, not {dtype}"
-    if g.transposed or not (g.is_depthwise or g.in_channels == g.out_channels == 1):
-        return "it serves one input and one output channel a group"
+    lanes = host().lanes(dtype)
+    small = g.groups > 1 and g.channels_last and g.in_per_group == g.out_per_group and lanes % max(1, g.in_per_group) == 0
+    if g.transposed or not (small or g.in_per_group == g.out_per_group == 1):
+        return "it serves one input and one output channel a group, or channels last a few of each"
     if g.rank > 2:
         return "it serves one or two axes"
     if g.stride[-1] > 2:
@@ -156,7 +158,6 @@ def supports(geometry: ConvGeometry, dtype: np.dtype[Any]) -> str | None:
         return None
     if g.kernel[-1] > WIDEST or g.dilation[-1] > 1:
         return f"channels last it serves rows of at most {WIDEST} taps without dilation"
-    lanes = host().lanes(dtype)
     return None if g.in_channels >= lanes else f"channels last it serves {lanes} channels or more, not {g.in_channels}"
 
 
@@ -173,14 +174,8 @@ def rows_for(outputs: int) -> int:
     return min(ROWS, key=lambda rows: (outputs < rows, -(-outputs // rows) * (rows + 2)))
 
 
-def band_of(extent: int, stride: int, columns: int, outputs: int, room: int) -> int:
-    """Output rows whose padded input about fills `room` elements, cut evenly; at least eight, or rows would be copied often."""
-    band = max(8, (room // max(1, columns) - extent) // stride + 1)
-    return -(-outputs // -(-outputs // band)) if outputs else 1
-
-
 def pack(w: Array, bias: Array, geometry: ConvGeometry) -> Launch:
-    """Weights as [r][s][c] channels last, as [c][r][s] first."""
+    """Weights as [r][s][channel of the group][k] channels last, as [k][r][s] first."""
     g, machine = geometry, host()
     lanes, name = machine.lanes(w.dtype), (element(w.dtype), machine.isa)
     missing = 2 - g.rank
@@ -193,10 +188,12 @@ def pack(w: Array, bias: Array, geometry: ConvGeometry) -> Launch:
         weights = np.ascontiguousarray(np.moveaxis(w.reshape(g.out_channels, -1), 0, 1)).reshape(-1)
         arguments: tuple[Any, ...] = (sizes, kernel[0], strides[0], dilation[0], before, g.mode, act)
         rows = rows_for((in_size[1] - kernel[1]) // strides[1] + 1)
-        chosen = channels_last_kernel(rows, kernel[1], strides[1], lanes, *name)
+        chosen = channels_last_kernel(rows, kernel[1], strides[1], g.in_per_group, lanes, *name)
         return Launch(chosen, g.batch * out_size[0], 2 * g.flops, weights, bias, arguments)
     columns = min(2, -(-out_size[1] // lanes))
-    band = band_of(g.window[-2] if g.rank == 2 else 1, strides[0], in_size[1], out_size[0], machine.l1 // w.dtype.itemsize)
+    band = packing.band_of(
+        g.window[-2] if g.rank == 2 else 1, strides[0], in_size[1], out_size[0], machine.l1 // w.dtype.itemsize
+    )
     smallest = out_size[0] % band or band  # rows of the last band
     rows = min(8 // columns, smallest)
     chosen = channels_first_kernel(rows, columns, strides[1], lanes, *name)

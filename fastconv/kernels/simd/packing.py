@@ -101,6 +101,12 @@ def weight_packer(lanes: int, dtype: str, isa: str) -> Kernel:
     return Kernel(pack_weights)
 
 
+def band_of(extent: int, stride: int, columns: int, outputs: int, room: int) -> int:
+    """Output rows whose padded input about fills `room` elements, cut evenly; at least eight, or rows would be copied often."""
+    band = max(8, (room // max(1, columns) - extent) // stride + 1)
+    return -(-outputs // -(-outputs // band)) if outputs else 1
+
+
 @lru_cache(maxsize=8)
 def window_packer(lanes: int, channels_last: bool) -> Any:
     """The compiled copy of a block's input: to[t][row][column][c] = x, padding filled in by its mode.

@@ -421,29 +421,6 @@ def fma_outer(context: Any, tile: Any, rows: Any, offset: Any, b: Any) -> Any:
     return tile(tile, rows, types.intp, b), generate
 
 
-@intrinsic(prefer_literal=True)
-def fma_sliding(context: Any, tile: Any, x: Any, x_step: Any, w: Any, w_step: Any, taps: Any, stride: Any) -> Any:
-    """tile[i, 0] += sum over s < taps of x[(i * stride + s) * x_step:][:lanes] * w[s * w_step:][:lanes]
-
-    Each vector of x is loaded once and feeds every row whose window it is in.
-    """
-    count, apart = taps.literal_value, stride.literal_value
-
-    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        t, x, x_step, w, w_step, *_ = args
-        weights = [_read(builder, w, tile, builder.mul(w_step, I64(s))) for s in range(count)]
-        for column in range((tile.rows - 1) * apart + count):
-            users = [(i, column - i * apart) for i in range(tile.rows) if 0 <= column - i * apart < count]
-            if not users:
-                continue
-            cell = _read(builder, x, tile, builder.mul(x_step, I64(column)))
-            for i, s in users:
-                t = builder.insert_value(t, _fma(builder, cell, weights[s], builder.extract_value(t, i), tile), i)
-        return t
-
-    return tile(tile, x, types.intp, w, types.intp, taps, stride), generate
-
-
 def _every_second(builder: Any, low: Any, high: Any, lanes: int) -> Any:
     """The even elements of two vectors that follow each other."""
     return builder.shuffle_vector(low, high, ir.Constant(ir.VectorType(I32, lanes), [2 * i for i in range(lanes)]))
@@ -467,6 +444,74 @@ def fma_span(context: Any, tile: Any, w: Any, x: Any, row_step: Any, stride: Any
         return t
 
     return tile(tile, w, x, types.intp, stride), generate
+
+
+@intrinsic(prefer_literal=True)
+def fma_shared(context: Any, tile: Any, w: Any, x: Any, stride: Any) -> Any:
+    """tile[i, e] += w[i] * x[e * stride], for stride 1 or 2: each vector of x feeds every row."""
+    apart = stride.literal_value
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        t, w, x, _ = args
+        vectors = []
+        for j in range(tile.columns):
+            parts = [_read(builder, x, tile, I64((j * apart + part) * tile.lanes)) for part in range(apart)]
+            vectors.append(parts[0] if apart == 1 else _every_second(builder, parts[0], parts[1], tile.lanes))
+        for i in range(tile.rows):
+            tap = builder.load(_address(builder, w, tile.dtype, I64(i)), typ=ELEMENTS[tile.dtype])
+            row = _splat(builder, tap, tile.lanes)
+            for j, cells in enumerate(vectors):
+                k = i * tile.columns + j
+                t = builder.insert_value(t, _fma(builder, row, cells, builder.extract_value(t, k), tile), k)
+        return t
+
+    return tile(tile, w, x, stride), generate
+
+
+@intrinsic(prefer_literal=True)
+def fma_grouped(context: Any, tile: Any, x: Any, x_step: Any, w: Any, w_step: Any, taps: Any, stride: Any, group: Any) -> Any:
+    """tile[i, 0] += sum over s < taps, g < group of x[(i * stride + s) * x_step:][g of each lane's group] * w[s, g]
+
+    Each vector of x is loaded once and feeds every row whose window it is in. Lanes are channels in groups of `group`, inputs
+    and outputs alike; the rows of w, [s][g], lie `w_step` apart.
+    """
+    count, apart, size = taps.literal_value, stride.literal_value, group.literal_value
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        t, x, x_step, w, w_step, *_ = args
+        weights = [_read(builder, w, tile, builder.mul(w_step, I64(row))) for row in range(count * size)]
+        lanes = range(tile.lanes)
+        for column in range((tile.rows - 1) * apart + count):
+            users = [(i, column - i * apart) for i in range(tile.rows) if 0 <= column - i * apart < count]
+            if not users:
+                continue
+            cell = _read(builder, x, tile, builder.mul(x_step, I64(column)))
+            for g in range(size):
+                chosen = ir.Constant(ir.VectorType(I32, tile.lanes), [lane // size * size + g for lane in lanes])
+                spread = builder.shuffle_vector(cell, cell, chosen) if size > 1 else cell
+                for i, s in users:
+                    total = _fma(builder, spread, weights[s * size + g], builder.extract_value(t, i), tile)
+                    t = builder.insert_value(t, total, i)
+        return t
+
+    return tile(tile, x, types.intp, w, types.intp, taps, stride, group), generate
+
+
+@intrinsic(prefer_literal=True)
+def first_values(context: Any, p: Any, rows: Any, columns: Any, lanes: Any) -> Any:
+    """A tile whose row i is p[i] everywhere."""
+    result = Tile(p.dtype, rows.literal_value, columns.literal_value, lanes.literal_value)
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        t = ir.Constant(context.get_value_type(result), ir.Undefined)
+        for i in range(result.rows):
+            value = builder.load(_address(builder, args[0], result.dtype, I64(i)), typ=ELEMENTS[result.dtype])
+            vector = _splat(builder, value, result.lanes)
+            for j in range(result.columns):
+                t = builder.insert_value(t, vector, i * result.columns + j)
+        return t
+
+    return result(p, rows, columns, lanes), generate
 
 
 @intrinsic(prefer_literal=True)
@@ -570,19 +615,21 @@ def store_tile(context: Any, tile: Any, p: Any, step: Any) -> Any:
 
 
 @intrinsic
-def store_spans(context: Any, tile: Any, p: Any, step: Any, count: Any) -> Any:
-    """p[i * step:][:count] = the first elements of row i; memory behind them is not touched"""
+def store_spans(context: Any, tile: Any, p: Any, step: Any, rows: Any, count: Any) -> Any:
+    """p[i * step:][:count] = the first elements of row i, for the rows i < rows; nothing else is touched"""
 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        t, p, step, count = args
+        t, p, step, rows, count = args
         for i in range(tile.rows):
-            row = builder.add(p, builder.mul(step, I64(i * BYTES[tile.dtype])))
-            for j in range(tile.columns):
-                here, left = builder.add(row, I64(j * tile.lanes * BYTES[tile.dtype])), builder.sub(count, I64(j * tile.lanes))
-                _store_masked(builder, builder.extract_value(t, i * tile.columns + j), here, tile, left)
+            with builder.if_then(builder.icmp_signed("<", I64(i), rows)):
+                row = builder.add(p, builder.mul(step, I64(i * BYTES[tile.dtype])))
+                for j in range(tile.columns):
+                    here = builder.add(row, I64(j * tile.lanes * BYTES[tile.dtype]))
+                    left = builder.sub(count, I64(j * tile.lanes))
+                    _store_masked(builder, builder.extract_value(t, i * tile.columns + j), here, tile, left)
         return context.get_dummy_value()
 
-    return types.void(tile, p, types.intp, types.intp), generate
+    return types.void(tile, p, types.intp, types.intp, types.intp), generate
 
 
 def _transposed(builder: Any, vectors: list[Any], lanes: int) -> list[Any]:

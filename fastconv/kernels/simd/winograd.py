@@ -419,7 +419,7 @@ def seconds(geometry: ConvGeometry, m: int, dtype: np.dtype[Any], machine: Machi
     products = 2 * tiles * n * n * g.in_channels * -(-g.out_per_group // lanes) * lanes / (0.85 * machine.flops(dtype))
     moved = tiles * (n * n * 2 + m * m) * (g.in_channels + g.out_channels) * dtype.itemsize
     weights = n * n * g.in_channels * g.out_per_group * dtype.itemsize
-    return 6e-6 + products + moved / (4 * machine.bandwidth) + weights / (1.5 * machine.bandwidth)
+    return 6e-6 + products + moved / (4 * machine.bandwidth) + weights / (2.5 * machine.bandwidth)
 
 
 @lru_cache(maxsize=256)

@@ -1,0 +1,153 @@
+"""Direct convolution of few input channels, channels first: vectors lie along the width, and no output is transposed.
+
+    y [k][w] = act(bias[k] + sum over l of x[offset[l] + w * stride] * w[l][k])        l runs over c, r, s
+
+A band of each input plane is copied with its padding, which leaves it in the cache; a tile of output channels by vectors of one
+output row then reads each vector of a tap once for all of its channels. First layers of networks, grouped convolutions with
+few channels a group, and one-channel signals take this road, where vectors along the channels would be half empty.
+"""
+
+from functools import lru_cache
+from math import prod
+from typing import Any
+
+import numpy as np
+
+from fastconv.geometry import Array, ConvGeometry, Size
+from fastconv.kernels.activations import codes
+from fastconv.kernels.jit import Kernel, Launch, element
+from fastconv.kernels.simd import microkernel, packing, vector
+from fastconv.machine import Machine, host
+
+peek, poke, pointer = vector.peek, vector.poke, vector.pointer
+
+# (output channels, vectors of a row) of a tile, by the number of vector registers.
+TILES = {32: ((8, 3), (8, 2), (4, 4), (4, 2), (8, 1), (4, 1)), 16: ((4, 2), (6, 1), (2, 4), (2, 2))}
+MOST_CHANNELS, MOST_CHANNELS_OF_GROUP = 4, 16
+
+
+@lru_cache(maxsize=32)
+def kernel(rows: int, columns: int, stride: int, lanes: int, dtype: str, isa: str) -> Kernel:
+    """The compiled loops over bands of output rows of a group of an image: f32_planar_8x3_s2_avx512."""
+    activate_tile = microkernel.tile_activation(dtype)
+    pack_windows = packing.window_packer(lanes, True)
+    width = columns * lanes
+
+    def planar(begin, end, x, w, bias, y, sizes, act):
+        groups, c_group, k_group = packing.three(sizes, 0)
+        rows_in, columns_in, rows_out = packing.three(sizes, 3)
+        columns_out, heights, widths = packing.three(sizes, 6)
+        down, dilation_h, dilation_w = packing.three(sizes, 9)
+        top_pad, left_pad, band = packing.three(sizes, 12)
+        mode = sizes[15]
+        bands, k_blocks, taps = -(-rows_out // band), -(-k_group // rows), heights * widths
+        wide = (columns_out - 1) * stride + (widths - 1) * dilation_w + 1
+        tall = (band - 1) * down + (heights - 1) * dilation_h + 1
+        # A tile at the end of a row reads on into what follows, which is there, and does not store it.
+        memory = np.empty(c_group * tall * wide + stride * width + 16, x.dtype)
+        integers = np.empty(c_group * taps + lanes, np.int64)
+        padded, zero = vector.line_start(pointer(memory)), bias[0] - bias[0]
+        offsets = pointer(integers)
+        steps = offsets + c_group * taps
+        for item in range(begin, end):
+            rest, part = divmod(item, bands)
+            n, group = divmod(rest, groups)
+            top = part * band
+            count = min(band, rows_out - top)
+            high = (count - 1) * down + (heights - 1) * dilation_h + 1
+            for c in range(c_group):
+                plane = pointer(x) + ((n * groups + group) * c_group + c) * rows_in * columns_in
+                at = padded + c * high * wide
+                corner = (0, top * down - top_pad, -left_pad)
+                steps_x = (0, 0, 0, columns_in, 1)
+                pack_windows(plane, at, zero, steps_x, (1, rows_in, columns_in), corner, high, wide, 1, 1, 1, 1, mode, steps)
+                for r in range(heights):
+                    for s in range(widths):
+                        place = (c * high + r * dilation_h) * wide + s * dilation_w
+                        poke(offsets + ((c * heights + r) * widths + s), place)
+            for k in range(k_blocks):
+                weights = pointer(w) + (group * k_blocks + k) * c_group * taps * rows
+                first = group * k_group + k * rows
+                plane = pointer(y) + (n * groups * k_group + first) * rows_out * columns_out
+                shown = min(rows, k_group - k * rows)
+                for h in range(count):
+                    line = plane + (top + h) * columns_out
+                    for column in range(0, columns_out, width):
+                        tile = vector.first_values(pointer(bias) + (group * k_blocks + k) * rows, rows, columns, lanes)
+                        source = padded + (h * down * wide + column * stride)
+                        for i in range(c_group * taps):
+                            tile = vector.fma_shared(tile, weights + i * rows, source + peek(offsets + i), stride)
+                        tile = activate_tile(tile, act)
+                        vector.store_spans(tile, line + column, rows_out * columns_out, shown, columns_out - column)
+                    if act[0] == 3:
+                        for i in range(shown):
+                            microkernel.silu_run(line + i * rows_out * columns_out, columns_out)
+        memory[0], integers[0] = zero, 0  # pointers do not keep an array alive: their last use does
+
+    planar.__name__ = f"{dtype}_planar_{rows}x{columns}_s{stride}_{isa}"
+    return Kernel(planar)
+
+
+# Decisions --------------------------------------------------------------------------------------------------------------
+
+
+def suits(geometry: ConvGeometry, dtype: np.dtype[Any], machine: Machine) -> bool:
+    """Whether few channels meet rows long enough for vectors."""
+    g, lanes = geometry, machine.lanes(dtype)
+    if g.channels_last or g.transposed or g.rank > 2 or g.stride[-1] > 2 or g.out_size[-1] < lanes:
+        return False
+    few = g.in_per_group <= MOST_CHANNELS
+    return few or (g.out_per_group < lanes and g.in_per_group <= MOST_CHANNELS_OF_GROUP)
+
+
+def tile_for(channels: int, vectors: int, stride: int, machine: Machine) -> tuple[int, int]:
+    """The tile that takes the fewest cycles over `channels` output channels and `vectors` vectors of a row."""
+
+    def cycles(tile: tuple[int, int]) -> float:
+        rows, columns = tile
+        tiles = -(-channels // rows) * -(-vectors // columns)
+        return tiles * max(rows * columns, rows + 2 * columns * stride, 8) / 2
+
+    return min(TILES[machine.registers], key=cycles)
+
+
+def plane_sizes(geometry: ConvGeometry) -> tuple[Size, ...]:
+    """(input, output, kernel, stride, dilation, padding before), each over two axes."""
+    g, missing = geometry, 2 - geometry.rank
+    ones = (1,) * missing
+    before = (0,) * missing + tuple(pair[0] for pair in g.padding)
+    return (*(ones + size for size in (g.in_size, g.out_size, g.kernel, g.stride, g.dilation)), before)
+
+
+def pack(w: Array, bias: Array, geometry: ConvGeometry) -> Launch:
+    """Weights as [group][block of output channels][c r s][rows], filled up with zeros."""
+    g, machine = geometry, host()
+    lanes = machine.lanes(w.dtype)
+    in_size, out_size, taps, steps, dilation, before = plane_sizes(g)
+    rows, columns = tile_for(g.out_per_group, -(-out_size[1] // lanes), steps[1], machine)
+    blocks = -(-g.out_per_group // rows)
+    packed = np.zeros((g.groups, blocks * rows, g.reduction), w.dtype)
+    packed[:, : g.out_per_group] = w.reshape(g.groups, g.out_per_group, g.reduction)
+    packed = np.ascontiguousarray(packed.reshape(g.groups * blocks, rows, g.reduction).transpose(0, 2, 1))
+    filled = np.zeros((g.groups, blocks * rows), w.dtype)
+    filled[:, : g.out_per_group] = bias.reshape(g.groups, g.out_per_group)
+    row_cells = in_size[1] + sum(g.padding[-1])
+    extent = dilation[0] * (taps[0] - 1) + 1
+    room = machine.l2 // 4 // w.dtype.itemsize
+    band = packing.band_of(extent, steps[0], g.in_per_group * row_cells, out_size[0], room)
+    sizes = (
+        *(g.groups, g.in_per_group, g.out_per_group),
+        *in_size,
+        *out_size,
+        *taps,
+        steps[0],
+        *dilation,
+        *before,
+        band,
+        g.mode,
+    )
+    items = g.batch * g.groups * -(-out_size[0] // band)
+    chosen = kernel(rows, columns, steps[1], lanes, element(w.dtype), machine.isa)
+    work = g.batch * g.groups * prod(out_size) * g.out_per_group * g.reduction // 8
+    arguments = (np.array(sizes, np.int64), codes(g.activation, w.dtype))
+    return Launch(chosen, items, work, packed.reshape(-1), filled.reshape(-1), arguments)
