@@ -61,7 +61,7 @@ def _blas_cost(geometry: ConvGeometry, dtype: Dtype, machine: Machine) -> float:
     positions = geometry.flops / max(1, 2 * geometry.batch * geometry.groups * geometry.reduction * geometry.out_per_group)
     rate = 0.6 * machine.flops(dtype) if dtype.kind in "fc" else 1e9
     calls = geometry.batch * geometry.groups * (geometry.taps + 12)
-    return 2e-6 * calls + copied * positions / machine.bandwidth + geometry.flops / rate
+    return 2e-6 * (1 + calls) + copied * positions / machine.bandwidth + geometry.flops / rate
 
 
 _LOOPS = "the reference's loops, compiled and parallel over outputs"

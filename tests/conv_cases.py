@@ -9,7 +9,9 @@ from case import LANES, ROWS, TILE, Case
 Ints = int | tuple[int, ...]
 
 
-def conv(name: str, size: Ints, kernel: Ints, channels: tuple[int, int] = (2, 3), batch: int | None = 1, **options: Any) -> Case:
+def conv(
+    name: str, size: Ints, kernel: Ints, channels: tuple[int, int] = (2, 3), batch: int | None = 1, **options: Any
+) -> Case:
     """A convolution of [batch, c, *size] with [k, c / groups, *kernel]; a batch of None is left out."""
     return _case("conv", name, size, kernel, channels, batch, options)
 
@@ -27,7 +29,9 @@ def _case(
     size, kernel = ((value,) if isinstance(value, int) else value for value in (size, kernel))
     c, k = channels
     groups, bias = options.get("groups", 1), options.pop("bias", True)
-    floats = options.get("activation") in ("leaky_relu", "silu", "hardswish") or "leaky_relu" in (options.get("activation") or ())
+    floats = options.get("activation") in ("leaky_relu", "silu", "hardswish") or "leaky_relu" in (
+        options.get("activation") or ()
+    )
     first, second = (c, k // groups) if family == "conv_transpose" else (k, c // groups)
     return Case(
         name,
@@ -71,11 +75,26 @@ def kernels() -> Iterator[Case]:
         yield conv(f"one-channel-kernel{kernel[0]}x{kernel[1]}", (8, 9), kernel, (1, 1), padding=kernel[0] // 2)
     yield conv("kernel-of-input", (4, 5), (4, 5))
     yield conv("kernel-over-input", (2, 3), (5, 5), padding=2)
-    yield conv("kernel3x3-two-images", (6, 7), (3, 3), (3, 4), 2, padding=1)
+    yield conv("kernel3x3-two-images", (6, 7), (3, 3), (5, 6), 2, padding=1)
     for n in (1, 2, 4, 9):
         yield conv(f"kernel{n}", 11, n)
     yield conv("kernel2x3x2", (3, 4, 3), (2, 3, 2))
     yield conv("kernel3x3x3", (4, 4, 5), (3, 3, 3), (2, 2), padding=1)
+
+
+def squares() -> Iterator[Case]:
+    """3x3 kernels on maps that end inside, at and after a tile of 2x2 or 4x4 outputs, with enough channels for a transform."""
+    for rows, columns in ((1, 1), (2, 3), (4, 4), (5, 8), (9, 6)):
+        yield conv(f"square{rows}x{columns}", (rows, columns), (3, 3), (4, 4), padding=1)
+        yield conv(f"square{rows}x{columns}-valid", (rows + 2, columns + 2), (3, 3), (5, 4))
+    for n in TILE[1:]:
+        yield conv(f"square-from{n}", (2, 2), (3, 3), (n, 4), padding=1)
+        yield conv(f"square-to{n}", (2, 3), (3, 3), (4, n), padding=1)
+    yield conv("square-pairs", (4, 5), (3, 3), (4, 5), padding=((2, 0), (1, 3)))
+    yield conv("square-groups", (4, 5), (3, 3), (8, 10), groups=2, padding=1)
+    yield conv("square-reflect", (5, 4), (3, 3), (4, 4), padding=2, padding_mode="reflect")
+    yield conv("square-batch3-no-bias", (3, 6), (3, 3), (4, 4), 3, padding=1, bias=False)
+    yield conv("square-no-batch", (3, 6), (3, 3), (4, 4), None)
 
 
 def steps() -> Iterator[Case]:
@@ -138,7 +157,7 @@ def channels() -> Iterator[Case]:
 def activations() -> Iterator[Case]:
     """Every activation, fused."""
     for activation in ("relu", "relu6", "leaky_relu", "silu", "hardswish", ("clip", -2, 5), ("leaky_relu", 0.5)):
-        yield conv(f"then-{activation}", (4, 5), (3, 2), activation=activation)
+        yield conv(f"then-{activation}", (4, 5), (3, 3), (4, 5), activation=activation)
         yield conv(f"depthwise-then-{activation}", (4, 5), (3, 2), (3, 3), groups=3, activation=activation)
         yield transposed(f"then-{activation}", 4, 3, activation=activation)
     yield conv("then-relu", 6, 2, activation="relu")
@@ -172,6 +191,6 @@ def transposes() -> Iterator[Case]:
     yield transposed("no-cells", (0, 3), (2, 2))
 
 
-GROUPS = (tiles, kernels, steps, paddings, channels, activations, transposes)
+GROUPS = (tiles, kernels, squares, steps, paddings, channels, activations, transposes)
 CASES = [case for group in GROUPS for case in group()]
 assert all(prod(case.x_shape) < 4000 for case in CASES), "the reference is slow: keep cases small"

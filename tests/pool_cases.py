@@ -91,7 +91,9 @@ def adaptive_pools(kind: str) -> Iterator[Case]:
             yield Case(name, f"{operation}{len(size)}d", (2, 2, *size), options=options)
         name = "-".join(("to0", *extra))
         yield Case(name, f"{operation}2d", (1, 2, 3, 3), options=tuple({"output_size": (0, 2), **extra}.items()))
-        yield Case("-".join(("no-batch", *extra)), f"{operation}2d", (2, 5, 4), options=tuple({"output_size": 3, **extra}.items()))
+        yield Case(
+            "-".join(("no-batch", *extra)), f"{operation}2d", (2, 5, 4), options=tuple({"output_size": 3, **extra}.items())
+        )
     for n in TILE:
         yield Case(f"channels{n}", f"{operation}2d", (1, n, 3, 3), options=(("output_size", 2),))
 

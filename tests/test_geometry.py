@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from case import Case
 from cases import CASES
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from fastconv.geometry import (
@@ -54,21 +54,22 @@ def fits(sizes: dict[str, Any]) -> bool:
 
 def starts(size: int, pair: tuple[int, int], extent: int, stride: int) -> list[int]:
     """Where the windows of an axis start that lie inside the padded input, by trying every cell."""
-    return [first for first in range(-pair[0], size + pair[1]) if (first + pair[0]) % stride == 0 and first + extent <= size + pair[1]]
+    return [
+        first
+        for first in range(-pair[0], size + pair[1])
+        if (first + pair[0]) % stride == 0 and first + extent <= size + pair[1]
+    ]
 
 
 @seeded
 @given(axes())
 def test_outputs_are_the_windows_that_fit(sizes: dict[str, Any]) -> None:
     """A convolution has one output for each window start that a walk along the padded axis finds."""
-    if not fits(sizes):
-        return
+    assume(fits(sizes))
     geometry = convolution(sizes)
     counted = [
         len(starts(size, pair, extent, stride))
-        for size, pair, extent, stride in zip(
-            geometry.in_size, geometry.padding, geometry.window, geometry.stride, strict=True
-        )
+        for size, pair, extent, stride in zip(geometry.in_size, geometry.padding, geometry.window, geometry.stride, strict=True)
     ]
     assert geometry.out_size == tuple(counted)
     assert min(geometry.out_size) >= 1
@@ -78,8 +79,7 @@ def test_outputs_are_the_windows_that_fit(sizes: dict[str, Any]) -> None:
 @given(axes())
 def test_cell_is_the_cell_under_the_tap(sizes: dict[str, Any]) -> None:
     """cell() finds what indexing a padded array of cell numbers finds, in every padding mode."""
-    if not fits(sizes):
-        return
+    assume(fits(sizes))
     for mode, pad in zip(PADDING_MODES, ("constant", "reflect", "edge", "wrap"), strict=True):
         most = max(max(pair) for pair in sizes["padding"])
         least = min(sizes["in_size"])
@@ -99,11 +99,9 @@ def test_cell_is_the_cell_under_the_tap(sizes: dict[str, Any]) -> None:
 @given(axes(), st.booleans())
 def test_spans_are_the_taps_that_are_no_padding(sizes: dict[str, Any], transposed: bool) -> None:
     """span() gives the outputs whose tap lies in the input, in order, and the first one's cell; likewise transposed."""
-    if not fits(sizes):
-        return
+    assume(fits(sizes))
     geometry = convolution(sizes, transposed=transposed)
-    if min(geometry.out_size) < 0:
-        return
+    assume(min(geometry.out_size) >= 0)
     for axis in range(geometry.rank):
         far = geometry.out_size[axis] if transposed else geometry.in_size[axis]
         near = geometry.in_size[axis] if transposed else geometry.out_size[axis]
@@ -137,8 +135,7 @@ def test_sources_are_the_source_cells(sizes: dict[str, Any], mode: str) -> None:
     """sources() is cell() for a run of outputs."""
     size, (pair,) = sizes["in_size"][0], sizes["padding"]
     limit = {"zeros": 99, "reflect": size - 1, "replicate": 99 * size, "circular": size}[mode]
-    if not fits(sizes) or max(pair) > limit:
-        return
+    assume(fits(sizes) and max(pair) <= limit)
     geometry = convolution(sizes, padding_mode=mode)
     for tap in range(geometry.kernel[0]):
         cells = [geometry.cell((o,), (tap,)) for o in range(geometry.out_size[0])]
@@ -190,8 +187,7 @@ def test_same_of_a_transposed_convolution_gives_size_times_stride(size: int, ker
 @given(axes())
 def test_a_transposed_convolution_has_the_size_of_the_convolutions_input(sizes: dict[str, Any]) -> None:
     """(out - 1) * stride + window - pads, with the rest that the stride left over as output_padding."""
-    if not fits(sizes):
-        return
+    assume(fits(sizes))
     geometry = convolution(sizes)
     rest = [
         (size + sum(pair) - window) % stride
@@ -221,8 +217,7 @@ def test_windows_of_a_pool(sizes: dict[str, Any], ceil_mode: bool, count_include
     most = window_extent(kernel, dilation) // 2  # more padding is refused
     before, after = min(before, most), min(after, most)
     sizes = {**sizes, "padding": ((before, after),)}
-    if not fits(sizes) or not size:
-        return
+    assume(fits(sizes) and size > 0)
     geometry = pool_of(sizes, ceil_mode=ceil_mode, count_include_pad=count_include_pad)
     firsts = starts(size, (before, after), geometry.window[0], stride)
     if ceil_mode and firsts[-1] + geometry.window[0] < size + after and firsts[-1] + stride + before < size + before:

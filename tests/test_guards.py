@@ -5,7 +5,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from cases import BROAD
+from cases import BROAD, CASES
+from comparing import answers, assert_answers, assert_same_bits
 from guards import SUPPORTED, Fault, Worker, guarded, guarded_everywhere
 
 from fastconv.registry import OPERATIONS
@@ -27,14 +28,14 @@ def worker() -> Iterator[Worker]:
 def test_the_guard_guards(worker: Worker, at: str, write: bool) -> None:
     """The last element may be touched and the next may not: it ends the process, and the run goes on."""
     worker.call("guards.touch", at, 0, write)
-    with pytest.raises(Fault, match="SIGSEGV|SIGBUS"):
+    with pytest.raises(Fault, match=r"SIGSEGV|SIGBUS"):
         worker.call("guards.touch", at, 1, write)
     worker.call("guards.touch", at, 0, write)
 
 
 def test_a_failure_in_the_worker_is_a_failure_here(worker: Worker) -> None:
     """An exception there is an AssertionError with its traceback."""
-    with pytest.raises(AssertionError, match="StopIteration|IndexError"):
+    with pytest.raises(AssertionError, match="IndexError"):
         worker.call("guards.run_guarded", len(BROAD), "reference", "float32", "end")
 
 
@@ -78,3 +79,29 @@ def test_kernels_stay_inside_their_arrays(worker: Worker, family: str, implement
     ]
     served = [BROAD[index] for index in cases if worker.call("guards.run_guarded", index, implementation, dtype, at)]
     assert served or not any(implementation in BROAD[index].supporting(dtype) for index in cases)
+
+
+POISON = {"nan": float("nan"), "large": 1e30}
+
+
+@pytest.mark.parametrize("poison", POISON)
+@pytest.mark.parametrize(("family", "implementation"), [(f, one.name) for f, names in OPERATIONS.items() for one in names[:-1]])
+def test_nothing_unwritten_is_read(family: str, implementation: str, poison: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """New arrays hold a NaN or a large number in every cell: results, workspaces and packed weights do not depend on it."""
+    plain_empty = np.empty
+
+    def poisoned_empty(*arguments: Any, **options: Any) -> np.ndarray:
+        array = plain_empty(*arguments, **options)
+        array.fill(POISON[poison] if array.dtype.kind in "fc" else 85)
+        return array
+
+    served = [case for case in CASES if case.family == family and implementation in case.supporting(np.float32)]
+    assert served
+    for case in served:
+        inputs = case.inputs(np.float32, "normal")
+        expected = case.call(inputs, implementation)  # compiles what is not yet compiled
+        assert_answers(expected, answers(case, np.float32, "normal"), implementation)
+        with monkeypatch.context() as patch:
+            patch.setattr(np, "empty", poisoned_empty)
+            found = case.plan(inputs, implementation)(*(inputs[name] for name in ("x", "indices") if name in inputs))
+        assert_same_bits(found, expected)

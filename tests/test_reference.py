@@ -77,8 +77,16 @@ def test_channels_are_summed_and_the_bias_added() -> None:
 
 def test_groups_keep_to_their_channels() -> None:
     """Two groups of one input and two outputs each, in order."""
-    check("conv1d", [[1, 2], [3, 4]], [[1, 2], [10, 20], [300, 400], [3000, 4000]], [[[1]], [[10]], [[100]], [[1000]]], groups=2)
-    check("conv_transpose1d", [[1, 2], [3, 4]], [[1, 2], [10, 20], [300, 400], [3000, 4000]], [[[1], [10]], [[100], [1000]]], groups=2)
+    check(
+        "conv1d", [[1, 2], [3, 4]], [[1, 2], [10, 20], [300, 400], [3000, 4000]], [[[1]], [[10]], [[100]], [[1000]]], groups=2
+    )
+    check(
+        "conv_transpose1d",
+        [[1, 2], [3, 4]],
+        [[1, 2], [10, 20], [300, 400], [3000, 4000]],
+        [[[1], [10]], [[100], [1000]]],
+        groups=2,
+    )
 
 
 @pytest.mark.parametrize(
@@ -222,7 +230,9 @@ def test_avg_pool1d(options: dict[str, Any], expected: list[int]) -> None:
         check("avg_pool1d", [[2, 4, 6, 8]], [expected], dtype=dtype, **options)
 
 
-@pytest.mark.parametrize(("x", "divisor", "expected"), [([-3, -4], None, -3), ([3, 4], None, 3), ([3, 4], -2, -3), ([-3, -4], -2, 3)])
+@pytest.mark.parametrize(
+    ("x", "divisor", "expected"), [([-3, -4], None, -3), ([3, 4], None, 3), ([3, 4], -2, -3), ([-3, -4], -2, 3)]
+)
 def test_integer_averages_go_toward_zero(x: list[int], divisor: int | None, expected: int) -> None:
     for dtype in ("int8", "int64"):
         check("avg_pool1d", [x], [[expected]], kernel_size=2, divisor_override=divisor, dtype=dtype)
@@ -235,7 +245,8 @@ def test_integer_averages_do_not_wrap() -> None:
 
 
 @pytest.mark.parametrize(
-    ("x", "p", "expected"), [([3, -4], 2, 5), ([3, -4], 1, 7), ([3, -4], INF, 4), ([-3, 4, 5], 3, 6), ([4, 9], 0.5, 25), ([0, 0], 2, 0)]
+    ("x", "p", "expected"),
+    [([3, -4], 2, 5), ([3, -4], 1, 7), ([3, -4], INF, 4), ([-3, 4, 5], 3, 6), ([4, 9], 0.5, 25), ([0, 0], 2, 0)],
 )
 def test_lp_pool1d(x: list[int], p: float, expected: float) -> None:
     """(sum of |x|**p) ** (1 / p): the sign does not matter."""

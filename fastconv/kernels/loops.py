@@ -289,7 +289,7 @@ def fold(begin, end, x, y, in_size, out_size, kernel, stride, before, dilation):
         rest, h = divmod(row, in_size[1])
         plane, d = divmod(rest, in_size[0])
         for cell in range(in_size[2]):
-            total = x[0] - x[0]
+            total = x.dtype.type(0)
             for t in range(kernel[0]):
                 i = tap_cell(d, t, out_size[0], stride[0], before[0], dilation[0], 0, 1)
                 for r in range(kernel[1]):

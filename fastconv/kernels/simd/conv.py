@@ -81,7 +81,7 @@ def kernel(rows: int, columns: int, lanes: int, channels_last: bool, dtype: str,
         extra = spread(chunk * stride[2])
         merged = dilation[2] == 1 and ((channels_last and xs[4] == c_group and chunk == c_group) if direct else extra == 0)
         pieces = 1 if merged else taps[2]
-        zero = x[0] - x[0] if len(x) else bias[0] - bias[0]
+        zero = x.dtype.type(0)
 
         room = 0 if direct else taps[0] * tall * wide * (chunk + extra)
         memory = np.empty(room + rows * width + 32, x.dtype)  # used to the end, below

@@ -99,7 +99,7 @@ def channels_first_kernel(rows: int, columns: int, stride: int, lanes: int, dtyp
         # A tile at the end of a row reads on into what follows, which is there, and does not store it.
         memory = np.empty(tall * wide + stride * width + 16, x.dtype)
         steps = np.empty(lanes, np.int64)
-        padded, zero = vector.line_start(pointer(memory)), bias[0] - bias[0]
+        padded, zero = vector.line_start(pointer(memory)), x.dtype.type(0)
         for item in range(begin, end):
             plane, part = divmod(item, bands)
             c, top = plane % channels, part * band

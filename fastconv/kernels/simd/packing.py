@@ -58,7 +58,7 @@ def weight_packer(lanes: int, dtype: str, isa: str) -> Kernel:
         window = taps[0] * taps[1] * taps[2]
         plain = by_s == 1 and by_r == taps[2] and by_t == taps[1] * taps[2] and by_c == window
         table = np.empty(lanes, np.int64)
-        offsets, zero = vector.pointer(table), to[0] - to[0]
+        offsets, zero = vector.pointer(table), to.dtype.type(0)
         for item in range(begin, end):
             group, block = divmod(item, blocks)
             source = vector.pointer(w) + (first + group * by_group + block * width * by_k)

@@ -46,7 +46,7 @@ def kernel(rows: int, columns: int, stride: int, lanes: int, dtype: str, isa: st
         # A tile at the end of a row reads on into what follows, which is there, and does not store it.
         memory = np.empty(c_group * tall * wide + stride * width + 16, x.dtype)
         integers = np.empty(c_group * taps + lanes, np.int64)
-        padded, zero = vector.line_start(pointer(memory)), bias[0] - bias[0]
+        padded, zero = vector.line_start(pointer(memory)), x.dtype.type(0)
         offsets = pointer(integers)
         steps = offsets + c_group * taps
         for item in range(begin, end):

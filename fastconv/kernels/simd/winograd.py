@@ -275,7 +275,7 @@ def kernel(m: int, rows: int, columns: int, lanes: int, channels_last: bool, dty
         v_plane, m_plane = most * c_step + line, most * k_step + line
         tall, wide = (m * block_rows + 2, m * block_columns + 2) if not channels_last else (n, n)
         outputs = 0 if channels_last else (m * block_rows) * (m * block_columns) * k_group + lanes * k_group + lanes
-        zero = bias[0] - bias[0]
+        zero = x.dtype.type(0)
 
         memory = np.empty(planes * (v_plane + m_plane + lanes) + tall * wide * c_group + outputs + 6 * line, x.dtype)
         integers = np.empty(rows + lanes, np.int64)

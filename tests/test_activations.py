@@ -1,0 +1,115 @@
+"""Activations, on their own and fused: each against its formula in float64."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+from cases import CASES
+from comparing import ROUNDINGS, assert_same_bits, assert_within
+
+import fastconv as fc
+
+FORMULAS: dict[str, Any] = {
+    "relu": lambda v: np.maximum(v, 0),
+    "relu6": lambda v: np.clip(v, 0, 6),
+    "leaky_relu": lambda v: np.where(v < 0, 0.01 * v, v),
+    "silu": lambda v: v / (1 + np.exp(-v)),
+    "hardswish": lambda v: v * np.clip(v + 3, 0, 6) / 6,
+}
+KINDS = {"relu": "clip", "relu6": "clip"}
+VALUES = np.array([-80, -7, -6, -3.5, -3, -2.5, -1e-3, -1e-30, 0, 1e-30, 1e-3, 0.5, 2.5, 3, 5.5, 6, 6.5, 80])
+IMPLEMENTATIONS = fc.implementations("relu")
+
+
+def close_to(found: np.ndarray, expected: np.ndarray, kind: str) -> None:
+    """Within the roundings of the activation, each relative to the value that it is applied to."""
+    rounded = expected.astype(found.dtype)
+    scale = np.abs(VALUES) * ROUNDINGS[KINDS.get(kind, kind)] * np.finfo(found.dtype).eps
+    assert_within(found, rounded, scale + np.spacing(np.abs(rounded)) * (KINDS.get(kind) != "clip"))
+
+
+@pytest.mark.parametrize("implementation", IMPLEMENTATIONS)
+@pytest.mark.parametrize("dtype", ["float32", "float64", "float16"])
+@pytest.mark.parametrize("kind", FORMULAS)
+def test_an_activation_is_its_formula(kind: str, dtype: Any, implementation: str) -> None:
+    """Below, at and above every bend."""
+    x = VALUES.astype(dtype)
+    found = getattr(fc, kind)(x, implementation=implementation)
+    close_to(found, FORMULAS[kind](x.astype(np.float64)), kind)
+
+
+@pytest.mark.parametrize("implementation", IMPLEMENTATIONS)
+def test_bounds_and_slopes_are_arguments(implementation: str) -> None:
+    x = VALUES.astype(np.float32)
+    assert_same_bits(fc.clip(x, -2.5, 0.5, implementation=implementation), np.clip(x, np.float32(-2.5), np.float32(0.5)))
+    assert_same_bits(fc.leaky_relu(x, 0.25, implementation=implementation), np.where(x < 0, x * np.float32(0.25), x))
+    assert_same_bits(fc.leaky_relu(x, -1, implementation=implementation), np.abs(x))
+
+
+@pytest.mark.parametrize("implementation", IMPLEMENTATIONS)
+@pytest.mark.parametrize("kind", FORMULAS)
+def test_nan_and_infinities(kind: str, implementation: str) -> None:
+    """A NaN stays a NaN; infinity goes where the formula's limit is."""
+    x = np.array([np.nan, np.inf, 1.0], np.float32)
+    found = getattr(fc, kind)(x, implementation=implementation)
+    assert np.isnan(found[0])
+    assert found[1] == (6 if kind == "relu6" else np.inf)
+
+
+@pytest.mark.parametrize("kind", FORMULAS)
+def test_in_place(kind: str) -> None:
+    """`out` may be the input itself, whatever its strides."""
+    for x in (VALUES.astype(np.float32), np.repeat(VALUES, 2).astype(np.float32)[::2], VALUES.astype(np.float32)[::-1]):
+        expected = getattr(fc, kind)(x)
+        assert getattr(fc, kind)(x, out=x) is x
+        assert_same_bits(np.array(x), expected)
+
+
+@pytest.mark.parametrize("implementation", IMPLEMENTATIONS)
+@pytest.mark.parametrize("dtype", ["int8", "uint8", "int64"])
+def test_integers_are_clipped(dtype: Any, implementation: str) -> None:
+    """By relu, relu6 and clip, which keep the dtype; the rest is for floats."""
+    x = np.array([0, 1, 5, 6, 7, 100, *([] if dtype == "uint8" else [-1, -100])], dtype)
+    assert_same_bits(fc.relu(x, implementation=implementation), np.maximum(x, x.dtype.type(0)))
+    assert_same_bits(fc.relu6(x, implementation=implementation), np.clip(x, x.dtype.type(0), x.dtype.type(6)))
+    assert_same_bits(fc.clip(x, 2, 50, implementation=implementation), np.clip(x, x.dtype.type(2), x.dtype.type(50)))
+    for function in (fc.leaky_relu, fc.silu, fc.hardswish):
+        with pytest.raises(TypeError, match=f"activation must be None or a clip for integer dtypes, got .* with {dtype}"):
+            function(x)
+
+
+def test_relu_of_unsigned_integers_changes_nothing() -> None:
+    """The upper bound is the dtype's own."""
+    x = np.array([0, 255], np.uint8)
+    assert_same_bits(fc.relu(x), x)
+    assert_same_bits(fc.clip(x, -5, 1000), x)
+
+
+@pytest.mark.parametrize("shape", [(), (0,), (1,), (3, 0, 2), (2, 3, 4, 5, 6)])
+def test_any_shape(shape: tuple[int, ...]) -> None:
+    x = np.full(shape, -1.0)
+    assert_same_bits(fc.relu(x), np.zeros(shape))
+
+
+FUSED = [case for case in CASES if "activation" in dict(case.options)]
+
+
+@pytest.mark.parametrize("implementation", fc.implementations("conv2d"))
+def test_fused_is_separate(implementation: str) -> None:
+    """A fused clip is the clip of the result, bit for bit, and the others are applied to each value as if alone."""
+    served = 0
+    for case in FUSED:
+        if implementation not in case.supporting(np.float32):
+            continue
+        served += 1
+        inputs, activation = case.inputs(np.float32), dict(case.options)["activation"]
+        name, *bounds = activation if isinstance(activation, tuple) else (activation,)
+        plain = case.call(inputs, implementation, activation=None)
+        separate = getattr(fc, name)(plain, *bounds, implementation="reference")
+        fused = case.call(inputs, implementation)
+        if case.geometry.activation.kind == "clip":
+            assert_same_bits(fused, separate)
+        else:
+            eps = np.finfo(np.float32).eps
+            assert_within(fused, separate, eps * ROUNDINGS[case.geometry.activation.kind] * np.abs(plain).astype(float))
+    assert served

@@ -1,0 +1,347 @@
+"""The disk cache: it saves compiling and nothing else. Whatever is wrong with it costs a compilation, never an error."""
+
+import os
+import shutil
+import stat
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import fastconv
+
+SECONDS = 120  # that a process may take, compilation included
+PACKAGE = Path(fastconv.__file__).parent
+ROOT = hasattr(os, "geteuid") and os.geteuid() == 0
+NOBODY = 65534
+
+# Prints "result, signatures compiled, cache folder": Numba tells of every compilation.
+SCRIPT = """
+from numba.core import event
+compiled = []
+class Listener(event.Listener):
+    def on_start(self, event):
+        compiled.append(event.data["dispatcher"].py_func.__name__)
+    def on_end(self, event):
+        pass
+event.register("numba:compile", Listener())
+import numpy as np
+import fastconv as fc
+from fastconv.kernels import cache
+results = [fc.relu(np.arange(-4, 5).astype(dtype), implementation="loops").sum() for dtype in ("f4", "f8")]
+print(f"{results[0]:g} {results[1]:g}, {len(compiled)}, {cache.folder()}")
+"""
+RIGHT = "10 10"
+
+
+def run(environment: dict[str, str | None], code: str = SCRIPT, **options: Any) -> tuple[str, int, Path | None]:
+    """(result, signatures compiled, cache folder) of a new process, which ends well and prints nothing else."""
+    command = [sys.executable, "-W", "error", "-c", code]
+    options = {"cwd": "/", "timeout": SECONDS, "capture_output": True, "text": True, **options}
+    process = subprocess.run(command, env=variables(environment), **options)
+    assert process.returncode == 0, process.stderr[-2000:]
+    assert not process.stderr
+    result, compiled, folder = process.stdout.strip().split(", ")
+    return result, int(compiled), None if folder == "None" else Path(folder)
+
+
+def variables(changes: dict[str, str | None]) -> dict[str, str]:
+    """This process's environment without what concerns caches, and with changes; None leaves a variable out."""
+    kept = {k: v for k, v in os.environ.items() if not k.startswith(("NUMBA_", "XDG_")) and changes.get(k, v) is not None}
+    return kept | {k: v for k, v in changes.items() if v is not None}
+
+
+@pytest.fixture(scope="module")
+def warm(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A cache that one process has filled; tests take copies."""
+    where = tmp_path_factory.mktemp("warm")
+    result, compiled, folder = run({"NUMBA_CACHE_DIR": str(where)})
+    assert result == RIGHT
+    assert compiled > 0
+    assert folder is not None
+    assert folder.parent == where / "fastconv"
+    return where
+
+
+@pytest.fixture
+def filled(warm: Path, tmp_path: Path) -> Path:
+    """A copy of the filled cache."""
+    shutil.copytree(warm, tmp_path / "cache")
+    return tmp_path / "cache"
+
+
+def kernels(where: Path) -> list[Path]:
+    """The files of a cache."""
+    return sorted(where.rglob("*.kernel"))
+
+
+def test_a_second_process_compiles_nothing(filled: Path) -> None:
+    """It finds every signature, and writes no file."""
+    before = {path: path.stat().st_mtime_ns for path in kernels(filled)}
+    assert before
+    result, compiled, _ = run({"NUMBA_CACHE_DIR": str(filled)})
+    assert (result, compiled) == (RIGHT, 0)
+    assert {path: path.stat().st_mtime_ns for path in kernels(filled)} == before
+
+
+def test_files_are_private(filled: Path) -> None:
+    """Folders and files are the user's own, and nobody else may write them."""
+    (folder,) = (filled / "fastconv").iterdir()
+    assert stat.S_IMODE(folder.stat().st_mode) & 0o077 == 0 or stat.S_IMODE(folder.stat().st_mode) & 0o022 == 0
+    for path in kernels(filled):
+        assert stat.S_IMODE(path.stat().st_mode) & 0o022 == 0
+    assert not [path for path in folder.iterdir() if path.suffix != ".kernel"], "temporary files stay behind"
+
+
+def truncate(paths: list[Path]) -> None:
+    for path in paths:
+        path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+def empty(paths: list[Path]) -> None:
+    for path in paths:
+        path.write_bytes(b"")
+
+
+def garble(paths: list[Path]) -> None:
+    for path in paths:
+        content = bytearray(path.read_bytes())
+        content[len(content) // 2] ^= 255
+        path.write_bytes(content)
+
+
+def replace_by_garbage(paths: list[Path]) -> None:
+    for path in paths:
+        path.write_bytes(b"no kernel" * 1000)
+
+
+def swap(paths: list[Path]) -> None:
+    contents = [path.read_bytes() for path in paths]
+    for path, content in zip(paths, contents[1:] + contents[:1], strict=True):
+        path.write_bytes(content)
+
+
+def make_folders(paths: list[Path]) -> None:
+    for path in paths:
+        path.unlink()
+        path.mkdir()
+
+
+def make_loops(paths: list[Path]) -> None:
+    for path in paths:
+        path.unlink()
+        path.symlink_to(path.name)
+
+
+DAMAGES = (truncate, empty, garble, replace_by_garbage, swap, make_folders, make_loops)
+
+
+@pytest.mark.parametrize("damage", DAMAGES, ids=lambda damage: damage.__name__)
+def test_a_damaged_file_is_a_miss(filled: Path, damage: Callable[[list[Path]], None]) -> None:
+    """Every file cut, emptied, altered by a bit, overwritten, swapped with another, or no file at all: compiled again."""
+    damage(kernels(filled))
+    result, compiled, _ = run({"NUMBA_CACHE_DIR": str(filled)})
+    assert result == RIGHT
+    assert compiled > 0
+
+
+def test_a_damaged_file_is_written_anew(filled: Path) -> None:
+    """So that the process after the next compiles nothing."""
+    truncate(kernels(filled))
+    run({"NUMBA_CACHE_DIR": str(filled)})
+    assert run({"NUMBA_CACHE_DIR": str(filled)})[:2] == (RIGHT, 0)
+
+
+def test_edited_sources_look_elsewhere(filled: Path, tmp_path: Path) -> None:
+    """A comment in any file of the package is enough: another folder, everything compiled, the result of the new source."""
+    shutil.copytree(PACKAGE, tmp_path / "site" / "fastconv", ignore=shutil.ignore_patterns("__pycache__"))
+    environment = {"NUMBA_CACHE_DIR": str(filled), "PYTHONPATH": str(tmp_path / "site")}
+    _, compiled, folder = run(environment)
+    assert compiled == 0, "the same sources in another place have the same folder"
+    edited = tmp_path / "site" / "fastconv" / "kernels" / "activations.py"
+    edited.write_text(edited.read_text() + "\n# another source\n")
+    result, compiled, other = run(environment)
+    assert result == RIGHT
+    assert compiled > 0
+    assert other != folder
+
+
+def test_another_cpu_looks_elsewhere(filled: Path) -> None:
+    """Code for one kind of CPU is not run on another."""
+    _, _, usual = run({"NUMBA_CACHE_DIR": str(filled)})
+    result, compiled, other = run({"NUMBA_CACHE_DIR": str(filled), "NUMBA_CPU_NAME": "generic", "NUMBA_CPU_FEATURES": ""})
+    assert result == RIGHT
+    assert compiled > 0
+    assert other != usual
+
+
+# Where it lies ----------------------------------------------------------------------------------------------------------
+
+
+def test_the_cache_lies_where_users_look_for_it(tmp_path: Path) -> None:
+    """NUMBA_CACHE_DIR, else XDG_CACHE_HOME, else ~/.cache."""
+    home = {"HOME": str(tmp_path / "home")}
+    for environment, parent in (
+        (home, tmp_path / "home" / ".cache" / "fastconv"),
+        ({**home, "XDG_CACHE_HOME": str(tmp_path / "xdg")}, tmp_path / "xdg" / "fastconv"),
+        (
+            {**home, "XDG_CACHE_HOME": str(tmp_path / "xdg"), "NUMBA_CACHE_DIR": str(tmp_path / "numba")},
+            tmp_path / "numba" / "fastconv",
+        ),
+    ):
+        folder = run(environment, LOOK)[2]
+        assert folder is not None
+        assert folder.parent == parent
+
+
+LOOK = "import fastconv; from fastconv.kernels import cache; print(f'none, 0, {cache.folder()}')"
+
+
+@pytest.mark.parametrize("home", [None, "missing/home", "file"], ids=["unset", "missing", "file"])
+def test_without_a_home(home: str | None, tmp_path: Path) -> None:
+    """No HOME, one that is not there yet, or one that is no folder: another place of the user's own is found."""
+    (tmp_path / "file").touch()
+    result, _, folder = run({"HOME": home and str(tmp_path / home), "TMPDIR": str(tmp_path)})
+    assert result == RIGHT
+    assert home is None or (folder is not None and folder.is_relative_to(tmp_path))
+
+
+@pytest.mark.parametrize("where", ["/dev/null", "/proc/fastconv", "file"])
+def test_a_place_that_cannot_be_written_means_no_cache(where: str, tmp_path: Path) -> None:
+    """A file where the folder belongs, or a system that has no room for one: compiled, and right."""
+    (tmp_path / "file").touch()
+    result, compiled, folder = run({"NUMBA_CACHE_DIR": str(tmp_path / where)})
+    assert result == RIGHT
+    assert compiled > 0
+    assert folder is None
+
+
+def test_a_read_only_cache_is_used_or_passed_over(filled: Path, tmp_path: Path) -> None:
+    """A folder without write permission holds files that are as good as ever; new ones are simply not kept."""
+    for path in [filled, *filled.rglob("*")]:
+        path.chmod(path.stat().st_mode & ~0o222)
+    try:
+        result, _, _ = run({"NUMBA_CACHE_DIR": str(filled)})
+        assert result == RIGHT
+    finally:
+        for path in [filled, *filled.rglob("*")]:
+            path.chmod(path.stat().st_mode | 0o700)
+
+
+# What is not trusted ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("mode", "level"), [(0o777, "fastconv"), (0o775, "fastconv/*"), (0o1777, "fastconv/*")])
+def test_a_folder_that_others_can_write_is_not_trusted(filled: Path, mode: int, level: str) -> None:
+    """Files are pickles: nothing in it is read, and nothing is written to it."""
+    (folder,) = filled.glob(level)
+    folder.chmod(mode)
+    before = {path: path.stat().st_mtime_ns for path in kernels(filled)}
+    result, compiled, used = run({"NUMBA_CACHE_DIR": str(filled)})
+    assert result == RIGHT
+    assert compiled > 0
+    assert used is None
+    assert {path: path.stat().st_mtime_ns for path in kernels(filled)} == before
+
+
+def test_a_file_that_others_can_write_is_not_trusted(filled: Path) -> None:
+    for path in kernels(filled):
+        path.chmod(0o666)
+    result, compiled, _ = run({"NUMBA_CACHE_DIR": str(filled)})
+    assert result == RIGHT
+    assert compiled > 0
+
+
+@pytest.mark.skipif(not ROOT, reason="only root can give files away")
+@pytest.mark.parametrize("level", ["fastconv", "fastconv/*", "fastconv/*/*.kernel"])
+def test_what_another_user_owns_is_not_trusted(filled: Path, level: str) -> None:
+    """Neither a folder nor a file."""
+    for path in filled.glob(level):
+        os.chown(path, NOBODY, NOBODY)
+    result, compiled, _ = run({"NUMBA_CACHE_DIR": str(filled)})
+    assert result == RIGHT
+    assert compiled > 0
+
+
+def test_a_link_to_a_folder_is_not_trusted(filled: Path) -> None:
+    """It may lead anywhere."""
+    (folder,) = (filled / "fastconv").iterdir()
+    folder.rename(filled / "elsewhere")
+    folder.symlink_to(filled / "elsewhere")
+    _, compiled, used = run({"NUMBA_CACHE_DIR": str(filled)})
+    assert compiled > 0
+    assert used is None
+
+
+def test_a_pickle_of_another_program_is_not_run(filled: Path, tmp_path: Path) -> None:
+    """A file whose digest does not fit is never unpickled, whatever it holds."""
+    mark = tmp_path / "mark"
+    attack = b"cos\nsystem\n(S'touch " + str(mark).encode() + b"'\ntR."
+    for path in kernels(filled):
+        path.write_bytes(b"\0" * 32 + attack)
+    assert run({"NUMBA_CACHE_DIR": str(filled)})[0] == RIGHT
+    assert not mark.exists()
+
+
+# Together ---------------------------------------------------------------------------------------------------------------
+
+
+def test_four_processes_at_once(tmp_path: Path) -> None:
+    """All fill one empty cache, none fails, and a fifth finds all that it needs."""
+    environment = variables({"NUMBA_CACHE_DIR": str(tmp_path)})
+    command = [sys.executable, "-W", "error", "-c", SCRIPT]
+    crew = [
+        subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) for _ in range(4)
+    ]
+    for process in crew:
+        printed, complaints = process.communicate(timeout=SECONDS)
+        assert (process.returncode, complaints) == (0, "")
+        assert printed.startswith(RIGHT)
+    assert run({"NUMBA_CACHE_DIR": str(tmp_path)})[:2] == (RIGHT, 0)
+
+
+def test_cached_kernels_are_the_compiled_ones(tmp_path: Path) -> None:
+    """Kernels give the same bits compiled and read from disk, on one thread and on three; also twins from one source."""
+    code = f"""
+import sys
+sys.path.insert(0, {str(Path(__file__).parent)!r})
+import hashlib
+import numpy as np
+import fastconv as fc
+from large import LARGE
+for n in (1, 3):
+    fc.set_num_threads(n)
+    digest = hashlib.sha256()
+    for case in LARGE:
+        if case.operation in ("max_pool2d", "min_pool2d", "conv1d", "unfold"):
+            for name in fc.implementations(case.operation)[:-1]:
+                if name in case.supporting(np.float32):
+                    found = case.call(case.inputs(np.float32), name)
+                    for one in found if isinstance(found, tuple) else (found,):
+                        digest.update(one.tobytes())
+    print(digest.hexdigest())
+"""
+    command, environment = [sys.executable, "-c", code], variables({"NUMBA_CACHE_DIR": str(tmp_path), "NUMBA_NUM_THREADS": "3"})
+    cold, warm = (subprocess.check_output(command, env=environment, timeout=SECONDS, text=True).split() for _ in range(2))
+    assert len(cold) == 2
+    assert len({*cold, *warm}) == 1
+
+
+def test_numbas_own_configuration_stays_as_it_was() -> None:
+    """What the user's own code compiles is cached, or not, as without fastconv."""
+    code = """
+import numba
+from numba import config
+read = lambda: {name: getattr(config, name) for name in dir(config) if name.isupper()}
+before = read()
+import numpy as np
+import fastconv as fc
+fc.set_num_threads(2)
+fc.conv2d(np.ones((1, 8, 40, 40)), np.ones((16, 8, 3, 3)), implementation="loops")
+changed = {name for name, value in read().items() if before.get(name, value) != value}
+print(f"{sorted(changed)}, {numba.get_num_threads() - config.NUMBA_NUM_THREADS}, None")
+"""
+    assert run({}, code) == ("[]", 0, None)

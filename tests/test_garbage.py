@@ -1,0 +1,140 @@
+"""Anything may come in; only a result, or a ValueError, TypeError or MemoryError in good time, comes out."""
+
+import contextlib
+import inspect
+import io
+import time
+from typing import Any
+
+import numpy as np
+import pytest
+from case import Case
+from cases import BROAD, CASES
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+import fastconv as fc
+
+SECONDS = 30  # a call that compiles something takes two of them
+APART = {"set_num_threads", "get_num_threads", "warmup", "implementations", "explain", "compare"}
+HUGE = (2**53, 2**61, 2**62, 2**63, 2**70)  # no machine has memory for the first
+GARBAGE: tuple[Any, ...] = (
+    *(None, True, False, 0, 1, 2, 3, -1, *HUGE, -(2**63), 1.5, float("nan"), float("inf"), -1.0, 1j),
+    *(
+        "",
+        "same",
+        "valid",
+        "reflect",
+        "NHWC",
+        "relu",
+        "reference",
+        b"x",
+        (),
+        (1,),
+        (1, 2),
+        (0, 1),
+        (2, 2, 2),
+        (1,) * 9,
+        [3],
+        [[1, 1]],
+    ),
+    *(
+        ((1, 0), (0, 1)),
+        ((1, 2),),
+        (HUGE[0], 1),
+        ("clip", 0, 1),
+        ("clip", 1),
+        ("leaky_relu", 0.5),
+        {},
+        {1},
+        object(),
+        len,
+        range(2),
+    ),
+    *(
+        np.float32(1),
+        np.int8(2),
+        np.bool_(True),
+        np.array(2),
+        np.array([1, 2]),
+        np.array([1.5]),
+        np.zeros((0, 3)),
+        np.zeros((1, 2, 0, 4)),
+    ),
+    *(np.ones((1, 2, 5, 5), np.float32), np.ones((2, 2, 3, 3)), np.full((2, 7), np.nan), np.array("x"), np.array([None, 1])),
+    *(np.ones((2, 2, 2), ">i4"), np.ones(3, "m8[s]"), np.ma.zeros((2, 5)), np.broadcast_to(np.float32(0), (1, 2, 5, 5))),
+)
+garbage = st.sampled_from(range(len(GARBAGE)))
+FUNCTIONS = {case.operation: case for case in reversed([*CASES, *BROAD])}
+
+
+def public_functions() -> list[str]:
+    """What takes data or shapes: every function but those that only look things up."""
+    return [
+        name
+        for name in fc.__all__
+        if callable(getattr(fc, name)) and not inspect.isclass(getattr(fc, name)) and name not in APART
+    ]
+
+
+def good_arguments(name: str, case: Case) -> dict[str, Any]:
+    """Arguments with which the function works."""
+    inputs = case.inputs(np.float32)
+    if name.startswith("plan_"):
+        inputs = {"x_shape": case.x_shape, **{key: value for key, value in inputs.items() if key in ("w", "bias")}}
+    return {**inputs, **dict(case.options)}
+
+
+@pytest.mark.parametrize("name", public_functions())
+def test_garbage(name: str) -> None:
+    """One to three arguments of a good call replaced by anything: nothing is printed, no other exception, no long wait."""
+    function = getattr(fc, name)
+    parameters = list(inspect.signature(function).parameters)
+    good = good_arguments(name, FUNCTIONS[name.removeprefix("plan_")])
+    function(**good)
+    tried = 0
+
+    @settings(derandomize=True, deadline=None, max_examples=60, database=None, suppress_health_check=[HealthCheck.too_slow])
+    @given(st.dictionaries(st.sampled_from(parameters), garbage, min_size=1, max_size=3))
+    def attempt(chosen: dict[str, int]) -> None:
+        nonlocal tried
+        tried += 1
+        arguments = {**good, **{key: GARBAGE[index] for key, index in chosen.items()}}
+        printed, started = io.StringIO(), time.perf_counter()
+        with contextlib.redirect_stdout(printed), contextlib.redirect_stderr(printed):
+            try:
+                found = function(**arguments)
+            except (ValueError, TypeError, MemoryError):
+                pass
+            else:
+                assert isinstance(found, (np.ndarray, tuple, fc.Plan))
+        assert not printed.getvalue()
+        assert time.perf_counter() - started < SECONDS
+
+    attempt()
+    assert tried >= 20
+
+
+def test_every_value_in_every_argument_of_conv2d() -> None:
+    """All of the garbage, one argument at a time."""
+    good = good_arguments("conv2d", FUNCTIONS["conv2d"])
+    for parameter in inspect.signature(fc.conv2d).parameters:
+        for value in GARBAGE:
+            with contextlib.suppress(ValueError, TypeError, MemoryError):
+                assert isinstance(fc.conv2d(**{**good, parameter: value}), np.ndarray)
+
+
+@pytest.mark.parametrize("name", sorted(APART - {"compare", "warmup"}))
+def test_garbage_where_things_are_looked_up(name: str, threads: None) -> None:
+    """Likewise: names and numbers. Only the name of an operation, and a number of threads, are good for anything."""
+    good = [value for value in GARBAGE if works(getattr(fc, name), value)]
+    assert all(isinstance(value, str) if name == "implementations" else value >= 1 for value in good)
+
+
+def works(function: Any, value: Any) -> bool:
+    """Whether a call succeeds; any error but the two that are allowed ends the test."""
+    try:
+        function(value)
+    except (ValueError, TypeError):
+        return False
+    return True

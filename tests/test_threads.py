@@ -1,0 +1,227 @@
+"""Threads: the same bits for any number of them, and right results whoever calls, also after a fork."""
+
+import os
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from case import Case
+from comparing import assert_same_bits
+from large import LARGE
+
+import fastconv as fc
+
+SECONDS = 120  # that a process may take, compilation included
+
+
+SERVED = [
+    pytest.param(case, name, id=f"{case}{number}-{name}")
+    for number, case in enumerate(LARGE)
+    for name in case.supporting(np.float32)
+    if name != "reference"
+]
+
+
+@pytest.mark.parametrize(("case", "implementation"), SERVED)
+def test_the_number_of_threads_changes_no_bit(case: Case, implementation: str, threads: None) -> None:
+    """1, 2 and 3 threads, more than there are processors and more than there is work."""
+    inputs = case.inputs(np.float32, "normal")
+    fc.set_num_threads(1)
+    expected = case.call(inputs, implementation)
+    for n in (2, 3, 64, 2):
+        fc.set_num_threads(n)
+        assert fc.get_num_threads() == n
+        assert_same_bits(case.call(inputs, implementation), expected)
+
+
+@pytest.mark.parametrize(("case", "implementation"), SERVED)
+def test_eight_python_threads_at_once(case: Case, implementation: str, threads: None) -> None:
+    """Each calls with its own input, while the calls share the kernels' threads."""
+    base = case.inputs(np.float32, "normal")
+    each = [{**base, "x": base["x"] * (n + 1)} for n in range(8)]
+
+    def call(inputs: dict[str, np.ndarray]) -> Any:
+        return case.call(inputs, implementation)
+
+    fc.set_num_threads(1)
+    expected = list(map(call, each))
+    fc.set_num_threads(2)
+    with ThreadPoolExecutor(8) as pool:
+        for found, one in zip(pool.map(call, each * 2), expected * 2, strict=True):
+            assert_same_bits(found, one)
+
+
+@pytest.mark.parametrize(
+    ("n", "error", "message"),
+    [
+        (0, ValueError, "n must be at least 1, got 0"),
+        (-3, ValueError, "n must be at least 1, got -3"),
+        (2.0, TypeError, "n must be an int, got 2.0"),
+        ("2", TypeError, "n must be an int, got '2'"),
+        (True, TypeError, "n must be an int, got True"),
+        (None, TypeError, "n must be an int, got None"),
+        (2**63, ValueError, r"n must be below 2\*\*62"),
+    ],
+)
+def test_set_num_threads_refuses(n: Any, error: type[Exception], message: str) -> None:
+    """And leaves the number as it was."""
+    before = fc.get_num_threads()
+    with pytest.raises(error, match=message):
+        fc.set_num_threads(n)
+    assert fc.get_num_threads() == before
+
+
+def test_by_default_as_many_as_there_are_processors() -> None:
+    """Those of this process, or what Numba was told."""
+    code = "import fastconv as fc; print(fc.get_num_threads())"
+    assert int(run(code)) == len(os.sched_getaffinity(0))
+    assert int(run(code, NUMBA_NUM_THREADS="1")) == 1
+
+
+# In processes of their own ---------------------------------------------------------------------------------------------
+
+PRELUDE = """
+import os, sys, threading
+sys.path.insert(0, TESTS)
+import numpy as np
+import fastconv as fc
+from large import LARGE
+fc.set_num_threads(3)
+CALLS = [
+    (case, case.inputs(np.float32), name)
+    for case in LARGE if case.operation in ("conv2d", "max_pool2d", "unfold")
+    for name in case.supporting(np.float32) if name != "reference"
+]
+
+def compute():
+    return [case.call(inputs, name) for case, inputs, name in CALLS]
+
+def same(found, expected):
+    flat = lambda results: [one.tobytes() for result in results for one in (result if isinstance(result, tuple) else (result,))]
+    return flat(found) == flat(expected)
+
+def in_child(function):
+    "Exit code of a forked child: 0 where function() is true."
+    child = os.fork()
+    if child == 0:
+        code = 3
+        try:
+            code = 0 if function() else 1
+        finally:
+            os._exit(code)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+"""
+
+FORK_AFTER_USE = """
+expected = compute()
+assert in_child(lambda: same(compute(), expected)) == 0
+assert same(compute(), expected)
+# A child of a child, and threads in a child.
+assert in_child(lambda: in_child(lambda: same(compute(), expected)) == 0) == 0
+def crowd():
+    found = [None] * 4
+    def work(n):
+        found[n] = compute()
+    crew = [threading.Thread(target=work, args=(n,)) for n in range(4)]
+    [one.start() for one in crew]
+    [one.join() for one in crew]
+    return all(same(one, expected) for one in found)
+assert in_child(crowd) == 0
+print("done")
+"""
+
+FORK_BEFORE_USE = """
+assert in_child(lambda: len(compute()) == len(CALLS)) == 0
+assert len(compute()) == len(CALLS)
+print("done")
+"""
+
+# BLAS has locks of its own, which a child may find held: what calls it is left out.
+FORK_DURING_USE = """
+CALLS = [call for call in CALLS if call[2] not in ("im2col", "strided")]
+expected = compute()
+stop = threading.Event()
+def busy():
+    while not stop.is_set():
+        compute()
+crew = [threading.Thread(target=busy) for _ in range(3)]
+[one.start() for one in crew]
+codes = [in_child(lambda: same(compute(), expected)) for _ in range(4)]
+stop.set()
+[one.join() for one in crew]
+assert codes == [0] * 4, codes
+print("done")
+"""
+
+CROWD = """
+fc.set_num_threads(1)
+expected = compute()
+fc.set_num_threads(3)
+found = [None] * 8
+def work(n):
+    found[n] = compute()
+crew = [threading.Thread(target=work, args=(n,)) for n in range(8)]
+[one.start() for one in crew]
+[one.join() for one in crew]
+assert all(same(one, expected) for one in found)
+print("done")
+"""
+
+NUMBAS_OWN_THREADS_FIRST = """
+import numba
+@numba.njit(parallel=True)
+def total(n):
+    result = 0
+    for i in numba.prange(n):
+        result += i
+    return result
+assert total(1000) == 499500
+expected = compute()
+assert in_child(lambda: same(compute(), expected)) == 0
+assert total(1000) == 499500
+print("done")
+"""
+
+SCRIPTS = {
+    "fork-after-use": FORK_AFTER_USE,
+    "fork-before-use": FORK_BEFORE_USE,
+    "fork-during-use": FORK_DURING_USE,
+    "crowd": CROWD,
+    "numba-first": NUMBAS_OWN_THREADS_FIRST,
+}
+
+
+def run(code: str, **environment: str) -> str:
+    """What a new Python process prints; it must end well, and in time."""
+    variables = {name: value for name, value in os.environ.items() if not name.startswith("NUMBA_")} | environment
+    found = subprocess.run([sys.executable, "-c", code], env=variables, timeout=SECONDS, capture_output=True, text=True)
+    assert found.returncode == 0, f"exit code {found.returncode}: {found.stderr[-2000:]}"
+    return found.stdout.strip()
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
+@pytest.mark.parametrize("layer", ["workqueue", "omp"])
+@pytest.mark.parametrize("script", SCRIPTS.values(), ids=SCRIPTS)
+def test_any_threading_layer(script: str, layer: str) -> None:
+    """Forks before, during and after use, many callers, and code that uses Numba's threads itself: right, and alive."""
+    environment = {"NUMBA_THREADING_LAYER": layer, "NUMBA_NUM_THREADS": "3"}
+    code = f"TESTS = {str(Path(__file__).parent)!r}\n{PRELUDE}{script}"
+    assert run(code, **environment) == "done"
+
+
+def test_results_of_other_processes_are_the_same() -> None:
+    """One thread or three, forked or not, under any layer: a digest of all bits agrees."""
+    digest = "import hashlib; print(hashlib.sha256(b''.join(map(first, compute()))).hexdigest())"
+    code = (
+        f"TESTS = {str(Path(__file__).parent)!r}\n{PRELUDE}first = lambda r: (r[0] if isinstance(r, tuple) else r).tobytes()\n"
+    )
+    found = {
+        run(code + f"fc.set_num_threads({n})\n{digest}", NUMBA_THREADING_LAYER=layer)
+        for n, layer in ((1, "default"), (3, "omp"), (3, "workqueue"))
+    }
+    assert len(found) == 1
