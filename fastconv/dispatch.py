@@ -8,6 +8,13 @@ from fastconv.machine import Machine
 from fastconv.registry import OPERATIONS, Geometry, Implementation
 
 
+FAMILIES = {
+    "global_max_pool": "max_pool",
+    "global_avg_pool": "avg_pool",
+    **dict.fromkeys(("relu", "relu6", "leaky_relu", "silu", "hardswish", "clip"), "activation"),
+}
+
+
 def candidates(operation: str) -> tuple[Implementation, ...]:
     """The implementations of an operation, best first; its number of axes may be in the name or not."""
     family = family_of(operation)
@@ -19,11 +26,7 @@ def family_of(operation: Any) -> str:
     if not isinstance(operation, str):
         raise TypeError(f"operation must be a string, got {operation!r}")
     family = operation[:-2] if operation[-2:] in ("1d", "2d", "3d") else operation
-    family = {
-        "global_max_pool": "max_pool",
-        "global_avg_pool": "avg_pool",
-        **dict.fromkeys(("relu", "relu6", "leaky_relu", "silu", "hardswish", "clip"), "activation"),
-    }.get(family, family)
+    family = FAMILIES.get(family, family)
     if family not in OPERATIONS:
         raise ValueError(f"operation must be one of {', '.join(OPERATIONS)} (with 1d, 2d or 3d), got {operation!r}")
     return family

@@ -13,7 +13,7 @@ from fastconv import signatures
 from fastconv.dispatch import choose
 from fastconv.geometry import Activation, Array, ConvGeometry, ElementwiseGeometry, Size, cached_property
 from fastconv.machine import host
-from fastconv.registry import Geometry, Implementation
+from fastconv.registry import OPERATIONS, Geometry, Implementation
 
 NOTHING: dict[str, Any] = {}
 
@@ -258,13 +258,14 @@ def plan_convolution(
     """The plan of conv{rank}d or conv_transpose{rank}d; `keep` copies weights that packing leaves as they are."""
     w = check.array("w", w)
     key = operation, x_shape, dtype, w.shape, w.dtype, *options.values()
-    found = _unpacked.get(key) if all(map(_is_plain, key)) else None
-    if found is None:
+    choices = OPERATIONS[operation[:-2]]
+    kept, found = _unpacked.get(key, (None, None)) if all(map(_is_plain, key)) else (None, None)
+    if found is None or kept is not choices:  # an implementation may have been registered since
         found = unpacked_plan(operation, rank, x_shape, dtype, w, **options)
         if all(map(_is_plain, key)):
             if len(_unpacked) >= MOST_KEPT:
                 _unpacked.clear()
-            _unpacked[key] = found
+            _unpacked[key] = choices, found
     weights = check.contiguous(w, found.compute_dtype)
     if keep and np.may_share_memory(weights, w):
         weights = weights.copy()
@@ -274,7 +275,7 @@ def plan_convolution(
     return plan
 
 
-_unpacked: dict[Any, ConvPlan] = {}  # plans without weights, by all that decided them
+_unpacked: dict[Any, tuple[Any, ConvPlan]] = {}  # the operation's choices and a plan without weights, by all that decided it
 MOST_KEPT = 1024
 
 
