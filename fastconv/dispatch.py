@@ -7,7 +7,6 @@ import numpy as np
 from fastconv.machine import Machine
 from fastconv.registry import OPERATIONS, Geometry, Implementation
 
-
 FAMILIES = {
     "global_max_pool": "max_pool",
     "global_avg_pool": "avg_pool",
