@@ -178,20 +178,19 @@ def test_grouped_products_spread_the_channels_of_a_group_over_its_lanes(dtype, l
     assert (y == [sum(x[i * stride + s][lane + g] * w[s, g] for s, g in pairs) for i in range(rows)]).all()
 
 
-@pytest.mark.parametrize("stride", [1, 2])
-def test_shared_products_give_every_row_its_own_tap(dtype, lanes, stride):
+def test_shared_products_give_every_row_its_own_tap(dtype, lanes):
     rows, columns = 3, 2
 
     @numba.njit
     def compute(x, w, b, y):
         tile = vector.first_values(pointer(b), rows, columns, lanes)
-        tile = vector.fma_shared(tile, pointer(w), pointer(x), stride)
+        tile = vector.fma_shared(tile, pointer(w), pointer(x))
         vector.store_tile(tile, pointer(y), columns * lanes)
 
-    x, w, b = numbers(dtype, stride * columns * lanes), numbers(dtype, rows), 100 * numbers(dtype, rows)
+    x, w, b = numbers(dtype, columns * lanes), numbers(dtype, rows), 100 * numbers(dtype, rows)
     y = marked(dtype, rows, columns * lanes)
     compute(x, w, b, y)
-    assert (y == b[:, None] + np.outer(w, x[::stride])).all()
+    assert (y == b[:, None] + np.outer(w, x)).all()
 
 
 @pytest.mark.parametrize("stride", [1, 2])

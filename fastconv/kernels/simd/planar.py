@@ -1,8 +1,9 @@
 """Direct convolution of few input channels, channels first: vectors lie along the width, and no output is transposed.
 
-    y [k][w] = act(bias[k] + sum over l of x[offset[l] + w * stride] * w[l][k])        l runs over c, r, s
+    y [k][w] = act(bias[k] + sum over l of x[offset[l] + w] * w[l][k])        l runs over c, r, s
 
-A band of each input plane is copied with its padding, which leaves it in the cache; a tile of output channels by vectors of one
+A band of each input plane is copied with its padding, which leaves it in the cache, its columns sorted by their phase of the
+stride, so that the cells under a tap follow each other whatever the stride. A tile of output channels by vectors of one
 output row then reads each vector of a tap once for all of its channels. First layers of networks, grouped convolutions with
 few channels a group, and one-channel signals take this road, where vectors along the channels would be half empty.
 """
@@ -15,7 +16,7 @@ import numpy as np
 
 from fastconv.geometry import Array, ConvGeometry, Size
 from fastconv.kernels.activations import codes
-from fastconv.kernels.jit import Kernel, Launch, element
+from fastconv.kernels.jit import Kernel, Launch, compiled, element
 from fastconv.kernels.simd import microkernel, packing, vector
 from fastconv.machine import Machine, host
 
@@ -27,11 +28,18 @@ MOST_CHANNELS, MOST_CHANNELS_OF_GROUP = 4, 16
 
 
 @lru_cache(maxsize=32)
-def kernel(rows: int, columns: int, stride: int, lanes: int, dtype: str, isa: str) -> Kernel:
-    """The compiled loops over bands of output rows of a group of an image: f32_planar_8x3_s2_avx512."""
+def kernel(rows: int, columns: int, lanes: int, dtype: str, isa: str) -> Kernel:
+    """The compiled loops over bands of output rows of a group of an image: f32_planar_8x3_avx512."""
     activate_tile = microkernel.tile_activation(dtype)
     pack_windows = packing.window_packer(lanes, True)
     width = columns * lanes
+
+    @compiled
+    def sort_phases(line, sorted_line, stride, each, cells):
+        """sorted_line[phase][i] = line[i * stride + phase], `each` cells a phase"""
+        for phase in range(stride):
+            for i in range((cells - phase + stride - 1) // stride):
+                poke(sorted_line + (phase * each + i), peek(line + (i * stride + phase)))
 
     def planar(begin, end, x, w, bias, y, sizes, act):
         groups, c_group, k_group = packing.three(sizes, 0)
@@ -39,14 +47,17 @@ def kernel(rows: int, columns: int, stride: int, lanes: int, dtype: str, isa: st
         columns_out, heights, widths = packing.three(sizes, 6)
         down, dilation_h, dilation_w = packing.three(sizes, 9)
         top_pad, left_pad, band = packing.three(sizes, 12)
-        mode = sizes[15]
+        mode, stride = sizes[15], sizes[16]
         bands, k_blocks, taps = -(-rows_out // band), -(-k_group // rows), heights * widths
         wide = (columns_out - 1) * stride + (widths - 1) * dilation_w + 1
         tall = (band - 1) * down + (heights - 1) * dilation_h + 1
+        each = -(-wide // stride)
+        pitch = each * stride
         # A tile at the end of a row reads on into what follows, which is there, and does not store it.
-        memory = np.empty(c_group * tall * wide + stride * width + 16, x.dtype)
+        memory = np.empty(c_group * tall * pitch + (tall * wide if stride > 1 else 0) + 2 * width + 32, x.dtype)
         integers = np.empty(c_group * taps + lanes, np.int64)
         padded, zero = vector.line_start(pointer(memory)), x.dtype.type(0)
+        unsorted = vector.line_start(padded + (c_group * tall * pitch + width))
         offsets = pointer(integers)
         steps = offsets + c_group * taps
         for item in range(begin, end):
@@ -57,13 +68,18 @@ def kernel(rows: int, columns: int, stride: int, lanes: int, dtype: str, isa: st
             high = (count - 1) * down + (heights - 1) * dilation_h + 1
             for c in range(c_group):
                 plane = pointer(x) + ((n * groups + group) * c_group + c) * rows_in * columns_in
-                at = padded + c * high * wide
+                at = padded + c * high * pitch
                 corner = (0, top * down - top_pad, -left_pad)
                 steps_x = (0, 0, 0, columns_in, 1)
-                pack_windows(plane, at, zero, steps_x, (1, rows_in, columns_in), corner, high, wide, 1, 1, 1, 1, mode, steps)
+                to = at if stride == 1 else unsorted
+                pack_windows(plane, to, zero, steps_x, (1, rows_in, columns_in), corner, high, wide, 1, 1, 1, 1, mode, steps)
+                if stride > 1:
+                    for row in range(high):
+                        sort_phases(unsorted + row * wide, at + row * pitch, stride, each, wide)
                 for r in range(heights):
                     for s in range(widths):
-                        place = (c * high + r * dilation_h) * wide + s * dilation_w
+                        cell, phase = divmod(s * dilation_w, stride)
+                        place = (c * high + r * dilation_h) * pitch + phase * each + cell
                         poke(offsets + ((c * heights + r) * widths + s), place)
             for k in range(k_blocks):
                 weights = pointer(w) + (group * k_blocks + k) * c_group * taps * rows
@@ -74,9 +90,9 @@ def kernel(rows: int, columns: int, stride: int, lanes: int, dtype: str, isa: st
                     line = plane + (top + h) * columns_out
                     for column in range(0, columns_out, width):
                         tile = vector.first_values(pointer(bias) + (group * k_blocks + k) * rows, rows, columns, lanes)
-                        source = padded + (h * down * wide + column * stride)
+                        source = padded + (h * down * pitch + column)
                         for i in range(c_group * taps):
-                            tile = vector.fma_shared(tile, weights + i * rows, source + peek(offsets + i), stride)
+                            tile = vector.fma_shared(tile, weights + i * rows, source + peek(offsets + i))
                         tile = activate_tile(tile, act)
                         vector.store_spans(tile, line + column, rows_out * columns_out, shown, columns_out - column)
                     if act[0] == 3:
@@ -84,7 +100,7 @@ def kernel(rows: int, columns: int, stride: int, lanes: int, dtype: str, isa: st
                             microkernel.silu_run(line + i * rows_out * columns_out, columns_out)
         memory[0], integers[0] = zero, 0  # pointers do not keep an array alive: their last use does
 
-    planar.__name__ = f"{dtype}_planar_{rows}x{columns}_s{stride}_{isa}"
+    planar.__name__ = f"{dtype}_planar_{rows}x{columns}_{isa}"
     return Kernel(planar)
 
 
@@ -94,19 +110,19 @@ def kernel(rows: int, columns: int, stride: int, lanes: int, dtype: str, isa: st
 def suits(geometry: ConvGeometry, dtype: np.dtype[Any], machine: Machine) -> bool:
     """Whether few channels meet rows long enough for vectors."""
     g, lanes = geometry, machine.lanes(dtype)
-    if g.channels_last or g.transposed or g.rank > 2 or g.stride[-1] > 2 or g.out_size[-1] < lanes:
+    if g.channels_last or g.transposed or g.rank > 2 or g.out_size[-1] < lanes:
         return False
     few = g.in_per_group <= MOST_CHANNELS
     return few or (g.out_per_group < lanes and g.in_per_group <= MOST_CHANNELS_OF_GROUP)
 
 
-def tile_for(channels: int, vectors: int, stride: int, machine: Machine) -> tuple[int, int]:
+def tile_for(channels: int, vectors: int, machine: Machine) -> tuple[int, int]:
     """The tile that takes the fewest cycles over `channels` output channels and `vectors` vectors of a row."""
 
     def cycles(tile: tuple[int, int]) -> float:
         rows, columns = tile
         tiles = -(-channels // rows) * -(-vectors // columns)
-        return tiles * max(rows * columns, rows + 2 * columns * stride, 8) / 2
+        return tiles * max(rows * columns, rows + 2 * columns, 8) / 2
 
     return min(TILES[machine.registers], key=cycles)
 
@@ -124,7 +140,7 @@ def pack(w: Array, bias: Array, geometry: ConvGeometry) -> Launch:
     g, machine = geometry, host()
     lanes = machine.lanes(w.dtype)
     in_size, out_size, taps, steps, dilation, before = plane_sizes(g)
-    rows, columns = tile_for(g.out_per_group, -(-out_size[1] // lanes), steps[1], machine)
+    rows, columns = tile_for(g.out_per_group, -(-out_size[1] // lanes), machine)
     blocks = -(-g.out_per_group // rows)
     packed = np.zeros((g.groups, blocks * rows, g.reduction), w.dtype)
     packed[:, : g.out_per_group] = w.reshape(g.groups, g.out_per_group, g.reduction)
@@ -145,9 +161,10 @@ def pack(w: Array, bias: Array, geometry: ConvGeometry) -> Launch:
         *before,
         band,
         g.mode,
+        steps[1],
     )
     items = g.batch * g.groups * -(-out_size[0] // band)
-    chosen = kernel(rows, columns, steps[1], lanes, element(w.dtype), machine.isa)
+    chosen = kernel(rows, columns, lanes, element(w.dtype), machine.isa)
     work = g.batch * g.groups * prod(out_size) * g.out_per_group * g.reduction // 8
     arguments = (np.array(sizes, np.int64), codes(g.activation, w.dtype))
     return Launch(chosen, items, work, packed.reshape(-1), filled.reshape(-1), arguments)

@@ -446,17 +446,13 @@ def fma_span(context: Any, tile: Any, w: Any, x: Any, row_step: Any, stride: Any
     return tile(tile, w, x, types.intp, stride), generate
 
 
-@intrinsic(prefer_literal=True)
-def fma_shared(context: Any, tile: Any, w: Any, x: Any, stride: Any) -> Any:
-    """tile[i, e] += w[i] * x[e * stride], for stride 1 or 2: each vector of x feeds every row."""
-    apart = stride.literal_value
+@intrinsic
+def fma_shared(context: Any, tile: Any, w: Any, x: Any) -> Any:
+    """tile[i, e] += w[i] * x[e]: each vector of x feeds every row."""
 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        t, w, x, _ = args
-        vectors = []
-        for j in range(tile.columns):
-            parts = [_read(builder, x, tile, I64((j * apart + part) * tile.lanes)) for part in range(apart)]
-            vectors.append(parts[0] if apart == 1 else _every_second(builder, parts[0], parts[1], tile.lanes))
+        t, w, x = args
+        vectors = [_read(builder, x, tile, I64(j * tile.lanes)) for j in range(tile.columns)]
         for i in range(tile.rows):
             tap = builder.load(_address(builder, w, tile.dtype, I64(i)), typ=ELEMENTS[tile.dtype])
             row = _splat(builder, tap, tile.lanes)
@@ -465,7 +461,7 @@ def fma_shared(context: Any, tile: Any, w: Any, x: Any, stride: Any) -> Any:
                 t = builder.insert_value(t, _fma(builder, row, cells, builder.extract_value(t, k), tile), k)
         return t
 
-    return tile(tile, w, x, stride), generate
+    return tile(tile, w, x), generate
 
 
 @intrinsic(prefer_literal=True)

@@ -412,14 +412,14 @@ def supports(geometry: ConvGeometry, dtype: np.dtype[Any]) -> str | None:
 
 
 def seconds(geometry: ConvGeometry, m: int, dtype: np.dtype[Any], machine: Machine) -> float:
-    """Products at nine tenths of the peak, transforms at the L2 cache's speed, weights from the L3 cache."""
+    """Products at nine tenths of the peak while weights come from the L3 cache, and transforms at the L2 cache's speed."""
     g, n = geometry, m + KERNEL - 1
     tiles = g.batch * -(-g.out_size[0] // m) * -(-g.out_size[1] // m)
     lanes = machine.lanes(dtype)
     products = 2 * tiles * n * n * g.in_channels * -(-g.out_per_group // lanes) * lanes / (0.85 * machine.flops(dtype))
     moved = tiles * (n * n * 2 + m * m) * (g.in_channels + g.out_channels) * dtype.itemsize
     weights = n * n * g.in_channels * g.out_per_group * dtype.itemsize
-    return 6e-6 + products + moved / (4 * machine.bandwidth) + weights / (2.5 * machine.bandwidth)
+    return 6e-6 + max(products, weights / (2.5 * machine.bandwidth)) + moved / (4 * machine.bandwidth)
 
 
 @lru_cache(maxsize=256)
