@@ -12,7 +12,7 @@ import numpy as np
 from fastconv.geometry import ConvGeometry, ElementwiseGeometry, FoldGeometry
 from fastconv.kernels import im2col, loops, reference, strided
 from fastconv.kernels.simd import conv as direct
-from fastconv.kernels.simd import depthwise, winograd
+from fastconv.kernels.simd import depthwise, pool, winograd
 from fastconv.machine import Machine
 from fastconv.pool_geometry import PoolGeometry, UnpoolGeometry
 
@@ -77,6 +77,7 @@ def _reference(run: Any, pack: Any = None) -> Implementation:
 
 
 _POOLS = (
+    Implementation("direct", "vectors of channels, or of rows taken in before columns", pool.run, pool.cost, pool.supports),
     _loops(loops.run_pool),
     Implementation("strided", "sliding_window_view, reduced by NumPy", strided.pool, _at(1e8, 6e-5), strided.supports_pool),
     _reference(reference.pool),

@@ -103,15 +103,14 @@ def test_outer_product_adds_to_each_row_of_a_tile(dtype, lanes):
     assert (y[[0, 2, 1]] == expected).all()
 
 
-def test_tiles_start_from_zero_or_one_value(dtype, lanes):
+def test_tiles_start_from_zero(dtype, lanes):
     @numba.njit
-    def compute(y, value):
+    def compute(y):
         vector.store_tile(vector.zeros(pointer(y), 2, 2, lanes), pointer(y), 2 * lanes)
-        vector.store_tile(vector.filled(value, 2, 2, lanes), pointer(y) + 4 * lanes, 2 * lanes)
 
-    y = marked(dtype, 2, 4 * lanes)
-    compute(y, y.dtype.type(9))
-    assert (y == [[0], [9]]).all()
+    y = marked(dtype, 2, 2 * lanes)
+    compute(y)
+    assert (y == 0).all()
 
 
 @pytest.mark.parametrize(("count", "width"), [(0, 1), (1, 0), (2, 3), (3, 4), (3, 100)])
@@ -193,24 +192,57 @@ def test_shared_products_give_every_row_its_own_tap(dtype, lanes):
     assert (y == b[:, None] + np.outer(w, x)).all()
 
 
-@pytest.mark.parametrize("stride", [1, 2])
-def test_spans_of_a_row_are_multiplied_by_one_tap_and_stored_to_their_end(dtype, lanes, stride):
-    rows, columns = 2, 2
+def test_spans_of_rows_are_stored_to_their_end(dtype, lanes):
+    rows, columns = 3, 2
+    length = columns * lanes
 
     @numba.njit
-    def compute(x, w, y, count):
-        tile = vector.zeros(pointer(x), rows, columns, lanes)
-        tile = vector.fma_span(tile, pointer(w), pointer(x), x.shape[1], stride)
-        vector.store_spans(tile, pointer(y), y.shape[1], 1, count)
-        vector.store_spans(tile, pointer(y) + 0, y.shape[1], rows, count)
+    def move(x, y, shown, count):
+        tile = vector.load_tile(pointer(x), length, rows, columns, lanes)
+        vector.store_spans(tile, pointer(y), length, shown, count)
 
-    length = columns * lanes
-    x, w = numbers(dtype, rows, stride * length), np.array([5], dtype)
-    for count in (1, lanes, length - 1, length):
+    x = numbers(dtype, rows, length)
+    for shown, count in ((0, 1), (1, lanes), (2, length - 1), (3, length)):
         y = marked(dtype, rows, length)
-        compute(x, w, y, count)
-        assert (y[:, :count] == 5 * x[:, ::stride][:, :count]).all()
+        move(x, y, shown, count)
+        assert (y[:shown, :count] == x[:shown, :count]).all()
+        assert (y[shown:] == MARK).all()
         assert (y[:, count:] == MARK).all()
+
+
+def test_extremes_keep_nan_and_the_first_of_equals(dtype, lanes):
+    @numba.njit
+    def compute(x, y):
+        a, b = vector.load(pointer(x), lanes), vector.load(pointer(x) + lanes, lanes)
+        vector.store(pointer(y), vector.larger(a, b))
+        vector.store(pointer(y) + lanes, vector.smaller(a, b))
+        vector.store(pointer(y) + 2 * lanes, vector.divided(a, b))
+
+    pairs = [(1, 2), (2, 1), (np.nan, 1), (1, np.nan), (-0.0, 0.0), (0.0, -0.0), (-np.inf, 3), (np.inf, 3)]
+    for first in range(0, len(pairs), lanes):
+        x = np.ones((2, lanes), dtype)
+        x[:, : len(pairs[first : first + lanes])] = np.array(pairs[first : first + lanes], dtype).T
+        y = marked(dtype, 3, lanes)
+        with np.errstate(all="ignore"):
+            compute(x, y)
+            a, b = x
+            np.testing.assert_array_equal(y[0], np.maximum(a, b))
+            np.testing.assert_array_equal(y[1], np.minimum(a, b))
+            np.testing.assert_array_equal(y[2], a / b)
+        equal = a == b
+        assert (np.signbit(y[0]) == np.signbit(a))[equal].all()
+        assert (np.signbit(y[1]) == np.signbit(a))[equal].all()
+
+
+def test_every_second_element_of_two_vectors(dtype, lanes):
+    @numba.njit
+    def compute(x, y):
+        p = pointer(x)
+        vector.store(pointer(y), vector.every_second(vector.load(p, lanes), vector.load(p + lanes, lanes)))
+
+    x, y = numbers(dtype, 2 * lanes), marked(dtype, lanes)
+    compute(x, y)
+    assert (y == x[::2]).all()
 
 
 def test_activations_bound_and_scale_and_keep_nan(dtype, lanes):

@@ -4,8 +4,8 @@
 
 Channels last, vectors lie along the channels, and a tile of output positions in one row reads every input vector of a kernel
 row once; rows of padding are left out, and the few columns whose windows meet padding take a path of their own. Channels
-first, vectors lie along the width: a band of a plane is copied with its padding, which leaves it in the L1 cache, and a tile of
-vectors in one row adds a tap at a time.
+first, a band of as many planes as a vector has lanes is turned to channels last, with its padding, in the cache; it goes
+through the same tile, and is turned back.
 
 Zhang, Lo and Lu, High Performance Depthwise and Pointwise Convolutions on Mobile Devices (2020), section 3, for the reuse of
 rows.
@@ -85,59 +85,73 @@ def channels_last_kernel(rows: int, taps: int, stride: int, group: int, lanes: i
 
 
 @lru_cache(maxsize=64)
-def channels_first_kernel(rows: int, columns: int, stride: int, lanes: int, dtype: str, isa: str) -> Kernel:
-    """The compiled loops over bands of rows of planes of n, c: f32_depthwise_4x2_s1_nchw_avx512."""
-    activate_tile = microkernel.tile_activation(dtype)
-    pack_windows = packing.window_packer(lanes, True)
-    width = columns * lanes
+def channels_first_kernel(rows: int, taps: int, stride: int, lanes: int, dtype: str, isa: str) -> Kernel:
+    """The compiled loops over bands of rows of `lanes` planes: f32_depthwise_8x1_3s1_nchw_avx512.
 
-    def depthwise(begin, end, x, w, bias, y, sizes, kernel, strides, dilation, before, band, mode, act):
-        channels, rows_in, columns_in, rows_out, columns_out = sizes
-        bands = -(-rows_out // band)
-        wide = (columns_out - 1) * stride + (kernel[1] - 1) * dilation[1] + 1
-        tall = (band - 1) * strides + (kernel[0] - 1) * dilation[0] + 1
-        # A tile at the end of a row reads on into what follows, which is there, and does not store it.
-        memory = np.empty(tall * wide + stride * width + 16, x.dtype)
-        steps = np.empty(lanes, np.int64)
-        padded, zero = vector.line_start(pointer(memory)), x.dtype.type(0)
+    `taps` of a kernel row are unrolled at a time: all of them, or one where they lie apart.
+    """
+    activate_tile = microkernel.tile_activation(dtype)
+    pack_windows, unpack = packing.window_packer(lanes, False), packing.unpacker(lanes)
+
+    def depthwise(begin, end, x, w, bias, y, sizes, act):
+        channels, rows_in, columns_in = packing.three(sizes, 0)
+        rows_out, columns_out, heights = packing.three(sizes, 3)
+        pieces, down, dilation_h = packing.three(sizes, 6)
+        dilation_w, top_pad, left_pad = packing.three(sizes, 9)
+        band, mode = sizes[12], sizes[13]
+        blocks, bands = -(-channels // lanes), -(-rows_out // band)
+        filled = blocks * lanes
+        wide = (columns_out - 1) * stride + (taps * pieces - 1) * dilation_w + 1
+        tall = (band - 1) * down + (heights - 1) * dilation_h + 1
+        zero = x.dtype.type(0)
+        memory = np.empty((tall * wide + band * columns_out + lanes) * lanes + 48, x.dtype)
+        integers = np.empty(lanes, np.int64)
+        windows, steps = vector.line_start(pointer(memory)), pointer(integers)
+        finished = vector.line_start(windows + tall * wide * lanes)
         for item in range(begin, end):
-            plane, part = divmod(item, bands)
-            c, top = plane % channels, part * band
-            count = min(band, rows_out - top)
-            filters = pointer(w) + c * kernel[0] * kernel[1]
+            rest, part = divmod(item, bands)
+            n, block = divmod(rest, blocks)
+            c, top = block * lanes, part * band
+            c_count, count = min(lanes, channels - c), min(band, rows_out - top)
+            high = (count - 1) * down + (heights - 1) * dilation_h + 1
+            plane_in, plane_out = rows_in * columns_in, rows_out * columns_out
+            if c_count < lanes:  # lanes without a channel hold numbers that are quick to multiply
+                for i in range(high * wide * lanes):
+                    poke(windows + i, zero)
             pack_windows(
-                pointer(x) + plane * rows_in * columns_in,
-                padded,
+                pointer(x) + (n * channels + c) * plane_in,
+                windows,
                 zero,
-                (0, 0, 0, columns_in, 1),
+                (0, plane_in, 0, columns_in, 1),
                 (1, rows_in, columns_in),
-                (0, top * strides - before[0], -before[1]),
-                (count - 1) * strides + (kernel[0] - 1) * dilation[0] + 1,
+                (0, top * down - top_pad, -left_pad),
+                high,
                 wide,
                 1,
                 1,
-                1,
-                1,
+                c_count,
+                lanes,
                 mode,
-                pointer(steps),
+                steps,
             )
-            out = pointer(y) + (plane * rows_out + top) * columns_out
-            for begun in range(0, count, rows):
-                h = min(begun, count - rows)  # the last tile may overlap the one before
-                for column in range(0, columns_out, width):
-                    tile = vector.filled(bias[c], rows, columns, lanes)
-                    for r in range(kernel[0]):
-                        source = padded + ((h * strides + r * dilation[0]) * wide + column * stride)
-                        for s in range(kernel[1]):
-                            tap = filters + (r * kernel[1] + s)
-                            tile = vector.fma_span(tile, tap, source + s * dilation[1], strides * wide, stride)
-                    to = out + (h * columns_out + column)
-                    vector.store_spans(activate_tile(tile, act), to, columns_out, rows, columns_out - column)
+            for h in range(count):
+                for begun in range(0, columns_out, rows):
+                    column = min(begun, columns_out - rows)  # the last tile may overlap the one before
+                    tile = vector.repeated(pointer(bias) + c, rows, 1, lanes)
+                    for r in range(heights):
+                        source = windows + ((h * down + r * dilation_h) * wide + column * stride) * lanes
+                        taps_at = pointer(w) + (r * pieces * taps * filled + c)
+                        for piece in range(pieces):
+                            at, weights = source + piece * dilation_w * lanes, taps_at + piece * taps * filled
+                            tile = vector.fma_grouped(tile, at, lanes, weights, filled, taps, stride, 1)
+                    vector.store_tile(activate_tile(tile, act), finished + (h * columns_out + column) * lanes, lanes)
             if act[0] == 3:
-                microkernel.silu_run(out, count * columns_out)
-        memory[0], steps[0] = zero, 0  # pointers do not keep an array alive: its last use does
+                microkernel.silu_run(finished, count * columns_out * lanes)
+            to = pointer(y) + ((n * channels + c) * plane_out + top * columns_out)
+            unpack(finished, count, columns_out, c_count, lanes, to, columns_out, plane_out)
+        memory[0], integers[0] = zero, 0  # pointers do not keep an array alive: their last use does
 
-    depthwise.__name__ = f"{dtype}_depthwise_{rows}x{columns}_s{stride}_nchw_{isa}"
+    depthwise.__name__ = f"{dtype}_depthwise_{rows}x1_{taps}s{stride}_nchw_{isa}"
     return Kernel(depthwise)
 
 
@@ -155,7 +169,8 @@ def supports(geometry: ConvGeometry, dtype: np.dtype[Any]) -> str | None:
     if g.stride[-1] > 2:
         return f"it serves a stride of 1 or 2 along the last axis, not {g.stride[-1]}"
     if not g.channels_last:
-        return None
+        least = max(2, lanes // 4)
+        return None if g.in_channels >= least else f"channels first it serves {least} channels or more, not {g.in_channels}"
     if g.kernel[-1] > WIDEST or g.dilation[-1] > 1:
         return f"channels last it serves rows of at most {WIDEST} taps without dilation"
     return None if g.in_channels >= lanes else f"channels last it serves {lanes} channels or more, not {g.in_channels}"
@@ -165,7 +180,7 @@ def cost(geometry: ConvGeometry, dtype: np.dtype[Any], machine: Machine) -> floa
     """A vector's multiply-adds at half the peak, or the bytes at memory speed."""
     g = geometry
     lanes = machine.lanes(dtype)
-    filled = 1.0 if g.channels_last else -(-g.out_size[-1] // lanes) * lanes / max(1, g.out_size[-1])
+    filled = -(-g.in_channels // lanes) * lanes / max(1, g.in_channels)
     return 3e-6 + max(filled * g.flops / (0.4 * machine.flops(dtype)), g.bytes(dtype.itemsize) / machine.bandwidth)
 
 
@@ -190,15 +205,17 @@ def pack(w: Array, bias: Array, geometry: ConvGeometry) -> Launch:
         rows = rows_for((in_size[1] - kernel[1]) // strides[1] + 1)
         chosen = channels_last_kernel(rows, kernel[1], strides[1], g.in_per_group, lanes, *name)
         return Launch(chosen, g.batch * out_size[0], 2 * g.flops, weights, bias, arguments)
-    columns = min(2, -(-out_size[1] // lanes))
-    band = packing.band_of(
-        g.window[-2] if g.rank == 2 else 1, strides[0], in_size[1], out_size[0], machine.l1 // w.dtype.itemsize
-    )
-    smallest = out_size[0] % band or band  # rows of the last band
-    rows = min(8 // columns, smallest)
-    chosen = channels_first_kernel(rows, columns, strides[1], lanes, *name)
-    arguments = sizes, kernel, strides[0], dilation, before, band, g.mode, act
-    return Launch(chosen, g.batch * g.in_channels * -(-out_size[0] // band), 2 * g.flops, w.reshape(-1), bias, arguments)
+    taps = kernel[1] if dilation[1] == 1 and kernel[1] <= WIDEST else 1
+    filled = -(-g.out_channels // lanes) * lanes
+    weights, biases = np.zeros((g.taps, filled), w.dtype), np.zeros(filled, w.dtype)
+    weights[:, : g.out_channels], biases[: g.out_channels] = w.reshape(g.out_channels, -1).T, bias
+    extent = dilation[0] * (kernel[0] - 1) + 1
+    band = packing.band_of(extent, strides[0], in_size[1] * lanes, out_size[0], machine.l2 // 4 // w.dtype.itemsize)
+    rows = min(rows_for(out_size[1]), out_size[1])
+    chosen = channels_first_kernel(rows, taps, strides[1], lanes, *name)
+    cut = (*sizes, kernel[0], kernel[1] // taps, strides[0], *dilation, *before, band, g.mode)
+    items = g.batch * (filled // lanes) * -(-out_size[0] // band)
+    return Launch(chosen, items, 2 * g.flops, weights.reshape(-1), biases, (np.array(cut, np.int64), act))
 
 
 def run(x: Array, packed: Launch, geometry: ConvGeometry, out: Array) -> None:

@@ -181,3 +181,18 @@ def window_packer(lanes: int, channels_last: bool) -> Any:
                     copy_pixel(line + column * pitch, source, zero, cell, xs[4], xs[1], chunk)
 
     return compiled(pack)
+
+
+@lru_cache(maxsize=8)
+def unpacker(lanes: int) -> Any:
+    """The compiled y[k][h][w] = block[h][w][k]: outputs of a block, channels last and `pitch` apart, into planes."""
+
+    def unpack(block, high, wide, channels, pitch, y, row, channel):
+        for h in range(high):
+            for w in range(0, wide, lanes):
+                for k in range(0, channels, lanes):
+                    square = vector.load_tile(block + ((h * wide + w) * pitch + k), pitch, lanes, 1, lanes)
+                    to = y + (k * channel + h * row + w)
+                    vector.store_transposed(square, to, channel, min(lanes, wide - w), min(lanes, channels - k))
+
+    return compiled(unpack)

@@ -23,7 +23,10 @@ from fastconv.machine import Machine, host
 peek, poke, pointer = vector.peek, vector.poke, vector.pointer
 
 # (output channels, vectors of a row) of a tile, by the number of vector registers.
-TILES = {32: ((8, 3), (8, 2), (4, 4), (4, 2), (8, 1), (4, 1)), 16: ((4, 2), (6, 1), (2, 4), (2, 2))}
+TILES = {
+    32: ((8, 3), (8, 2), (4, 4), (4, 2), (8, 1), (4, 1), (2, 4), (1, 8), (1, 4)),
+    16: ((4, 2), (6, 1), (2, 4), (2, 2), (1, 8), (1, 4)),
+}
 MOST_CHANNELS, MOST_CHANNELS_OF_GROUP = 4, 16
 
 

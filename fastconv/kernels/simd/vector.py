@@ -309,6 +309,43 @@ def scaled(context: Any, factor: Any, v: Any) -> Any:
     return v(v.dtype, v), generate
 
 
+@intrinsic
+def larger(context: Any, a: Any, b: Any) -> Any:
+    """The larger, lane by lane; of equals a, and a NaN in either stays."""
+    return a(a, a), _extreme(">")
+
+
+@intrinsic
+def smaller(context: Any, a: Any, b: Any) -> Any:
+    """The smaller, lane by lane; of equals a, and a NaN in either stays."""
+    return a(a, a), _extreme("<")
+
+
+def _extreme(comparison: str) -> Callable[..., Any]:
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        a, b = args
+        best = builder.select(builder.fcmp_ordered(comparison, b, a), b, a)
+        return builder.select(builder.fcmp_unordered("uno", b, b), b, best)
+
+    return generate
+
+
+@intrinsic
+def divided(context: Any, a: Any, b: Any) -> Any:
+    """The quotient, lane by lane."""
+    return a(a, a), lambda context, builder, signature, args: builder.fdiv(*args)
+
+
+@intrinsic
+def every_second(context: Any, a: Any, b: Any) -> Any:
+    """The even elements of two vectors that follow each other in memory."""
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        return builder.shuffle_vector(*args, ir.Constant(ir.VectorType(I32, a.lanes), [2 * i for i in range(a.lanes)]))
+
+    return a(a, a), generate
+
+
 # Tiles ------------------------------------------------------------------------------------------------------------------
 
 
@@ -421,31 +458,6 @@ def fma_outer(context: Any, tile: Any, rows: Any, offset: Any, b: Any) -> Any:
     return tile(tile, rows, types.intp, b), generate
 
 
-def _every_second(builder: Any, low: Any, high: Any, lanes: int) -> Any:
-    """The even elements of two vectors that follow each other."""
-    return builder.shuffle_vector(low, high, ir.Constant(ir.VectorType(I32, lanes), [2 * i for i in range(lanes)]))
-
-
-@intrinsic(prefer_literal=True)
-def fma_span(context: Any, tile: Any, w: Any, x: Any, row_step: Any, stride: Any) -> Any:
-    """tile[i, e] += w[0] * x[i * row_step + e * stride], for stride 1 or 2"""
-    apart = stride.literal_value
-
-    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        t, w, x, row_step, _ = args
-        tap = _splat(builder, builder.load(_address(builder, w, tile.dtype), typ=ELEMENTS[tile.dtype]), tile.lanes)
-        for i in range(tile.rows):
-            row = builder.add(x, builder.mul(row_step, I64(i * BYTES[tile.dtype])))
-            for j in range(tile.columns):
-                parts = [_read(builder, row, tile, I64((j * apart + part) * tile.lanes)) for part in range(apart)]
-                vector = parts[0] if apart == 1 else _every_second(builder, parts[0], parts[1], tile.lanes)
-                k = i * tile.columns + j
-                t = builder.insert_value(t, _fma(builder, tap, vector, builder.extract_value(t, k), tile), k)
-        return t
-
-    return tile(tile, w, x, types.intp, stride), generate
-
-
 @intrinsic
 def fma_shared(context: Any, tile: Any, w: Any, x: Any) -> Any:
     """tile[i, e] += w[i] * x[e]: each vector of x feeds every row."""
@@ -508,20 +520,6 @@ def first_values(context: Any, p: Any, rows: Any, columns: Any, lanes: Any) -> A
         return t
 
     return result(p, rows, columns, lanes), generate
-
-
-@intrinsic(prefer_literal=True)
-def filled(context: Any, value: Any, rows: Any, columns: Any, lanes: Any) -> Any:
-    """A tile of one value."""
-    result = Tile(value, rows.literal_value, columns.literal_value, lanes.literal_value)
-
-    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        t, vector = ir.Constant(context.get_value_type(result), ir.Undefined), _splat(builder, args[0], result.lanes)
-        for k in range(result.rows * result.columns):
-            t = builder.insert_value(t, vector, k)
-        return t
-
-    return result(value, rows, columns, lanes), generate
 
 
 @intrinsic

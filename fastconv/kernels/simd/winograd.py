@@ -226,28 +226,13 @@ def output_transform(m: int, lanes: int, dtype: str) -> Any:
 # The loop nest ----------------------------------------------------------------------------------------------------------
 
 
-@lru_cache(maxsize=8)
-def unpacker(lanes: int) -> Any:
-    """The compiled y[k][h][w] = block[h][w][k]: a block of outputs, channels last, into planes."""
-
-    def unpack(block, high, wide, channels, y, row, channel):
-        for h in range(high):
-            for w in range(0, wide, lanes):
-                for k in range(0, channels, lanes):
-                    square = vector.load_tile(block + ((h * wide + w) * channels + k), channels, lanes, 1, lanes)
-                    to = y + (k * channel + h * row + w)
-                    vector.store_transposed(square, to, channel, min(lanes, wide - w), min(lanes, channels - k))
-
-    return compiled(unpack)
-
-
 @lru_cache(maxsize=32)
 def kernel(m: int, rows: int, columns: int, lanes: int, channels_last: bool, dtype: str, isa: str) -> Kernel:
     """The compiled loops over blocks of tiles: f32_winograd_4x4_14x2_avx512."""
     n, width = m + KERNEL - 1, columns * lanes
     planes = n * n
     to_planes, to_outputs = input_transform(m, lanes, dtype), output_transform(m, lanes, dtype)
-    pack_windows, unpack = packing.window_packer(lanes, channels_last), unpacker(lanes)
+    pack_windows, unpack = packing.window_packer(lanes, channels_last), packing.unpacker(lanes)
     line = 64 * lanes // (4 * lanes if dtype == "f32" else 8 * lanes)
 
     @compiled
@@ -369,7 +354,7 @@ def kernel(m: int, rows: int, columns: int, lanes: int, channels_last: bool, dty
                 to_outputs(products + t * k_step, m_plane, k_group, offset, scratch, at, row, column, high, broad, act)
             at = to + (m * tile_top * ys[3] + m * tile_left * ys[4])
             if not channels_last:
-                unpack(finished, shown_h, shown_w, k_group, at, ys[3], ys[1])
+                unpack(finished, shown_h, shown_w, k_group, k_group, at, ys[3], ys[1])
             if act[0] == 3:
                 for h in range(shown_h):
                     if channels_last:
