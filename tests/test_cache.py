@@ -345,3 +345,48 @@ changed = {name for name, value in read().items() if before.get(name, value) != 
 print(f"{sorted(changed)}, {numba.get_num_threads() - config.NUMBA_NUM_THREADS}, None")
 """
     assert run({}, code) == ("[]", 0, None)
+
+
+# Two kernels of one name that differ in what they close over, each compiled by a process of its own.
+TWINS = {
+    "max": "fc.max_pool2d(x, 3, implementation='loops')",
+    "min": "fc.min_pool2d(x, 3, implementation='loops')",
+    "winograd, channels first": "fc.conv2d(x, w, padding=1, implementation='winograd')",
+    "winograd, channels last": "fc.conv2d(x, w, padding=1, layout='NHWC', implementation='winograd')",
+    "direct, channels first": "fc.conv2d(x, w, padding=1, implementation='direct')",
+    "direct, channels last": "fc.conv2d(x, w, padding=1, layout='NHWC', implementation='direct')",
+}
+TWIN_SETUP = """
+import numpy as np
+import fastconv as fc
+fc.set_num_threads({threads})
+x = np.random.default_rng(3).integers(-4, 5, (1, 32, 32, 32)).astype("f4")
+w = np.random.default_rng(4).integers(-4, 5, (32, 32, 3, 3)).astype("f4")
+w_last = np.ascontiguousarray(np.moveaxis(w, 1, -1))
+"""
+
+
+def twin_sums(calls: list[str], cache: Path, threads: int) -> list[str]:
+    """What `calls` give in a new process with this cache: a sum that tells each from its twin."""
+    lines = [
+        f"print(float(({call.replace('w, padding=1, layout', 'w_last, padding=1, layout')}).round().sum()))" for call in calls
+    ]
+    code = TWIN_SETUP.format(threads=threads) + "\n".join(lines)
+    environment = variables({"NUMBA_CACHE_DIR": str(cache)})
+    process = subprocess.run([sys.executable, "-c", code], env=environment, timeout=SECONDS, capture_output=True, text=True)
+    assert process.returncode == 0, process.stderr[-2000:]
+    return process.stdout.split()
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize(
+    "pair", [("max", "min"), *[(f"{name}, channels first", f"{name}, channels last") for name in ("winograd", "direct")]]
+)
+def test_kernels_from_different_processes_keep_their_own_code(pair: tuple[str, str], threads: int, tmp_path: Path) -> None:
+    calls = [TWINS[name] for name in pair]
+    alone = [twin_sums([call], tmp_path / "shared", threads)[0] for call in calls]
+    fresh = [twin_sums([call], tmp_path / f"own{i}", threads)[0] for i, call in enumerate(calls)]
+    assert alone == fresh
+    assert alone[0] != alone[1]
+    assert twin_sums(calls, tmp_path / "shared", threads) == alone
+    assert twin_sums(calls[::-1], tmp_path / "shared", threads) == alone[::-1]
