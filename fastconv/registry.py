@@ -76,8 +76,11 @@ def _reference(run: Any, pack: Any = None) -> Implementation:
     return Implementation("reference", _REFERENCE, run, _at(1e6, 1e-4), pack=pack)
 
 
+_VECTOR_POOL = Implementation(
+    "direct", "vectors of channels, or of rows taken in before columns", pool.run, pool.cost, pool.supports
+)
+
 _POOLS = (
-    Implementation("direct", "vectors of channels, or of rows taken in before columns", pool.run, pool.cost, pool.supports),
     _loops(loops.run_pool),
     Implementation("strided", "sliding_window_view, reduced by NumPy", strided.pool, _at(1e8, 6e-5), strided.supports_pool),
     _reference(reference.pool),
@@ -130,7 +133,8 @@ OPERATIONS: dict[str, tuple[Implementation, ...]] = {
         _loops(loops.run_conv, 2e8, pack=_as_given),
         _reference(reference.conv, pack=_as_given),
     ),
-    **dict.fromkeys(("max_pool", "min_pool", "avg_pool", "lp_pool", "adaptive_avg_pool", "adaptive_max_pool"), _POOLS),
+    **dict.fromkeys(("max_pool", "min_pool", "avg_pool", "adaptive_avg_pool", "adaptive_max_pool"), (_VECTOR_POOL, *_POOLS)),
+    "lp_pool": _POOLS,
     "max_unpool": (_loops(loops.run_max_unpool), _reference(reference.max_unpool)),
     "unfold": (_loops(loops.run_windows), _reference(reference.unfold)),
     "fold": (_loops(loops.run_windows), _reference(reference.fold)),

@@ -14,16 +14,18 @@ from fastconv.api.activations import (
     relu6,
     silu,
 )
-from fastconv.api.adaptive_pool import (
+from fastconv.api.adaptive_avg_pool import (
     adaptive_avg_pool1d,
     adaptive_avg_pool2d,
     adaptive_avg_pool3d,
-    adaptive_max_pool1d,
-    adaptive_max_pool2d,
-    adaptive_max_pool3d,
     plan_adaptive_avg_pool1d,
     plan_adaptive_avg_pool2d,
     plan_adaptive_avg_pool3d,
+)
+from fastconv.api.adaptive_max_pool import (
+    adaptive_max_pool1d,
+    adaptive_max_pool2d,
+    adaptive_max_pool3d,
     plan_adaptive_max_pool1d,
     plan_adaptive_max_pool2d,
     plan_adaptive_max_pool3d,

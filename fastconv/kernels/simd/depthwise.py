@@ -169,8 +169,7 @@ def supports(geometry: ConvGeometry, dtype: np.dtype[Any]) -> str | None:
     if g.stride[-1] > 2:
         return f"it serves a stride of 1 or 2 along the last axis, not {g.stride[-1]}"
     if not g.channels_last:
-        least = max(2, lanes // 4)
-        return None if g.in_channels >= least else f"channels first it serves {least} channels or more, not {g.in_channels}"
+        return None
     if g.kernel[-1] > WIDEST or g.dilation[-1] > 1:
         return f"channels last it serves rows of at most {WIDEST} taps without dilation"
     return None if g.in_channels >= lanes else f"channels last it serves {lanes} channels or more, not {g.in_channels}"

@@ -155,11 +155,9 @@ def channels_first_kernel(kind: str, stride: int, lanes: int, dtype: str, isa: s
 
 
 def supports(geometry: PoolGeometry, dtype: np.dtype[Any]) -> str | None:
-    """Max, min and average without indices, in float32 or float64."""
+    """Pools without indices, in float32 or float64."""
     if dtype not in (np.float32, np.float64):
         return f"its vectors are float32 or float64, not {dtype}"
-    if geometry.kind not in STARTS:
-        return f"it serves {', '.join(STARTS)} pools, not {geometry.kind}"
     return "it keeps no indices" if geometry.return_indices else None
 
 

@@ -5,9 +5,7 @@
     y [t]       = act(A^T M[t] A + bias)
 
 The direct sum takes 9 m**2 products where this takes (m + 2)**2: 4 times as many for m = 4, 2.25 times for m = 2. Lavin and
-Gray, Fast Algorithms for Convolutional Neural Networks (2016), section 4. The transforms are the Toom-Cook polynomials at 0,
-+-a, +-b and infinity. For m = 4, a = 1 / sqrt(2) and b = sqrt(2) keep their entries near 1, which halves the error of the usual
-1 and 2: Barabasz, Anderson, Soodhalter and Gregg, Error Analysis and Improving the Accuracy of Winograd Convolution (2020).
+Gray, Fast Algorithms for Convolutional Neural Networks (2016), section 4; transforms.py has B, G and A.
 
 Tiles are taken in blocks whose V and M stay in the L2 cache. The planes lie one cache line more than a block apart: without it
 they fall into the same cache sets, and the transforms wait for memory.
@@ -22,205 +20,13 @@ import numpy as np
 
 from fastconv.geometry import Array, ConvGeometry
 from fastconv.kernels.activations import codes
-from fastconv.kernels.jit import Kernel, Launch, compiled, element, inlined
+from fastconv.kernels.jit import Kernel, Launch, compiled, element
 from fastconv.kernels.simd import microkernel, packing, vector
 from fastconv.kernels.simd.conv import strides, tile_for
+from fastconv.kernels.simd.transforms import KERNEL, G, input_transform, output_transform
 from fastconv.machine import Machine, host
 
 peek, poke, pointer = vector.peek, vector.poke, vector.pointer
-KERNEL = 3
-A, B = np.sqrt(0.5), np.sqrt(2.0)
-
-# The matrices of F(m x m, 3 x 3), with rows for the points 0, a, -a, b, -b and infinity.
-G = {
-    2: np.array([[1, 0, 0], [0.5, 0.5, 0.5], [0.5, -0.5, 0.5], [0, 0, 1]]),
-    4: np.array(
-        [
-            [1 / (A * A * B * B), 0, 0],
-            *([1, p, p * p] / (2 * A**2 * (A**2 - B**2)) for p in (A, -A)),
-            *([1, p, p * p] / (2 * B**2 * (B**2 - A**2)) for p in (B, -B)),
-            [0, 0, 1],
-        ]
-    ),
-}
-
-
-# Transforms along one axis, of vectors of channels ----------------------------------------------------------------------
-
-
-@lru_cache(maxsize=4)
-def transforms(m: int, dtype: str) -> tuple[Any, Any]:
-    """(B^T of m + 2 vectors, A^T of m + 2 vectors), compiled."""
-    real = np.dtype(dtype.replace("f", "float")).type
-    a, b, aa, bb, aabb, sum_ = (real(v) for v in (A, B, A * A, B * B, A * A * B * B, A * A + B * B))
-    aaa, bbb = real(A**3), real(B**3)
-    scaled = vector.scaled
-
-    def input_2(d):
-        d0, d1, d2, d3 = d
-        return d0 - d2, d1 + d2, d2 - d1, d3 - d1
-
-    def output_2(m):
-        m0, m1, m2, m3 = m
-        return m0 + m1 + m2, m1 - m2 + m3
-
-    def input_4(d):
-        d0, d1, d2, d3, d4, d5 = d
-        p, q = d4 - scaled(bb, d2), scaled(a, d3 - scaled(bb, d1))
-        r, s = d4 - scaled(aa, d2), scaled(b, d3 - scaled(aa, d1))
-        first = scaled(aabb, d0) - scaled(sum_, d2) + d4
-        return first, p + q, p - q, r + s, r - s, scaled(aabb, d1) - scaled(sum_, d3) + d5
-
-    def output_4(m):
-        m0, m1, m2, m3, m4, m5 = m
-        p, q, r, s = m1 + m2, m1 - m2, m3 + m4, m3 - m4
-        return (m0 + p + r, scaled(a, q) + scaled(b, s), scaled(aa, p) + scaled(bb, r), scaled(aaa, q) + scaled(bbb, s) + m5)
-
-    return (inlined(input_2), inlined(output_2)) if m == 2 else (inlined(input_4), inlined(output_4))
-
-
-@lru_cache(maxsize=8)
-def movers(m: int, lanes: int) -> tuple[Any, Any, Any]:
-    """(load m + 2 vectors, store m + 2 vectors, load their first elements): at p, p + step, ..., compiled."""
-
-    def load_4(p, step):
-        return (
-            vector.load(p, lanes),
-            vector.load(p + step, lanes),
-            vector.load(p + 2 * step, lanes),
-            vector.load(p + 3 * step, lanes),
-        )
-
-    def load_6(p, step):
-        return (
-            vector.load(p, lanes),
-            vector.load(p + step, lanes),
-            vector.load(p + 2 * step, lanes),
-            vector.load(p + 3 * step, lanes),
-            vector.load(p + 4 * step, lanes),
-            vector.load(p + 5 * step, lanes),
-        )
-
-    def first_4(p, step, count):
-        return (
-            vector.load_first(p, count, lanes),
-            vector.load_first(p + step, count, lanes),
-            vector.load_first(p + 2 * step, count, lanes),
-            vector.load_first(p + 3 * step, count, lanes),
-        )
-
-    def first_6(p, step, count):
-        return (
-            vector.load_first(p, count, lanes),
-            vector.load_first(p + step, count, lanes),
-            vector.load_first(p + 2 * step, count, lanes),
-            vector.load_first(p + 3 * step, count, lanes),
-            vector.load_first(p + 4 * step, count, lanes),
-            vector.load_first(p + 5 * step, count, lanes),
-        )
-
-    def store_4(p, step, d):
-        d0, d1, d2, d3 = d
-        vector.store(p, d0)
-        vector.store(p + step, d1)
-        vector.store(p + 2 * step, d2)
-        vector.store(p + 3 * step, d3)
-
-    def store_6(p, step, d):
-        d0, d1, d2, d3, d4, d5 = d
-        vector.store(p, d0)
-        vector.store(p + step, d1)
-        vector.store(p + 2 * step, d2)
-        vector.store(p + 3 * step, d3)
-        vector.store(p + 4 * step, d4)
-        vector.store(p + 5 * step, d5)
-
-    chosen = (load_4, store_4, first_4) if m == 2 else (load_6, store_6, first_6)
-    return inlined(chosen[0]), inlined(chosen[1]), inlined(chosen[2])
-
-
-@lru_cache(maxsize=8)
-def input_transform(m: int, lanes: int, dtype: str) -> Any:
-    """The compiled v[i][j][c] = (B^T x B)[i, j, c] of one tile; planes lie `plane` apart, scratch holds n * n vectors."""
-    n = m + KERNEL - 1
-    along, _ = transforms(m, dtype)
-    load, store, load_first = movers(m, lanes)
-
-    def transform(x, row, column, channels, scratch, v, plane):
-        for c in range(0, channels, lanes):
-            count = channels - c
-            for i in range(n):
-                at = x + (i * row + c)
-                cells = load(at, column) if count >= lanes else load_first(at, column, count)
-                store(scratch + i * n * lanes, lanes, along(cells))
-            for j in range(n):
-                store(v + (j * plane + c), n * plane, along(load(scratch + j * lanes, n * lanes)))
-
-    return compiled(transform)
-
-
-@lru_cache(maxsize=8)
-def output_transform(m: int, lanes: int, dtype: str) -> Any:
-    """The compiled y[i][j][k] = act((A^T m A)[i, j, k] + bias[k]) of one tile, its first `high` x `wide` outputs."""
-    n = m + KERNEL - 1
-    _, along = transforms(m, dtype)
-    load, _, _ = movers(m, lanes)
-    activate = microkernel.tile_activation(dtype)
-
-    @inlined
-    def put(y, v, act, room):
-        v = activate(v, act)
-        if room >= lanes:
-            vector.store(y, v)
-        else:
-            vector.store_first(y, v, room)
-
-    if m == 2:
-
-        @inlined
-        def keep(p, v):
-            v0, v1 = v
-            vector.store(p, v0)
-            vector.store(p + n * lanes, v1)
-
-        @inlined
-        def write(y, column, v, offset, act, room, wide):
-            v0, v1 = v
-            put(y, v0 + offset, act, room)
-            if wide > 1:
-                put(y + column, v1 + offset, act, room)
-
-    else:
-
-        @inlined
-        def keep(p, v):
-            v0, v1, v2, v3 = v
-            vector.store(p, v0)
-            vector.store(p + n * lanes, v1)
-            vector.store(p + 2 * n * lanes, v2)
-            vector.store(p + 3 * n * lanes, v3)
-
-        @inlined
-        def write(y, column, v, offset, act, room, wide):
-            v0, v1, v2, v3 = v
-            put(y, v0 + offset, act, room)
-            if wide > 1:
-                put(y + column, v1 + offset, act, room)
-            if wide > 2:
-                put(y + 2 * column, v2 + offset, act, room)
-            if wide > 3:
-                put(y + 3 * column, v3 + offset, act, room)
-
-    def transform(products, plane, channels, bias, scratch, y, row, column, high, wide, act):
-        for k in range(0, channels, lanes):
-            offset, room = vector.load(bias + k, lanes), channels - k
-            for j in range(n):
-                keep(scratch + j * lanes, along(load(products + (j * plane + k), n * plane)))
-            for i in range(high):
-                rows = along(load(scratch + i * n * lanes, lanes))
-                write(y + (i * row + k), column, rows, offset, act, room, wide)
-
-    return compiled(transform)
 
 
 # The loop nest ----------------------------------------------------------------------------------------------------------
@@ -233,7 +39,7 @@ def kernel(m: int, rows: int, columns: int, lanes: int, channels_last: bool, dty
     planes = n * n
     to_planes, to_outputs = input_transform(m, lanes, dtype), output_transform(m, lanes, dtype)
     pack_windows, unpack = packing.window_packer(lanes, channels_last), packing.unpacker(lanes)
-    line = 64 * lanes // (4 * lanes if dtype == "f32" else 8 * lanes)
+    line = packing.LINE // (4 if dtype == "f32" else 8)
 
     @compiled
     def multiply(tiles, channels, v, v_step, v_offsets, u, blocks, products, m_step):
