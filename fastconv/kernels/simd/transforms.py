@@ -1,4 +1,4 @@
-"""The transforms of Winograd convolution, of vectors of channels: B^T x B of a tile of inputs, A^T m A of its products.
+"""The transforms of Winograd convolution, of vectors of channels: B^T x B of inputs, G w G^T of kernels, A^T m A of products.
 
 They are the Toom-Cook polynomials at 0, +-a, +-b and infinity. For tiles of 4 x 4 outputs, a = 1 / sqrt(2) and b = sqrt(2) keep
 their entries nearer to 1 than the usual 1 and 2 do, and the rounding small. On the choice of points: Barabasz, Anderson,
@@ -16,30 +16,20 @@ from fastconv.kernels.simd import microkernel, vector
 KERNEL = 3
 A, B = np.sqrt(0.5), np.sqrt(2.0)
 
-# The matrices of F(m x m, 3 x 3), with rows for the points 0, a, -a, b, -b and infinity.
-G = {
-    2: np.array([[1, 0, 0], [0.5, 0.5, 0.5], [0.5, -0.5, 0.5], [0, 0, 1]]),
-    4: np.array(
-        [
-            [1 / (A * A * B * B), 0, 0],
-            *([1, p, p * p] / (2 * A**2 * (A**2 - B**2)) for p in (A, -A)),
-            *([1, p, p * p] / (2 * B**2 * (B**2 - A**2)) for p in (B, -B)),
-            [0, 0, 1],
-        ]
-    ),
-}
-
-
 # Transforms along one axis, of vectors of channels ----------------------------------------------------------------------
 
 
 @lru_cache(maxsize=4)
-def transforms(m: int, dtype: str) -> tuple[Any, Any]:
-    """(B^T of m + 2 vectors, A^T of m + 2 vectors), compiled."""
+def transforms(m: int, dtype: str) -> tuple[Any, Any, Any]:
+    """(B^T of m + 2 vectors, A^T of m + 2 vectors, G of 3 vectors), compiled."""
     real = np.dtype(dtype.replace("f", "float")).type
     a, b, aa, bb, aabb, sum_ = (real(v) for v in (A, B, A * A, B * B, A * A * B * B, A * A + B * B))
     aaa, bbb = real(A**3), real(B**3)
     scaled = vector.scaled
+
+    half, of_a, of_b = real(0.5), real(1 / (2 * A**2 * (A**2 - B**2))), real(1 / (2 * B**2 * (B**2 - A**2)))
+    a_of_a, b_of_b, aa_of_a, bb_of_b = (real(v) for v in (A * of_a, B * of_b, A * A * of_a, B * B * of_b))
+    first = real(1 / (A * A * B * B))
 
     def input_2(d):
         d0, d1, d2, d3 = d
@@ -53,15 +43,27 @@ def transforms(m: int, dtype: str) -> tuple[Any, Any]:
         d0, d1, d2, d3, d4, d5 = d
         p, q = d4 - scaled(bb, d2), scaled(a, d3 - scaled(bb, d1))
         r, s = d4 - scaled(aa, d2), scaled(b, d3 - scaled(aa, d1))
-        first = scaled(aabb, d0) - scaled(sum_, d2) + d4
-        return first, p + q, p - q, r + s, r - s, scaled(aabb, d1) - scaled(sum_, d3) + d5
+        d_first = scaled(aabb, d0) - scaled(sum_, d2) + d4
+        return d_first, p + q, p - q, r + s, r - s, scaled(aabb, d1) - scaled(sum_, d3) + d5
 
     def output_4(m):
         m0, m1, m2, m3, m4, m5 = m
         p, q, r, s = m1 + m2, m1 - m2, m3 + m4, m3 - m4
         return (m0 + p + r, scaled(a, q) + scaled(b, s), scaled(aa, p) + scaled(bb, r), scaled(aaa, q) + scaled(bbb, s) + m5)
 
-    return (inlined(input_2), inlined(output_2)) if m == 2 else (inlined(input_4), inlined(output_4))
+    def weight_2(w):
+        w0, w1, w2 = w
+        p, q = scaled(half, w0 + w2), scaled(half, w1)
+        return w0, p + q, p - q, w2
+
+    def weight_4(w):
+        w0, w1, w2 = w
+        p, q = scaled(of_a, w0) + scaled(aa_of_a, w2), scaled(a_of_a, w1)
+        r, s = scaled(of_b, w0) + scaled(bb_of_b, w2), scaled(b_of_b, w1)
+        return scaled(first, w0), p + q, p - q, r + s, r - s, w2
+
+    chosen = (input_2, output_2, weight_2) if m == 2 else (input_4, output_4, weight_4)
+    return inlined(chosen[0]), inlined(chosen[1]), inlined(chosen[2])
 
 
 @lru_cache(maxsize=8)
@@ -128,7 +130,7 @@ def movers(m: int, lanes: int) -> tuple[Any, Any, Any]:
 def input_transform(m: int, lanes: int, dtype: str) -> Any:
     """The compiled v[i][j][c] = (B^T x B)[i, j, c] of one tile; planes lie `plane` apart, scratch holds n * n vectors."""
     n = m + KERNEL - 1
-    along, _ = transforms(m, dtype)
+    along, _, _ = transforms(m, dtype)
     load, store, load_first = movers(m, lanes)
 
     def transform(x, row, column, channels, scratch, v, plane):
@@ -148,7 +150,7 @@ def input_transform(m: int, lanes: int, dtype: str) -> Any:
 def output_transform(m: int, lanes: int, dtype: str) -> Any:
     """The compiled y[i][j][k] = act((A^T m A)[i, j, k] + bias[k]) of one tile, its first `high` x `wide` outputs."""
     n = m + KERNEL - 1
-    _, along = transforms(m, dtype)
+    _, along, _ = transforms(m, dtype)
     load, _, _ = movers(m, lanes)
     activate = microkernel.tile_activation(dtype)
 
@@ -204,5 +206,25 @@ def output_transform(m: int, lanes: int, dtype: str) -> Any:
             for i in range(high):
                 rows = along(load(scratch + i * n * lanes, lanes))
                 write(y + (i * row + k), column, rows, offset, act, room, wide)
+
+    return compiled(transform)
+
+
+@lru_cache(maxsize=8)
+def weight_transform(m: int, lanes: int, dtype: str) -> Any:
+    """The compiled u[i][j] = (G w G^T)[i, j] of one 3 x 3 kernel a lane, w[r][s] one vector behind the other."""
+    n = m + KERNEL - 1
+    _, _, along = transforms(m, dtype)
+    _, store, _ = movers(m, lanes)
+
+    @inlined
+    def three(p, step):
+        return vector.load(p, lanes), vector.load(p + step, lanes), vector.load(p + 2 * step, lanes)
+
+    def transform(w, scratch, u, plane):
+        for s in range(KERNEL):
+            store(scratch + s * lanes, KERNEL * lanes, along(three(w + s * lanes, KERNEL * lanes)))
+        for i in range(n):
+            store(u + i * n * plane, plane, along(three(scratch + i * KERNEL * lanes, lanes)))
 
     return compiled(transform)
