@@ -257,10 +257,6 @@ class ConvGeometry(SpatialGeometry):
         return itemsize * (prod(self.x_shape) + prod(self.w_shape) + prod(self.out_shape))
 
     @property
-    def is_depthwise(self) -> bool:
-        return self.groups > 1 and self.in_per_group == 1 and self.out_per_group == 1
-
-    @property
     def mode(self) -> int:
         return PADDING_MODES.index(self.padding_mode)
 

@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
 import numpy.typing as npt
 
 from fastconv.geometry import LAYOUTS, Size
@@ -13,8 +12,6 @@ Ints = int | Sequence[int]
 Padding = int | str | Sequence[int] | Sequence[Sequence[int]]
 OutputSize = int | None | Sequence[int | None]
 ActivationLike = str | tuple[str, float] | tuple[str, float, float] | None
-Shape = Sequence[int]
-Dtype = np.dtype[Any]
 
 
 def pooled_rank(shape: Size, layout: str | None) -> tuple[int, Size]:

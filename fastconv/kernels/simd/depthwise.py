@@ -86,7 +86,7 @@ def channels_last_kernel(rows: int, taps: int, stride: int, group: int, lanes: i
 
 @lru_cache(maxsize=64)
 def channels_first_kernel(rows: int, taps: int, stride: int, lanes: int, dtype: str, isa: str) -> Kernel:
-    """The compiled loops over bands of rows of `lanes` planes: f32_depthwise_8x1_3s1_nchw_avx512.
+    """The compiled loops over blocks of outputs of `lanes` planes: f32_depthwise_8x1_3s1_nchw_avx512.
 
     `taps` of a kernel row are unrolled at a time: all of them, or one where they lie apart.
     """
@@ -98,22 +98,24 @@ def channels_first_kernel(rows: int, taps: int, stride: int, lanes: int, dtype: 
         rows_out, columns_out, heights = packing.three(sizes, 3)
         pieces, down, dilation_h = packing.three(sizes, 6)
         dilation_w, top_pad, left_pad = packing.three(sizes, 9)
-        band, mode = sizes[12], sizes[13]
-        blocks, bands = -(-channels // lanes), -(-rows_out // band)
+        band, mode, strip = packing.three(sizes, 12)
+        blocks, bands, strips = -(-channels // lanes), -(-rows_out // band), -(-columns_out // strip)
         filled = blocks * lanes
-        wide = (columns_out - 1) * stride + (taps * pieces - 1) * dilation_w + 1
+        wide = (strip - 1) * stride + (taps * pieces - 1) * dilation_w + 1
         tall = (band - 1) * down + (heights - 1) * dilation_h + 1
         zero = x.dtype.type(0)
-        memory = np.empty((tall * wide + band * columns_out + lanes) * lanes + 48, x.dtype)
+        memory = np.empty((tall * wide + band * strip + lanes) * lanes + 48, x.dtype)
         integers = np.empty(lanes, np.int64)
         windows, steps = vector.line_start(pointer(memory)), pointer(integers)
         finished = vector.line_start(windows + tall * wide * lanes)
         for item in range(begin, end):
-            rest, part = divmod(item, bands)
+            rest, piece = divmod(item, strips)
+            rest, part = divmod(rest, bands)
             n, block = divmod(rest, blocks)
-            c, top = block * lanes, part * band
-            c_count, count = min(lanes, channels - c), min(band, rows_out - top)
+            c, top, left = block * lanes, part * band, piece * strip
+            c_count, count, broad = min(lanes, channels - c), min(band, rows_out - top), min(strip, columns_out - left)
             high = (count - 1) * down + (heights - 1) * dilation_h + 1
+            wide = (broad - 1) * stride + (taps * pieces - 1) * dilation_w + 1
             plane_in, plane_out = rows_in * columns_in, rows_out * columns_out
             if c_count < lanes:  # lanes without a channel hold numbers that are quick to multiply
                 for i in range(high * wide * lanes):
@@ -124,7 +126,7 @@ def channels_first_kernel(rows: int, taps: int, stride: int, lanes: int, dtype: 
                 zero,
                 (0, plane_in, 0, columns_in, 1),
                 (1, rows_in, columns_in),
-                (0, top * down - top_pad, -left_pad),
+                (0, top * down - top_pad, left * stride - left_pad),
                 high,
                 wide,
                 1,
@@ -135,8 +137,8 @@ def channels_first_kernel(rows: int, taps: int, stride: int, lanes: int, dtype: 
                 steps,
             )
             for h in range(count):
-                for begun in range(0, columns_out, rows):
-                    column = min(begun, columns_out - rows)  # the last tile may overlap the one before
+                for begun in range(0, broad, rows):
+                    column = min(begun, broad - rows)  # the last tile may overlap the one before
                     tile = vector.repeated(pointer(bias) + c, rows, 1, lanes)
                     for r in range(heights):
                         source = windows + ((h * down + r * dilation_h) * wide + column * stride) * lanes
@@ -144,11 +146,11 @@ def channels_first_kernel(rows: int, taps: int, stride: int, lanes: int, dtype: 
                         for piece in range(pieces):
                             at, weights = source + piece * dilation_w * lanes, taps_at + piece * taps * filled
                             tile = vector.fma_grouped(tile, at, lanes, weights, filled, taps, stride, 1)
-                    vector.store_tile(activate_tile(tile, act), finished + (h * columns_out + column) * lanes, lanes)
+                    vector.store_tile(activate_tile(tile, act), finished + (h * broad + column) * lanes, lanes)
             if act[0] == 3:
-                microkernel.silu_run(finished, count * columns_out * lanes)
-            to = pointer(y) + ((n * channels + c) * plane_out + top * columns_out)
-            unpack(finished, count, columns_out, c_count, lanes, to, columns_out, plane_out)
+                microkernel.silu_run(finished, count * broad * lanes)
+            to = pointer(y) + ((n * channels + c) * plane_out + top * columns_out + left)
+            unpack(finished, count, broad, c_count, lanes, to, columns_out, plane_out)
         memory[0], integers[0] = zero, 0  # pointers do not keep an array alive: their last use does
 
     depthwise.__name__ = f"{dtype}_depthwise_{rows}x1_{taps}s{stride}_nchw_{isa}"
@@ -208,12 +210,13 @@ def pack(w: Array, bias: Array, geometry: ConvGeometry) -> Launch:
     filled = -(-g.out_channels // lanes) * lanes
     weights, biases = np.zeros((g.taps, filled), w.dtype), np.zeros(filled, w.dtype)
     weights[:, : g.out_channels], biases[: g.out_channels] = w.reshape(g.out_channels, -1).T, bias
-    extent = dilation[0] * (kernel[0] - 1) + 1
-    band = packing.band_of(extent, strides[0], in_size[1] * lanes, out_size[0], machine.l2 // 4 // w.dtype.itemsize)
-    rows = min(rows_for(out_size[1]), out_size[1])
+    extent = tuple(spread * (count - 1) + 1 for spread, count in zip(dilation, kernel, strict=True))
+    room = machine.l2 // 4 // w.dtype.itemsize
+    band, strip = packing.cut_plane(out_size, strides, extent, lanes, room, g.batch * (filled // lanes))
+    rows = min(rows_for(strip), out_size[1] % strip or strip)
     chosen = channels_first_kernel(rows, taps, strides[1], lanes, *name)
-    cut = (*sizes, kernel[0], kernel[1] // taps, strides[0], *dilation, *before, band, g.mode)
-    items = g.batch * (filled // lanes) * -(-out_size[0] // band)
+    cut = (*sizes, kernel[0], kernel[1] // taps, strides[0], *dilation, *before, band, g.mode, strip)
+    items = g.batch * (filled // lanes) * -(-out_size[0] // band) * -(-out_size[1] // strip)
     return Launch(chosen, items, 2 * g.flops, weights.reshape(-1), biases, (np.array(cut, np.int64), act))
 
 

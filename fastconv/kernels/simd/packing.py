@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from fastconv.geometry import Array, source_cell
+from fastconv.geometry import Array, Size, source_cell
 from fastconv.kernels.jit import Kernel, compiled
 from fastconv.kernels.simd import vector
 
@@ -101,10 +101,39 @@ def weight_packer(lanes: int, dtype: str, isa: str) -> Kernel:
     return Kernel(pack_weights)
 
 
-def band_of(extent: int, stride: int, columns: int, outputs: int, room: int) -> int:
-    """Output rows whose padded input about fills `room` elements, cut evenly; at least eight, or rows would be copied often."""
-    band = max(8, (room // max(1, columns) - extent) // stride + 1)
-    return -(-outputs // -(-outputs // band)) if outputs else 1
+LEAST = 8  # rows of a band and outputs of a strip's end: fewer, and the windows would be copied often
+SHARES = 8  # items that a call should have for its threads
+
+
+def cut_plane(outputs: Size, stride: Size, extent: Size, deep: int, room: int, items: int) -> tuple[int, int]:
+    """(rows, columns) of a block of outputs, each axis cut evenly: its input, `deep` values a cell, takes at most `room`.
+
+    Rows are whole where they fit. There are `items` of such planes, and more cuts where those are fewer than SHARES.
+    """
+
+    def cells(axis: int, count: int) -> int:
+        return (count - 1) * stride[axis] + extent[axis]
+
+    rows, columns = outputs
+    if not rows or not columns:
+        return 1, 1
+    least = cells(0, min(rows, LEAST))
+    columns = min(columns, max(64, (room // deep // least - extent[1]) // stride[1] + 1))
+    rows = min(rows, max(LEAST, (room // deep // cells(1, columns) - extent[0]) // stride[0] + 1))
+    shares = -(-SHARES // max(1, items))
+    if outputs[0] > 1:
+        rows = min(rows, max(LEAST, -(-outputs[0] // shares)))
+    else:
+        columns = min(columns, max(64, -(-outputs[1] // shares)))
+    return evenly(outputs[0], rows), evenly(outputs[1], columns)
+
+
+def evenly(count: int, most: int) -> int:
+    """Parts of about equal size, `most` at most but for a few more where the last part would be very small."""
+    part = -(-count // -(-count // most))
+    while part < count and 0 < count % part < LEAST:
+        part += 1
+    return part
 
 
 @lru_cache(maxsize=8)

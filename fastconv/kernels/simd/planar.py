@@ -2,7 +2,7 @@
 
     y [k][w] = act(bias[k] + sum over l of x[offset[l] + w] * w[l][k])        l runs over c, r, s
 
-A band of each input plane is copied with its padding, which leaves it in the cache, its columns sorted by their phase of the
+A block of each input plane is copied with its padding, which leaves it in the cache, its columns sorted by their phase of the
 stride, so that the cells under a tap follow each other whatever the stride. A tile of output channels by vectors of one
 output row then reads each vector of a tap once for all of its channels. First layers of networks, grouped convolutions with
 few channels a group, and one-channel signals take this road, where vectors along the channels would be half empty.
@@ -32,7 +32,7 @@ MOST_CHANNELS, MOST_CHANNELS_OF_GROUP = 4, 16
 
 @lru_cache(maxsize=32)
 def kernel(rows: int, columns: int, lanes: int, dtype: str, isa: str) -> Kernel:
-    """The compiled loops over bands of output rows of a group of an image: f32_planar_8x3_avx512."""
+    """The compiled loops over blocks of outputs of a group of an image: f32_planar_8x3_avx512."""
     activate_tile = microkernel.tile_activation(dtype)
     pack_windows = packing.window_packer(lanes, True)
     width = columns * lanes
@@ -50,9 +50,10 @@ def kernel(rows: int, columns: int, lanes: int, dtype: str, isa: str) -> Kernel:
         columns_out, heights, widths = packing.three(sizes, 6)
         down, dilation_h, dilation_w = packing.three(sizes, 9)
         top_pad, left_pad, band = packing.three(sizes, 12)
-        mode, stride = sizes[15], sizes[16]
-        bands, k_blocks, taps = -(-rows_out // band), -(-k_group // rows), heights * widths
-        wide = (columns_out - 1) * stride + (widths - 1) * dilation_w + 1
+        mode, stride, strip = packing.three(sizes, 15)
+        bands, strips = -(-rows_out // band), -(-columns_out // strip)
+        k_blocks, taps = -(-k_group // rows), heights * widths
+        wide = (strip - 1) * stride + (widths - 1) * dilation_w + 1
         tall = (band - 1) * down + (heights - 1) * dilation_h + 1
         each = -(-wide // stride)
         pitch = each * stride
@@ -64,15 +65,19 @@ def kernel(rows: int, columns: int, lanes: int, dtype: str, isa: str) -> Kernel:
         offsets = pointer(integers)
         steps = offsets + c_group * taps
         for item in range(begin, end):
-            rest, part = divmod(item, bands)
+            rest, piece = divmod(item, strips)
+            rest, part = divmod(rest, bands)
             n, group = divmod(rest, groups)
-            top = part * band
-            count = min(band, rows_out - top)
+            top, left = part * band, piece * strip
+            count, broad = min(band, rows_out - top), min(strip, columns_out - left)
             high = (count - 1) * down + (heights - 1) * dilation_h + 1
+            wide = (broad - 1) * stride + (widths - 1) * dilation_w + 1
+            each = -(-wide // stride)
+            pitch = each * stride
             for c in range(c_group):
                 plane = pointer(x) + ((n * groups + group) * c_group + c) * rows_in * columns_in
                 at = padded + c * high * pitch
-                corner = (0, top * down - top_pad, -left_pad)
+                corner = (0, top * down - top_pad, left * stride - left_pad)
                 steps_x = (0, 0, 0, columns_in, 1)
                 to = at if stride == 1 else unsorted
                 pack_windows(plane, to, zero, steps_x, (1, rows_in, columns_in), corner, high, wide, 1, 1, 1, 1, mode, steps)
@@ -90,17 +95,17 @@ def kernel(rows: int, columns: int, lanes: int, dtype: str, isa: str) -> Kernel:
                 plane = pointer(y) + (n * groups * k_group + first) * rows_out * columns_out
                 shown = min(rows, k_group - k * rows)
                 for h in range(count):
-                    line = plane + (top + h) * columns_out
-                    for column in range(0, columns_out, width):
+                    line = plane + ((top + h) * columns_out + left)
+                    for column in range(0, broad, width):
                         tile = vector.first_values(pointer(bias) + (group * k_blocks + k) * rows, rows, columns, lanes)
                         source = padded + (h * down * pitch + column)
                         for i in range(c_group * taps):
                             tile = vector.fma_shared(tile, weights + i * rows, source + peek(offsets + i))
                         tile = activate_tile(tile, act)
-                        vector.store_spans(tile, line + column, rows_out * columns_out, shown, columns_out - column)
+                        vector.store_spans(tile, line + column, rows_out * columns_out, shown, broad - column)
                     if act[0] == 3:
                         for i in range(shown):
-                            microkernel.silu_run(line + i * rows_out * columns_out, columns_out)
+                            microkernel.silu_run(line + i * rows_out * columns_out, broad)
         memory[0], integers[0] = zero, 0  # pointers do not keep an array alive: their last use does
 
     planar.__name__ = f"{dtype}_planar_{rows}x{columns}_{isa}"
@@ -150,10 +155,9 @@ def pack(w: Array, bias: Array, geometry: ConvGeometry) -> Launch:
     packed = np.ascontiguousarray(packed.reshape(g.groups * blocks, rows, g.reduction).transpose(0, 2, 1))
     filled = np.zeros((g.groups, blocks * rows), w.dtype)
     filled[:, : g.out_per_group] = bias.reshape(g.groups, g.out_per_group)
-    row_cells = in_size[1] + sum(g.padding[-1])
-    extent = dilation[0] * (taps[0] - 1) + 1
+    extent = tuple(spread * (count - 1) + 1 for spread, count in zip(dilation, taps, strict=True))
     room = machine.l2 // 4 // w.dtype.itemsize
-    band = packing.band_of(extent, steps[0], g.in_per_group * row_cells, out_size[0], room)
+    band, strip = packing.cut_plane(out_size, steps, extent, g.in_per_group, room, g.batch * g.groups)
     sizes = (
         *(g.groups, g.in_per_group, g.out_per_group),
         *in_size,
@@ -165,8 +169,9 @@ def pack(w: Array, bias: Array, geometry: ConvGeometry) -> Launch:
         band,
         g.mode,
         steps[1],
+        strip,
     )
-    items = g.batch * g.groups * -(-out_size[0] // band)
+    items = g.batch * g.groups * -(-out_size[0] // band) * -(-out_size[1] // strip)
     chosen = kernel(rows, columns, lanes, element(w.dtype), machine.isa)
     work = g.batch * g.groups * prod(out_size) * g.out_per_group * g.reduction // 8
     arguments = (np.array(sizes, np.int64), codes(g.activation, w.dtype))

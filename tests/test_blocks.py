@@ -1,0 +1,54 @@
+"""Cases that kernels cut into several blocks: planes and signals too long for a cache, few blocks for several threads."""
+
+import numpy as np
+import pytest
+
+import fastconv as fc
+from fastconv.kernels.jit import Launch
+
+CASES = {
+    "signal": ("conv1d", (1, 1, 100_003), (3, 1, 5), {"padding": 2}),
+    "signal by thirds": ("conv1d", (1, 1, 300_003), (3, 1, 5), {"padding": 2, "stride": 3}),
+    "signals": ("conv1d", (1, 18, 20_007), (18, 1, 3), {"groups": 18, "padding": 1}),
+    "wide plane": ("conv2d", (1, 2, 24, 20_011), (4, 2, 3, 3), {"padding": 1, "padding_mode": "reflect", "stride": 2}),
+    "wide planes": ("conv2d", (1, 17, 12, 9_001), (17, 1, 3, 3), {"groups": 17, "padding": 1, "padding_mode": "circular"}),
+    "first layer": ("conv2d", (1, 3, 112, 112), (16, 3, 7, 7), {"padding": 3, "stride": 2}),
+}
+
+
+def launches(plan):
+    return (plan.packed,) if isinstance(plan.packed, Launch) else plan.packed
+
+
+@pytest.mark.parametrize("implementation", ["direct", "depthwise"])
+@pytest.mark.parametrize("case", CASES)
+def test_blocks_join_without_a_seam(case, implementation, threads):
+    operation, x_shape, w_shape, options = CASES[case]
+    rng = np.random.default_rng(11)
+    x, w = (rng.integers(-4, 5, shape).astype(np.float32) for shape in (x_shape, w_shape))
+    try:
+        plan = getattr(fc, f"plan_{operation}")(x_shape, w, implementation=implementation, **options)
+    except ValueError as error:
+        pytest.skip(str(error))
+    assert sum(launch.items for launch in launches(plan)) > 1
+    expected = getattr(fc, operation)(x, w, implementation="im2col", **options)
+    for n in (1, 3):
+        fc.set_num_threads(n)
+        np.testing.assert_array_equal(plan(x), expected)
+
+
+@pytest.mark.parametrize("layout", ["NCHW", "NHWC"])
+def test_winograd_shares_few_blocks_out_by_output_channels(layout, threads):
+    rng = np.random.default_rng(12)
+    x, w = rng.standard_normal((1, 128, 14, 14), np.float32), rng.standard_normal((200, 128, 3, 3), np.float32)
+    if layout == "NHWC":
+        x, w = (np.ascontiguousarray(np.moveaxis(array, 1, -1)) for array in (x, w))
+    plan = fc.plan_conv2d(x.shape, w, padding=1, layout=layout, implementation="winograd", activation="silu")
+    assert plan.packed.items > 1
+    found = []
+    for n in (1, 2, 3):
+        fc.set_num_threads(n)
+        found.append(plan(x))
+    assert all((one == found[0]).all() for one in found)
+    exact = fc.conv2d(x, w, padding=1, layout=layout, implementation="direct", activation="silu")
+    assert np.abs(found[0] - exact).max() < 1e-4 * np.abs(exact).max()
