@@ -12,7 +12,7 @@ import numpy as np
 from fastconv.geometry import ConvGeometry, ElementwiseGeometry, FoldGeometry
 from fastconv.kernels import im2col, loops, reference, strided
 from fastconv.kernels.simd import conv as direct
-from fastconv.kernels.simd import depthwise, pool, winograd
+from fastconv.kernels.simd import depthwise, fft, pool, winograd
 from fastconv.machine import Machine
 from fastconv.pool_geometry import PoolGeometry, UnpoolGeometry
 
@@ -114,6 +114,9 @@ OPERATIONS: dict[str, tuple[Implementation, ...]] = {
             depthwise.pack,
         ),
         _DIRECT,
+        Implementation(
+            "fft", "Fourier transforms of overlapping blocks: for large kernels", fft.run, fft.cost, fft.supports, fft.pack
+        ),
         Implementation(
             "im2col", "windows copied into columns, 16 MiB at a time, then BLAS", im2col.conv, _blas_cost, pack=im2col.pack
         ),

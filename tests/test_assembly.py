@@ -16,6 +16,7 @@ SPILL = re.compile(r"%[xyz]mm\d+, -?\d*\(%r[sb]p\)|-?\d*\(%r[sb]p\), %[xyz]mm\d+
 CASES = {
     "direct, channels last": ((1, 12, 14, 64), (32, 3, 3, 64), {"layout": "NHWC"}),
     "direct, channels first": ((1, 64, 12, 14), (32, 64, 3, 3), {}),
+    "fft": ((1, 1, 60, 60), (1, 1, 15, 15), {}),
     "winograd": ((1, 64, 28, 28), (32, 64, 3, 3), {}),
     "depthwise, channels last": ((1, 12, 14, 64), (64, 3, 3, 1), {"layout": "NHWC", "groups": 64}),
     "depthwise, channels first": ((1, 64, 12, 14), (64, 1, 3, 3), {"groups": 64}),
@@ -48,7 +49,9 @@ def test_float32_kernels_do_no_double_arithmetic(assembly):
 
 
 @pytest.mark.skipif(host().isa not in ("avx2", "avx512"), reason="the baseline has no fused multiply-add to look for")
-def test_hot_loops_keep_their_accumulators_in_registers(assembly):
+def test_hot_loops_keep_their_accumulators_in_registers(assembly, request):
+    if host().registers < 32 and request.node.callspec.params["assembly"] == "fft":
+        pytest.skip("a butterfly of four complex vectors and its factors take more than 16 registers")
     busiest = max(blocks(assembly), key=lambda block: len(FMA.findall(block)))
     assert len(FMA.findall(busiest)) >= 8, "the block with the multiply-adds was not found"
     assert not SPILL.search(busiest), busiest

@@ -5,7 +5,8 @@ import pytest
 
 import fastconv as fc
 
-SPREADING = {"winograd"}  # families whose docstrings say that a NaN spreads further
+SPREADING = {"winograd"}  # families whose docstrings say that a NaN spreads further, by a cell here
+LOCAL = [name for name in fc.implementations("conv2d") if name not in ("reference", "fft")]  # fft: test_fft.py
 CASES = {
     "3x3": ((1, 8, 20, 20), (8, 8, 3, 3), {"padding": 1}),
     "few channels": ((1, 3, 20, 40), (8, 3, 3, 3), {"padding": 2}),
@@ -27,7 +28,7 @@ def arrays(case, layout):
 @pytest.mark.parametrize("value", [np.nan, np.inf])
 @pytest.mark.parametrize("layout", ["NCHW", "NHWC"])
 @pytest.mark.parametrize("case", CASES)
-@pytest.mark.parametrize("implementation", [name for name in fc.implementations("conv2d") if name != "reference"])
+@pytest.mark.parametrize("implementation", LOCAL)
 def test_the_first_cell_reaches_only_its_windows(implementation, case, layout, value):
     x, w, bias, options = arrays(case, layout)
     try:

@@ -282,6 +282,7 @@ def splat(context: Any, scalar: Any, lanes: Any) -> Any:
 
 @infer_global(operator.add)
 @infer_global(operator.sub)
+@infer_global(operator.mul)
 class _LaneByLane(AbstractTemplate):
     def generic(self, args: Any, kws: Any) -> Any:
         if len(args) == 2 and isinstance(args[0], Vector) and args[0] == args[1]:
@@ -297,6 +298,11 @@ def _lower_add(context: Any, builder: Any, sig: Any, args: Any) -> Any:
 @lower_builtin(operator.sub, Vector, Vector)
 def _lower_subtract(context: Any, builder: Any, sig: Any, args: Any) -> Any:
     return builder.fsub(*args, flags=("contract",))
+
+
+@lower_builtin(operator.mul, Vector, Vector)
+def _lower_multiply(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+    return builder.fmul(*args, flags=("contract",))
 
 
 @intrinsic
