@@ -6,6 +6,9 @@ A block of each input plane is copied with its padding, which leaves it in the c
 stride, so that the cells under a tap follow each other whatever the stride. A tile of output channels by vectors of one
 output row then reads each vector of a tap once for all of its channels. First layers of networks, grouped convolutions with
 few channels a group, and one-channel signals take this road, where vectors along the channels would be half empty.
+
+Where a group has one output channel, as an image filter has, the rows of a tile are output rows that follow each other: the
+kernel is repeated for each, one row further down, with rows of zeros for the taps that an output row does not have.
 """
 
 from functools import lru_cache
@@ -27,6 +30,8 @@ TILES = {
     32: ((8, 3), (8, 2), (4, 4), (4, 2), (8, 1), (4, 1), (2, 4), (1, 8), (1, 4)),
     16: ((4, 2), (6, 1), (2, 4), (2, 2), (1, 8), (1, 4)),
 }
+# The same, of (output rows, vectors), for one output channel.
+STACKS = {32: ((2, 8), (2, 4), (1, 8), (1, 4)), 16: ((2, 4), (2, 2), (1, 8), (1, 4))}
 MOST_CHANNELS, MOST_CHANNELS_OF_GROUP = 4, 16
 
 
@@ -50,11 +55,12 @@ def kernel(rows: int, columns: int, lanes: int, dtype: str, isa: str) -> Kernel:
         columns_out, heights, widths = packing.three(sizes, 6)
         down, dilation_h, dilation_w = packing.three(sizes, 9)
         top_pad, left_pad, band = packing.three(sizes, 12)
-        mode, stride, strip = packing.three(sizes, 15)
+        (mode, stride, strip), stack = packing.three(sizes, 15), sizes[18]
         bands, strips = -(-rows_out // band), -(-columns_out // strip)
         k_blocks, taps = -(-k_group // rows), heights * widths
+        # Of a stack `heights` has the rows of zeros, and a last stack of a band reads on below it.
         wide = (strip - 1) * stride + (widths - 1) * dilation_w + 1
-        tall = (band - 1) * down + (heights - 1) * dilation_h + 1
+        tall = (-(-band // stack) * stack - stack) * down + (heights - 1) * dilation_h + 1
         each = -(-wide // stride)
         pitch = each * stride
         # A tile at the end of a row reads on into what follows, which is there, and does not store it.
@@ -70,7 +76,7 @@ def kernel(rows: int, columns: int, lanes: int, dtype: str, isa: str) -> Kernel:
             n, group = divmod(rest, groups)
             top, left = part * band, piece * strip
             count, broad = min(band, rows_out - top), min(strip, columns_out - left)
-            high = (count - 1) * down + (heights - 1) * dilation_h + 1
+            high = (-(-count // stack) * stack - stack) * down + (heights - 1) * dilation_h + 1
             wide = (broad - 1) * stride + (widths - 1) * dilation_w + 1
             each = -(-wide // stride)
             pitch = each * stride
@@ -93,8 +99,9 @@ def kernel(rows: int, columns: int, lanes: int, dtype: str, isa: str) -> Kernel:
                 weights = pointer(w) + (group * k_blocks + k) * c_group * taps * rows
                 first = group * k_group + k * rows
                 plane = pointer(y) + (n * groups * k_group + first) * rows_out * columns_out
-                shown = min(rows, k_group - k * rows)
-                for h in range(count):
+                apart = rows_out * columns_out if stack == 1 else columns_out
+                for h in range(0, count, stack):
+                    shown = min(rows, k_group - k * rows) if stack == 1 else min(stack, count - h)
                     line = plane + ((top + h) * columns_out + left)
                     for column in range(0, broad, width):
                         tile = vector.first_values(pointer(bias) + (group * k_blocks + k) * rows, rows, columns, lanes)
@@ -102,10 +109,10 @@ def kernel(rows: int, columns: int, lanes: int, dtype: str, isa: str) -> Kernel:
                         for i in range(c_group * taps):
                             tile = vector.fma_shared(tile, weights + i * rows, source + peek(offsets + i))
                         tile = activate_tile(tile, act)
-                        vector.store_spans(tile, line + column, rows_out * columns_out, shown, broad - column)
+                        vector.store_spans(tile, line + column, apart, shown, broad - column)
                     if act[0] == 3:
                         for i in range(shown):
-                            microkernel.silu_run(line + i * rows_out * columns_out, broad)
+                            microkernel.silu_run(line + i * apart, broad)
         memory[0], integers[0] = zero, 0  # pointers do not keep an array alive: their last use does
 
     planar.__name__ = f"{dtype}_planar_{rows}x{columns}_{isa}"
@@ -122,6 +129,16 @@ def suits(geometry: ConvGeometry, dtype: np.dtype[Any], machine: Machine) -> boo
         return False
     few = g.in_per_group <= MOST_CHANNELS
     return few or (g.out_per_group < lanes and g.in_per_group <= MOST_CHANNELS_OF_GROUP)
+
+
+def stack_for(height: int, vectors: int, machine: Machine) -> tuple[int, int]:
+    """The tile that takes the fewest cycles for one channel: of (output rows, vectors), loads that cross lines count twice."""
+
+    def cycles(tile: tuple[int, int]) -> float:
+        rows, columns = tile
+        return -(-vectors // columns) * (height + rows - 1) * max(rows * columns, 2 * columns + rows, 8) / rows
+
+    return min(STACKS[machine.registers], key=cycles)
 
 
 def tile_for(channels: int, vectors: int, machine: Machine) -> tuple[int, int]:
@@ -148,13 +165,22 @@ def pack(w: Array, bias: Array, geometry: ConvGeometry) -> Launch:
     g, machine = geometry, host()
     lanes = machine.lanes(w.dtype)
     in_size, out_size, taps, steps, dilation, before = plane_sizes(g)
-    rows, columns = tile_for(g.out_per_group, -(-out_size[1] // lanes), machine)
-    blocks = -(-g.out_per_group // rows)
-    packed = np.zeros((g.groups, blocks * rows, g.reduction), w.dtype)
-    packed[:, : g.out_per_group] = w.reshape(g.groups, g.out_per_group, g.reduction)
-    packed = np.ascontiguousarray(packed.reshape(g.groups * blocks, rows, g.reduction).transpose(0, 2, 1))
-    filled = np.zeros((g.groups, blocks * rows), w.dtype)
-    filled[:, : g.out_per_group] = bias.reshape(g.groups, g.out_per_group)
+    vectors, stack, blocks = -(-out_size[1] // lanes), 1, 1
+    if g.out_per_group == steps[0] == dilation[0] == 1:
+        stack, columns = rows, _ = stack_for(taps[0], vectors, machine)
+        taps = (taps[0] + stack - 1, taps[1])
+        packed = np.zeros((g.groups, g.in_per_group, *taps, stack), w.dtype)
+        for row in range(stack):
+            packed[:, :, row : row + taps[0] - stack + 1, :, row] = w.reshape(g.groups, g.in_per_group, -1, taps[1])
+        filled = np.repeat(bias, stack)
+    else:
+        rows, columns = tile_for(g.out_per_group, vectors, machine)
+        blocks = -(-g.out_per_group // rows)
+        packed = np.zeros((g.groups, blocks * rows, g.reduction), w.dtype)
+        packed[:, : g.out_per_group] = w.reshape(g.groups, g.out_per_group, g.reduction)
+        packed = np.ascontiguousarray(packed.reshape(g.groups * blocks, rows, g.reduction).transpose(0, 2, 1))
+        filled = np.zeros((g.groups, blocks * rows), w.dtype)
+        filled[:, : g.out_per_group] = bias.reshape(g.groups, g.out_per_group)
     extent = tuple(spread * (count - 1) + 1 for spread, count in zip(dilation, taps, strict=True))
     room = machine.l2 // 4 // w.dtype.itemsize
     band, strip = packing.cut_plane(out_size, steps, extent, g.in_per_group, room, g.batch * g.groups)
@@ -170,6 +196,7 @@ def pack(w: Array, bias: Array, geometry: ConvGeometry) -> Launch:
         g.mode,
         steps[1],
         strip,
+        stack,
     )
     items = g.batch * g.groups * -(-out_size[0] // band) * -(-out_size[1] // strip)
     chosen = kernel(rows, columns, lanes, element(w.dtype), machine.isa)
