@@ -93,6 +93,16 @@ def squares() -> Iterator[Case]:
     yield conv("square-pairs", (4, 5), (3, 3), (4, 5), padding=((2, 0), (1, 3)))
     yield conv("square-groups", (4, 5), (3, 3), (8, 10), groups=2, padding=1)
     yield conv("square-reflect", (5, 4), (3, 3), (4, 4), padding=2, padding_mode="reflect")
+    for n in (1, 4, 5, 9):
+        yield conv(f"three-taps-{n}", n, 3, (4, 5), padding=1)
+        yield conv(f"three-in-a-row-{n}", (2, n), (1, 3), (5, 4), padding=(0, 1))
+        yield conv(f"three-in-a-column-{n}", (n, 2), (3, 1), (4, 4), padding=(1, 0))
+    yield conv("three-taps-replicate", 7, 3, (8, 8), 2, groups=2, padding=2, padding_mode="replicate", activation="relu6")
+    yield conv("cube3x3x3", (2, 3, 5), (3, 3, 3), (4, 4), padding=1)
+    yield conv(
+        "cube2x3x1", (5, 5, 2), (2, 3, 1), (5, 4), stride=(2, 1, 1), dilation=(2, 1, 1), padding=((1, 0), (1, 1), (0, 0))
+    )
+    yield conv("cube-reflect", (3, 4, 3), (2, 3, 3), (4, 4), padding=1, padding_mode="reflect")
     yield conv("square-batch3-no-bias", (3, 6), (3, 3), (4, 4), 3, padding=1, bias=False)
     yield conv("square-no-batch", (3, 6), (3, 3), (4, 4), None)
 

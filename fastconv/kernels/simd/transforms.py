@@ -126,12 +126,23 @@ def movers(m: int, lanes: int) -> tuple[Any, Any, Any]:
     return inlined(chosen[0]), inlined(chosen[1]), inlined(chosen[2])
 
 
-@lru_cache(maxsize=8)
-def input_transform(m: int, lanes: int, dtype: str) -> Any:
-    """The compiled v[i][j][c] = (B^T x B)[i, j, c] of one tile; planes lie `plane` apart, scratch holds n * n vectors."""
-    n = m + KERNEL - 1
+@lru_cache(maxsize=16)
+def input_transform(form: tuple[int, int], lanes: int, dtype: str) -> Any:
+    """The compiled v[i][j][c] = (B^T x B)[i, j, c] of one tile; planes lie `plane` apart, scratch holds n * n vectors.
+
+    Of the forms (1, m) and (m, 1) v[i][c] = (B^T x)[i, c], along a row or a column.
+    """
+    m = max(form)
+    n, flat, upright = m + KERNEL - 1, min(form) == 1, form[1] == 1
     along, _, _ = transforms(m, dtype)
     load, store, load_first = movers(m, lanes)
+
+    def transform_line(x, row, column, channels, scratch, v, plane):
+        step = row if upright else column
+        for c in range(0, channels, lanes):
+            count = channels - c
+            cells = load(x + c, step) if count >= lanes else load_first(x + c, step, count)
+            store(v + c, plane, along(cells))
 
     def transform(x, row, column, channels, scratch, v, plane):
         for c in range(0, channels, lanes):
@@ -143,13 +154,17 @@ def input_transform(m: int, lanes: int, dtype: str) -> Any:
             for j in range(n):
                 store(v + (j * plane + c), n * plane, along(load(scratch + j * lanes, n * lanes)))
 
-    return compiled(transform)
+    return compiled(transform_line if flat else transform)
 
 
-@lru_cache(maxsize=8)
-def output_transform(m: int, lanes: int, dtype: str) -> Any:
-    """The compiled y[i][j][k] = act((A^T m A)[i, j, k] + bias[k]) of one tile, its first `high` x `wide` outputs."""
-    n = m + KERNEL - 1
+@lru_cache(maxsize=16)
+def output_transform(form: tuple[int, int], lanes: int, dtype: str) -> Any:
+    """The compiled y[i][j][k] = act((A^T m A)[i, j, k] + bias[k]) of one tile, its first `high` x `wide` outputs.
+
+    Of the forms (1, m) and (m, 1) y[i][k] = act((A^T m)[i, k] + bias[k]), along a row or a column.
+    """
+    m = max(form)
+    n, flat, upright = m + KERNEL - 1, min(form) == 1, form[1] == 1
     _, along, _ = transforms(m, dtype)
     load, _, _ = movers(m, lanes)
     activate = microkernel.tile_activation(dtype)
@@ -207,13 +222,23 @@ def output_transform(m: int, lanes: int, dtype: str) -> Any:
                 rows = along(load(scratch + i * n * lanes, lanes))
                 write(y + (i * row + k), column, rows, offset, act, room, wide)
 
-    return compiled(transform)
+    def transform_line(products, plane, channels, bias, scratch, y, row, column, high, wide, act):
+        step, count = (row, high) if upright else (column, wide)
+        for k in range(0, channels, lanes):
+            values = along(load(products + k, plane))
+            write(y + k, step, values, vector.load(bias + k, lanes), act, channels - k, count)
+
+    return compiled(transform_line if flat else transform)
 
 
-@lru_cache(maxsize=8)
-def weight_transform(m: int, lanes: int, dtype: str) -> Any:
-    """The compiled u[i][j] = (G w G^T)[i, j] of one 3 x 3 kernel a lane, w[r][s] one vector behind the other."""
-    n = m + KERNEL - 1
+@lru_cache(maxsize=16)
+def weight_transform(form: tuple[int, int], lanes: int, dtype: str) -> Any:
+    """The compiled u[i][j] = (G w G^T)[i, j] of one 3 x 3 kernel a lane, w[r][s] one vector behind the other.
+
+    Of the forms (1, m) and (m, 1) u[i] = (G w)[i], of a kernel of 3 taps.
+    """
+    m = max(form)
+    n, flat = m + KERNEL - 1, min(form) == 1
     _, _, along = transforms(m, dtype)
     _, store, _ = movers(m, lanes)
 
@@ -227,4 +252,7 @@ def weight_transform(m: int, lanes: int, dtype: str) -> Any:
         for i in range(n):
             store(u + i * n * plane, plane, along(three(scratch + i * KERNEL * lanes, lanes)))
 
-    return compiled(transform)
+    def transform_line(w, scratch, u, plane):
+        store(u, plane, along(three(w, lanes)))
+
+    return compiled(transform_line if flat else transform)
