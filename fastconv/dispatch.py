@@ -50,6 +50,32 @@ def choose(
     return chosen
 
 
+def rivals(
+    operation: str, geometry: Geometry, dtype: np.dtype[Any], machine: Machine, chosen: Implementation
+) -> tuple[Implementation, ...]:
+    """The implementations that some weights make cheaper than the chosen one."""
+    limit = chosen.cost(geometry, dtype, machine)
+    return tuple(
+        one
+        for one in candidates(operation)
+        if one.weigh and one.supports(geometry, dtype) is None and one.weigh(None, geometry, dtype, machine) < limit
+    )
+
+
+def cheapest(
+    found: tuple[Implementation, ...],
+    chosen: Implementation,
+    w: Any,
+    geometry: Geometry,
+    dtype: np.dtype[Any],
+    machine: Machine,
+) -> Implementation:
+    """The chosen implementation, or the one of its rivals that is cheaper for these weights."""
+    costs = {one.name: one.weigh(w, geometry, dtype, machine) for one in found if one.weigh}
+    best = min(found, key=lambda one: costs[one.name], default=chosen)
+    return best if costs.get(best.name, float("inf")) < chosen.cost(geometry, dtype, machine) else chosen
+
+
 def refusal(implementation: Implementation, reason: str) -> str:
     """The sentence that an error and explain() share."""
     return f"implementation {implementation.name!r} cannot serve this call: {reason}"

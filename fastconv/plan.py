@@ -3,14 +3,14 @@
 arguments, signatures -> geometry -> dispatch.choose -> pack -> Plan;  Plan(x) -> checks of x and out -> implementation.run
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from fastconv import arguments as check
 from fastconv import signatures
-from fastconv.dispatch import choose
+from fastconv.dispatch import cheapest, choose, rivals
 from fastconv.geometry import Activation, Array, ConvGeometry, ElementwiseGeometry, Size, cached_property
 from fastconv.machine import host
 from fastconv.registry import OPERATIONS, Geometry, Implementation
@@ -259,14 +259,19 @@ def plan_convolution(
     w = check.array("w", w)
     key = operation, x_shape, dtype, w.shape, w.dtype, *options.values()
     choices = OPERATIONS[operation[:-2]]
-    kept, found = _unpacked.get(key, (None, None)) if all(map(_is_plain, key)) else (None, None)
+    kept, found, others = _unpacked.get(key, _NOTHING) if all(map(_is_plain, key)) else _NOTHING
     if found is None or kept is not choices:  # an implementation may have been registered since
         found = unpacked_plan(operation, rank, x_shape, dtype, w, **options)
+        decided = operation, found.geometry, found.compute_dtype, host(), found.implementation
+        others = rivals(*decided) if options["implementation"] == "auto" else ()
         if all(map(_is_plain, key)):
             if len(_unpacked) >= MOST_KEPT:
                 _unpacked.clear()
-            _unpacked[key] = choices, found
+            _unpacked[key] = choices, found, others
     weights = check.contiguous(w, found.compute_dtype)
+    if others:
+        chosen = cheapest(others, found.implementation, weights, found.geometry, found.compute_dtype, host())
+        found = replace(found, implementation=chosen)
     if keep and np.may_share_memory(weights, w):
         weights = weights.copy()
     plan = object.__new__(ConvPlan)
@@ -275,7 +280,9 @@ def plan_convolution(
     return plan
 
 
-_unpacked: dict[Any, tuple[Any, ConvPlan]] = {}  # the operation's choices and a plan without weights, by all that decided it
+# The operation's choices, a plan without weights, and what weights may make cheaper, by all that decided it.
+_unpacked: dict[Any, tuple[Any, Any, tuple[Implementation, ...]]] = {}
+_NOTHING: tuple[Any, Any, tuple[Implementation, ...]] = (None, None, ())
 MOST_KEPT = 1024
 
 

@@ -12,7 +12,7 @@ import numpy as np
 from fastconv.geometry import ConvGeometry, ElementwiseGeometry, FoldGeometry
 from fastconv.kernels import im2col, loops, reference, strided
 from fastconv.kernels.simd import conv as direct
-from fastconv.kernels.simd import depthwise, fft, pool, winograd
+from fastconv.kernels.simd import depthwise, fft, pool, separable, winograd
 from fastconv.machine import Machine
 from fastconv.pool_geometry import PoolGeometry, UnpoolGeometry
 
@@ -36,6 +36,8 @@ class Implementation:
         supports(geometry, dtype) -> None, or the reason why not.
     pack : callable or None
         pack(w, bias, geometry) -> what `run` takes as `packed`; None for operations without weights.
+    weigh : callable or None
+        weigh(w, geometry, dtype, machine) -> the cost for these weights, where it depends on them; for None, the least.
     """
 
     name: str
@@ -44,6 +46,7 @@ class Implementation:
     cost: Callable[[Any, Dtype, Machine], float]
     supports: Callable[[Any, Dtype], str | None] = lambda geometry, dtype: None
     pack: Callable[[Any, Any, Any], Any] | None = None
+    weigh: Callable[[Any, Any, Dtype, Machine], float] | None = None
 
 
 def _at(operations_per_second: float, overhead: float) -> Callable[[Geometry, Dtype, Machine], float]:
@@ -114,6 +117,15 @@ OPERATIONS: dict[str, tuple[Implementation, ...]] = {
             depthwise.pack,
         ),
         _DIRECT,
+        Implementation(
+            "separable",
+            "filters of one channel as columns times rows, as many as their rank: auto looks at the weights",
+            separable.run,
+            separable.cost,
+            separable.supports,
+            separable.pack,
+            separable.weigh,
+        ),
         Implementation(
             "fft", "Fourier transforms of overlapping blocks: for large kernels", fft.run, fft.cost, fft.supports, fft.pack
         ),

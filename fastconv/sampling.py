@@ -18,7 +18,13 @@ Geometry = ConvGeometry | PoolGeometry
 # error <= factor * eps * L * (|x| conv |w|), with L the products of one output. A sum in any order has a factor of 1; the
 # transforms of Winograd and FFT mix outputs, so that one borrows rounding from its neighbours; nobody knows what peers do.
 DIRECT = 1.0
-FACTORS = {"winograd": 16.0, "fft": 64.0, "scipy": 64.0, **dict.fromkeys(("torch", "torch_channels_last"), 4.0)}
+FACTORS = {
+    "winograd": 16.0,
+    "fft": 64.0,
+    "separable": 16.0,
+    "scipy": 64.0,
+    **dict.fromkeys(("torch", "torch_channels_last"), 4.0),
+}
 FACTORS |= dict.fromkeys(("onnxruntime", "openvino", "cv2"), 4.0)
 ACTIVATION_ROUNDINGS = 6  # the most that an activation adds
 COMPLEX_ROUNDINGS = 4  # of a complex product, for one of a real

@@ -125,7 +125,7 @@ def kernel(rows: int, columns: int, lanes: int, dtype: str, isa: str) -> Kernel:
 def suits(geometry: ConvGeometry, dtype: np.dtype[Any], machine: Machine) -> bool:
     """Whether few channels meet rows long enough for vectors."""
     g, lanes = geometry, machine.lanes(dtype)
-    if g.channels_last or g.transposed or g.rank > 2 or g.out_size[-1] < lanes:
+    if (g.channels_last and g.in_channels + g.out_channels > 2) or g.transposed or g.rank > 2 or g.out_size[-1] < lanes:
         return False
     few = g.in_per_group <= MOST_CHANNELS
     return few or (g.out_per_group < lanes and g.in_per_group <= MOST_CHANNELS_OF_GROUP)
