@@ -2,8 +2,8 @@
 
     python -m benchmarks.regret --count 200 --seed 0
 
-runs every implementation that is estimated within `MARGIN` of the chosen one's cost, interleaved, and prints the distribution of
-(time of the chosen one) / (time of the best one), and each case above the limit.
+runs every implementation that is estimated within `MARGIN` of the chosen one's cost, interleaved, and prints the distribution
+of (time of the chosen one) / (time of the best one), and each case above the limit.
 """
 
 import argparse
@@ -153,7 +153,9 @@ def main() -> None:
     bad = [result for result in results if result.ratio > WORST and result.lost > EXCUSED]
     for result in sorted(results, key=lambda one: -one.ratio)[: max(25, len(bad))]:
         print(result)
-    marks = ", ".join(f"{share} % {ratios[min(len(ratios) - 1, len(ratios) * share // 100)]:.3f}" for share in (50, 75, 90, 95, 99))
+    marks = ", ".join(
+        f"{share} % {ratios[min(len(ratios) - 1, len(ratios) * share // 100)]:.3f}" for share in (50, 75, 90, 95, 99)
+    )
     mean = exp(sum(map(log, ratios)) / len(ratios))
     print(f"{len(results)} geometries: geometric mean {mean:.4f}; {marks}; {len(bad)} above {WORST} by over 20 us")
 

@@ -13,6 +13,8 @@ FAMILIES = {
     **dict.fromkeys(("relu", "relu6", "leaky_relu", "silu", "hardswish", "clip"), "activation"),
 }
 
+HOPELESS = 8.0  # times the least estimate: what is estimated dearer is not worth a measurement
+
 
 def candidates(operation: str) -> tuple[Implementation, ...]:
     """The implementations of an operation, best first; its number of axes may be in the name or not."""
@@ -74,6 +76,13 @@ def cheapest(
     costs = {one.name: one.weigh(w, geometry, dtype, machine) for one in found if one.weigh}
     best = min(found, key=lambda one: costs[one.name], default=chosen)
     return best if costs.get(best.name, float("inf")) < chosen.cost(geometry, dtype, machine) else chosen
+
+
+def contenders(operation: str, geometry: Geometry, dtype: np.dtype[Any], machine: Machine, chosen: Implementation) -> list[str]:
+    """The names of the implementations that a measurement tries: the chosen one, and those not estimated far dearer."""
+    limit = HOPELESS * chosen.cost(geometry, dtype, machine)
+    others = (one for one in candidates(operation)[:-1] if one is not chosen and one.supports(geometry, dtype) is None)
+    return [chosen.name, *(one.name for one in others if one.cost(geometry, dtype, machine) < limit)]
 
 
 def refusal(implementation: Implementation, reason: str) -> str:

@@ -3,16 +3,18 @@
 arguments, signatures -> geometry -> dispatch.choose -> pack -> Plan;  Plan(x) -> checks of x and out -> implementation.run
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
 from fastconv import arguments as check
 from fastconv import signatures
-from fastconv.dispatch import cheapest, choose, rivals
+from fastconv.dispatch import cheapest, choose, contenders, rivals
 from fastconv.geometry import Activation, Array, ConvGeometry, ElementwiseGeometry, Size, cached_property
 from fastconv.machine import host
+from fastconv.racing import fastest, is_measured
 from fastconv.registry import OPERATIONS, Geometry, Implementation
 
 NOTHING: dict[str, Any] = {}
@@ -239,9 +241,26 @@ def activation_name(activation: Activation) -> str:
     return f"leaky_relu of slope {low:g}" if kind == "leaky_relu" else kind
 
 
+AnyPlan = TypeVar("AnyPlan", bound=Plan)
+
+
 def decide(operation: str, geometry: Geometry, dtype: np.dtype[Any], implementation: Any) -> Implementation:
     """What serves this call on this machine."""
     return choose(operation, geometry, dtype, host(), implementation)
+
+
+def raced(make: Callable[[str], AnyPlan]) -> AnyPlan:
+    """Of the plans that make(implementation) gives, the one that a measurement finds the fastest."""
+    auto = make("auto")
+    return fastest(
+        [make(one) for one in contenders(auto.operation, auto.geometry, auto.compute_dtype, host(), auto.implementation)]
+    )
+
+
+def once(implementation: Any) -> None:
+    """Refuse to measure for the sake of one call."""
+    if is_measured(implementation):
+        raise ValueError('implementation "measure" is for plans, which are made once and called often; a function takes none')
 
 
 def unbatched(shape: Size, single: bool) -> Size:
@@ -256,6 +275,10 @@ def plan_convolution(
     operation: str, rank: int, x_shape: Any, dtype: Any, w: Any, bias: Any, *, keep: bool = True, **options: Any
 ) -> ConvPlan:
     """The plan of conv{rank}d or conv_transpose{rank}d; `keep` copies weights that packing leaves as they are."""
+    if is_measured(options["implementation"]):
+        return raced(
+            lambda one: plan_convolution(operation, rank, x_shape, dtype, w, bias, **options | {"implementation": one})
+        )
     w = check.array("w", w)
     key = operation, x_shape, dtype, w.shape, w.dtype, *options.values()
     choices = OPERATIONS[operation[:-2]]
@@ -324,6 +347,7 @@ def bias_array(bias: Any, plan: ConvPlan) -> Array:
 
 def convolve(operation: str, rank: int, x: Any, w: Any, bias: Any, out: Any, **options: Any) -> Array:
     """A plan made and called once."""
+    once(options["implementation"])
     x, w = check.array("x", x), check.array("w", w)
     bias = bias if bias is None else check.array("bias", bias)
     plan = plan_convolution(operation, rank, x.shape, x.dtype, w, bias, keep=False, **options)
@@ -332,6 +356,8 @@ def convolve(operation: str, rank: int, x: Any, w: Any, bias: Any, out: Any, **o
 
 def plan_pool(operation: str, rank: int, x_shape: Any, dtype: Any, *, implementation: Any, **options: Any) -> PoolPlan:
     """The plan of {max, min, avg, lp}_pool, global_{max, avg}_pool or adaptive_{max, avg}_pool over `rank` axes."""
+    if is_measured(implementation):
+        return raced(lambda one: plan_pool(operation, rank, x_shape, dtype, implementation=one, **options))
     dtype = pool_dtype(operation, dtype)
     given = check.shape("x_shape", x_shape)
     full, single = check.batched("x", given, rank)
@@ -354,6 +380,7 @@ def pool_dtype(operation: str, dtype: Any) -> np.dtype[Any]:
 
 def pooled(operation: str, rank: int, x: Any, out: Any, **options: Any) -> Any:
     """A plan made and called once."""
+    once(options["implementation"])
     x = check.array("x", x)
     return plan_pool(operation, rank, x.shape, x.dtype, **options)(x, out)
 

@@ -22,6 +22,7 @@ COMPUTING = (
     ("dispatch",),
     ("arguments",),
     ("signatures",),
+    ("racing",),
     ("plan",),
     ("api",),
     ("layers",),

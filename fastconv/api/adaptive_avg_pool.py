@@ -70,6 +70,7 @@ def plan_adaptive_avg_pool1d(
         The shape of the inputs to come, with or without a batch axis.
     output_size, layout, implementation
         As in `adaptive_avg_pool1d`.
+        ``implementation="measure"`` times the candidates here and keeps the fastest.
     dtype : dtype, optional
         Of the inputs to come.
 
@@ -162,6 +163,7 @@ def plan_adaptive_avg_pool2d(
         The shape of the inputs to come, with or without a batch axis.
     output_size, layout, implementation
         As in `adaptive_avg_pool2d`.
+        ``implementation="measure"`` times the candidates here and keeps the fastest.
     dtype : dtype, optional
         Of the inputs to come.
 
@@ -254,6 +256,7 @@ def plan_adaptive_avg_pool3d(
         The shape of the inputs to come, with or without a batch axis.
     output_size, layout, implementation
         As in `adaptive_avg_pool3d`.
+        ``implementation="measure"`` times the candidates here and keeps the fastest.
     dtype : dtype, optional
         Of the inputs to come.
 

@@ -83,6 +83,7 @@ def plan_adaptive_max_pool1d(
         The shape of the inputs to come, with or without a batch axis.
     output_size, return_indices, layout, implementation
         As in `adaptive_max_pool1d`.
+        ``implementation="measure"`` times the candidates here and keeps the fastest.
     dtype : dtype, optional
         Of the inputs to come.
 
@@ -188,6 +189,7 @@ def plan_adaptive_max_pool2d(
         The shape of the inputs to come, with or without a batch axis.
     output_size, return_indices, layout, implementation
         As in `adaptive_max_pool2d`.
+        ``implementation="measure"`` times the candidates here and keeps the fastest.
     dtype : dtype, optional
         Of the inputs to come.
 
@@ -293,6 +295,7 @@ def plan_adaptive_max_pool3d(
         The shape of the inputs to come, with or without a batch axis.
     output_size, return_indices, layout, implementation
         As in `adaptive_max_pool3d`.
+        ``implementation="measure"`` times the candidates here and keeps the fastest.
     dtype : dtype, optional
         Of the inputs to come.
 

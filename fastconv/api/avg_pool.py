@@ -91,6 +91,7 @@ def plan_avg_pool1d(
         The shape of the inputs to come, with or without a batch axis.
     kernel_size, stride, padding, dilation, ...
         As in `avg_pool1d`.
+        ``implementation="measure"`` times the candidates here and keeps the fastest.
     dtype : dtype, optional
         Of the inputs to come.
 
@@ -232,6 +233,7 @@ def plan_avg_pool2d(
         The shape of the inputs to come, with or without a batch axis.
     kernel_size, stride, padding, dilation, ...
         As in `avg_pool2d`.
+        ``implementation="measure"`` times the candidates here and keeps the fastest.
     dtype : dtype, optional
         Of the inputs to come.
 
@@ -351,6 +353,7 @@ def plan_avg_pool3d(
         The shape of the inputs to come, with or without a batch axis.
     kernel_size, stride, padding, dilation, ...
         As in `avg_pool3d`.
+        ``implementation="measure"`` times the candidates here and keeps the fastest.
     dtype : dtype, optional
         Of the inputs to come.
 

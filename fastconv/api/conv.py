@@ -97,6 +97,7 @@ def plan_conv1d(
         The shape of the inputs to come, with or without a batch axis.
     w, bias, stride, padding, dilation, groups, padding_mode, activation, layout, implementation
         As in `conv1d`. The plan keeps its own packed copy of the weights.
+        ``implementation="measure"`` times the candidates here and keeps the fastest.
     dtype : dtype, optional
         Of the inputs to come; that of `w` by default.
 
@@ -252,6 +253,7 @@ def plan_conv2d(
         The shape of the inputs to come, with or without a batch axis.
     w, bias, stride, padding, dilation, groups, padding_mode, activation, layout, implementation
         As in `conv2d`. The plan keeps its own packed copy of the weights.
+        ``implementation="measure"`` times the candidates here and keeps the fastest.
     dtype : dtype, optional
         Of the inputs to come; that of `w` by default.
 
@@ -385,6 +387,7 @@ def plan_conv3d(
         The shape of the inputs to come, with or without a batch axis.
     w, bias, stride, padding, dilation, groups, padding_mode, activation, layout, implementation
         As in `conv3d`. The plan keeps its own packed copy of the weights.
+        ``implementation="measure"`` times the candidates here and keeps the fastest.
     dtype : dtype, optional
         Of the inputs to come; that of `w` by default.
 

@@ -74,6 +74,7 @@ def plan_global_avg_pool(
         The shape of the inputs to come.
     layout, implementation
         As in `global_avg_pool`.
+        ``implementation="measure"`` times the candidates here and keeps the fastest.
     dtype : dtype, optional
         Of the inputs to come.
 
@@ -175,6 +176,7 @@ def plan_global_max_pool(
         The shape of the inputs to come.
     layout, implementation
         As in `global_max_pool`.
+        ``implementation="measure"`` times the candidates here and keeps the fastest.
     dtype : dtype, optional
         Of the inputs to come.
 

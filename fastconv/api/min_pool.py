@@ -89,6 +89,7 @@ def plan_min_pool1d(
         The shape of the inputs to come, with or without a batch axis.
     kernel_size, stride, padding, dilation, ...
         As in `min_pool1d`.
+        ``implementation="measure"`` times the candidates here and keeps the fastest.
     dtype : dtype, optional
         Of the inputs to come.
 
@@ -224,6 +225,7 @@ def plan_min_pool2d(
         The shape of the inputs to come, with or without a batch axis.
     kernel_size, stride, padding, dilation, ...
         As in `min_pool2d`.
+        ``implementation="measure"`` times the candidates here and keeps the fastest.
     dtype : dtype, optional
         Of the inputs to come.
 
@@ -339,6 +341,7 @@ def plan_min_pool3d(
         The shape of the inputs to come, with or without a batch axis.
     kernel_size, stride, padding, dilation, ...
         As in `min_pool3d`.
+        ``implementation="measure"`` times the candidates here and keeps the fastest.
     dtype : dtype, optional
         Of the inputs to come.
 
