@@ -12,7 +12,7 @@ import numpy as np
 from fastconv.geometry import ConvGeometry, ElementwiseGeometry, FoldGeometry
 from fastconv.kernels import im2col, loops, reference, strided
 from fastconv.kernels.simd import conv as direct
-from fastconv.kernels.simd import depthwise, fft, pool, separable, winograd
+from fastconv.kernels.simd import depthwise, fft, pool, running, separable, winograd
 from fastconv.machine import Machine
 from fastconv.pool_geometry import PoolGeometry, UnpoolGeometry
 
@@ -79,8 +79,15 @@ def _reference(run: Any, pack: Any = None) -> Implementation:
     return Implementation("reference", _REFERENCE, run, _at(1e6, 1e-4), pack=pack)
 
 
-_VECTOR_POOL = Implementation(
-    "direct", "vectors of channels, or of rows taken in before columns", pool.run, pool.cost, pool.supports
+_VECTOR_POOLS = (
+    Implementation(
+        "running",
+        "what neighbouring windows share is taken in once, for any channels",
+        running.run,
+        running.cost,
+        running.supports,
+    ),
+    Implementation("direct", "vectors of channels, or of rows taken in before columns", pool.run, pool.cost, pool.supports),
 )
 
 _POOLS = (
@@ -148,8 +155,8 @@ OPERATIONS: dict[str, tuple[Implementation, ...]] = {
         _loops(loops.run_conv, 2e8, pack=_as_given),
         _reference(reference.conv, pack=_as_given),
     ),
-    **dict.fromkeys(("max_pool", "min_pool", "avg_pool", "adaptive_avg_pool", "adaptive_max_pool"), (_VECTOR_POOL, *_POOLS)),
-    "lp_pool": _POOLS,
+    **dict.fromkeys(("max_pool", "min_pool", "avg_pool", "lp_pool"), (*_VECTOR_POOLS, *_POOLS)),
+    **dict.fromkeys(("adaptive_avg_pool", "adaptive_max_pool"), (_VECTOR_POOLS[1], *_POOLS)),
     "max_unpool": (_loops(loops.run_max_unpool), _reference(reference.max_unpool)),
     "unfold": (_loops(loops.run_windows), _reference(reference.unfold)),
     "fold": (_loops(loops.run_windows), _reference(reference.fold)),

@@ -22,6 +22,7 @@ BROAD_NAMES = {
     "reflect-pairs",
     "then-relu",
     "padding1",
+    "tall-dilation",
     "ceil-padding",
     "exclude-pad-ceil_mode",
     "divisor-3",

@@ -31,6 +31,12 @@ def pools(kind: str) -> Iterator[Case]:
     for kernel in (1, 2, 3, (1, 3), (4, 2), 7):
         yield pool(f"kernel{kernel}", kind, (8, 7), kernel, stride=2)
     yield pool("stride1-large", kind, (9, 10), 7, stride=1, padding=3)
+    yield pool("tall", kind, (29, 3), (7, 3), stride=1, padding=(3, 1))
+    yield pool("tall-dilation", kind, (19, 4), (6, 2), 3, stride=1, padding=((5, 4), (1, 0)), dilation=(3, 2))
+    yield pool("tall-3d", kind, (4, 13, 3), (2, 6, 2), stride=(2, 1, 1), padding=(1, 2, 0))
+    yield pool("long", kind, 4 * 1024 + 3, 3, 1, stride=1, padding=1)
+    yield pool("many-cells", kind, 30, 2, 9 * TILE[2] + 1, stride=1)
+    yield pool("many-cells-stride2", kind, 61, 3, 3, stride=2, padding=1)
     yield pool("kernel-of-input", kind, (4, 5), (4, 5))
     yield pool("stride-over-kernel", kind, (7, 8), 2, stride=(3, 5))
     yield pool("dilation2", kind, (7, 8), (2, 3), stride=1, dilation=(3, 2))

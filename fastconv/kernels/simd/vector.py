@@ -21,9 +21,11 @@ from numba.core import cgutils
 from numba.core.typing.templates import AbstractTemplate, infer_global, signature
 from numba.extending import intrinsic, lower_builtin, models, register_model
 
-I1, I32, I64 = ir.IntType(1), ir.IntType(32), ir.IntType(64)
-ELEMENTS = {types.float32: ir.FloatType(), types.float64: ir.DoubleType(), types.int64: I64}
-BYTES = {types.float32: 4, types.float64: 8, types.int64: 8}
+I1, I8, I32, I64 = ir.IntType(1), ir.IntType(8), ir.IntType(32), ir.IntType(64)
+INTEGERS = (*types.signed_domain, *types.unsigned_domain)
+ELEMENTS = {types.float32: ir.FloatType(), types.float64: ir.DoubleType(), types.boolean: I1}
+ELEMENTS |= {integer: ir.IntType(integer.bitwidth) for integer in INTEGERS}
+BYTES = {types.float32: 4, types.float64: 8} | {integer: integer.bitwidth // 8 for integer in INTEGERS}
 
 
 class Pointer(types.Type):
@@ -98,7 +100,7 @@ def _splat(builder: Any, scalar: Any, lanes: int) -> Any:
 
 
 def _suffix(t: Any) -> str:
-    return f"v{t.lanes}f{8 * BYTES[t.dtype]}"
+    return f"v{t.lanes}{'f' if t.dtype in types.real_domain else 'i'}{8 * BYTES[t.dtype]}"
 
 
 def _call(builder: Any, name: str, result: Any, arguments: list[Any]) -> Any:
@@ -113,10 +115,11 @@ def _fma(builder: Any, a: Any, b: Any, c: Any, t: Any) -> Any:
 
 
 def _mask(builder: Any, count: Any, lanes: int) -> Any:
-    """Lanes 0 .. count - 1, compared in 32 bits: such a vector is half as wide."""
+    """Lanes 0 .. count - 1, compared in 32 bits, or in 8 where there are many: such a vector is no wider than what it masks."""
+    number = I32 if lanes <= 16 else I8
     count = builder.select(builder.icmp_signed("<", count, I64(0)), I64(0), count)
-    count = builder.trunc(builder.select(builder.icmp_signed(">", count, I64(lanes)), I64(lanes), count), I32)
-    numbers = ir.Constant(ir.VectorType(I32, lanes), list(range(lanes)))
+    count = builder.trunc(builder.select(builder.icmp_signed(">", count, I64(lanes)), I64(lanes), count), number)
+    numbers = ir.Constant(ir.VectorType(number, lanes), list(range(lanes)))
     return builder.icmp_signed("<", numbers, _splat(builder, count, lanes))
 
 
@@ -292,6 +295,8 @@ class _LaneByLane(AbstractTemplate):
 
 @lower_builtin(operator.add, Vector, Vector)
 def _lower_add(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+    if sig.return_type.dtype in INTEGERS:
+        return builder.add(*args)
     return builder.fadd(*args, flags=("contract",))
 
 
@@ -310,7 +315,10 @@ def scaled(context: Any, factor: Any, v: Any) -> Any:
     """A scalar times a vector; added to another vector, LLVM makes one instruction of it."""
 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        return builder.fmul(_splat(builder, args[0], v.lanes), args[1], flags=("contract",))
+        factor = _splat(builder, args[0], v.lanes)
+        if v.dtype in INTEGERS:
+            return builder.mul(factor, args[1])
+        return builder.fmul(factor, args[1], flags=("contract",))
 
     return v(v.dtype, v), generate
 
@@ -318,19 +326,28 @@ def scaled(context: Any, factor: Any, v: Any) -> Any:
 @intrinsic
 def larger(context: Any, a: Any, b: Any) -> Any:
     """The larger, lane by lane; of equals a, and a NaN in either stays."""
-    return a(a, a), _extreme(">")
+    return a(a, a), _extreme(">", a.dtype)
 
 
 @intrinsic
 def smaller(context: Any, a: Any, b: Any) -> Any:
     """The smaller, lane by lane; of equals a, and a NaN in either stays."""
-    return a(a, a), _extreme("<")
+    return a(a, a), _extreme("<", a.dtype)
 
 
-def _extreme(comparison: str) -> Callable[..., Any]:
+def _compared(builder: Any, comparison: str, a: Any, b: Any, dtype: Any) -> Any:
+    """Whether a > b, or a < b, lane by lane; never where one is NaN."""
+    if dtype in types.real_domain:
+        return builder.fcmp_ordered(comparison, a, b)
+    return (builder.icmp_signed if dtype.signed else builder.icmp_unsigned)(comparison, a, b)
+
+
+def _extreme(comparison: str, dtype: Any) -> Callable[..., Any]:
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         a, b = args
-        best = builder.select(builder.fcmp_ordered(comparison, b, a), b, a)
+        best = builder.select(_compared(builder, comparison, b, a, dtype), b, a)
+        if dtype in INTEGERS:
+            return best
         return builder.select(builder.fcmp_unordered("uno", b, b), b, best)
 
     return generate
@@ -340,6 +357,32 @@ def _extreme(comparison: str) -> Callable[..., Any]:
 def divided(context: Any, a: Any, b: Any) -> Any:
     """The quotient, lane by lane."""
     return a(a, a), lambda context, builder, signature, args: builder.fdiv(*args)
+
+
+@intrinsic
+def magnitude(context: Any, v: Any) -> Any:
+    """The absolute value, lane by lane."""
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        return _call(builder, f"llvm.fabs.{_suffix(v)}", args[0].type, [args[0]])
+
+    return v(v), generate
+
+
+@intrinsic
+def square(context: Any, v: Any) -> Any:
+    """v * v, lane by lane; added to another vector, LLVM makes one instruction of it."""
+    return v(v), lambda context, builder, signature, args: builder.fmul(args[0], args[0], flags=("contract",))
+
+
+@intrinsic
+def root(context: Any, v: Any) -> Any:
+    """The square root, lane by lane."""
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        return _call(builder, f"llvm.sqrt.{_suffix(v)}", args[0].type, [args[0]])
+
+    return v(v), generate
 
 
 @intrinsic
@@ -534,8 +577,8 @@ def clip(context: Any, tile: Any, low: Any, high: Any) -> Any:
 
     def clipped(builder: Any, v: Any, bounds: list[Any]) -> Any:
         low, high = bounds
-        v = builder.select(builder.fcmp_ordered("<", v, low), low, v)
-        return builder.select(builder.fcmp_ordered(">", v, high), high, v)
+        v = builder.select(_compared(builder, "<", v, low, tile.dtype), low, v)
+        return builder.select(_compared(builder, ">", v, high, tile.dtype), high, v)
 
     return tile(tile, tile.dtype, tile.dtype), _mapped(tile, clipped)
 

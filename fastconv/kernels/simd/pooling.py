@@ -1,0 +1,154 @@
+"""What kernels of pools share: how a cell is taken into a window, how a window ends, and the tables of all windows."""
+
+import math
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from fastconv.geometry import SPATIAL_AXES, Array, Size
+from fastconv.kernels.jit import inlined
+from fastconv.kernels.simd import vector
+from fastconv.pool_geometry import PoolGeometry, Windows
+
+NORMS = {1.0: "norm1", 2.0: "norm2", math.inf: "norminf"}  # the norms that need no power of another kind
+
+
+class Reduction(NamedTuple):
+    """The compiled operations of one kind of pool.
+
+    Attributes
+    ----------
+    enter : callable
+        A vector of cells as it goes into a window.
+    combine, combine_two : callable
+        The window with more taken in: vectors, or scalars.
+    leave : callable
+        leave(window, divisors): the result; an average divides.
+    """
+
+    enter: Any
+    combine: Any
+    combine_two: Any
+    leave: Any
+
+
+@lru_cache(maxsize=16)
+def reduction(kind: str) -> Reduction:
+    """Of "max", "min", "avg", "norm1", "norm2" or "norminf"."""
+
+    def as_it_is(v):
+        return v
+
+    def magnitude(v):
+        return vector.magnitude(v)
+
+    def square(v):
+        return vector.square(v)
+
+    def larger(a, b):
+        return vector.larger(a, b)
+
+    def smaller(a, b):
+        return vector.smaller(a, b)
+
+    def sum_of(a, b):
+        return a + b
+
+    def larger_of_two(a, b):
+        return b if b > a or b != b else a
+
+    def smaller_of_two(a, b):
+        return b if b < a or b != b else a
+
+    def whole(v, divisors):
+        return v
+
+    def averaged(v, divisors):
+        return vector.divided(v, divisors)
+
+    def root(v, divisors):
+        return vector.root(v)
+
+    largest, total = (larger, larger_of_two), (sum_of, sum_of)
+    enter, (combine, combine_two), leave = {
+        "max": (as_it_is, largest, whole),
+        "min": (as_it_is, (smaller, smaller_of_two), whole),
+        "avg": (as_it_is, total, averaged),
+        "norm1": (magnitude, total, whole),
+        "norm2": (square, total, root),
+        "norminf": (magnitude, largest, whole),
+    }[kind]
+    return Reduction(*(inlined(one) for one in (enter, combine, combine_two, leave)))
+
+
+# Decisions --------------------------------------------------------------------------------------------------------------
+
+
+def kind_of(geometry: PoolGeometry) -> str:
+    """The reduction of a pool, by its name."""
+    return NORMS.get(float(geometry.norm_type), "norm") if geometry.kind == "lp" else geometry.kind
+
+
+def initial(kind: str, dtype: np.dtype[Any]) -> Any:
+    """What a window starts from, as a scalar of `dtype`: nothing is below it, or above, or it adds nothing."""
+    if kind not in ("max", "min"):
+        return dtype.type(0)
+    if dtype.kind == "f":
+        return dtype.type(-np.inf if kind == "max" else np.inf)
+    limits = np.iinfo(dtype)
+    return dtype.type(limits.min if kind == "max" else limits.max)
+
+
+def refusal(geometry: PoolGeometry, dtype: np.dtype[Any]) -> str | None:
+    """Why vectors do not serve a pool, or None: floats of any kind but a general norm, integers for their order alone."""
+    if kind_of(geometry) == "norm":
+        return f"its norms are 1, 2 and infinity, not {geometry.norm_type:g}"
+    if dtype.kind in "iu" and geometry.kind in ("max", "min"):
+        return None
+    return None if dtype in (np.float32, np.float64) else f"its vectors are float32 or float64, not {dtype}"
+
+
+class Tables(NamedTuple):
+    """The windows of a pool lifted to three axes.
+
+    Attributes
+    ----------
+    bounds : array of int64
+        (start, stop, divisor) of every output's window: of all depths, all heights, all widths.
+    widths : array
+        The widths' divisors in the dtype of the pool.
+    in_size, out_size, kernel, stride, dilation, before : tuple of int
+        One entry an axis.
+    """
+
+    bounds: Array
+    widths: Array
+    in_size: Size
+    out_size: Size
+    kernel: Size
+    stride: Size
+    dilation: Size
+    before: Size
+
+
+def tables(geometry: PoolGeometry, dtype: np.dtype[Any]) -> Tables:
+    """The tables of a geometry."""
+    g, missing = geometry, SPATIAL_AXES - geometry.rank
+    ones = (1,) * missing
+    whole = Windows(np.zeros(1, np.int64), np.ones(1, np.int64), np.ones(1, np.int64))
+    windows = (whole,) * missing + g.windows
+    counts = [axis.counted for axis in windows]
+    if g.divisor_override is not None:
+        counts = [*(np.ones_like(axis) for axis in counts[:2]), np.full_like(counts[2], g.divisor_override)]
+    bounds = [np.stack((axis.start, axis.stop, count), 1).ravel() for axis, count in zip(windows, counts, strict=True)]
+    return Tables(
+        np.concatenate(bounds),
+        counts[2].astype(dtype),
+        ones + g.in_size,
+        ones + g.out_size,
+        ones + g.kernel,
+        ones + g.stride,
+        ones + g.dilation,
+        (0,) * missing + tuple(before for before, _ in g.padding),
+    )
