@@ -63,6 +63,11 @@ def special_pools() -> Iterator[Case]:
         yield pool("indices", kind, (6, 7), 2, return_indices=True)
         yield pool("indices-padding", kind, (6, 7), 3, stride=2, padding=1, return_indices=True)
         yield pool("indices-ceil-dilation", kind, (6, 7), 2, stride=2, dilation=2, ceil_mode=True, return_indices=True)
+        yield pool("indices-stride3", kind, (7, 2 * TILE[3]), (2, 4), stride=3, return_indices=True)
+        for n in TILE:
+            yield pool(f"indices-width{n}", kind, (3, n), (2, 3), stride=1, padding=(0, 1), return_indices=True)
+            yield pool(f"indices-stride2-{n}", kind, (4, 2 * n), 2, return_indices=True)
+            yield pool(f"indices-channels{n}", kind, (4, 5), 3, n, stride=2, padding=1, return_indices=True)
         yield pool("indices-1d", kind, 9, 3, stride=1, return_indices=True)
         yield pool("indices-3d", kind, (3, 4, 4), (2, 2, 3), stride=1, return_indices=True)
         yield pool("indices-no-batch", kind, (4, 4), 2, batch=None, return_indices=True)

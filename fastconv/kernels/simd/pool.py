@@ -19,7 +19,7 @@ import numpy as np
 
 from fastconv.geometry import Array
 from fastconv.kernels.jit import Kernel, element
-from fastconv.kernels.simd import packing, pooling, vector
+from fastconv.kernels.simd import packing, pool_indices, pooling, vector
 from fastconv.machine import Machine, host
 from fastconv.pool_geometry import PoolGeometry
 
@@ -132,20 +132,15 @@ def channels_first_kernel(stride: int, kind: str, lanes: int, dtype: str, isa: s
 
 
 def supports(geometry: PoolGeometry, dtype: np.dtype[Any]) -> str | None:
-    """Pools without indices."""
-    return pooling.refusal(geometry, dtype) or ("it keeps no indices" if geometry.return_indices else None)
-
-
-def rows_are_lines(geometry: PoolGeometry) -> bool:
-    """Whether the cells of a channel follow each other along a row, in either layout."""
-    return not geometry.channels_last or geometry.channels == 1
+    """Pools of every geometry."""
+    return pooling.refusal(geometry, dtype) or (pool_indices.refusal(geometry) if geometry.return_indices else None)
 
 
 def cost(geometry: PoolGeometry, dtype: np.dtype[Any], machine: Machine) -> float:
     """A cell of a window a vector, or the bytes at memory speed."""
     g, lanes = geometry, machine.lanes(dtype)
     outputs = prod(g.out_shape)
-    if rows_are_lines(g):
+    if pooling.rows_are_lines(g):
         # Windows of whole rows, then those of cells.
         tall = g.taps // max(1, g.kernel[-1]) if not g.adaptive else g.taps
         rows = prod(g.x_shape) * prod(g.out_size[:-1]) / max(1, prod(g.in_size[:-1]))
@@ -153,7 +148,7 @@ def cost(geometry: PoolGeometry, dtype: np.dtype[Any], machine: Machine) -> floa
         vectors = (rows * tall + outputs * across) / lanes
     else:
         vectors = outputs / max(1, g.channels) * -(-g.channels // lanes) * g.taps
-    return 3e-6 + max(vectors / 1.5e9, g.bytes(dtype.itemsize) / machine.bandwidth)
+    return 3e-6 + max(vectors * (4 if g.return_indices else 1) / 1.5e9, g.bytes(dtype.itemsize) / machine.bandwidth)
 
 
 @lru_cache(maxsize=256)
@@ -164,7 +159,7 @@ def launch(geometry: PoolGeometry, dtype: np.dtype[Any], machine: Machine) -> tu
     names = kind, lanes, element(dtype), machine.isa
     rows, work = g.batch * t.out_size[0] * t.out_size[1], 2 * g.flops // lanes * 4
     tables = t.bounds, t.widths, pooling.initial(kind, dtype)
-    if not rows_are_lines(g):
+    if not pooling.rows_are_lines(g):
         sizes = (g.channels, *t.in_size, *t.out_size, *t.dilation, 0)
         return channels_last_kernel(*names), rows, work, (np.array(sizes, np.int64), *tables)
     stride = 0 if g.adaptive or g.stride[-1] > 2 else g.stride[-1]
@@ -173,7 +168,10 @@ def launch(geometry: PoolGeometry, dtype: np.dtype[Any], machine: Machine) -> tu
     return channels_first_kernel(stride, *names), rows * g.channels, work, (np.array(sizes, np.int64), *tables)
 
 
-def run(x: Array, packed: None, geometry: PoolGeometry, out: Array) -> None:
+def run(x: Array, packed: None, geometry: PoolGeometry, out: Any) -> None:
     """All rows."""
+    if geometry.return_indices:
+        pool_indices.run(x, geometry, *out)
+        return
     kernel, items, work, arguments = launch(geometry, x.dtype, host())
     kernel(items, work, x.reshape(-1), out.reshape(-1), *arguments)

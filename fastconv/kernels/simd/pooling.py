@@ -100,6 +100,11 @@ def initial(kind: str, dtype: np.dtype[Any]) -> Any:
     return dtype.type(limits.min if kind == "max" else limits.max)
 
 
+def rows_are_lines(geometry: PoolGeometry) -> bool:
+    """Whether the cells of a channel follow each other along a row, in either layout."""
+    return not geometry.channels_last or geometry.channels == 1
+
+
 def refusal(geometry: PoolGeometry, dtype: np.dtype[Any]) -> str | None:
     """Why vectors do not serve a pool, or None: floats of any kind but a general norm, integers for their order alone."""
     if kind_of(geometry) == "norm":

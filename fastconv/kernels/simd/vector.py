@@ -359,6 +359,66 @@ def divided(context: Any, a: Any, b: Any) -> Any:
     return a(a, a), lambda context, builder, signature, args: builder.fdiv(*args)
 
 
+# Values with positions: of equal values, and of NaN, the one at the lower position is the better.
+
+
+@intrinsic
+def larger_first(context: Any, a: Any, at_a: Any, b: Any, at_b: Any) -> Any:
+    """The lanes where b at position at_b is better than a at at_a: larger, or NaN, or first of equals."""
+    return Vector(types.boolean, a.lanes)(a, at_a, b, at_b), _better(">", a.dtype)
+
+
+@intrinsic
+def smaller_first(context: Any, a: Any, at_a: Any, b: Any, at_b: Any) -> Any:
+    """The lanes where b at position at_b is better than a at at_a: smaller, or NaN, or first of equals."""
+    return Vector(types.boolean, a.lanes)(a, at_a, b, at_b), _better("<", a.dtype)
+
+
+def _better(comparison: str, dtype: Any) -> Callable[..., Any]:
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        a, at_a, b, at_b = args
+        beats, earlier = _compared(builder, comparison, b, a, dtype), builder.icmp_signed("<", at_b, at_a)
+        if dtype in INTEGERS:
+            return builder.or_(beats, builder.and_(builder.icmp_signed("==", a, b), earlier))
+        no_number_a, no_number_b = builder.fcmp_unordered("uno", a, a), builder.fcmp_unordered("uno", b, b)
+        alike = builder.or_(builder.fcmp_ordered("==", a, b), builder.and_(no_number_a, no_number_b))
+        beats = builder.or_(beats, builder.and_(no_number_b, builder.not_(no_number_a)))
+        return builder.or_(beats, builder.and_(alike, earlier))
+
+    return generate
+
+
+@intrinsic
+def chosen(context: Any, mask: Any, a: Any, b: Any) -> Any:
+    """The lanes of a where the mask is set, of b elsewhere."""
+    return a(mask, a, a), lambda context, builder, signature, args: builder.select(*args)
+
+
+@intrinsic(prefer_literal=True)
+def numbered(context: Any, start: Any, step: Any, lanes: Any) -> Any:
+    """32-bit integers start, start + step, ..."""
+    result = Vector(types.int32, lanes.literal_value)
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        first, apart = (_splat(builder, builder.trunc(value, I32), result.lanes) for value in args[:2])
+        lane = ir.Constant(ir.VectorType(I32, result.lanes), list(range(result.lanes)))
+        return builder.add(first, builder.mul(apart, lane))
+
+    return result(types.intp, types.intp, lanes), generate
+
+
+@intrinsic
+def store_first_wide(context: Any, p: Any, v: Any, count: Any) -> Any:
+    """The first `count` integers of the vector to p, as int64."""
+    wide = Vector(types.int64, v.lanes)
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        _store_masked(builder, builder.sext(args[1], _vector_of(wide)), args[0], wide, args[2])
+        return context.get_dummy_value()
+
+    return types.void(p, v, types.intp), generate
+
+
 @intrinsic
 def magnitude(context: Any, v: Any) -> Any:
     """The absolute value, lane by lane."""
