@@ -12,7 +12,7 @@ import numpy as np
 from fastconv.geometry import ConvGeometry, ElementwiseGeometry, FoldGeometry
 from fastconv.kernels import im2col, loops, reference, strided
 from fastconv.kernels.simd import conv as direct
-from fastconv.kernels.simd import depthwise, fft, pool, running, separable, winograd
+from fastconv.kernels.simd import depthwise, elementwise, fft, pool, running, separable, winograd
 from fastconv.machine import Machine
 from fastconv.pool_geometry import PoolGeometry, UnpoolGeometry
 
@@ -160,5 +160,9 @@ OPERATIONS: dict[str, tuple[Implementation, ...]] = {
     "max_unpool": (_loops(loops.run_max_unpool), _reference(reference.max_unpool)),
     "unfold": (_loops(loops.run_windows), _reference(reference.unfold)),
     "fold": (_loops(loops.run_windows), _reference(reference.fold)),
-    "activation": (_loops(loops.run_activation), _reference(reference.activation)),
+    "activation": (
+        Implementation("direct", "vectors, each written once", elementwise.run, elementwise.cost, elementwise.supports),
+        _loops(loops.run_activation),
+        _reference(reference.activation),
+    ),
 }

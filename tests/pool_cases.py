@@ -170,6 +170,7 @@ def elementwise() -> Iterator[Case]:
     yield Case("cells", "relu6", (3, 7))
     yield Case("cells", "clip", (3, 7), options=(("low", -1), ("high", 3)))
     for operation in ("leaky_relu", "silu", "hardswish"):
+        yield Case("lanes", operation, (TILE[3],), floats_only=True)
         yield Case("cells", operation, (3, 7), floats_only=True)
 
 

@@ -91,6 +91,19 @@ def test_any_shape(shape: tuple[int, ...]) -> None:
     assert_same_bits(fc.relu(x), np.zeros(shape))
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_silu_over_its_whole_range(dtype: Any) -> None:
+    """As many roundings of the result as of x, as long as exp is finite; zero beyond; a NaN of minus infinity."""
+    limit = np.log(np.finfo(dtype).max)
+    x = np.linspace(-0.99 * limit, 2 * limit, 20_011).astype(dtype)
+    expected = FORMULAS["silu"](x.astype(np.longdouble)).astype(dtype)
+    found = fc.silu(x, implementation="direct")
+    assert_within(found, expected, ROUNDINGS["silu"] * np.spacing(np.abs(expected)))
+    beyond = np.linspace(-2 * limit, -1.01 * limit, 1_003).astype(dtype)
+    assert_same_bits(fc.silu(beyond, implementation="direct"), np.full(beyond.shape, -0.0, dtype))
+    assert np.isnan(fc.silu(np.full(3, -np.inf, dtype), implementation="direct")).all()
+
+
 FUSED = [case for case in CASES if "activation" in dict(case.options)]
 
 
