@@ -15,6 +15,7 @@ from fastconv.kernels.activations import activated, codes
 from fastconv.kernels.jit import Kernel, compiled, overload, types
 from fastconv.pool_geometry import PoolGeometry, UnpoolGeometry
 
+UNPOOLED = 32  # planes side by side that one thread fills at a time
 source_cell = compiled(sizes.source_cell)
 
 
@@ -222,38 +223,41 @@ def run_pool(x: Array, packed: None, geometry: PoolGeometry, out: Any) -> None:
 
 
 @Kernel
-def unpool(begin, end, x, indices, y, xs, ys, in_size, out_size, channels):
-    """y[plane][index] = x[plane][position], zero elsewhere; planes are n, c"""
-    for plane in range(begin, end):
-        n, c = divmod(plane, channels)
-        to, origin = n * ys[0] + c * ys[1], n * xs[0] + c * xs[1]
-        for d in range(out_size[0]):
-            for h in range(out_size[1]):
-                for o in range(out_size[2]):
-                    y[to + d * ys[2] + h * ys[3] + o * ys[4]] = 0
-        for d in range(in_size[0]):
-            for h in range(in_size[1]):
-                for o in range(in_size[2]):
-                    cell = origin + d * xs[2] + h * xs[3] + o * xs[4]
-                    rest, k = divmod(indices[cell], out_size[2])
-                    i, j = divmod(rest, out_size[1])
-                    y[to + i * ys[2] + j * ys[3] + k * ys[4]] = x[cell]
+def unpool(begin, end, x, indices, y, cells_in, cells_out, together, block, zero):
+    """y[plane][index] = x[plane][position], zero elsewhere; `together` planes lie side by side, `block` are an item"""
+    blocks = -(-together // block)
+    for item in range(begin, end):
+        group, part = divmod(item, blocks)
+        first = part * block
+        last = min(first + block, together)
+        source, to = group * cells_in * together, group * cells_out * together
+        if blocks == 1:
+            y[to : to + cells_out * together] = zero
+        else:
+            for cell in range(cells_out):
+                y[to + cell * together + first : to + cell * together + last] = zero
+        for cell in range(cells_in):
+            for plane in range(first, last):
+                at = source + cell * together + plane
+                y[to + indices[at] * together + plane] = x[at]
 
 
 def run_max_unpool(x: tuple[Array, Array], packed: None, geometry: UnpoolGeometry, out: Array) -> None:
     """Values to the cells that their indices name."""
     values, indices = x
+    together = geometry.channels if geometry.channels_last else 1
+    block = min(together, UNPOOLED)
     unpool(
-        geometry.batch * geometry.channels,
+        geometry.batch * geometry.channels // together * -(-together // block),
         out.size,
         values.reshape(-1),
         indices.reshape(-1),
         out.reshape(-1),
-        strides(geometry, values),
-        strides(geometry, out),
-        lifted(geometry.in_size),
-        lifted(geometry.out_size),
-        geometry.channels,
+        prod(geometry.in_size),
+        prod(geometry.out_size),
+        together,
+        block,
+        out.dtype.type(0),
     )
 
 

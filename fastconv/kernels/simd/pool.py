@@ -19,7 +19,7 @@ import numpy as np
 
 from fastconv.geometry import Array
 from fastconv.kernels.jit import Kernel, element
-from fastconv.kernels.simd import packing, pool_indices, pooling, vector
+from fastconv.kernels.simd import packing, pool_indices, pool_planes, pooling, vector
 from fastconv.machine import Machine, host
 from fastconv.pool_geometry import PoolGeometry
 
@@ -140,7 +140,9 @@ def cost(geometry: PoolGeometry, dtype: np.dtype[Any], machine: Machine) -> floa
     """A cell of a window a vector, or the bytes at memory speed."""
     g, lanes = geometry, machine.lanes(dtype)
     outputs = prod(g.out_shape)
-    if pooling.rows_are_lines(g):
+    if pool_planes.suits(g):
+        vectors = prod(g.x_shape) / lanes + 8 * outputs
+    elif pooling.rows_are_lines(g):
         # Windows of whole rows, then those of cells.
         tall = g.taps // max(1, g.kernel[-1]) if not g.adaptive else g.taps
         rows = prod(g.x_shape) * prod(g.out_size[:-1]) / max(1, prod(g.in_size[:-1]))
@@ -172,6 +174,9 @@ def run(x: Array, packed: None, geometry: PoolGeometry, out: Any) -> None:
     """All rows."""
     if geometry.return_indices:
         pool_indices.run(x, geometry, *out)
+        return
+    if pool_planes.suits(geometry):
+        pool_planes.run(x, geometry, out)
         return
     kernel, items, work, arguments = launch(geometry, x.dtype, host())
     kernel(items, work, x.reshape(-1), out.reshape(-1), *arguments)

@@ -124,11 +124,11 @@ def _mask(builder: Any, count: Any, lanes: int) -> Any:
     return builder.icmp_signed("<", numbers, _splat(builder, count, lanes))
 
 
-def _read_masked(builder: Any, p: Any, t: Any, mask: Any) -> Any:
-    """The lanes of `mask` at p, zeros elsewhere; no other memory is touched."""
-    zero = ir.Constant(_vector_of(t), None)
-    arguments = [_address(builder, p, t.dtype), I32(BYTES[t.dtype]), mask, zero]
-    return _call(builder, f"llvm.masked.load.{_suffix(t)}.p0", zero.type, arguments)
+def _read_masked(builder: Any, p: Any, t: Any, mask: Any, others: Any = None) -> Any:
+    """The lanes of `mask` at p, those of `others` or zeros elsewhere; no other memory is touched."""
+    others = ir.Constant(_vector_of(t), None) if others is None else others
+    arguments = [_address(builder, p, t.dtype), I32(BYTES[t.dtype]), mask, others]
+    return _call(builder, f"llvm.masked.load.{_suffix(t)}.p0", others.type, arguments)
 
 
 def _mapped(tile: Any, function: Callable[[Any, Any, list[Any]], Any]) -> Any:
@@ -248,6 +248,16 @@ def load_first(context: Any, p: Any, count: Any, lanes: Any) -> Any:
         return _read_masked(builder, args[0], result, _mask(builder, args[1], result.lanes))
 
     return result(p, types.intp, lanes), generate
+
+
+@intrinsic
+def load_first_or(context: Any, p: Any, count: Any, others: Any) -> Any:
+    """The first `count` elements at p, the lanes of `others` after them; memory behind them is not touched."""
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        return _read_masked(builder, args[0], others, _mask(builder, args[1], others.lanes), args[2])
+
+    return others(p, types.intp, others), generate
 
 
 @intrinsic
@@ -454,6 +464,31 @@ def every_second(context: Any, a: Any, b: Any) -> Any:
         return builder.shuffle_vector(*args, ir.Constant(ir.VectorType(I32, a.lanes), [2 * i for i in range(a.lanes)]))
 
     return a(a, a), generate
+
+
+@intrinsic
+def low_half(context: Any, v: Any) -> Any:
+    """The first half of the lanes."""
+    return Vector(v.dtype, v.lanes // 2)(v), _part(range(v.lanes // 2))
+
+
+@intrinsic
+def high_half(context: Any, v: Any) -> Any:
+    """The second half of the lanes."""
+    return Vector(v.dtype, v.lanes // 2)(v), _part(range(v.lanes // 2, v.lanes))
+
+
+def _part(lanes: range) -> Callable[..., Any]:
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        return builder.shuffle_vector(args[0], args[0], ir.Constant(ir.VectorType(I32, len(lanes)), list(lanes)))
+
+    return generate
+
+
+@intrinsic
+def first(context: Any, v: Any) -> Any:
+    """The first lane."""
+    return v.dtype(v), lambda context, builder, signature, args: builder.extract_element(args[0], I32(0))
 
 
 # Tiles ------------------------------------------------------------------------------------------------------------------

@@ -1,0 +1,91 @@
+"""Pools of whole planes, channels first: a plane is one run of memory.
+
+Four vectors take in every fourth vector of the plane each, and then are folded in halves: the order of a sum depends on the
+plane's size alone.
+"""
+
+from functools import lru_cache
+from math import prod
+from typing import Any
+
+import numpy as np
+
+from fastconv.geometry import Array
+from fastconv.kernels.jit import Kernel, element, inlined
+from fastconv.kernels.simd import pooling, vector
+from fastconv.machine import Machine, host
+from fastconv.pool_geometry import PoolGeometry
+
+poke, pointer = vector.poke, vector.pointer
+
+
+@lru_cache(maxsize=32)
+def folder(kind: str, lanes: int) -> Any:
+    """The compiled reduction of a vector to a scalar, half by half."""
+    if lanes == 1:
+
+        def only(v):
+            return vector.first(v)
+
+        return inlined(only)
+    combine, rest = pooling.reduction(kind).combine, folder(kind, lanes // 2)
+
+    def fold(v):
+        return rest(combine(vector.low_half(v), vector.high_half(v)))
+
+    return inlined(fold)
+
+
+@lru_cache(maxsize=32)
+def kernel(kind: str, lanes: int, dtype: str, isa: str) -> Kernel:
+    """The compiled loop over planes: f32_max_pool_planes_avx512."""
+    enter, combine, _, leave = pooling.reduction(kind)
+    fold = folder(kind, lanes)
+
+    def pool(begin, end, x, y, cells, divisor, initial):
+        four = cells - cells % (4 * lanes)
+        for plane in range(begin, end):
+            source = pointer(x) + plane * cells
+            a = vector.splat(initial, lanes)
+            b, c, d = a, a, a
+            for i in range(0, four, 4 * lanes):
+                a = combine(a, enter(vector.load(source + i, lanes)))
+                b = combine(b, enter(vector.load(source + (i + lanes), lanes)))
+                c = combine(c, enter(vector.load(source + (i + 2 * lanes), lanes)))
+                d = combine(d, enter(vector.load(source + (i + 3 * lanes), lanes)))
+            for i in range(four, cells, lanes):
+                last = vector.load_first_or(source + i, cells - i, vector.splat(initial, lanes))
+                a = combine(a, enter(last))
+            total = fold(combine(combine(a, b), combine(c, d)))
+            poke(pointer(y) + plane, vector.first(leave(vector.splat(total, lanes), vector.splat(divisor, lanes))))
+
+    pool.__name__ = f"{dtype}_{kind}_pool_planes_{isa}"
+    return Kernel(pool)
+
+
+# Decisions --------------------------------------------------------------------------------------------------------------
+
+
+@lru_cache(maxsize=256)
+def suits(geometry: PoolGeometry) -> bool:
+    """Whether each plane is one run of memory and the window of one output."""
+    g = geometry
+    if g.return_indices or not pooling.rows_are_lines(g) or prod(g.out_size) != 1:
+        return False
+    steps = zip(g.windows, g.in_size, g.dilation, strict=True)
+    return all(axis.start[0] == 0 and axis.stop[0] == size and (step == 1 or size == 1) for axis, size, step in steps)
+
+
+@lru_cache(maxsize=256)
+def launch(geometry: PoolGeometry, dtype: np.dtype[Any], machine: Machine) -> tuple[Any, ...]:
+    """(kernel, items, work, and the arguments after x and y)."""
+    g, lanes, kind = geometry, machine.lanes(dtype), pooling.kind_of(geometry)
+    divisor = dtype.type(g.divisors().item() if kind == "avg" else 1)
+    arguments = prod(g.in_size), divisor, pooling.initial(kind, dtype)
+    return kernel(kind, lanes, element(dtype), machine.isa), g.batch * g.channels, 4 * g.flops // lanes, arguments
+
+
+def run(x: Array, geometry: PoolGeometry, out: Array) -> None:
+    """All planes."""
+    found, items, work, arguments = launch(geometry, x.dtype, host())
+    found(items, work, x.reshape(-1), out.reshape(-1), *arguments)
