@@ -7,6 +7,7 @@ import pytest
 
 import fastconv as fc
 from fastconv.kernels.jit import Kernel, Launch
+from fastconv.kernels.simd import pool, pool_indices, pool_planes, running
 from fastconv.machine import host
 
 DOUBLE = re.compile(r"\s(v?(add|sub|mul|div|max|min|fn?m(add|sub)\d*|sqrt)[sp]d|v?cvt(ss2sd|ps2pd))\s")
@@ -63,3 +64,26 @@ def test_the_patterns_find_what_they_look_for():
     assert not DOUBLE.search("\tvmulps\t%zmm0, %zmm1, %zmm2\n\tvmovapd\t(%rax), %zmm14\n")
     assert SPILL.search("\tvmovups\t%zmm21, 80(%rsp)\n")
     assert not SPILL.search("\tmovq\t-48(%rsp), %rdx\n\tvbroadcastss\t(%rdx,%rcx), %zmm30\n")
+
+
+POOLS = {
+    "running": (running, "avg_pool2d", {"kernel_size": 7, "stride": 1, "padding": 3}),
+    "columns by vectors": (pool, "avg_pool2d", {"kernel_size": 3, "stride": 2}),
+    "columns one by one": (pool, "avg_pool2d", {"kernel_size": 4}),
+    "channels": (pool, "lp_pool2d", {"kernel_size": 3, "norm_type": 2, "layout": "NHWC"}),
+    "planes": (pool_planes, "global_avg_pool", {}),
+    "indices": (pool_indices, "max_pool2d", {"kernel_size": 4, "return_indices": True}),
+}
+
+
+@pytest.mark.parametrize(("family", "operation", "options"), POOLS.values(), ids=POOLS)
+def test_float32_pools_do_no_double_arithmetic(family, operation, options):
+    x = np.ones((2, 40, 40, 40), np.float32)
+    geometry = getattr(fc, f"plan_{operation}")(x.shape, **options).geometry
+    kernel, _, _, arguments = family.launch(geometry, x.dtype, host())
+    fresh = Kernel(kernel.serial.py_func)
+    fresh.serial._cache.disable()
+    outputs = [np.ones(x.size, dtype) for dtype in (np.float32, np.int64)[: 1 + geometry.return_indices]]
+    fresh.serial(0, 1, x.reshape(-1), *outputs, *arguments)
+    (code,) = fresh.serial.inspect_asm().values()
+    assert not DOUBLE.search(code)

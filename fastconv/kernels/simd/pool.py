@@ -139,18 +139,19 @@ def supports(geometry: PoolGeometry, dtype: np.dtype[Any]) -> str | None:
 def cost(geometry: PoolGeometry, dtype: np.dtype[Any], machine: Machine) -> float:
     """A cell of a window a vector, or the bytes at memory speed."""
     g, lanes = geometry, machine.lanes(dtype)
-    outputs = prod(g.out_shape)
+    outputs, lines = prod(g.out_shape), 0
     if pool_planes.suits(g):
         vectors = prod(g.x_shape) / lanes + 8 * outputs
     elif pooling.rows_are_lines(g):
-        # Windows of whole rows, then those of cells.
-        tall = g.taps // max(1, g.kernel[-1]) if not g.adaptive else g.taps
-        rows = prod(g.x_shape) * prod(g.out_size[:-1]) / max(1, prod(g.in_size[:-1]))
-        across = g.kernel[-1] if not g.adaptive and g.stride[-1] <= 2 else lanes * g.taps // max(1, tall)
-        vectors = (rows * tall + outputs * across) / lanes
+        # Windows of whole rows, then those of cells: one by one where vectors do not reach them.
+        wide = g.kernel[-1] if not g.adaptive else -(-g.in_size[-1] // max(1, g.out_size[-1]))
+        tall, reached = -(-g.taps // max(1, wide)), not g.adaptive and g.stride[-1] <= 2
+        lines = outputs // max(1, g.out_size[-1])
+        vectors = lines * (-(-g.in_size[-1] // lanes) * tall + -(-g.out_size[-1] // (lanes if reached else 1)) * wide)
     else:
         vectors = outputs / max(1, g.channels) * -(-g.channels // lanes) * g.taps
-    return 3e-6 + max(vectors * (4 if g.return_indices else 1) / 1.5e9, g.bytes(dtype.itemsize) / machine.bandwidth)
+    seconds = vectors * (2 if g.return_indices else 1) / 5.5e8 + 12e-9 * lines
+    return 3e-6 + max(seconds, g.bytes(dtype.itemsize) / machine.bandwidth)
 
 
 @lru_cache(maxsize=256)

@@ -34,7 +34,6 @@ from fastconv.pool_geometry import PoolGeometry
 
 pointer = vector.pointer
 WORKSPACE = 1 << 20  # bytes a thread
-TALL = 5  # the least height of a window that is worth taking in from either side
 LINE = 16 << 10  # bytes of a line, which stays in the L1 cache while its widths are taken in
 
 
@@ -215,7 +214,7 @@ def cut(geometry: PoolGeometry, itemsize: int, lanes: int) -> Cut:
     strip = min(columns, max((room // max(1, chunk) - shared) // step, 2 * shared // step, lanes))
     pitch = (((strip - 1) * step + shared + 1) * chunk + 2 * lanes - 1) // lanes * lanes
     height, comb = 1, 1
-    if g.rank > 1 and g.stride[-2] == 1 and g.kernel[-2] >= TALL:
+    if g.rank > 1 and g.stride[-2] == 1 and g.kernel[-2] > 1:
         comb = g.dilation[-2]
         height = max(1, min(g.kernel[-2], -(-rows // comb), WORKSPACE // itemsize // pitch - 4))
     return Cut(channels, chunk, height, comb if height > 1 else 1, strip, pitch)
@@ -234,16 +233,17 @@ def supports(geometry: PoolGeometry, dtype: np.dtype[Any]) -> str | None:
 
 
 def cost(geometry: PoolGeometry, dtype: np.dtype[Any], machine: Machine) -> float:
-    """Vectors of a line that each output row needs, at a time each that follows from the rounds."""
+    """The rounds over each line's vectors, a start for each line, and with strides what is picked out of it."""
     g, lanes = geometry, machine.lanes(dtype)
     c = cut(g, dtype.itemsize, lanes)
-    depth, tall = prod(g.kernel[:-2]), prod(g.kernel[-2:-1])
-    lines = prod(g.out_shape) / max(1, g.out_size[-1] * c.channels) * -(-c.channels // max(1, c.chunk))
-    vectors = lines * (c.pitch / lanes) * -(-g.out_size[-1] // c.strip)
-    heights = depth * tall if c.height == 1 else depth * (2 + tall / c.height) + 4
+    outputs, depth, tall = prod(g.out_shape), prod(g.kernel[:-2]), prod(g.kernel[-2:-1])
+    pieces = -(-c.channels // max(1, c.chunk)) * -(-g.out_size[-1] // max(1, c.strip))
+    lines = outputs // max(1, g.out_size[-1] * c.channels) * pieces
+    heights = depth * tall if c.height == 1 else depth * (1 + tall / c.height + 1) + 4
     rounds = heights + 2 * g.kernel[-1].bit_length() + 4
-    outputs = 0 if g.stride[-1] == 1 else prod(g.out_shape) / max(1, min(lanes, c.chunk))
-    return 4e-6 + max((vectors * rounds + 4 * outputs) / 3e9, g.bytes(dtype.itemsize) / machine.bandwidth)
+    picked = 0 if g.stride[-1] == 1 else outputs / max(1, min(lanes, c.chunk))
+    seconds = lines * (c.pitch // lanes * rounds / 2e9 + 45e-9) + 5e-9 * picked
+    return 4e-6 + max(seconds, g.bytes(dtype.itemsize) / machine.bandwidth)
 
 
 @lru_cache(maxsize=256)
