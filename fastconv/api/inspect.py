@@ -69,7 +69,7 @@ def explain(
     --------
     >>> import fastconv as fc
     >>> print(fc.explain("relu", (8, 8)).splitlines()[0].split(":")[0])
-    implementation 'loops' is chosen
+    implementation 'direct' is chosen
     """
     from fastconv import api
 
