@@ -17,7 +17,11 @@ CUT = {
     "strips, wide windows": ((1, 1, 9, LINE), {"kernel_size": (8, 701), "padding": (4, 350)}, {"strips", "blocks"}),
     "combs": ((1, 3, 67, 50), {"kernel_size": (9, 4), "dilation": (5, 3), "padding": (20, 5)}, {"blocks"}),
     "chunks": ((1, 30, 45, 5 * LANES + 3), {"kernel_size": (6, 31), "padding": (3, 15), "layout": "NHWC"}, {"blocks"}),
-    "chunks, narrow": ((1, 16, 300, 2 * LANES + 3), {"kernel_size": (6, 3), "layout": "NHWC"}, {"chunks", "blocks"}),
+    "chunks, narrow": (
+        (1, 16, LINE // (2 * LANES) + 8, 2 * LANES + 3),
+        {"kernel_size": (6, 3), "layout": "NHWC"},
+        {"chunks", "blocks"},
+    ),
     "depths": ((1, 2, 5, 23, 40), {"kernel_size": (3, 7, 7), "padding": (1, 3, 3)}, {"blocks"}),
     "many rows": ((1, 1, 3000, 200), {"kernel_size": (1501, 3), "padding": (750, 1)}, {"blocks"}),
 }
