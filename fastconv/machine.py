@@ -23,7 +23,8 @@ NAMED = {
     "x86-64": "sse2",
     "generic": "sse2",
 }
-CLOCK = 3.0e9  # cycles a second: only ratios of costs matter
+CLOCK = 3.5e9  # cycles a second: only ratios of costs matter
+ONE_UNIT = ("znver4",)  # LLVM names of CPUs that run a vector of 64 bytes as two halves
 
 
 @dataclass(frozen=True)
@@ -36,8 +37,10 @@ class Machine:
         "avx512", "avx2", "sse2" or "neon".
     vector_bytes, registers : int
         Size and number of vector registers.
-    l1, l2 : int
-        Bytes of data cache a core.
+    units : int
+        Fused multiply-adds of whole vectors a cycle.
+    l1, l2, l3 : int
+        Bytes of data cache a core; of the last level, which cores share, in all.
     bandwidth : float
         Bytes a second that one core moves to and from memory.
     """
@@ -45,8 +48,10 @@ class Machine:
     isa: str
     vector_bytes: int
     registers: int
+    units: int = 2
     l1: int = 32 << 10
     l2: int = 1 << 20
+    l3: int = 32 << 20
     bandwidth: float = 12e9
 
     def lanes(self, dtype: np.dtype[Any]) -> int:
@@ -54,14 +59,18 @@ class Machine:
         return self.vector_bytes // dtype.itemsize
 
     def flops(self, dtype: np.dtype[Any]) -> float:
-        """About the multiply-adds a second of one core, as FLOP/s: two units, or one without fused multiply-add."""
-        per_cycle = 4 if self.isa != "sse2" else 2
-        return CLOCK * per_cycle * self.lanes(dtype) / (1 if dtype.kind != "c" else 2)
+        """About the multiply-adds a second of one core, as FLOP/s."""
+        return CLOCK * 2 * self.units * self.lanes(dtype) / (1 if dtype.kind != "c" else 2)
+
+    def seconds(self, cycles: float, moved: int = 0) -> float:
+        """The time of so many cycles, and of moving bytes that the L2 cache does not hold."""
+        near = max(0, min(moved, self.l3) - 4 * self.l2) / (5 * self.bandwidth)
+        return cycles / CLOCK + near + max(0, moved - self.l3) / self.bandwidth
 
 
-def _cache_sizes() -> tuple[int, int]:
-    """(L1 data, L2) bytes a core, as Linux tells; a usual size elsewhere."""
-    found = {1: 32 << 10, 2: 1 << 20}
+def _cache_sizes() -> tuple[int, int, int]:
+    """Bytes of (L1 data, L2, L3), as Linux tells; a usual size elsewhere."""
+    found = {1: 32 << 10, 2: 1 << 20, 3: 32 << 20}
     for index in Path("/sys/devices/system/cpu/cpu0/cache").glob("index*"):
         try:
             level, kind, size = ((index / name).read_text().strip() for name in ("level", "type", "size"))
@@ -70,7 +79,7 @@ def _cache_sizes() -> tuple[int, int]:
         amount = re.fullmatch(r"(\d+)K", size)
         if amount and kind != "Instruction" and int(level) in found:
             found[int(level)] = int(amount[1]) << 10
-    return found[1], found[2]
+    return found[1], found[2], found[3]
 
 
 def _isa() -> str:
@@ -85,13 +94,20 @@ def _isa() -> str:
     return next(name for name, feature, *_ in X86 if f"+{feature}" in features.split(",") or not feature)
 
 
+def _llvm_name() -> str:
+    """The processor as LLVM names it."""
+    from numba.core.registry import cpu_target
+
+    return str(cpu_target.target_context.codegen().magic_tuple()[1])
+
+
 @lru_cache(maxsize=1)
 def host() -> Machine:
     """The machine that kernels are compiled for."""
     isa = _isa()
     vector_bytes, registers = {name: (width, count) for name, _, width, count in X86}.get(isa, (16, 32))
-    l1, l2 = _cache_sizes()
-    return Machine(isa, vector_bytes, registers, l1, l2)
+    one = isa == "sse2" or (isa == "avx512" and _llvm_name() in ONE_UNIT)
+    return Machine(isa, vector_bytes, registers, 1 if one else 2, *_cache_sizes())
 
 
 def cpu_name() -> str:

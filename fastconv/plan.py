@@ -280,14 +280,14 @@ def plan_convolution(
             lambda one: plan_convolution(operation, rank, x_shape, dtype, w, bias, **options | {"implementation": one})
         )
     w = check.array("w", w)
-    key = operation, x_shape, dtype, w.shape, w.dtype, *options.values()
-    choices = OPERATIONS[operation[:-2]]
-    kept, found, others = _unpacked.get(key, _NOTHING) if all(map(_is_plain, key)) else _NOTHING
+    key = x_shape, dtype, w.shape, w.dtype, operation, *options.values()
+    choices, plain = OPERATIONS[operation[:-2]], _are_plain(key)
+    kept, found, others = _unpacked.get(key, _NOTHING) if plain else _NOTHING
     if found is None or kept is not choices:  # an implementation may have been registered since
         found = unpacked_plan(operation, rank, x_shape, dtype, w, **options)
         decided = operation, found.geometry, found.compute_dtype, host(), found.implementation
         others = rivals(*decided) if options["implementation"] == "auto" else ()
-        if all(map(_is_plain, key)):
+        if plain:
             if len(_unpacked) >= MOST_KEPT:
                 _unpacked.clear()
             _unpacked[key] = choices, found, others
@@ -309,12 +309,16 @@ _NOTHING: tuple[Any, Any, tuple[Implementation, ...]] = (None, None, ())
 MOST_KEPT = 1024
 
 
-def _is_plain(value: Any) -> bool:
+_PLAIN = {int, str, type(None)}
+
+
+def _are_plain(values: tuple[Any, ...]) -> bool:
     """Whether equal values mean the same: 1 and True and 1.0 are equal, and only the first is an int."""
-    kind = type(value)
-    if kind is tuple:
-        return all(map(_is_plain, value))
-    return kind in (int, str, type(None)) or isinstance(value, np.dtype)
+    for value in values:
+        kind = type(value)
+        if not (kind in _PLAIN or (kind is tuple and _are_plain(value)) or isinstance(value, np.dtype)):
+            return False
+    return True
 
 
 def unpacked_plan(

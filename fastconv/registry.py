@@ -12,7 +12,7 @@ import numpy as np
 from fastconv.geometry import ConvGeometry, ElementwiseGeometry, FoldGeometry
 from fastconv.kernels import im2col, loops, reference, strided
 from fastconv.kernels.simd import conv as direct
-from fastconv.kernels.simd import depthwise, elementwise, fft, pool, running, separable, winograd
+from fastconv.kernels.simd import costs, depthwise, elementwise, fft, pool, running, separable, winograd
 from fastconv.machine import Machine
 from fastconv.pool_geometry import PoolGeometry, UnpoolGeometry
 
@@ -62,7 +62,8 @@ def _blas_cost(geometry: ConvGeometry, dtype: Dtype, machine: Machine) -> float:
     """Columns written and read at memory speed, and the product at BLAS speed, or NumPy's own for integers."""
     copied = 2 * dtype.itemsize * geometry.batch * geometry.groups * geometry.reduction
     positions = geometry.flops / max(1, 2 * geometry.batch * geometry.groups * geometry.reduction * geometry.out_per_group)
-    rate = 0.6 * machine.flops(dtype) if dtype.kind in "fc" else 1e9
+    full = geometry.reduction + 1  # short sums do not keep BLAS busy
+    rate = 0.7 * machine.flops(dtype) * full / (full + 48) if dtype.kind in "fc" else 1e9
     calls = geometry.batch * geometry.groups * (geometry.taps + 12)
     return 2e-6 * (1 + calls) + copied * positions / machine.bandwidth + geometry.flops / rate
 
@@ -100,7 +101,7 @@ _DIRECT = Implementation(
     "direct",
     "register tiles of vectors over blocks in the cache, padding filled in as a block is read",
     direct.run,
-    direct.cost,
+    costs.direct,
     direct.supports,
     direct.pack,
 )
@@ -119,7 +120,7 @@ OPERATIONS: dict[str, tuple[Implementation, ...]] = {
             "depthwise",
             "a kernel for each channel, input rows reused in registers",
             depthwise.run,
-            depthwise.cost,
+            costs.depthwise,
             depthwise.supports,
             depthwise.pack,
         ),

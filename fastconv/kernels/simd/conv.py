@@ -390,13 +390,3 @@ def run(x: Array, packed: tuple[Launch, ...], geometry: ConvGeometry, out: Array
 def supports(geometry: ConvGeometry, dtype: np.dtype[Any]) -> str | None:
     """Real float types."""
     return None if dtype in (np.float32, np.float64) else f"its vectors are float32 or float64, not {dtype}"
-
-
-def cost(geometry: ConvGeometry, dtype: np.dtype[Any], machine: Machine) -> float:
-    """Whole tiles at nine tenths of the peak, or the bytes at memory speed."""
-    lanes = machine.lanes(dtype)
-    along = geometry.out_size[-1] if planar.suits(geometry, dtype, machine) else geometry.out_per_group
-    filled = -(-along // lanes) * lanes / max(1, along)
-    return 3e-6 + max(
-        filled * geometry.flops / (0.9 * machine.flops(dtype)), geometry.bytes(dtype.itemsize) / machine.bandwidth
-    )

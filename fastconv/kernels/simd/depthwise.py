@@ -20,7 +20,7 @@ from fastconv.geometry import Array, ConvGeometry
 from fastconv.kernels.activations import codes
 from fastconv.kernels.jit import Kernel, Launch, element
 from fastconv.kernels.simd import microkernel, packing, vector
-from fastconv.machine import Machine, host
+from fastconv.machine import host
 
 peek, poke, pointer = vector.peek, vector.poke, vector.pointer
 cell_under = packing.cell_under
@@ -175,14 +175,6 @@ def supports(geometry: ConvGeometry, dtype: np.dtype[Any]) -> str | None:
     if g.kernel[-1] > WIDEST or g.dilation[-1] > 1:
         return f"channels last it serves rows of at most {WIDEST} taps without dilation"
     return None if g.in_channels >= lanes else f"channels last it serves {lanes} channels or more, not {g.in_channels}"
-
-
-def cost(geometry: ConvGeometry, dtype: np.dtype[Any], machine: Machine) -> float:
-    """A vector's multiply-adds at half the peak, or the bytes at memory speed."""
-    g = geometry
-    lanes = machine.lanes(dtype)
-    filled = -(-g.in_channels // lanes) * lanes / max(1, g.in_channels)
-    return 3e-6 + max(filled * g.flops / (0.4 * machine.flops(dtype)), g.bytes(dtype.itemsize) / machine.bandwidth)
 
 
 def rows_for(outputs: int) -> int:

@@ -257,6 +257,13 @@ def real_of(dtype: np.dtype[Any]) -> np.dtype[Any]:
     return np.dtype(dtype.char.lower())
 
 
+def chunk_of(geometry: ConvGeometry, size: int, real: np.dtype[Any], pairs: int) -> int:
+    """Pairs of blocks whose products go together, so that the filters are read less often."""
+    if geometry.in_per_group == 1:
+        return 1
+    return max(1, min(pairs, WORKSPACE // (2 * size * real.itemsize * geometry.in_per_group)))
+
+
 @lru_cache(maxsize=256)
 def choice(geometry: ConvGeometry, dtype: np.dtype[Any], machine: Machine) -> Choice | None:
     """The block whose passes should take the least time, or None where none holds the kernel."""
@@ -279,11 +286,17 @@ def choice(geometry: ConvGeometry, dtype: np.dtype[Any], machine: Machine) -> Ch
         count = prod(-(-outputs // cells) for outputs, cells in zip(full, tile, strict=True))
         size = a * b * m
         blocks = g.batch * (count if dtype.kind == "c" else -(-count // 2))
-        passes = 5 * size * log2(size) * (g.in_channels + g.out_channels) / (0.2 * machine.flops(real))
-        moved = 8 * size * real.itemsize * (g.in_channels + g.out_channels)
-        products = 8 * size * g.in_channels * g.out_per_group / (0.15 * machine.flops(real))
-        speed = 4 if 4 * size * real.itemsize <= machine.l2 else 1.5
-        found.append(Choice((a, b, m), tile, 8e-6 + blocks * (passes + products + moved / (speed * machine.bandwidth))))
+        turned = size // lanes * (g.in_channels + g.out_channels)
+        # What is summed over channels comes from the L2 cache, or from behind it.
+        fits = 2 * size * real.itemsize * (g.in_per_group + 1) <= machine.l2
+        cycles = turned * 7 * log2(size) + size // lanes * g.in_channels * g.out_per_group * (8 if fits else 22)
+        if g.channels_last:
+            cycles += 2 * size * ((g.in_channels > 1) * 1.8 * g.in_channels + (g.out_channels > 1) * g.out_channels)
+        cycles = 23_000 + blocks * (cycles + 580 * (g.in_channels + g.out_channels))
+        filters, together = 2 * size * real.itemsize * g.in_channels * g.out_per_group, chunk_of(g, size, real, count)
+        speed = machine.bandwidth * (9 if filters <= machine.l3 else 2)
+        took = machine.seconds(cycles, g.bytes(dtype.itemsize)) + -(-blocks // together) * filters / speed
+        found.append(Choice((a, b, m), tile, took))
     return min(found, key=lambda one: one.seconds, default=None)
 
 
@@ -320,7 +333,7 @@ def pack(w: Array, bias: Array, geometry: ConvGeometry) -> Launch:
         -(-outputs // (cells // stride)) for outputs, cells, stride in zip(g.out_size, cut.tile, g.stride, strict=True)
     )
     pairs = pairs if step == 2 else -(-pairs // 2)
-    chunk = max(1, min(pairs, WORKSPACE // (size * real.itemsize * g.in_per_group))) if g.reduction > g.taps else 1
+    chunk = min(pairs, chunk_of(g, a * b * m, real, pairs)) if pairs else 1
     sizes = (
         *strides(g, g.in_channels, g.in_size),
         *strides(g, g.out_channels, g.out_size),
@@ -332,7 +345,7 @@ def pack(w: Array, bias: Array, geometry: ConvGeometry) -> Launch:
         *(step - 1, *counts, 0),
     )
     items = g.batch * g.groups * -(-pairs // chunk)
-    work = int(cut.seconds * 2e9)
+    work = int(cut.seconds * 5e8)
     arguments = (np.array(sizes, np.int64), tables, codes(g.activation, real))
     return Launch(kernel(lanes, *name), items, work, filters, bias.view(real), arguments)
 

@@ -129,10 +129,11 @@ def decomposed(w: Array, geometry: ConvGeometry) -> tuple[Array, Array]:
 
 
 def seconds(geometry: ConvGeometry, rank: int, dtype: np.dtype[Any], machine: Machine) -> float:
-    """The copy of the image, and its passes, at half the peak."""
-    g = geometry
-    flops = 2 * g.batch * g.groups * g.out_size[0] * g.out_size[1] * rank * (sum(g.kernel) + 3)
-    return 4e-6 + flops / (0.5 * machine.flops(dtype)) + g.bytes(dtype.itemsize) / machine.bandwidth
+    """The cycles of its passes, and of the lines between them."""
+    g, lines = geometry, geometry.batch * geometry.groups * geometry.out_size[0]
+    vectors = lines * -(-g.out_size[1] // machine.lanes(dtype))
+    cycles = 26_000 + 230 * lines + 1.65 * vectors * rank * (sum(g.kernel) + 1) / machine.units
+    return machine.seconds(cycles, g.bytes(dtype.itemsize))
 
 
 def cost(geometry: ConvGeometry, dtype: np.dtype[Any], machine: Machine) -> float:
@@ -167,7 +168,7 @@ def pack(w: Array, bias: Array, geometry: ConvGeometry) -> Launch:
     sizes = (g.groups, rank, g.mode, *g.in_size, *g.out_size, *g.kernel, *g.dilation, *before, band, strip)
     items = g.batch * g.groups * -(-g.out_size[0] // band) * -(-g.out_size[1] // strip)
     chosen = kernel(COLUMNS[machine.registers], lanes, element(w.dtype), machine.isa)
-    work = int(2e9 * seconds(g, rank, w.dtype, machine))
+    work = int(5e8 * seconds(g, rank, w.dtype, machine))
     arguments = (np.array(sizes, np.int64), codes(g.activation, w.dtype))
     return Launch(chosen, items, work, filters.reshape(-1), bias, arguments)
 

@@ -251,23 +251,9 @@ def forms(geometry: ConvGeometry) -> tuple[tuple[int, int], ...]:
     return tuple((m if high == KERNEL else 1, m if wide == KERNEL else 1) for m in (4, 2))
 
 
-def seconds(geometry: ConvGeometry, form: tuple[int, int], dtype: np.dtype[Any], machine: Machine) -> float:
-    """Products at nine tenths of the peak while weights come from the L3 cache, and transforms at the L2 cache's speed."""
-    g, planes = geometry.lifted(), prod(cells_of(form))
-    deep, high, wide = g.out_size
-    tiles = g.batch * deep * -(-high // form[0]) * -(-wide // form[1])
-    lanes, terms = machine.lanes(dtype), g.in_channels * g.kernel[0]
-    products = 2 * tiles * planes * terms * -(-g.out_per_group // lanes) * lanes / (0.85 * machine.flops(dtype))
-    moved = tiles * (planes * 2 + prod(form)) * (terms + g.out_channels) * dtype.itemsize
-    weights = planes * terms * g.out_per_group * dtype.itemsize
-    return 6e-6 + max(products, weights / (2.5 * machine.bandwidth)) + moved / (4 * machine.bandwidth)
-
-
-@lru_cache(maxsize=256)
-def choice(geometry: ConvGeometry, dtype: np.dtype[Any], machine: Machine) -> Choice:
-    """F(4) or F(2), whichever should be faster; blocks of tiles that fit the L2 cache, or a few more where weights do not."""
-    g = geometry.lifted()
-    form = min(forms(g), key=lambda form: seconds(g, form, dtype, machine))
+def cut(geometry: ConvGeometry, form: tuple[int, int], dtype: np.dtype[Any], machine: Machine) -> Choice:
+    """Blocks of tiles that fit the L2 cache, or a few more where weights do not; `geometry` is lifted."""
+    g = geometry
     planes, terms = prod(cells_of(form)), g.in_per_group * g.kernel[0]
     high, wide = (-(-size // m) for size, m in zip(g.out_size[1:], form, strict=True))
     per_tile = planes * (terms + g.out_per_group) * dtype.itemsize
@@ -281,14 +267,38 @@ def choice(geometry: ConvGeometry, dtype: np.dtype[Any], machine: Machine) -> Ch
     vectors = -(-g.out_per_group // machine.lanes(dtype))
     tile = tile_for(rows * columns, vectors, machine)
     k_blocks = max(1, -(-vectors // tile.columns))
-    items = g.batch * g.groups * g.out_size[0] * -(-high // rows) * -(-wide // columns)
+    items = g.batch * g.groups * g.out_size[0] * -(-high // max(1, rows)) * -(-wide // max(1, columns))
     # Few blocks are shared out by their output channels: each thread then transforms the input for itself.
     return Choice(form, rows, columns, *tile, -(-k_blocks // min(k_blocks, -(-FEW // max(1, items)))))
 
 
+def seconds(geometry: ConvGeometry, cut: Choice, dtype: np.dtype[Any], machine: Machine) -> float:
+    """Cycles of products, of transforms and of turning channels to the front, and the weights from where they lie."""
+    g, form, planes, lanes = geometry, cut.form, prod(cells_of(cut.form)), machine.lanes(dtype)
+    high, wide = (-(-size // m) for size, m in zip(g.out_size[1:], form, strict=True))
+    blocks = g.batch * g.groups * g.out_size[0] * -(-high // max(1, cut.block_rows)) * -(-wide // max(1, cut.block_columns))
+    tiles, terms = cut.block_rows * cut.block_columns, g.in_per_group * g.kernel[0]
+    k_blocks, c_vectors = -(-g.out_per_group // (cut.columns * lanes)), g.kernel[0] * -(-g.in_per_group // lanes)
+    rows = planes * -(-tiles // cut.rows) * cut.rows * k_blocks
+    cycles = rows * (13 + 1.07 * terms * cut.columns / machine.units) + tiles * c_vectors * (10 + 1.8 * planes)
+    if not g.channels_last:
+        cycles += 5.8 * tiles * prod(form) * (c_vectors + -(-g.out_per_group // lanes))
+    weights = planes * terms * k_blocks * cut.columns * lanes * dtype.itemsize
+    speed = machine.bandwidth * (9 if weights * g.groups <= machine.l3 else 2)
+    return machine.seconds(28_000 + blocks * cycles, g.bytes(dtype.itemsize)) + blocks * weights / speed
+
+
+@lru_cache(maxsize=1024)
+def choice(geometry: ConvGeometry, dtype: np.dtype[Any], machine: Machine) -> Choice:
+    """F(4) or F(2), whichever should be faster."""
+    g = geometry.lifted()
+    cuts = [cut(g, form, dtype, machine) for form in forms(g)]
+    return min(cuts, key=lambda one: seconds(g, one, dtype, machine))
+
+
 def cost(geometry: ConvGeometry, dtype: np.dtype[Any], machine: Machine) -> float:
     """The faster of F(4) and F(2)."""
-    return min(seconds(geometry, form, dtype, machine) for form in forms(geometry))
+    return seconds(geometry.lifted(), choice(geometry, dtype, machine), dtype, machine)
 
 
 def pack(w: Array, bias: Array, geometry: ConvGeometry) -> Launch:
