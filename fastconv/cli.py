@@ -1,4 +1,4 @@
-"""The command line: fastconv compare | layers | demo | info | warmup.
+"""The command line: fastconv compare | layers | demo | info | schema | warmup.
 
 Exit codes: 0 all went well; 1 an implementation's result was wrong; 2 the command cannot be done as given; 130 Ctrl-C, after
 what was measured has been printed.
@@ -7,6 +7,7 @@ what was measured has been printed.
 import argparse
 import os
 import platform
+import shlex
 import sys
 from collections.abc import Callable, Sequence
 from importlib import metadata
@@ -34,6 +35,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     try:
         given = _parser().parse_args(argv)
+        given.command_line = shlex.join(["fastconv", *(sys.argv[1:] if argv is None else argv)])
     except SystemExit as stop:
         return stop.code if isinstance(stop.code, int) else 2
     if argv is None and given.command == "compare":
@@ -80,6 +82,7 @@ def _parser() -> argparse.ArgumentParser:
     demo.add_argument("--out", type=Path, default=Path("fastconv-demo"), metavar="DIR", help="where pictures go (%(default)s)")
     demo.set_defaults(run=_demo)
     commands.add_parser("info", help="CPU, threads, cache and versions").set_defaults(run=_info)
+    commands.add_parser("schema", help="print the JSON Schema of compare --json").set_defaults(run=_schema)
     commands.add_parser("warmup", help="compile all kernels into the cache").set_defaults(run=_warmup)
     return parser
 
@@ -116,8 +119,9 @@ def _add_compare(commands: Any) -> None:
         "--peers", nargs="?", const=True, default=False, type=_names, metavar="A,B", help="other libraries too: all, or these"
     )
     how.add_argument("--seconds", type=float, metavar="S", help="of timing for each row (0.5; 0.2 in a network)")
-    how.add_argument("--json", action="store_true", help="print a JSON document instead of tables")
+    how.add_argument("--json", action="store_true", help='print a JSON document instead of tables; see "fastconv schema"')
     how.add_argument("--plot", type=Path, metavar="FILE", help="write speedup bars there, and a roofline beside it")
+    how.add_argument("--report", type=Path, metavar="DIR", help="write DIR/index.html: tables and pictures on one page")
     compare.set_defaults(run=_compare)
 
 
@@ -166,6 +170,8 @@ def _compare(given: argparse.Namespace) -> int:
         raise ValueError(f"--seconds must be above 0, got {given.seconds}")
     if given.plot is not None:
         _check_picture(given.plot)
+    if given.report is not None:
+        _check_report(given.report)
     console = None if given.json else _console()
     if given.threads is not None:
         api.set_num_threads(given.threads)
@@ -177,6 +183,7 @@ def _compare(given: argparse.Namespace) -> int:
         implementations=given.implementations,
         peers=given.peers,
         seconds=given.seconds,
+        command=given.command_line,
     )
     if given.json:
         print(results.json())
@@ -185,6 +192,10 @@ def _compare(given: argparse.Namespace) -> int:
     if given.plot is not None and results.complete:
         for path in measuring.draw(results, given.plot):
             print(f"wrote {path}", file=sys.stderr)
+    if given.report is not None:
+        from fastconv import report
+
+        print(f"wrote {report.write(results, given.report)}", file=sys.stderr)
     if not results.complete:
         return 130
     return 1 if results.failed else 0
@@ -225,6 +236,12 @@ def _check_picture(path: Path) -> None:
         raise ValueError(f"--plot must lie in a folder that is there, got {str(path)!r}")
 
 
+def _check_report(folder: Path) -> None:
+    """Before anything runs: that a page can be made, there."""
+    require("matplotlib.figure")
+    folder.mkdir(parents=True, exist_ok=True)
+
+
 def _console() -> Any:
     return require("rich.console").Console()
 
@@ -232,9 +249,8 @@ def _console() -> Any:
 def _layers(given: argparse.Namespace) -> int:
     found = layers.network(given.network) if given.network else [layers.layer(name) for name in layers.names()]
     for one in found:
-        shapes = " * ".join("x".join(map(str, shape)) for shape in (one.x_shape, one.w_shape) if shape)
-        times = f" ({one.count} times)" if one.count > 1 else ""
-        print(f"{one.name:30} {one.operation:16} {shapes}{times}")
+        times = f", {one.count} times" if one.count > 1 else ""
+        print(f"{one.name:26} {one.operation:16} {one.shapes}{times}")
     return 0
 
 
@@ -295,6 +311,13 @@ def _version(package: str) -> str | None:
         return metadata.version(package)
     except metadata.PackageNotFoundError:
         return None if package.startswith("opencv") else "not installed"
+
+
+def _schema(given: argparse.Namespace) -> int:
+    from fastconv import reporting
+
+    print(reporting.schema(), end="")
+    return 0
 
 
 def _warmup(given: argparse.Namespace) -> int:

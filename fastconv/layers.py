@@ -86,6 +86,11 @@ class Layer:
         """The arguments as a new dict."""
         return dict(self.arguments)
 
+    @property
+    def shapes(self) -> str:
+        """Of input and weights, as in "1x3x224x224 * 64x3x7x7"."""
+        return " * ".join("x".join(map(str, shape)) for shape in (self.x_shape, self.w_shape) if shape)
+
     def with_batch(self, batch: int) -> "Layer":
         """The same layer on `batch` images."""
         return replace(self, x_shape=(batch, *self.x_shape[1:]))

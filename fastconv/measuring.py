@@ -4,6 +4,7 @@ import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from datetime import UTC, datetime
 from functools import partial
 from importlib import metadata
 from pathlib import Path
@@ -37,6 +38,7 @@ def measure(
     implementations: Iterable[str] | None = None,
     peers: bool | Iterable[str] = False,
     seconds: float | None = None,
+    command: str = "",
 ) -> Results:
     """Compares the layers one by one. Ctrl-C ends it, and the results say that they are not complete.
 
@@ -51,6 +53,8 @@ def measure(
         "channels_first" and "channels_last" are layouts for any number of axes; each layer's own if not given.
     implementations, peers, seconds
         As `fastconv.compare` takes them.
+    command : str
+        What the results say that they were made by.
 
     Returns
     -------
@@ -67,7 +71,8 @@ def measure(
     wanted = None if implementations is None else tuple(implementations)
     limit = REFERENCE_SECONDS if network is None else NETWORK_REFERENCE_SECONDS
     spent = seconds if seconds is not None else SECONDS if network is None else NETWORK_SECONDS
-    results = Results(_machine(np.dtype(dtype)), network)
+    begun = datetime.now(UTC).isoformat(timespec="seconds")
+    results = Results(_machine(np.dtype(dtype)), network, date=begun, command=command)
     comparison: Comparison | None = None
     try:
         with opened(names, api.get_num_threads()) as running, progress(len(chosen)) as bar:
@@ -183,7 +188,7 @@ def progress(cases: int) -> Iterator[Bar]:
 
 def draw(results: Results, path: Path) -> list[Path]:
     """Writes speedup bars to `path` and a roofline beside it, for each case or for the network; returns the files."""
-    from fastconv import plotting
+    from fastconv import plotting, svg
 
     peak, bandwidth = results.machine["fma_peak_gflops"], 1e9 * results.machine["copy_gbytes_per_second"]
     written = []
@@ -199,7 +204,11 @@ def draw(results: Results, path: Path) -> list[Path]:
         }
         for name, (rows, picture) in pictures.items():
             if any(row.speedup for row in rows):
-                picture(rows).savefig(path.with_name(name))
+                figure = picture(rows)
+                if path.suffix == ".svg":
+                    path.with_name(name).write_text(svg.standalone(figure, title), encoding="utf-8")
+                else:
+                    figure.savefig(path.with_name(name))
                 written.append(path.with_name(name))
     return written
 

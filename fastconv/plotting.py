@@ -17,10 +17,13 @@ if TYPE_CHECKING:
 
     from fastconv.comparison import Row
 
-__all__ = ["feature_maps", "roofline", "speedup_bars"]
+__all__ = ["feature_maps", "ratio_bars", "roofline", "speedup_bars"]
 
 INK, FAINT = "#1f2933", "#9aa5b1"
+PAPER, SHADE, GRID = "#ffffff", "#f3f5f7", "#e4e7eb"
 OURS, PEERS, REFERENCE = "#0b7285", "#e8590c", "#868e96"
+TICKS = [digit * 10.0**power for power in range(-4, 5) for digit in (1, 2, 5)]
+WIDTH = 8.0  # inches
 NAMED = 14  # points of a roofline that can all be named
 
 
@@ -96,7 +99,7 @@ def _shades(maps: npt.NDArray[Any]) -> dict[str, Any]:
 # Comparisons ------------------------------------------------------------------------------------------------------------
 
 
-def speedup_bars(rows: Sequence["Row"], title: str = "") -> "Figure":
+def speedup_bars(rows: Sequence["Row"], title: str = "", width: float = WIDTH) -> "Figure":
     """One bar per implementation and peer, as long as its speedup over the reference loops, on a logarithmic axis.
 
     The name of the implementation that "auto" picks is bold.
@@ -107,6 +110,8 @@ def speedup_bars(rows: Sequence["Row"], title: str = "") -> "Figure":
         What `fastconv.compare` returned; rows without a time are left out.
     title : str
         Printed above.
+    width : float
+        In inches.
 
     Returns
     -------
@@ -115,29 +120,77 @@ def speedup_bars(rows: Sequence["Row"], title: str = "") -> "Figure":
     timed = sorted((row for row in rows if row.speedup), key=lambda row: row.speedup or 0.0)
     if not timed:
         raise ValueError("rows must hold at least one with a speedup")
-    figure = _figure(8, 0.42 * len(timed) + 1.3)
+    figure = _figure(width, 0.42 * len(timed) + 1.3)
     axes = figure.subplots()
     speedups = [row.speedup or 1.0 for row in timed]
     axes.barh(range(len(timed)), [value - 1 for value in speedups], left=1, height=0.72, color=[_colour(row) for row in timed])
     for at, (row, value) in enumerate(zip(timed, speedups, strict=True)):
-        label = f" {_rounded(value)}x   {_time(row.seconds)}"
-        axes.text(max(value, 1), at, label, va="center", ha="left", fontsize=9, color=INK)
+        _beside(axes, max(value, 1), at, f"{_rounded(value)}x\u2002{_time(row.seconds)}")
     axes.set_xscale("log")
-    axes.set_xlim(1, max(speedups) ** 1.28 + 1)
+    axes.set_xlim(1, max(speedups) ** (1 + 2.24 / width) + 1)
     axes.set_yticks(range(len(timed)), [row.implementation for row in timed], fontsize=10)
     for name, row in zip(axes.get_yticklabels(), timed, strict=True):
         name.set_fontweight("bold" if row.auto else "normal")
     axes.set_xlabel("times as fast as the reference loops (logarithmic)", fontsize=9, color=INK)
-    axes.grid(axis="x", color="#e4e7eb", linewidth=0.8)
+    axes.grid(axis="x", color=GRID, linewidth=0.8)
     axes.set_axisbelow(True)
-    axes.tick_params(length=0, labelcolor=INK)
+    axes.tick_params(which="both", length=0, color=FAINT, labelcolor=INK)
     _bare(axes)
     _headline(axes, title)
     _legend(axes, timed, "lower right")
     return figure
 
 
-def roofline(rows: Sequence["Row"], peak: float | None, bandwidth: float, title: str = "") -> "Figure":
+def ratio_bars(ratios: Sequence[tuple[str, float]], title: str = "", width: float = WIDTH) -> "Figure":
+    """One bar per ratio of times, from 1 to the right where fastconv is faster and to the left where it is slower.
+
+    Parameters
+    ----------
+    ratios : sequence of (str, float)
+        A name, and another's time over fastconv's; drawn from the top in this order.
+    title : str
+        Printed above.
+    width : float
+        In inches.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+
+    Raises
+    ------
+    ValueError
+        If there is no ratio.
+    """
+    if not ratios:
+        raise ValueError("ratios must hold at least one")
+    drawn = ratios[::-1]
+    figure = _figure(width, 0.34 * len(drawn) + 1.3)
+    axes = figure.subplots()
+    values = [value for _, value in drawn]
+    colours = [OURS if value >= 1 else PEERS for value in values]
+    axes.barh(range(len(drawn)), [value - 1 for value in values], left=1, height=0.7, color=colours)
+    for at, value in enumerate(values):
+        _beside(axes, max(value, 1), at, f"{value:.2f}x")
+    axes.axvline(1, color=INK, linewidth=1)
+    axes.set_xscale("log")
+    axes.set_xlim(min(0.8, min(values) / 1.1), max(2, max(values)) * 1.3)
+    axes.set_ylim(-0.6, len(drawn) - 0.4)
+    axes.set_yticks(range(len(drawn)), [name for name, _ in drawn], fontsize=10)
+    left, right = axes.get_xlim()
+    axes.set_xticks([tick for tick in TICKS if left <= tick <= right], minor=False)
+    axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
+    axes.xaxis.set_minor_locator(require("matplotlib.ticker").NullLocator())
+    axes.set_xlabel("times as fast as the other library (logarithmic)", fontsize=9, color=INK)
+    axes.grid(axis="x", color=GRID, linewidth=0.8)
+    axes.set_axisbelow(True)
+    axes.tick_params(which="both", length=0, color=FAINT, labelcolor=INK)
+    _bare(axes)
+    _headline(axes, title)
+    return figure
+
+
+def roofline(rows: Sequence["Row"], peak: float | None, bandwidth: float, title: str = "", width: float = WIDTH) -> "Figure":
     """FLOP/s against FLOPs per byte, under the two roofs of the machine: arithmetic and memory.
 
     Where there are too many points to name, those farthest below the roof are named.
@@ -152,6 +205,8 @@ def roofline(rows: Sequence["Row"], peak: float | None, bandwidth: float, title:
         The memory roof in bytes a second.
     title : str
         Printed above.
+    width : float
+        In inches.
 
     Returns
     -------
@@ -164,7 +219,7 @@ def roofline(rows: Sequence["Row"], peak: float | None, bandwidth: float, title:
     ]
     if not points:
         raise ValueError("rows must hold at least one with gflops and gbytes_per_second")
-    figure = _figure(8, 5.2)
+    figure = _figure(width, 5.2 if width >= WIDTH else 4.2)
     axes = figure.subplots()
     intensities, rates = [point[0] for point in points], [point[1] for point in points]
     ridge = [] if peak is None else [peak / bandwidth]
@@ -177,10 +232,10 @@ def roofline(rows: Sequence["Row"], peak: float | None, bandwidth: float, title:
     across = sorted([left, *ridge, right])
     heights = [roof(intensity) for intensity in across]
     axes.set(xscale="log", yscale="log", xlim=(left, right), ylim=(bottom, top))
-    axes.fill_between(across, heights, bottom, color="#f3f5f7", zorder=0)
+    axes.fill_between(across, heights, bottom, color=SHADE, zorder=0)
     axes.plot(across, heights, color=INK, linewidth=1.6, zorder=1)
     for intensity, rate, row in points:
-        axes.plot(intensity, rate, "o", color=_colour(row), markersize=7, zorder=3, markeredgecolor="white")
+        axes.plot(intensity, rate, "o", color=_colour(row), markersize=7, zorder=3, markeredgecolor=PAPER)
     farthest = sorted(points, key=lambda point: point[1] / roof(point[0]))
     _name_points(axes, points if len(points) <= NAMED else farthest[: NAMED // 2])
     axes.set_xlabel("FLOPs per byte that has to move (input, weights and output once)", fontsize=9, color=INK)
@@ -191,7 +246,7 @@ def roofline(rows: Sequence["Row"], peak: float | None, bandwidth: float, title:
     axes.tick_params(labelcolor=INK, color=FAINT, which="both", labelsize=9)
     _bare(axes)
     _headline(axes, title)
-    _legend(axes, [row for _, _, row in points], "lower right")
+    _legend(axes, [row for _, _, row in points], "lower left")
     _name_roofs(figure, axes, left, peak, bandwidth)
     return figure
 
@@ -222,7 +277,7 @@ def _name_points(axes: "Axes", points: list[tuple[float, float, "Row"]]) -> None
     bottom, top = axes.get_ylim()
     right = max(intensity for intensity, _, _ in points)
     step = (top / bottom) ** 0.048
-    halo = require("matplotlib.patheffects").withStroke(linewidth=3, foreground="white")
+    ground = {"facecolor": PAPER, "edgecolor": "none", "alpha": 0.8, "pad": 0.5}
     some_other = not all(row.auto for _, _, row in points)
     ordered = sorted(points, key=lambda point: point[1])
     heights: list[float] = []
@@ -242,7 +297,7 @@ def _name_points(axes: "Axes", points: list[tuple[float, float, "Row"]]) -> None
             fontsize=9,
             color=INK,
             fontweight="bold" if row.auto and some_other else None,
-            path_effects=[halo],
+            bbox=ground,
             arrowprops={"arrowstyle": "-", "color": FAINT, "linewidth": 0.7, "relpos": (0, 0.5), "shrinkA": 1, "shrinkB": 4},
         )
 
@@ -261,6 +316,11 @@ def _colour(row: "Row") -> str:
     if row.implementation == "reference":
         return REFERENCE
     return PEERS if row.peer else OURS
+
+
+def _beside(axes: "Axes", x: float, y: float, text: str) -> None:
+    """Words a little to the right of a bar's end."""
+    axes.annotate(text, (x, y), (4, 0), textcoords="offset points", va="center", ha="left", fontsize=9, color=INK)
 
 
 def _bare(axes: "Axes") -> None:

@@ -1,21 +1,13 @@
 """What a comparison measured, as a JSON document and as tables of at most 80 columns.
 
-The document of `fastconv compare --json`, version 1 (a key is only ever added within a version):
-
-    format, version      "fastconv-compare", 1
-    complete             false if it was interrupted: cases and rows hold what was measured
-    machine              cpu, isa, threads, fma_peak_gflops (or null), copy_gbytes_per_second, and versions of
-                         python, numpy, numba, fastconv
-    cases                a list, one entry per layer:
-        name, operation, x_shape, w_shape (or null), arguments, layout, dtype, count, flops, bytes
-        rows             a list, one entry per implementation and peer: the fields of `fastconv.comparison.Row`
-    totals               for a network, else empty: one entry per implementation and peer with implementation, peer,
-                         seconds (layers x counts, or null), speedup (or null), served, layers
+compare.schema.json, which `fastconv schema` prints, describes the document. Within a version a key may be added, and none is
+removed or changes its meaning.
 """
 
 import json
 import math
 from dataclasses import asdict, dataclass, field
+from importlib.resources import files
 from typing import Any
 
 from fastconv.comparison import Row
@@ -64,6 +56,8 @@ class Results:
     network: str | None = None
     complete: bool = False
     cases: list[CaseResult] = field(default_factory=list)
+    date: str = ""
+    command: str = ""
 
     @property
     def failed(self) -> bool:
@@ -71,8 +65,12 @@ class Results:
         return any(row.status == "wrong" and not row.peer for case in self.cases for row in case.rows)
 
     def totals(self) -> list[Total]:
-        """ "auto", then every implementation and peer, fastest first; empty unless this is a network."""
-        if self.network is None or not self.cases:
+        """ "auto", and every implementation and peer, fastest first; empty unless this is a network."""
+        return [] if self.network is None else self.sums()
+
+    def sums(self) -> list[Total]:
+        """As `totals`; layers that make up no network count once each."""
+        if not self.cases:
             return []
         peers = {row.implementation: row.peer for case in self.cases for row in case.rows}
         totals = [self._total(name, peer) for name, peer in {"auto": False, **peers}.items()]
@@ -82,20 +80,25 @@ class Results:
         seconds, served = self._sum(name)
         loops, _ = self._sum("reference")
         speedup = loops / seconds if loops and seconds else None
-        return Total(name, peer, seconds, speedup, served, sum(case.layer.count for case in self.cases))
+        return Total(name, peer, seconds, speedup, served, sum(map(self._count, self.cases)))
 
     def _sum(self, name: str) -> tuple[float | None, int]:
-        found = [(case.seconds(name), case.layer.count) for case in self.cases]
+        found = [(case.seconds(name), self._count(case)) for case in self.cases]
         served = sum(count for seconds, count in found if seconds is not None)
         whole = all(seconds is not None for seconds, _ in found)
-        return (sum((seconds or 0.0) * count for seconds, count in found) if whole else None), served
+        return (sum((seconds or 0.0) * count for seconds, count in found) if whole and found else None), served
+
+    def _count(self, case: CaseResult) -> int:
+        return 1 if self.network is None else case.layer.count
 
     def document(self) -> Document:
-        """The JSON document described above."""
+        """The document that compare.schema.json describes."""
         return {
             "format": "fastconv-compare",
             "version": 1,
             "complete": self.complete,
+            "date": self.date,
+            "command": self.command,
             "machine": self.machine,
             "cases": [_case_document(case) for case in self.cases],
             "totals": [asdict(total) for total in self.totals()],
@@ -104,6 +107,11 @@ class Results:
     def json(self) -> str:
         """The document as text; infinite and undefined numbers become null."""
         return json.dumps(_finite(self.document()), indent=2, allow_nan=False)
+
+
+def schema() -> str:
+    """The JSON Schema of the document."""
+    return files("fastconv").joinpath("compare.schema.json").read_text(encoding="utf-8")
 
 
 def _case_document(case: CaseResult) -> Document:
@@ -159,9 +167,8 @@ def _line(console: Any, text: str, style: str = "") -> None:
 
 def _show_case(case: CaseResult, console: Any) -> None:
     layer = case.layer
-    shapes = " * ".join("x".join(map(str, shape)) for shape in (layer.x_shape, layer.w_shape) if shape)
     _line(console, f"\n{layer.name}", style="bold")
-    _line(console, f"{layer.operation} {shapes} {_arguments(layer)}".rstrip())
+    _line(console, f"{layer.operation} {layer.shapes} {arguments(layer)}".rstrip())
     is_conv = layer.w_shape is not None
     work = f"{scaled(case.flops)}FLOP, " if is_conv else ""
     _line(console, f"{case.layout} {case.dtype}; {work}{scaled(case.bytes)}B moved at least", style="dim")
@@ -186,7 +193,8 @@ def _show_case(case: CaseResult, console: Any) -> None:
     _explain(case, console)
 
 
-def _arguments(layer: Layer) -> str:
+def arguments(layer: Layer) -> str:
+    """A layer's arguments as words."""
     return ", ".join(f"{key} {value}" for key, value in layer.arguments)
 
 
@@ -223,7 +231,7 @@ def _show_network(results: Results, console: Any) -> None:
             cells += [auto.implementation, duration(auto.seconds), digits(auto.gflops)]
         if best_peers:
             peer = min((row for row in case.rows if row.peer and row.seconds), key=lambda row: row.seconds or 0.0, default=None)
-            cells += ["", "", ""] if peer is None else [_short(peer.implementation), duration(peer.seconds), _ratio(peer, auto)]
+            cells += ["", "", ""] if peer is None else [short(peer.implementation), duration(peer.seconds), _ratio(peer, auto)]
         else:
             cells.append(f"{digits(auto.speedup)}x" if auto and auto.speedup else "")
         table.add_row(*cells, style="red" if "WRONG" in cells else None)
@@ -246,7 +254,8 @@ def _show_totals(results: Results, console: Any) -> None:
     _line(console, "Speedups are over the reference loops, whose time is extrapolated from a sample.", style="dim")
 
 
-def _short(name: str) -> str:
+def short(name: str) -> str:
+    """A peer's name where there is little room."""
     return {"torch_channels_last": "torch c.l.", "onnxruntime": "onnxrt"}.get(name, name)
 
 

@@ -1,11 +1,12 @@
 """What every test module shares."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import pytest
 
 import fastconv as fc
+from fastconv import cli
 
 
 @pytest.fixture
@@ -20,3 +21,18 @@ def threads() -> Iterator[None]:
     before = fc.get_num_threads()
     yield
     fc.set_num_threads(before)
+
+
+@pytest.fixture
+def run(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, threads: None
+) -> Callable[..., tuple[int, str, str]]:
+    """Runs a command in this process, 80 columns wide; returns (exit code, stdout, stderr)."""
+    monkeypatch.setenv("COLUMNS", "80")
+
+    def call(*arguments: str) -> tuple[int, str, str]:
+        code = cli.main(arguments)
+        captured = capsys.readouterr()
+        return code, captured.out, captured.err
+
+    return call

@@ -1,56 +1,22 @@
-"""The command line: its tables, its JSON, its exit codes, and its manners where it is piped, interrupted or mistaken."""
+"""The command line: its tables, its exit codes, and what it says where it is interrupted or mistaken."""
 
 import json
-import os
-import signal
-import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
 import pytest
+from commands import FEW, MACHINE, SMALL, full_results
 
-from fastconv import api, cli, demo, layers, measuring
+from fastconv import api, cli, demo, measuring
 from fastconv.comparison import Comparison, Row
 from fastconv.layers import Layer
-from fastconv.reporting import CaseResult, Results, digits, duration, scaled
+from fastconv.reporting import Results, digits, duration, scaled
 
 pytest.importorskip("rich", reason="tables need rich")
 
-SMALL = ["compare", "--op", "conv2d", "--shape", "1x3x8x8", "--weight", "4x3x3x3", "--seconds", "0.01"]
-FEW = [*SMALL, "--implementations", "loops,reference"]
-MACHINE = {"cpu": "a CPU", "isa": "avx2", "threads": 2, "fma_peak_gflops": 260.0, "copy_gbytes_per_second": 30.0}
 
-
-@pytest.fixture(autouse=True)
-def threads_stay():
-    """A command may set the number of threads; the next test has the old one."""
-    before = api.get_num_threads()
-    yield
-    api.set_num_threads(before)
-
-
-@pytest.fixture
-def run(capsys, monkeypatch):
-    """Runs a command in this process; returns (exit code, stdout, stderr)."""
-    monkeypatch.setenv("COLUMNS", "80")
-
-    def call(*arguments):
-        code = cli.main(arguments)
-        captured = capsys.readouterr()
-        return code, captured.out, captured.err
-
-    return call
-
-
-def process(*arguments, **options):
-    """The command as a process of its own."""
-    command = [sys.executable, "-m", "fastconv", *arguments]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **options)
-
-
-# Tables and JSON --------------------------------------------------------------------------------------------------------
+# Tables -----------------------------------------------------------------------------------------------------------------
 
 
 def test_a_case_is_a_table_that_fits_80_columns_without_colour(run):
@@ -61,26 +27,6 @@ def test_a_case_is_a_table_that_fits_80_columns_without_colour(run):
     assert "Checked against the reference loops: all outputs." in out
     assert max(map(len, out.splitlines())) <= 80
     assert "\x1b" not in out
-
-
-def test_json_has_the_documented_keys(run):
-    code, out, err = run(*FEW, "--stride", "2", "--padding", "1", "--layout", "NHWC", "--threads", "1", "--json")
-    assert (code, err) == (0, "")
-    document = json.loads(out)
-    assert document.keys() == {"format", "version", "complete", "machine", "cases", "totals"}
-    assert (document["format"], document["version"], document["complete"]) == ("fastconv-compare", 1, True)
-    assert document["machine"].keys() == {*MACHINE, "python", "numpy", "numba", "fastconv"}
-    assert document["machine"]["threads"] == 1
-    (case,) = document["cases"]
-    assert case.keys() == {
-        *("name", "operation", "x_shape", "w_shape", "arguments", "layout", "dtype", "count", "flops", "bytes", "rows")
-    }
-    assert case["x_shape"] == [1, 3, 8, 8]
-    assert case["arguments"] == {"stride": 2, "padding": 1}
-    assert (case["layout"], case["dtype"], case["flops"]) == ("NHWC", "float32", 2 * 4 * 16 * 27)
-    assert {row["implementation"] for row in case["rows"]} == {"loops", "reference"}
-    assert set(case["rows"][0]) == set(Row.__dataclass_fields__)
-    assert document["totals"] == []
 
 
 def test_a_network_has_totals_over_layers_times_counts(run, monkeypatch):
@@ -102,23 +48,6 @@ def test_a_network_has_totals_over_layers_times_counts(run, monkeypatch):
     assert max(map(len, out.splitlines())) <= 80
 
 
-def full_results(network):
-    """Results with the longest names and numbers that there are, made up."""
-    rows = [
-        Row("winograd", auto=True, status="ok", verified="9,999 of 9,999,999 outputs", seconds=1.234e-4, gflops=1234.5),
-        Row("reference", status="ok", verified="9,999 of 9,999,999 outputs", seconds=98765.4, note="extrapolated from " * 3),
-        Row("torch_channels_last", peer=True, status="ok", verified="all outputs", seconds=2.345e-4, note="2.13.0+cpu"),
-        Row("depthwise", status="wrong", verified="wrong at 12 of all outputs; " * 4, max_error=1.0),
-        Row("scipy", peer=True, status="skipped", verified="does not sum over channels " * 4),
-    ]
-    rate = {"gflops": 1234.5, "gbytes_per_second": 0.000123, "speedup": 1234567.8, "share_of_peak": 2.345, "max_error": 1.2e-5}
-    rows = [Row(**{**row.__dict__, **(rate if row.seconds else {})}) for row in rows]
-    longest = max((name.partition(".")[2] for name in layers.names()), key=len)
-    layer = Layer(f"densenet121.{longest}", "conv_transpose3d", (16, 1024, 99, 99, 99), (1024, 1024, 11, 11, 11), (), 99)
-    case = CaseResult(layer, "NCDHW", "complex128", 10**15, 10**12, rows)
-    return Results(MACHINE, network, True, [case])
-
-
 @pytest.mark.parametrize("network", [None, "densenet121"])
 def test_the_longest_of_everything_fits_80_columns(capsys, monkeypatch, network):
     monkeypatch.setenv("COLUMNS", "80")
@@ -129,13 +58,6 @@ def test_the_longest_of_everything_fits_80_columns(capsys, monkeypatch, network)
     assert max(map(len, out.splitlines())) <= 80
     assert "WRONG" in out or network
     assert "…" not in out
-
-
-def test_json_is_strict_where_numbers_are_not_finite():
-    results = full_results(None)
-    results.cases[0].rows[0] = Row("fft", max_error=float("inf"), speedup=float("nan"))
-    row = json.loads(results.json())["cases"][0]["rows"][0]
-    assert (row["max_error"], row["speedup"]) == (None, None)
 
 
 def test_without_arguments_a_few_real_layers_are_compared(run, monkeypatch):
@@ -246,52 +168,6 @@ def test_an_interruption_prints_what_was_measured_and_exits_with_130(run, monkey
     assert document["cases"][0]["rows"]
 
 
-# As a process -----------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.skipif(os.name != "posix", reason="needs POSIX signals")
-def test_ctrl_c_ends_a_real_process_cleanly():
-    program = (
-        "import sys; from fastconv import cli, measuring; real = measuring._run\n"
-        "def run(*arguments): print('begun', flush=True); real(*arguments)\n"
-        "measuring._run = run; sys.exit(cli.main(sys.argv[1:]))"
-    )
-    command = [
-        sys.executable,
-        "-c",
-        program,
-        "compare",
-        "--layer",
-        "vgg19.conv3_2",
-        "--implementations",
-        "loops",
-        "--seconds",
-        "60",
-    ]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as running:
-        assert running.stdout is not None
-        while "begun" not in (line := running.stdout.readline()):
-            assert line, running.communicate()
-        time.sleep(0.3)
-        running.send_signal(signal.SIGINT)
-        out, err = running.communicate(timeout=60)
-    assert running.returncode == 130
-    assert "Interrupted" in out
-    assert "Traceback" not in err
-
-
-def test_a_pipe_gets_no_colour_and_no_progress_and_may_close_early():
-    running = process("compare", *FEW[1:], env={**os.environ, "TERM": "xterm-256color", "OPENBLAS_CORETYPE": "Haswell"})
-    out, err = running.communicate(timeout=60)
-    assert (running.returncode, err) == (0, "")
-    assert "\x1b" not in out
-    with process("layers") as running:
-        assert running.stdout is not None
-        running.stdout.read(10)
-        running.stdout.close()
-        assert running.wait(timeout=60) == 0
-
-
 # The other commands -----------------------------------------------------------------------------------------------------
 
 
@@ -308,7 +184,15 @@ def test_layers_lists_a_network(run):
     code, out, _ = run("layers", "c3d")
     assert code == 0
     assert out.splitlines()[0].split() == ["c3d.conv1a", "conv3d", "1x3x16x112x112", "*", "64x3x3x3x3"]
-    assert "(2 times)" in out
+    assert ", 2 times" in out
+
+
+def test_every_listing_and_every_help_fits_80_columns(run):
+    for arguments in (["layers"], ["--help"], *([name, "--help"] for name in ("compare", "layers", "demo", "info", "schema"))):
+        code, out, _ = run(*arguments)
+        assert code == 0
+        assert len(out.splitlines()) > 2
+        assert max(map(len, out.splitlines())) <= 80, arguments
 
 
 def test_info_prints_machine_and_versions(run):

@@ -29,6 +29,7 @@ COMPUTING = (
 )
 # Measuring, and above it the programs: on one line, these may import one another, as long as there is no cycle.
 MEASURING = ("extras", "numpycnn", "sampling", "roofs", "peers", "compare", "comparison", "measuring", "reporting", "plotting")
+MEASURING += ("svg", "page", "report")
 LAYERS = (*COMPUTING, MEASURING, ("demo", "cli", "__main__"))
 FREE = (len(COMPUTING), len(COMPUTING) + 1)
 GEOMETRY_ONLY = {"arguments": {"geometry"}, "signatures": {"geometry", "pool_geometry", "arguments"}}
