@@ -1,22 +1,18 @@
-"""Pools on a map of ResNet-50 and on an image."""
+"""Pools of networks, and of images with windows that overlap: dilation, erosion, box blur."""
 
-import fastconv as fc
-from benchmarks.common import planned
+from benchmarks.common import ORDERS, THREADS, _Plans, _PoolSpeedups, served
 
-LAYERS = ["resnet50.pool1", "morphology.dilate_k5"]
+LAYERS = ["resnet50.pool1", "resnet50.global_pool", "densenet121.transition1_pool", "c3d.pool2"]
+IMAGES = ["morphology.dilate_k3", "morphology.erode_k15", "morphology.blur_k31"]
 
 
-class Pools:
-    """The time of a call of a plan."""
+class Pools(_Plans):
+    params = (LAYERS, served("max_pool2d"), ORDERS, THREADS)
 
-    params = (LAYERS, fc.implementations("max_pool2d")[:-1], ["NCHW", "NHWC"])
-    param_names = ("layer", "implementation", "layout")
-    timeout = 300
 
-    def setup(self, layer, implementation, layout):
-        fc.set_num_threads(1)
-        self.plan, self.x, _ = planned(layer, implementation, layout)
-        self.out = self.plan(self.x)
+class Images(_Plans):
+    params = (IMAGES, served("max_pool2d"), ["channels_first"], THREADS)
 
-    def time_plan(self, layer, implementation, layout):
-        self.plan(self.x, self.out)
+
+class Speedups(_PoolSpeedups):
+    params = (LAYERS + IMAGES, ORDERS)

@@ -1,10 +1,13 @@
-"""What a new process pays: import, and the first call with an empty and with a warm cache of compiled kernels."""
+"""What a process pays: import, the first call with an empty and with a warm cache of compiled kernels, memory."""
 
 import os
 import subprocess
 import sys
 import tempfile
 import time
+
+import fastconv as fc
+from benchmarks.common import unverified
 
 FIRST_CALL = """
 import numpy as np
@@ -25,43 +28,46 @@ class NewProcess:
     timeout = 300
     number, repeat, warmup_time = 1, 5, 0
 
-    def setup(self):
-        self.folder = tempfile.TemporaryDirectory()
-        seconds_of_process(FIRST_CALL, self.folder.name)
+    def setup_cache(self):
+        folder = os.path.abspath("kernels")
+        seconds_of_process(FIRST_CALL, folder)
+        return folder
 
-    def teardown(self):
-        self.folder.cleanup()
+    def time_interpreter(self, folder):
+        seconds_of_process("", folder)
 
-    def time_import_numpy(self):
-        seconds_of_process("import numpy", self.folder.name)
+    def time_import_numpy(self, folder):
+        seconds_of_process("import numpy", folder)
 
-    def time_import_fastconv(self):
-        seconds_of_process("import fastconv", self.folder.name)
+    def time_import_fastconv(self, folder):
+        seconds_of_process("import fastconv", folder)
 
-    def time_first_call_warm_cache(self):
-        seconds_of_process(FIRST_CALL, self.folder.name)
+    def time_first_call_warm_cache(self, folder):
+        seconds_of_process(FIRST_CALL, folder)
 
-    def track_first_call_empty_cache(self):
+    def track_first_call_empty_cache(self, folder):
         with tempfile.TemporaryDirectory() as empty:
             return seconds_of_process(FIRST_CALL, empty)
 
     track_first_call_empty_cache.unit = "seconds"
 
 
-def peakmem_nothing():
-    """The empty twin: the interpreter with the library imported."""
+class Memory:
+    """The most memory that a process held: with arrays and packed weights alone, and with a call.
 
+    The twins differ by the result and the workspace. Nothing is verified here, since that takes memory too.
+    """
 
-class PeakMemory:
-    """Memory of a process that runs a large layer."""
+    params = (["vgg19.conv2_2"], ["direct", "winograd", "im2col"])
+    param_names = ("layer", "implementation")
+    timeout = 300
 
-    params = (["direct", "im2col"],)
-    param_names = ("implementation",)
+    def setup(self, layer, implementation):
+        fc.set_num_threads(1)
+        self.plan, self.x, _ = unverified(layer, implementation, "channels_first")
 
-    def setup(self, implementation):
-        from benchmarks.common import planned
-
-        self.plan, self.x, _ = planned("vgg19.conv2_2", implementation)
-
-    def peakmem_vgg19_conv2_2(self, implementation):
+    def peakmem_call(self, layer, implementation):
         self.plan(self.x)
+
+    def peakmem_empty(self, layer, implementation):
+        pass
