@@ -25,7 +25,7 @@ p{margin:.25rem 0 .75rem;max-width:46rem}
 .headline{font-size:1.15rem}.headline strong{color:var(--ours)}
 .faint{color:var(--faint)}.warning{border-left:4px solid var(--bad);padding:.25rem .75rem;background:var(--shade)}
 .box{overflow-x:auto;margin:.75rem 0 1rem;max-width:100%}.box:focus-visible{outline:2px solid var(--ours)}
-table{border-collapse:collapse;font-size:.9rem;font-variant-numeric:tabular-nums}
+table{border-collapse:separate;border-spacing:0;font-size:.9rem;font-variant-numeric:tabular-nums}
 th,td{padding:.3rem .6rem;text-align:right;white-space:nowrap;border-bottom:1px solid var(--line)}
 th:first-child,td.words,th.words{text-align:left}
 td.long{white-space:normal;min-width:13rem}
@@ -40,9 +40,10 @@ figcaption{color:var(--faint);font-size:.9rem;max-width:46rem}
 dl{display:grid;grid-template-columns:max-content 1fr;gap:.25rem 1rem}dt{color:var(--faint)}dd{margin:0;overflow-wrap:anywhere}
 code{font:.9em ui-monospace,monospace;overflow-wrap:anywhere}summary{cursor:pointer}
 @media (max-width:40rem){dl{grid-template-columns:1fr;gap:0}dd{margin-bottom:.5rem}main{padding-top:1rem}}
-@media print{main{max-width:none;padding:0}.box{overflow:visible}table{font-size:7.5pt}
-th,td{padding:.15rem .3rem;white-space:normal}tbody th{position:static}
-figure svg{min-width:0}thead button::after{content:""!important}figure,tr{break-inside:avoid}}
+@media print{main{max-width:none;padding:0}.box{overflow:visible}table{font-size:6.5pt}
+th,td{padding:.15rem .3rem;white-space:normal;overflow-wrap:anywhere}td.long{min-width:0}tbody th{position:static}
+figure svg{min-width:0;max-height:21cm}thead button::after{content:""!important}figure,tr{break-inside:avoid}
+h2{break-after:avoid}}
 """
 
 SCRIPT = """

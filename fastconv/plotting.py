@@ -252,10 +252,11 @@ def roofline(rows: Sequence["Row"], peak: float | None, bandwidth: float, title:
 
 
 def _name_roofs(figure: "Figure", axes: "Axes", left: float, peak: float | None, bandwidth: float) -> None:
-    """The arithmetic roof's name where it begins, the memory roof's along its slope."""
+    """The arithmetic roof's name where its line would meet the axis, the memory roof's along its slope: no points lie there."""
     if peak is not None:
-        name = f"arithmetic: {peak / 1e9:,.0f} GFLOP/s"
-        axes.text(peak / bandwidth * 1.1, peak / 1e9 * 1.06, name, va="bottom", fontsize=9, color=INK)
+        across, height = (left, peak / bandwidth), peak / 1e9
+        axes.plot(across, (height, height), color=FAINT, linewidth=0.8, linestyle="--", zorder=0.5)
+        axes.text(left * 1.15, height * 1.06, f"arithmetic: {height:,.0f} GFLOP/s", va="bottom", fontsize=9, color=INK)
     figure.draw_without_rendering()
     ends = axes.transData.transform([(left, bandwidth * left / 1e9), (2 * left, 2 * bandwidth * left / 1e9)])
     angle = float(np.degrees(np.arctan2(ends[1, 1] - ends[0, 1], ends[1, 0] - ends[0, 0])))

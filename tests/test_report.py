@@ -105,7 +105,7 @@ class Page(HTMLParser):
         return [attributes for name, attributes in self.tags if name == tag]
 
 
-@pytest.fixture(params=RESULTS)
+@pytest.fixture(scope="module", params=RESULTS)
 def made(request):
     text = report.page(RESULTS[request.param])
     return RESULTS[request.param], text, Page(text)
