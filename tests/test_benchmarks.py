@@ -4,6 +4,7 @@ import importlib
 import inspect
 import itertools
 import pkgutil
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from fastconv import layers
 ROOT = Path(__file__).parents[1]
 KINDS = ("time_", "track_", "peakmem_")
 NAMED = layers.layer
+sys.path.append(str(ROOT))  # last, so that an installed fastconv stays the one under test
 
 pytestmark = pytest.mark.skipif(not (ROOT / "benchmarks").is_dir(), reason="the suite is not part of an installed package")
 
