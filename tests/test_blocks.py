@@ -39,6 +39,24 @@ def test_blocks_join_without_a_seam(case, implementation, threads):
         np.testing.assert_array_equal(plan(x), expected)
 
 
+@pytest.mark.parametrize("shared", [False, True], ids=["a filter each", "one filter"])
+@pytest.mark.parametrize("channels", [2, 3, 4])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_colours_may_share_their_filter(dtype, channels, shared, threads):
+    rng = np.random.default_rng(13)
+    x, w = (rng.integers(-4, 5, shape).astype(dtype) for shape in ((2, 61, 170, channels), (channels, 5, 3, 1)))
+    if shared:
+        w[1:] = w[0]
+    bias = rng.integers(-4, 5, channels).astype(dtype)
+    options = {"padding": 2, "padding_mode": "reflect", "groups": channels, "layout": "NHWC"}
+    plan = fc.plan_conv2d(x.shape, w, bias, implementation="depthwise", **options)
+    assert ("shared" in plan.kernel) == shared
+    expected = fc.conv2d(x, w, bias, implementation="loops", **options)
+    for n in (1, 3):
+        fc.set_num_threads(n)
+        np.testing.assert_array_equal(plan(x), expected)
+
+
 @pytest.mark.parametrize("layout", ["NCHW", "NHWC"])
 def test_winograd_shares_few_blocks_out_by_output_channels(layout, threads):
     rng = np.random.default_rng(12)

@@ -192,6 +192,21 @@ def test_shared_products_give_every_row_its_own_tap(dtype, lanes):
     assert (y == b[:, None] + np.outer(w, x)).all()
 
 
+def test_products_lane_by_lane_share_the_vectors_of_x_between_rows(dtype, lanes):
+    rows, columns = 2, 3
+
+    @numba.njit
+    def compute(x, w, y):
+        tile = vector.zeros(pointer(x), rows, columns, lanes)
+        tile = vector.fma_lanes(tile, pointer(w), pointer(x))
+        vector.store_tile(tile, pointer(y), columns * lanes)
+
+    x, w = numbers(dtype, columns * lanes), numbers(dtype, rows, columns * lanes)
+    y = marked(dtype, rows, columns * lanes)
+    compute(x, w, y)
+    assert (y == w * x).all()
+
+
 def test_spans_of_rows_are_stored_to_their_end(dtype, lanes):
     rows, columns = 3, 2
     length = columns * lanes

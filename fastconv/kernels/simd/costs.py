@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from fastconv.geometry import SPATIAL_AXES, ConvGeometry, Walk
-from fastconv.kernels.simd import conv, packing, planar
+from fastconv.kernels.simd import conv, interleaved, packing, planar
 from fastconv.machine import Machine
 
 CALL = 28_000  # cycles of a call that does next to nothing
@@ -86,6 +86,8 @@ def of_planes(geometry: ConvGeometry, dtype: np.dtype[Any], machine: Machine) ->
 
 def depthwise(geometry: ConvGeometry, dtype: np.dtype[Any], machine: Machine) -> float:
     """Of depthwise.py: rows read where they lie, channels last; planes turned to channels last and back, channels first."""
+    if interleaved.suits(geometry, dtype, machine):
+        return machine.seconds(CALL + interleaved.cycles(geometry, dtype, machine), geometry.bytes(dtype.itemsize))
     g, lanes = geometry, machine.lanes(dtype)
     _, outputs, kernel, steps, dilation, _ = planar.plane_sizes(g)
     vectors = -(-g.out_channels // lanes)

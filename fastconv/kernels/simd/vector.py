@@ -621,6 +621,23 @@ def fma_shared(context: Any, tile: Any, w: Any, x: Any) -> Any:
     return tile(tile, w, x), generate
 
 
+@intrinsic
+def fma_lanes(context: Any, tile: Any, w: Any, x: Any) -> Any:
+    """tile[i, j] += w[i, j] * x[j], lane by lane; the vectors of w follow each other, as those of x do."""
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        t, w, x = args
+        for j in range(tile.columns):
+            cells = _read(builder, x, tile, I64(j * tile.lanes))
+            for i in range(tile.rows):
+                k = i * tile.columns + j
+                taps = _read(builder, w, tile, I64(k * tile.lanes))
+                t = builder.insert_value(t, _fma(builder, taps, cells, builder.extract_value(t, k), tile), k)
+        return t
+
+    return tile(tile, w, x), generate
+
+
 @intrinsic(prefer_literal=True)
 def fma_grouped(context: Any, tile: Any, x: Any, x_step: Any, w: Any, w_step: Any, taps: Any, stride: Any, group: Any) -> Any:
     """tile[i, 0] += sum over s < taps, g < group of x[(i * stride + s) * x_step:][g of each lane's group] * w[s, g]
