@@ -4,8 +4,8 @@
 
 A row is one line of w * C values whose neighbours in a window lie C apart, so that a tile of C vectors holds as many pixels as
 a vector has lanes, and each of its vectors meets weights that repeat every C lanes: all vectors are full. Where all channels
-have the same filter, as blurs have, one weight serves whole tiles. A block of the image is copied with its padding, which leaves
-it in the cache; where rows follow each other, two go together, by the kernel repeated one row further down.
+have the same filter, as blurs have, one weight serves whole tiles. A block of the image is copied with its padding, which
+leaves it in the cache; where rows follow each other, two go together, by the kernel repeated one row further down.
 """
 
 from functools import lru_cache
