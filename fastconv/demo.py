@@ -20,7 +20,7 @@ from fastconv.extras import require
 
 Maps = npt.NDArray[np.float64]
 
-CROP = 128  # rows and columns that the loops get
+CROP = 512  # rows and columns that the loops get
 REPEATS = 5  # of each fast step, of which the median counts
 LUMA = (0.2125, 0.7154, 0.0721)  # red, green and blue in grey, as ITU-R BT.709 has it
 

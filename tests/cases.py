@@ -18,6 +18,7 @@ BROAD_NAMES = {
     "kernel3x3-two-images",
     "groups2-4-to-6",
     "depthwise-stride2",
+    "one-channel-wide",
     "stride3-dilation2",
     "reflect-pairs",
     "then-relu",

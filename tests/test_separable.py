@@ -36,6 +36,15 @@ def test_the_rank_is_the_lowest_that_gives_the_kernel(name, dtype):
     assert error <= 2 * separable.TOLERANCE * np.finfo(dtype).eps * np.abs(kernel).max()
 
 
+@pytest.mark.parametrize("name", ["sobel", "ones", "binomial", "zeros"])
+def test_whole_kernels_of_rank_one_keep_whole_sums(name):
+    kernel = {"ones": np.ones((5, 4)), "binomial": np.outer([1, 4, 6, 4, 1], [1, 2, 1])}.get(name, KERNELS.get(name, [0])[0])
+    w = np.stack([kernel, -3 * kernel])[:, None].astype(np.float32)
+    x = np.random.default_rng(2).integers(0, 256, (1, 2, 40, 50)).astype(np.float32)
+    exact = fc.conv2d(x, w, groups=2, implementation="direct")
+    np.testing.assert_array_equal(fc.conv2d(x, w, groups=2, implementation="separable"), exact)
+
+
 def test_one_wrong_weight_raises_the_rank():
     w = KERNELS["gaussian"][0].astype(np.float32)[None, None]
     w[0, 0, 3, 2] += 100 * np.finfo(np.float32).eps

@@ -292,7 +292,7 @@ def choice(geometry: ConvGeometry, dtype: np.dtype[Any], machine: Machine) -> Ch
         cycles = turned * 7 * log2(size) + size // lanes * g.in_channels * g.out_per_group * (8 if fits else 22)
         if g.channels_last:
             cycles += 2 * size * ((g.in_channels > 1) * 1.8 * g.in_channels + (g.out_channels > 1) * g.out_channels)
-        cycles = 23_000 + blocks * (cycles + 580 * (g.in_channels + g.out_channels))
+        cycles = 36_000 + blocks * (cycles + 580 * (g.in_channels + g.out_channels))
         filters, together = 2 * size * real.itemsize * g.in_channels * g.out_per_group, chunk_of(g, size, real, count)
         speed = machine.bandwidth * (9 if filters <= machine.l3 else 2)
         took = machine.seconds(cycles, g.bytes(dtype.itemsize)) + -(-blocks // together) * filters / speed

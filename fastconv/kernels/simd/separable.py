@@ -125,14 +125,28 @@ def decomposed(w: Array, geometry: ConvGeometry) -> tuple[Array, Array]:
         if (np.abs(rest).max((1, 2), initial=0) <= allowed).all():
             most = rank
             break
-    return u[:, :most].astype(w.dtype), v[:, :most].astype(w.dtype)
+    u, v = u[:, :most], v[:, :most]
+    if most == 1 and (kernels == np.rint(kernels)).all():
+        u[:, 0], v[:, 0] = zip(*(whole_factors(*one) for one in zip(kernels, u[:, 0], v[:, 0], strict=True)), strict=True)
+    return u.astype(w.dtype), v.astype(w.dtype)
+
+
+def whole_factors(kernel: Array, u: Array, v: Array) -> tuple[Array, Array]:
+    """The column and the row through the smallest weight of a whole kernel, where they give it exactly; else u and v.
+
+    Whole images under Sobel, box and binomial kernels then have whole sums.
+    """
+    sizes = np.where(kernel == 0, np.inf, np.abs(kernel))
+    r, s = np.unravel_index(np.argmin(sizes), kernel.shape)
+    column, row = kernel[:, s], kernel[r] / (kernel[r, s] or 1.0)
+    return (column, row) if np.array_equal(np.outer(column, row), kernel) else (u, v)
 
 
 def seconds(geometry: ConvGeometry, rank: int, dtype: np.dtype[Any], machine: Machine) -> float:
     """The cycles of its passes, and of the lines between them."""
     g, lines = geometry, geometry.batch * geometry.groups * geometry.out_size[0]
     vectors = lines * -(-g.out_size[1] // machine.lanes(dtype))
-    cycles = 26_000 + 230 * lines + 1.65 * vectors * rank * (sum(g.kernel) + 1) / machine.units
+    cycles = 32_000 + 230 * lines + 1.65 * vectors * rank * (sum(g.kernel) + 1) / machine.units
     return machine.seconds(cycles, g.bytes(dtype.itemsize))
 
 
