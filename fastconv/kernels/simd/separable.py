@@ -146,7 +146,7 @@ def seconds(geometry: ConvGeometry, rank: int, dtype: np.dtype[Any], machine: Ma
     """The cycles of its passes, and of the lines between them."""
     g, lines = geometry, geometry.batch * geometry.groups * geometry.out_size[0]
     vectors = lines * -(-g.out_size[1] // machine.lanes(dtype))
-    cycles = 32_000 + 230 * lines + 1.65 * vectors * rank * (sum(g.kernel) + 1) / machine.units
+    cycles = 32_000 + 150 * lines + 2.2 * vectors * rank * (sum(g.kernel) + 1) / machine.units
     return machine.seconds(cycles, g.bytes(dtype.itemsize))
 
 

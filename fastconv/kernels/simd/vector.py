@@ -28,6 +28,8 @@ ELEMENTS = {types.float32: ir.FloatType(), types.float64: ir.DoubleType(), types
 ELEMENTS |= {integer: ir.IntType(integer.bitwidth) for integer in INTEGERS}
 BYTES = {types.float32: 4, types.float64: 8} | {integer: integer.bitwidth // 8 for integer in INTEGERS}
 
+QUIET = {4: 1 << 22, 8: 1 << 51}  # the bit that every NaN of a result has set, by bytes of a float
+
 
 class Pointer(types.Type):
     """The address of an element."""
@@ -359,7 +361,10 @@ def _extreme(comparison: str, dtype: Any) -> Callable[..., Any]:
         best = builder.select(_compared(builder, comparison, b, a, dtype), b, a)
         if dtype in INTEGERS:
             return best
-        return builder.select(builder.fcmp_unordered("uno", b, b), b, best)
+        # A quiet NaN for b's own: with b itself LLVM would join the two choices into one that is slower.
+        bits = ir.VectorType(ir.IntType(8 * BYTES[dtype]), best.type.count)
+        quiet = builder.or_(builder.bitcast(b, bits), ir.Constant(bits, [QUIET[BYTES[dtype]]] * bits.count))
+        return builder.select(builder.fcmp_unordered("uno", b, b), builder.bitcast(quiet, best.type), best)
 
     return generate
 
