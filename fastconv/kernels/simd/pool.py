@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from fastconv.geometry import Array
-from fastconv.kernels.jit import Kernel, element
+from fastconv.kernels.jit import Kernel, element, inlined
 from fastconv.kernels.simd import packing, pool_indices, pool_planes, pooling, vector
 from fastconv.machine import Machine, host
 from fastconv.pool_geometry import PoolGeometry
@@ -47,7 +47,26 @@ def channels_last_kernel(kind: str, lanes: int, dtype: str, isa: str) -> Kernel:
             for w_out in range(columns_out):
                 w_start, w_stop, _ = packing.three(bounds, of_w + 3 * w_out)
                 divisor = vector.splat(widths[w_out] * widths.dtype.type(d_count * h_count), lanes)
-                for c in range(0, channels, lanes):
+                # Four vectors at a time meet each cell's channels as they lie; the rest follow one by one.
+                four = channels - channels % (4 * lanes)
+                for begun in range(0, four, 4 * lanes):
+                    first = vector.splat(initial, lanes)
+                    second, third, fourth = first, first, first
+                    for d in range(d_start, d_stop, step_d):
+                        for h in range(h_start, h_stop, step_h):
+                            source = image + (d * depth_step + h * row_step + begun)
+                            for w in range(w_start, w_stop, step_w):
+                                at = source + w * channels
+                                first = combine(first, enter(vector.load(at, lanes)))
+                                second = combine(second, enter(vector.load(at + lanes, lanes)))
+                                third = combine(third, enter(vector.load(at + 2 * lanes, lanes)))
+                                fourth = combine(fourth, enter(vector.load(at + 3 * lanes, lanes)))
+                    to = line + (w_out * channels + begun)
+                    vector.store(to, leave(first, divisor))
+                    vector.store(to + lanes, leave(second, divisor))
+                    vector.store(to + 2 * lanes, leave(third, divisor))
+                    vector.store(to + 3 * lanes, leave(fourth, divisor))
+                for c in range(four, channels, lanes):
                     room = channels - c
                     best = vector.splat(initial, lanes)
                     for d in range(d_start, d_stop, step_d):
@@ -70,6 +89,14 @@ def channels_first_kernel(stride: int, kind: str, lanes: int, dtype: str, isa: s
     """The compiled loops over rows of n, c, d, h: f32_max_pool_s2_nchw_avx512; s0 has any other stride, or adaptive windows."""
     enter, combine, combine_two, leave = pooling.reduction(kind)
 
+    def next_cells(at):
+        return vector.load(at, lanes)
+
+    def next_cells_apart(at):
+        return vector.every_second(vector.load(at, lanes), vector.load(at + lanes, lanes))
+
+    strided = inlined(next_cells if stride < 2 else next_cells_apart)
+
     def pool(begin, end, x, y, sizes, bounds, widths, initial):
         depth_in, rows_in, columns_in = packing.three(sizes, 0)
         depth_out, rows_out, columns_out = packing.three(sizes, 3)
@@ -87,7 +114,22 @@ def channels_first_kernel(stride: int, kind: str, lanes: int, dtype: str, isa: s
             image, out = pointer(x) + plane * depth_in * depth_step, pointer(y) + row * columns_out
             d_start, d_stop, d_count = packing.three(bounds, 3 * d_out)
             h_start, h_stop, h_count = packing.three(bounds, of_h + 3 * h_out)
-            for w in range(0, columns_in, lanes):
+            four = columns_in - columns_in % (4 * lanes)
+            for w in range(0, four, 4 * lanes):
+                first = vector.splat(initial, lanes)
+                second, third, fourth = first, first, first
+                for d in range(d_start, d_stop, step_d):
+                    for h in range(h_start, h_stop, step_h):
+                        source = image + (d * depth_step + h * columns_in + w)
+                        first = combine(first, enter(vector.load(source, lanes)))
+                        second = combine(second, enter(vector.load(source + lanes, lanes)))
+                        third = combine(third, enter(vector.load(source + 2 * lanes, lanes)))
+                        fourth = combine(fourth, enter(vector.load(source + 3 * lanes, lanes)))
+                vector.store(cells + w, first)
+                vector.store(cells + (w + lanes), second)
+                vector.store(cells + (w + 2 * lanes), third)
+                vector.store(cells + (w + 3 * lanes), fourth)
+            for w in range(four, columns_in, lanes):
                 room = columns_in - w
                 best = vector.splat(initial, lanes)
                 for d in range(d_start, d_stop, step_d):
@@ -100,15 +142,21 @@ def channels_first_kernel(stride: int, kind: str, lanes: int, dtype: str, isa: s
                 vector.store_first(cells + w, best, room)
             across, counts = widths.dtype.type(d_count * h_count), pointer(widths)
             if stride > 0:
-                for w in range(0, columns_out, lanes):
-                    best = vector.splat(initial, lanes)
+                two = columns_out - columns_out % (2 * lanes)
+                for w in range(0, two, 2 * lanes):
+                    first = vector.splat(initial, lanes)
+                    second = first
                     for s in range(taps):
                         at = line + (w * stride + s * step_w)
-                        if stride == 1:
-                            best = combine(best, vector.load(at, lanes))
-                        else:
-                            low, high = vector.load(at, lanes), vector.load(at + lanes, lanes)
-                            best = combine(best, vector.every_second(low, high))
+                        first = combine(first, strided(at))
+                        second = combine(second, strided(at + stride * lanes))
+                    low, high = vector.load(counts + w, lanes), vector.load(counts + (w + lanes), lanes)
+                    vector.store(out + w, leave(first, vector.scaled(across, low)))
+                    vector.store(out + (w + lanes), leave(second, vector.scaled(across, high)))
+                for w in range(two, columns_out, lanes):
+                    best = vector.splat(initial, lanes)
+                    for s in range(taps):
+                        best = combine(best, strided(line + (w * stride + s * step_w)))
                     divisor = vector.scaled(across, vector.load_first(counts + w, columns_out - w, lanes))
                     vector.store_first(out + w, leave(best, divisor), columns_out - w)
             else:
@@ -150,7 +198,7 @@ def cost(geometry: PoolGeometry, dtype: np.dtype[Any], machine: Machine) -> floa
         vectors = lines * (-(-g.in_size[-1] // lanes) * tall + -(-g.out_size[-1] // (lanes if reached else 1)) * wide)
     else:
         vectors = outputs / max(1, g.channels) * -(-g.channels // lanes) * g.taps
-    seconds = vectors * (2 if g.return_indices else 1) / 5.5e8 + 12e-9 * lines
+    seconds = vectors * (2 if g.return_indices else 1) / 1e9 + 12e-9 * lines
     return 3e-6 + max(seconds, g.bytes(dtype.itemsize) / machine.bandwidth)
 
 
