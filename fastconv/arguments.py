@@ -131,12 +131,25 @@ def output(out: Any, size: Size, dtype: np.dtype[Any], inputs: dict[str, Array],
         raise TypeError(f"{name} must have dtype {dtype}, got {out.dtype}")
     if not out.flags.writeable:
         raise ValueError(f"{name} must be writeable, got a read-only array")
-    if out.size > 1 and any(stride == 0 for stride, cells in zip(out.strides, out.shape, strict=True) if cells > 1):
-        raise ValueError(f"{name} must have cells of its own, got an array that repeats cells (strides {out.strides})")
+    if not out.flags.c_contiguous and shares_cells(out):
+        raise ValueError(f"{name} must have cells of its own, got an array whose cells overlap (strides {out.strides})")
     for other, value in inputs.items():
         if overlap(out, value):
             raise ValueError(f"{name} must not overlap {other}: they share memory")
     return out
+
+
+def shares_cells(value: Array) -> bool:
+    """Whether cells of one array may share memory: whether an axis steps by less than those of smaller steps span.
+
+    Slices, transposes and reshapes never do; of what stride tricks make, a few that do not are taken to.
+    """
+    span = value.itemsize
+    for step, cells in sorted((abs(step), cells) for step, cells in zip(value.strides, value.shape, strict=True) if cells > 1):
+        if step < span:
+            return value.size > 1
+        span += step * (cells - 1)
+    return False
 
 
 def overlap(a: Array, b: Array) -> bool:

@@ -75,6 +75,14 @@ class Case:
     def geometry(self) -> Any:
         return geometry_of(self)
 
+    def takes(self, dtype: Any) -> bool:
+        """Whether the operation is defined for a dtype."""
+        kind = np.dtype(dtype).kind
+        if kind == "c":
+            ordered = self.family in ("max_pool", "min_pool", "adaptive_max_pool", "lp_pool", "activation")
+            return not ordered and not self.floats_only and "activation" not in dict(self.options)
+        return kind == "f" or not (self.floats_only or self.family == "lp_pool")
+
     def supporting(self, dtype: Any) -> list[str]:
         """The implementations that serve the call."""
         return [one.name for one in candidates(self.operation) if one.supports(self.geometry, np.dtype(dtype)) is None]

@@ -17,6 +17,7 @@ from fastconv.geometry import window_extent
 BROAD_NAMES = {
     "kernel3x3-two-images",
     "groups2-4-to-6",
+    "one-channel-kernel5x5",
     "depthwise-stride2",
     "one-channel-wide",
     "stride3-dilation2",

@@ -130,8 +130,10 @@ def run_guarded(index: int, implementation: str, dtype: str, at: str) -> bool:
     from cases import BROAD
     from comparing import assert_same_bits
 
+    from fastconv.arguments import compute_dtype
+
     case = BROAD[index]
-    if implementation not in case.supporting(dtype):
+    if implementation not in case.supporting(compute_dtype(np.dtype(dtype))):
         return False
     inputs = case.inputs(dtype, "normal")
     expected = case.call(inputs, implementation)
@@ -139,6 +141,9 @@ def run_guarded(index: int, implementation: str, dtype: str, at: str) -> bool:
     out = outs if isinstance(expected, tuple) else outs[0]
     fenced = {name: guarded(array, at) for name, array in inputs.items()}
     assert_same_bits(case.call(fenced, implementation, out=out), expected)
+    if case.family == "activation":
+        in_place = guarded(inputs["x"], at)
+        assert_same_bits(case.call({"x": in_place}, implementation, out=in_place), expected)
     plan = case.plan(fenced, implementation)
     if plan.packed is not None:
         packed = guarded_everywhere(plan.packed, at)

@@ -166,7 +166,10 @@ BUFFER = np.zeros(64, np.float32)
         (np.empty((2, 3), np.int32), TypeError, "out must have dtype float32, got int32"),
         (np.empty((2, 3), np.dtype(np.float32).newbyteorder("S")), TypeError, "out must have dtype float32, got [<>]f4"),
         (np.broadcast_to(np.float32(0), (2, 3)), ValueError, "out must be writeable"),
-        (np.lib.stride_tricks.as_strided(BUFFER, (2, 3), (0, 4)), ValueError, "out must have cells of its own"),
+        *(
+            (np.lib.stride_tricks.as_strided(BUFFER[32:], (2, 3), strides), ValueError, "out must have cells of its own")
+            for strides in ((0, 4), (4, 4), (8, 4), (-8, 4), (8, 8), (2, 16), (12, 2))
+        ),
         (np.ma.zeros((2, 3), np.float32), TypeError, "out must be a plain array"),
         ([[0.0] * 3] * 2, TypeError, "out must be a NumPy array, got list"),
         ((np.empty((2, 3), np.float32),), TypeError, "out must be a NumPy array, got tuple"),
@@ -182,6 +185,24 @@ def test_a_wrong_out_is_refused(out: Any, error: type[Exception], message: str) 
         fc.plan_conv1d(X.shape, W)(X, out=out)
     if isinstance(out, np.ndarray):
         assert np.asarray(out).tobytes() == np.asarray(before).tobytes()
+
+
+@pytest.mark.parametrize(
+    "view",
+    [
+        lambda memory: memory.reshape(6, 9)[1:6:4, 2:8:2],
+        lambda memory: memory.reshape(9, 6)[1:9:3, ::-5].T,
+        lambda memory: memory[::-1].reshape(6, 9)[::-3, ::3],
+        lambda memory: np.lib.stride_tricks.as_strided(memory, (2, 3), (12, 4)),
+    ],
+    ids=["sliced", "transposed", "negative", "stride tricks"],
+)
+def test_an_out_of_any_strides_is_written(view: Any) -> None:
+    """As long as its cells are its own."""
+    out = view(np.full(54, -1, np.float32))
+    assert out.shape == (2, 3)
+    assert fc.conv1d(X, W, out=out) is out
+    np.testing.assert_array_equal(out, EXPECTED)
 
 
 @pytest.mark.parametrize("name", ["x", "w", "bias"])
