@@ -390,3 +390,120 @@ def test_kernels_from_different_processes_keep_their_own_code(pair: tuple[str, s
     assert alone[0] != alone[1]
     assert twin_sums(calls, tmp_path / "shared", threads) == alone
     assert twin_sums(calls[::-1], tmp_path / "shared", threads) == alone[::-1]
+
+
+def test_eight_processes_fill_one_cache_with_kernels_of_vectors(tmp_path: Path) -> None:
+    """Each compiles several kernels, among them ones that others compile at that moment."""
+    code = (
+        "import numpy as np, fastconv as fc; print(fc.conv2d(np.ones((1, 8, 9, 9), 'f4'), np.ones((8, 8, 3, 3), 'f4')).sum())"
+    )
+    environment = variables({"NUMBA_CACHE_DIR": str(tmp_path)})
+    command = [sys.executable, "-W", "error", "-c", code]
+    crew = [
+        subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) for _ in range(8)
+    ]
+    results = {(*process.communicate(timeout=2 * SECONDS), process.returncode) for process in crew}
+    assert results == {(f"{8 * 8 * 9 * 49.0}\n", "", 0)}
+    assert kernels(tmp_path)
+    assert not [path for path in tmp_path.rglob("*") if path.is_file() and path.suffix != ".kernel"]
+
+
+# What can go wrong as files are written ------------------------------------------------------------------------------------
+
+FULL_DISK = """
+import errno, io, os, tempfile
+plain_open = open
+class Full(io.FileIO):
+    written = 0
+    def write(self, content):
+        half = len(content) // 2
+        super().write(content[:half])
+        Full.written += 1
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+def full_open(file, mode="r", *arguments, **options):
+    return Full(file, mode) if isinstance(file, int) and mode == "wb" else plain_open(file, mode, *arguments, **options)
+from fastconv.kernels import cache
+cache.open = full_open
+"""
+
+
+def test_a_full_disk_costs_the_file_alone(tmp_path: Path) -> None:
+    """Half a file is written and the disk is full: the result is right, and nothing is left behind."""
+    result, compiled, _ = run({"NUMBA_CACHE_DIR": str(tmp_path)}, FULL_DISK + SCRIPT + "assert Full.written")
+    assert result == RIGHT
+    assert compiled > 0
+    assert not [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert run({"NUMBA_CACHE_DIR": str(tmp_path)})[0] == RIGHT
+    assert kernels(tmp_path)
+
+
+@pytest.mark.skipif(not ROOT or shutil.which("mount") is None, reason="only root can mount a disk of its own")
+def test_a_disk_without_room(tmp_path: Path) -> None:
+    """Eight kilobytes of disk."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=8k", "tmpfs", str(disk)], capture_output=True, check=False)
+    if mounted.returncode:
+        pytest.skip("nothing can be mounted here")
+    try:
+        result, compiled, _ = run({"NUMBA_CACHE_DIR": str(disk)})
+        assert result == RIGHT
+        assert compiled > 0
+        assert not [path for path in disk.rglob("*") if path.is_file()]
+    finally:
+        subprocess.run(["umount", str(disk)], check=True)
+
+
+@pytest.mark.parametrize("library", ["numba.__version__", "np.__version__", "sys.version"])
+def test_another_version_looks_elsewhere(filled: Path, library: str) -> None:
+    """Numba's, NumPy's or Python's: everything is compiled anew, in a folder of its own."""
+    _, _, usual = run({"NUMBA_CACHE_DIR": str(filled)})
+    module = library.partition(".")[0]
+    change = f"import sys, numba\nimport numpy as np\nassert {module}\nfrom fastconv.kernels import cache\n{library} += '1'\n"
+    # The name of the folder is taken as the first kernel asks for it.
+    result, compiled, other = run({"NUMBA_CACHE_DIR": str(filled)}, change + SCRIPT)
+    assert result == RIGHT
+    assert compiled > 0
+    assert usual is not None
+    assert other is not None
+    assert other.name != usual.name
+
+
+@pytest.mark.skipif(not ROOT, reason="only root can give files away")
+@pytest.mark.parametrize("mode", [0o700, 0o755, 0o777, 0o1777])
+def test_a_folder_in_the_shared_temporary_directory_that_another_user_made_first(mode: int, tmp_path: Path) -> None:
+    """It has the name that ours would have: it is left alone, and there is no cache."""
+    shared = tmp_path / "shared"
+    shared.mkdir()
+    shared.chmod(0o1777)
+    squatted = shared / f"fastconv-{os.getuid()}"
+    squatted.mkdir()
+    os.chown(squatted, NOBODY, NOBODY)
+    squatted.chmod(mode)
+    (tmp_path / "file").touch()
+    result, compiled, folder = run({"HOME": str(tmp_path / "file"), "TMPDIR": str(shared)})
+    assert result == RIGHT
+    assert compiled > 0
+    assert folder is None
+    assert not list(squatted.iterdir())
+
+
+def test_sources_in_subfolders_are_in_the_key(tmp_path: Path) -> None:
+    """Of every file of the package, one more line gives another hash."""
+    from fastconv.kernels import cache
+
+    shutil.copytree(PACKAGE, tmp_path / "fastconv", ignore=shutil.ignore_patterns("__pycache__"))
+    files = sorted((tmp_path / "fastconv").rglob("*.py"))
+    assert any(len(path.relative_to(tmp_path).parts) > 3 for path in files)
+
+    def digest() -> str | None:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(cache, "PACKAGE", tmp_path / "fastconv")
+            return cache.sources_digest.__wrapped__()
+
+    found = {digest()}
+    for path in files:
+        path.write_text(path.read_text() + "\n")
+        found.add(digest())
+    assert None not in found
+    assert len(found) == len(files) + 1

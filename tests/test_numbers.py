@@ -71,11 +71,56 @@ def test_fold_starts_from_zero_whatever_the_first_column_holds():
     assert np.isfinite(image.reshape(-1)[1:]).all()
 
 
-def test_denormals_cost_no_hundredfold():
+def test_the_mean_of_a_large_plane_is_not_lost_in_its_own_sum():
+    """Each further cell counts: the error grows with the logarithm of their number, not with their number."""
+    x = np.full((1, 1, 4096, 4096), 0.1, np.float32)
+    for operation in ("avg", "max"):
+        found = float(getattr(fc, f"global_{operation}_pool")(x)[0, 0, 0, 0])
+        assert abs(found / float(x[0, 0, 0, 0]) - 1) <= np.finfo(np.float32).eps * np.log2(x.size) ** 2
+
+
+SUMS = [
+    ("conv2d", name, options)
+    for name in fc.implementations("conv2d")
+    for options in ({"padding": 1}, {"padding": 1, "layout": "NHWC"})
+    if name != "reference"
+]
+
+
+def call_of(operation, name, options, x):
+    """A function of an array, or None where the implementation does not serve it."""
+    if operation == "conv2d":
+        one = name == "separable"
+        x = x[:, :1] if one else x
+        groups = x.shape[1] if name == "depthwise" else 1
+        w = np.full((x.shape[1], x.shape[1] // groups, 3, 3), 0.5, np.float32)
+        if options.get("layout") == "NHWC":
+            x, w = (np.ascontiguousarray(np.moveaxis(array, 1, -1)) for array in (x, w))
+        options = {**options, "groups": groups}
+        try:
+            plan = fc.plan_conv2d(x.shape, w, implementation=name, **options)
+        except ValueError:
+            return None, x
+        return plan, x
+    return getattr(fc, f"plan_{operation}")(x.shape, implementation=name, **options), x
+
+
+@pytest.mark.parametrize(
+    ("operation", "name", "options"),
+    [
+        *SUMS,
+        *(("avg_pool2d", name, {"kernel_size": 3, "stride": 1}) for name in ("running", "direct", "loops")),
+        *(("lp_pool2d", name, {"norm_type": 2, "kernel_size": 3}) for name in ("direct", "loops")),
+        *((operation, name, {}) for operation in ("silu", "hardswish", "leaky_relu") for name in ("direct", "loops")),
+    ],
+)
+def test_denormals_cost_no_hundredfold(operation, name, options):
+    """In no implementation: the least of nine times, against the same on ones."""
     from time import perf_counter
 
-    x, w = np.full((1, 64, 28, 28), 1e-40, np.float32), np.full((64, 64, 3, 3), 0.5, np.float32)
-    plan = fc.plan_conv2d(x.shape, w, padding=1, implementation="direct")
+    plan, x = call_of(operation, name, options, np.full((1, 32, 24, 24), 1e-40, np.float32))
+    if plan is None:
+        pytest.skip("not served")
 
     def seconds(array):
         plan(array)
@@ -87,3 +132,50 @@ def test_denormals_cost_no_hundredfold():
         return min(times)
 
     assert seconds(x) < 100 * seconds(np.ones_like(x))
+
+
+def test_zeros_keep_their_signs_where_nothing_is_added():
+    """Pools of maxima and unpooling move cells; relu of a zero is the zero."""
+    x = np.array([[[-0.0, -0.0, 0.0, 0.0, -0.0, -0.0]]], np.float32)
+    for operation in ("max_pool1d", "min_pool1d"):
+        expected = getattr(fc, operation)(x, 2, implementation="reference")
+        for name in fc.implementations(operation):
+            try:
+                found = getattr(fc, operation)(x, 2, implementation=name)
+            except ValueError:
+                continue
+            assert found.tobytes() == expected.tobytes(), name
+    for name in fc.implementations("relu"):
+        assert fc.relu(x, implementation=name).tobytes() == x.tobytes(), name
+
+
+@pytest.mark.parametrize("dtype", ["int8", "uint8", "int16", "int32", "uint32", "int64", "uint64"])
+def test_integers_wrap_as_numpys(dtype):
+    """Sums and products past the range, in every implementation that takes integers."""
+    limits = np.iinfo(dtype)
+    x = np.array([[[limits.max, limits.max, limits.min, 3, limits.max]]], dtype)
+    w = np.array([[[limits.max, 2, 3]]], dtype)
+    with np.errstate(over="ignore"):
+        expected = np.array([[[(x[0, 0, i : i + 3] * w[0, 0]).sum(dtype=dtype) for i in range(3)]]], dtype)
+    ran = []
+    for name in fc.implementations("conv1d"):
+        try:
+            found = fc.conv1d(x, w, implementation=name)
+        except ValueError:
+            continue
+        ran.append(name)
+        np.testing.assert_array_equal(found, expected, name)
+    assert {"im2col", "loops", "strided", "reference"} <= set(ran)
+
+
+def test_half_precision_is_rounded_once():
+    """Products and sums in float32: 2048 + 1 + 1 is 2050, which a sum in float16 would never reach."""
+    x, w = np.array([[[2048, 1, 1]]], np.float16), np.ones((1, 1, 3), np.float16)
+    for name in fc.implementations("conv1d"):
+        try:
+            found = fc.conv1d(x, w, implementation=name)
+        except ValueError:
+            continue
+        assert found.dtype == np.float16
+        assert found.item() == 2050, name
+    assert fc.avg_pool1d(np.full((1, 1, 2), 65504, np.float16), 2).item() == 65504

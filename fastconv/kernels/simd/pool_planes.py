@@ -1,7 +1,7 @@
 """Pools of whole planes, channels first: a plane is one run of memory.
 
-Four vectors take in every fourth vector of the plane each, and then are folded in halves: the order of a sum depends on the
-plane's size alone.
+Four vectors take in every fourth vector of a piece of the plane each; the pieces' sums are added up and then folded in halves. The
+order of a sum depends on the plane's size alone, and no vector takes in so many cells that one more is below its rounding.
 """
 
 from functools import lru_cache
@@ -17,6 +17,7 @@ from fastconv.machine import Machine, host
 from fastconv.pool_geometry import PoolGeometry
 
 poke, pointer = vector.poke, vector.pointer
+PIECE = 2**16  # cells: a multiple of four vectors of any width
 
 
 @lru_cache(maxsize=32)
@@ -46,17 +47,20 @@ def kernel(kind: str, lanes: int, dtype: str, isa: str) -> Kernel:
         four = cells - cells % (4 * lanes)
         for plane in range(begin, end):
             source = pointer(x) + plane * cells
-            a = vector.splat(initial, lanes)
-            b, c, d = a, a, a
-            for i in range(0, four, 4 * lanes):
-                a = combine(a, enter(vector.load(source + i, lanes)))
-                b = combine(b, enter(vector.load(source + (i + lanes), lanes)))
-                c = combine(c, enter(vector.load(source + (i + 2 * lanes), lanes)))
-                d = combine(d, enter(vector.load(source + (i + 3 * lanes), lanes)))
+            all_pieces = vector.splat(initial, lanes)
+            for start in range(0, four, PIECE):
+                a = vector.splat(initial, lanes)
+                b, c, d = a, a, a
+                for i in range(start, min(start + PIECE, four), 4 * lanes):
+                    a = combine(a, enter(vector.load(source + i, lanes)))
+                    b = combine(b, enter(vector.load(source + (i + lanes), lanes)))
+                    c = combine(c, enter(vector.load(source + (i + 2 * lanes), lanes)))
+                    d = combine(d, enter(vector.load(source + (i + 3 * lanes), lanes)))
+                all_pieces = combine(all_pieces, combine(combine(a, b), combine(c, d)))
             for i in range(four, cells, lanes):
                 last = vector.load_first_or(source + i, cells - i, vector.splat(initial, lanes))
-                a = combine(a, enter(last))
-            total = fold(combine(combine(a, b), combine(c, d)))
+                all_pieces = combine(all_pieces, enter(last))
+            total = fold(all_pieces)
             poke(pointer(y) + plane, vector.first(leave(vector.splat(total, lanes), vector.splat(divisor, lanes))))
 
     pool.__name__ = f"{dtype}_{kind}_pool_planes_{isa}"
