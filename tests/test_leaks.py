@@ -1,4 +1,4 @@
-"""Nothing piles up: memory, threads, open files and what is kept of plans stay as they are over many calls of changing shapes."""
+"""Nothing piles up: memory, threads, open files and kept plans stay as they are over many calls of changing shapes."""
 
 import gc
 import itertools
@@ -66,11 +66,11 @@ def kept() -> dict[str, int]:
     }
     assert len(caches) > 20
     for name, cache in caches.items():
-        assert cache.cache_parameters()["maxsize"] is not None or not inspect_parameters(cache), f"{name} grows without end"
+        assert cache.cache_parameters()["maxsize"] is not None or not parameters_of(cache), f"{name} grows without end"
     return {name: cache.cache_info().currsize for name, cache in caches.items()} | {"plans": len(plans._unpacked)}
 
 
-def inspect_parameters(cache: _lru_cache_wrapper) -> int:
+def parameters_of(cache: _lru_cache_wrapper) -> int:
     """How many parameters a cached function has: without any, it keeps one result."""
     return cache.__wrapped__.__code__.co_argcount
 

@@ -225,3 +225,127 @@ def test_results_of_other_processes_are_the_same() -> None:
         for n, layer in ((1, "default"), (3, "omp"), (3, "workqueue"))
     }
     assert len(found) == 1
+
+
+SPAWNED = """
+import multiprocessing
+def answer(n):
+    fc.set_num_threads(2)
+    case, inputs, name = CALLS[n % len(CALLS)]
+    found = case.call(inputs, name)
+    return (found[0] if isinstance(found, tuple) else found).tobytes()
+if __name__ == "__main__":
+    fc.set_num_threads(1)
+    expected = [answer(n) for n in range(8)]
+    for method in ("fork", "spawn", "forkserver"):
+        with multiprocessing.get_context(method).Pool(3) as pool:
+            assert pool.map(answer, range(8), 1) == expected, method
+    print("done")
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
+@pytest.mark.parametrize("layer", ["default", "workqueue"])
+def test_pools_of_processes(layer: str, tmp_path: Path) -> None:
+    """Forked, spawned and served by a fork server, after the parent has used its own threads."""
+    script = tmp_path / "pools.py"
+    script.write_text(f"TESTS = {str(Path(__file__).parent)!r}\n{PRELUDE}{SPAWNED}")
+    environment = {**os.environ, "NUMBA_THREADING_LAYER": layer, "NUMBA_NUM_THREADS": "3"}
+    found = subprocess.run([sys.executable, str(script)], env=environment, timeout=SECONDS, capture_output=True, text=True)
+    assert (found.returncode, found.stdout) == (0, "done\n"), found.stderr[-2000:]
+
+
+ONE_PLAN = """
+rng = np.random.default_rng(0)
+w = rng.standard_normal((16, 16, 3, 3)).astype(np.float32)
+inputs = [rng.standard_normal((1, 16, 61, 67)).astype(np.float32) for _ in range(8)]
+plans = [
+    *(fc.plan_conv2d(inputs[0].shape, w, padding=1, implementation=name) for name in ("direct", "winograd", "fft", "im2col")),
+    fc.plan_max_pool2d(inputs[0].shape, 3, return_indices=True),
+    fc.plan_avg_pool2d(inputs[0].shape, 3, stride=1),
+]
+flat = lambda found: b"".join(one.tobytes() for one in (found if isinstance(found, tuple) else (found,)))
+fc.set_num_threads(1)
+expected = [[flat(plan(x)) for plan in plans] for x in inputs]
+fc.set_num_threads(3)
+found = [[] for _ in inputs]
+def work(n):
+    for _ in range(5):
+        found[n].append([flat(plan(inputs[n])) for plan in plans])
+crew = [threading.Thread(target=work, args=(n,)) for n in range(8)]
+[one.start() for one in crew]
+[one.join() for one in crew]
+assert found == [[one] * 5 for one in expected]
+print("done")
+"""
+
+
+@pytest.mark.parametrize("layer", ["workqueue", "omp", "tbb"])
+def test_one_plan_in_eight_threads(layer: str) -> None:
+    """Plans hold no workspace: each call has its own, under any threading layer that loads here, or its stand-in."""
+    code = f"TESTS = {str(Path(__file__).parent)!r}\n{PRELUDE}{ONE_PLAN}"
+    assert run(code, NUMBA_THREADING_LAYER=layer, NUMBA_NUM_THREADS="3") == "done"
+
+
+GIL = """
+import time
+fc.set_num_threads({threads})
+w = np.ones((64, 64, 3, 3), np.float32)
+for size in (8, 160):  # compiled on the small one
+    x = np.ones((1, 64, size, size), np.float32)
+    plan = fc.plan_conv2d(x.shape, w, padding=1, implementation="loops")
+    ticks, over = 0, threading.Event()
+    crew = threading.Thread(target=lambda: (plan(x), over.set()))
+    begun = time.perf_counter()
+    crew.start()
+    while not over.is_set():
+        time.sleep(0.005)
+        ticks += 1
+    seconds = time.perf_counter() - begun
+    crew.join()
+assert seconds > 0.2, seconds
+assert ticks > 10 * seconds, (ticks, seconds)
+print("done")
+"""
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_other_python_threads_go_on_during_a_long_call(threads: int) -> None:
+    """One that wakes every 5 ms does so many times while a kernel runs for a good part of a second."""
+    assert run(f"TESTS = {str(Path(__file__).parent)!r}\n{PRELUDE}{GIL.format(threads=threads)}") == "done"
+
+
+INTERRUPTED = """
+import signal, time
+fc.set_num_threads(3)
+w = np.ones((64, 64, 3, 3), np.float32)
+x = np.ones((1, 64, 160, 160), np.float32)
+plan = fc.plan_conv2d(x.shape, w, padding=1, implementation="loops")
+expected = plan(x).tobytes()
+interrupted = 0
+for delay in (0.01, 0.05, 0.1, 0.2):
+    out = np.zeros(plan.out_shape, np.float32)
+    signal.setitimer(signal.ITIMER_REAL, delay)
+    try:
+        plan(x, out)
+        time.sleep(0.25)
+    except KeyboardInterrupt:
+        interrupted += 1
+    left = out.copy()
+    time.sleep(0.05)
+    assert np.array_equal(left, out), "something goes on writing"
+    signal.setitimer(signal.ITIMER_REAL, 0)
+    assert plan(x).tobytes() == expected
+assert interrupted == 4
+assert len(compute()) == len(CALLS)
+print("done")
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="timers are signals here")
+@pytest.mark.parametrize("layer", ["omp", "workqueue"])
+def test_an_interrupted_call_leaves_nothing_broken(layer: str) -> None:
+    """KeyboardInterrupt during long calls: when it comes out nothing writes any more, and the next calls are right."""
+    alarm = "import signal\nsignal.signal(signal.SIGALRM, signal.default_int_handler)\n"
+    code = f"{alarm}TESTS = {str(Path(__file__).parent)!r}\n{PRELUDE}{INTERRUPTED}"
+    assert run(code, NUMBA_THREADING_LAYER=layer, NUMBA_NUM_THREADS="3") == "done"

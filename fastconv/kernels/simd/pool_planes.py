@@ -1,7 +1,7 @@
 """Pools of whole planes, channels first: a plane is one run of memory.
 
-Four vectors take in every fourth vector of a piece of the plane each; the pieces' sums are added up and then folded in halves. The
-order of a sum depends on the plane's size alone, and no vector takes in so many cells that one more is below its rounding.
+Four vectors take in every fourth vector of a piece of the plane each; the pieces' sums are added up and then folded in
+halves. The order of a sum depends on the plane's size alone, and no vector takes in so many cells that one more is lost.
 """
 
 from functools import lru_cache
