@@ -206,9 +206,12 @@ def unpool(
     strides = kernel if stride is None else check.per_axis("stride", stride, rank)
     pads = check.padding(padding, rank, size, kernel, strides, (1,) * rank)
     usual = tuple(
-        max(0, (cells - 1) * step - sum(pair) + taps) if cells else 0
+        (cells - 1) * step - sum(pair) + taps if cells else 0
         for cells, step, pair, taps in zip(size, strides, pads, kernel, strict=True)
     )
+    for axis, cells in enumerate(usual):
+        if cells < 0:
+            raise ValueError(f"padding leaves no output on axis {axis}: {pads[axis]} of padding makes {cells} cells")
     wanted = usual
     if output_size is not None:
         if not isinstance(output_size, (tuple, list)):
