@@ -33,10 +33,9 @@ MEASURING += ("svg", "page", "report")
 LAYERS = (*COMPUTING, MEASURING, ("demo", "cli", "__main__"))
 FREE = (len(COMPUTING), len(COMPUTING) + 1)
 GEOMETRY_ONLY = {"arguments": {"geometry"}, "signatures": {"geometry", "pool_geometry", "arguments"}}
-DOORS = {
-    "llvmlite": {"kernels.simd.vector"},
-    "numba": {"kernels.jit", "kernels.cache", "kernels.threads", "machine", "kernels.simd.vector", "cli"},
-}
+PARTS = ("types", "building", "pointers", "memory", "arithmetic", "tiles", "products", "activations")
+VECTOR = {f"kernels.simd.vector.{part}" for part in PARTS}
+DOORS = {"llvmlite": VECTOR, "numba": {"kernels.jit", "kernels.cache", "kernels.threads", "machine", "cli", *VECTOR}}
 
 
 def imports(source: str, module: str) -> list[tuple[str, int]]:

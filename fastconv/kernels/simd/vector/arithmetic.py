@@ -1,0 +1,201 @@
+"""Vectors from vectors, lane by lane, or by halves."""
+
+import operator
+from collections.abc import Callable
+from typing import Any
+
+from llvmlite import ir
+from numba import types
+from numba.core.typing.templates import AbstractTemplate, infer_global, signature
+from numba.extending import intrinsic, lower_builtin
+
+from fastconv.kernels.simd.vector.building import call, compared, splatted, suffix
+from fastconv.kernels.simd.vector.types import BYTES, I32, INTEGERS, QUIET, Vector
+
+
+@intrinsic(prefer_literal=True)
+def splat(context: Any, scalar: Any, lanes: Any) -> Any:
+    """A vector of one value."""
+    result = Vector(scalar, lanes.literal_value)
+    return result(scalar, lanes), lambda context, builder, signature, args: splatted(builder, args[0], result.lanes)
+
+
+@infer_global(operator.add)
+@infer_global(operator.sub)
+@infer_global(operator.mul)
+class _LaneByLane(AbstractTemplate):
+    def generic(self, args: Any, kws: Any) -> Any:
+        if len(args) == 2 and isinstance(args[0], Vector) and args[0] == args[1]:
+            return signature(args[0], args[0], args[0])
+        return None
+
+
+@lower_builtin(operator.add, Vector, Vector)
+def _lower_add(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+    if sig.return_type.dtype in INTEGERS:
+        return builder.add(*args)
+    return builder.fadd(*args, flags=("contract",))
+
+
+@lower_builtin(operator.sub, Vector, Vector)
+def _lower_subtract(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+    return builder.fsub(*args, flags=("contract",))
+
+
+@lower_builtin(operator.mul, Vector, Vector)
+def _lower_multiply(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+    return builder.fmul(*args, flags=("contract",))
+
+
+@intrinsic
+def scaled(context: Any, factor: Any, v: Any) -> Any:
+    """A scalar times a vector; added to another vector, LLVM makes one instruction of it."""
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        factor = splatted(builder, args[0], v.lanes)
+        if v.dtype in INTEGERS:
+            return builder.mul(factor, args[1])
+        return builder.fmul(factor, args[1], flags=("contract",))
+
+    return v(v.dtype, v), generate
+
+
+@intrinsic
+def larger(context: Any, a: Any, b: Any) -> Any:
+    """The larger, lane by lane; of equals a, and a NaN in either stays."""
+    return a(a, a), _extreme(">", a.dtype)
+
+
+@intrinsic
+def smaller(context: Any, a: Any, b: Any) -> Any:
+    """The smaller, lane by lane; of equals a, and a NaN in either stays."""
+    return a(a, a), _extreme("<", a.dtype)
+
+
+def _extreme(comparison: str, dtype: Any) -> Callable[..., Any]:
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        a, b = args
+        best = builder.select(compared(builder, comparison, b, a, dtype), b, a)
+        if dtype in INTEGERS:
+            return best
+        # A quiet NaN for b's own: with b itself LLVM would join the two choices into one that is slower.
+        bits = ir.VectorType(ir.IntType(8 * BYTES[dtype]), best.type.count)
+        quiet = builder.or_(builder.bitcast(b, bits), ir.Constant(bits, [QUIET[BYTES[dtype]]] * bits.count))
+        return builder.select(builder.fcmp_unordered("uno", b, b), builder.bitcast(quiet, best.type), best)
+
+    return generate
+
+
+@intrinsic
+def divided(context: Any, a: Any, b: Any) -> Any:
+    """The quotient, lane by lane."""
+    return a(a, a), lambda context, builder, signature, args: builder.fdiv(*args)
+
+
+# Values with positions: of equal values, and of NaN, the one at the lower position is the better.
+
+
+@intrinsic
+def larger_first(context: Any, a: Any, at_a: Any, b: Any, at_b: Any) -> Any:
+    """The lanes where b at position at_b is better than a at at_a: larger, or NaN, or first of equals."""
+    return Vector(types.boolean, a.lanes)(a, at_a, b, at_b), _better(">", a.dtype)
+
+
+@intrinsic
+def smaller_first(context: Any, a: Any, at_a: Any, b: Any, at_b: Any) -> Any:
+    """The lanes where b at position at_b is better than a at at_a: smaller, or NaN, or first of equals."""
+    return Vector(types.boolean, a.lanes)(a, at_a, b, at_b), _better("<", a.dtype)
+
+
+def _better(comparison: str, dtype: Any) -> Callable[..., Any]:
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        a, at_a, b, at_b = args
+        beats, earlier = compared(builder, comparison, b, a, dtype), builder.icmp_signed("<", at_b, at_a)
+        if dtype in INTEGERS:
+            return builder.or_(beats, builder.and_(builder.icmp_signed("==", a, b), earlier))
+        no_number_a, no_number_b = builder.fcmp_unordered("uno", a, a), builder.fcmp_unordered("uno", b, b)
+        alike = builder.or_(builder.fcmp_ordered("==", a, b), builder.and_(no_number_a, no_number_b))
+        beats = builder.or_(beats, builder.and_(no_number_b, builder.not_(no_number_a)))
+        return builder.or_(beats, builder.and_(alike, earlier))
+
+    return generate
+
+
+@intrinsic
+def chosen(context: Any, mask: Any, a: Any, b: Any) -> Any:
+    """The lanes of a where the mask is set, of b elsewhere."""
+    return a(mask, a, a), lambda context, builder, signature, args: builder.select(*args)
+
+
+@intrinsic(prefer_literal=True)
+def numbered(context: Any, start: Any, step: Any, lanes: Any) -> Any:
+    """32-bit integers start, start + step, ..."""
+    result = Vector(types.int32, lanes.literal_value)
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        first, apart = (splatted(builder, builder.trunc(value, I32), result.lanes) for value in args[:2])
+        lane = ir.Constant(ir.VectorType(I32, result.lanes), list(range(result.lanes)))
+        return builder.add(first, builder.mul(apart, lane))
+
+    return result(types.intp, types.intp, lanes), generate
+
+
+@intrinsic
+def magnitude(context: Any, v: Any) -> Any:
+    """The absolute value, lane by lane."""
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        return call(builder, f"llvm.fabs.{suffix(v)}", args[0].type, [args[0]])
+
+    return v(v), generate
+
+
+@intrinsic
+def square(context: Any, v: Any) -> Any:
+    """v * v, lane by lane; added to another vector, LLVM makes one instruction of it."""
+    return v(v), lambda context, builder, signature, args: builder.fmul(args[0], args[0], flags=("contract",))
+
+
+@intrinsic
+def root(context: Any, v: Any) -> Any:
+    """The square root, lane by lane."""
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        return call(builder, f"llvm.sqrt.{suffix(v)}", args[0].type, [args[0]])
+
+    return v(v), generate
+
+
+@intrinsic
+def every_second(context: Any, a: Any, b: Any) -> Any:
+    """The even elements of two vectors that follow each other in memory."""
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        return builder.shuffle_vector(*args, ir.Constant(ir.VectorType(I32, a.lanes), [2 * i for i in range(a.lanes)]))
+
+    return a(a, a), generate
+
+
+@intrinsic
+def low_half(context: Any, v: Any) -> Any:
+    """The first half of the lanes."""
+    return Vector(v.dtype, v.lanes // 2)(v), _part(range(v.lanes // 2))
+
+
+@intrinsic
+def high_half(context: Any, v: Any) -> Any:
+    """The second half of the lanes."""
+    return Vector(v.dtype, v.lanes // 2)(v), _part(range(v.lanes // 2, v.lanes))
+
+
+def _part(lanes: range) -> Callable[..., Any]:
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        return builder.shuffle_vector(args[0], args[0], ir.Constant(ir.VectorType(I32, len(lanes)), list(lanes)))
+
+    return generate
+
+
+@intrinsic
+def first(context: Any, v: Any) -> Any:
+    """The first lane."""
+    return v.dtype(v), lambda context, builder, signature, args: builder.extract_element(args[0], I32(0))

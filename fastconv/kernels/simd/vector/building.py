@@ -1,0 +1,110 @@
+"""What the operations are made of: LLVM instructions on addresses, vectors and masks."""
+
+from collections.abc import Callable
+from typing import Any
+
+from llvmlite import ir
+from numba import types
+from numba.core import cgutils
+
+from fastconv.kernels.simd.vector.types import BYTES, I8, I32, I64, Vector, vector_of
+
+
+def address_of(builder: Any, p: Any, dtype: Any, offset: Any = None) -> Any:
+    """LLVM's pointer to the element `offset` elements behind address p."""
+    at = p if offset is None else builder.add(p, builder.mul(offset, I64(BYTES[dtype])))
+    return builder.inttoptr(at, ir.PointerType())
+
+
+def read(builder: Any, p: Any, t: Any, offset: Any) -> Any:
+    """The vector `offset` elements behind p."""
+    return builder.load(address_of(builder, p, t.dtype, offset), typ=vector_of(t), align=BYTES[t.dtype])
+
+
+def write(builder: Any, vector: Any, p: Any, t: Any, offset: Any) -> None:
+    """The vector to the address `offset` elements behind p."""
+    builder.store(vector, address_of(builder, p, t.dtype, offset), align=BYTES[t.dtype])
+
+
+def splatted(builder: Any, scalar: Any, lanes: int) -> Any:
+    """A vector of one scalar in every lane."""
+    undefined = ir.Constant(ir.VectorType(scalar.type, lanes), ir.Undefined)
+    first = builder.insert_element(undefined, scalar, I32(0))
+    return builder.shuffle_vector(first, undefined, ir.Constant(ir.VectorType(I32, lanes), [0] * lanes))
+
+
+def suffix(t: Any) -> str:
+    """The end of an LLVM intrinsic's name for vectors of this type."""
+    return f"v{t.lanes}{'f' if t.dtype in types.real_domain else 'i'}{8 * BYTES[t.dtype]}"
+
+
+def call(builder: Any, name: str, result: Any, arguments: list[Any]) -> Any:
+    """A call of an LLVM intrinsic by its mangled name: llvmlite's own helper takes no vector types."""
+    kind = ir.FunctionType(result, [argument.type for argument in arguments])
+    return builder.call(cgutils.get_or_insert_function(builder.module, kind, name), arguments)
+
+
+def fused(builder: Any, a: Any, b: Any, c: Any, t: Any) -> Any:
+    """a * b + c, fused where the machine can; llvm.fma would call the C library where it cannot."""
+    return call(builder, f"llvm.fmuladd.{suffix(t)}", a.type, [a, b, c])
+
+
+def mask_of(builder: Any, count: Any, lanes: int) -> Any:
+    """Lanes 0 .. count - 1, compared in 32 bits, or in 8 where there are many: such a vector is no wider than what it masks."""
+    number = I32 if lanes <= 16 else I8
+    count = builder.select(builder.icmp_signed("<", count, I64(0)), I64(0), count)
+    count = builder.trunc(builder.select(builder.icmp_signed(">", count, I64(lanes)), I64(lanes), count), number)
+    numbers = ir.Constant(ir.VectorType(number, lanes), list(range(lanes)))
+    return builder.icmp_signed("<", numbers, splatted(builder, count, lanes))
+
+
+def read_masked(builder: Any, p: Any, t: Any, mask: Any, others: Any = None) -> Any:
+    """The lanes of `mask` at p, those of `others` or zeros elsewhere; no other memory is touched."""
+    others = ir.Constant(vector_of(t), None) if others is None else others
+    arguments = [address_of(builder, p, t.dtype), I32(BYTES[t.dtype]), mask, others]
+    return call(builder, f"llvm.masked.load.{suffix(t)}.p0", others.type, arguments)
+
+
+def mapped(tile: Any, function: Callable[[Any, Any, list[Any]], Any]) -> Any:
+    """The code of an operation on a vector, or on every vector of a tile, with scalars splatted."""
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        t, *scalars = args
+        splats = [splatted(builder, scalar, tile.lanes) for scalar in scalars]
+        if isinstance(tile, Vector):
+            return function(builder, t, splats)
+        for k in range(tile.rows * tile.columns):
+            t = builder.insert_value(t, function(builder, builder.extract_value(t, k), splats), k)
+        return t
+
+    return generate
+
+
+def write_masked(builder: Any, vector: Any, p: Any, t: Any, count: Any) -> None:
+    """The first `count` lanes to p; no other memory is touched."""
+    arguments = [vector, address_of(builder, p, t.dtype), I32(BYTES[t.dtype]), mask_of(builder, count, t.lanes)]
+    call(builder, f"llvm.masked.store.{suffix(t)}.p0", ir.VoidType(), arguments)
+
+
+def compared(builder: Any, comparison: str, a: Any, b: Any, dtype: Any) -> Any:
+    """Whether a > b, or a < b, lane by lane; never where one is NaN."""
+    if dtype in types.real_domain:
+        return builder.fcmp_ordered(comparison, a, b)
+    return (builder.icmp_signed if dtype.signed else builder.icmp_unsigned)(comparison, a, b)
+
+
+def transposed(builder: Any, vectors: list[Any], lanes: int) -> list[Any]:
+    """`lanes` vectors as the columns of what they were the rows of, by log2(lanes) rounds of shuffles."""
+    half = 1
+    while half < lanes:
+        low = [i if not i & half else lanes + (i ^ half) for i in range(lanes)]
+        high = [i | half if not i & half else lanes + i for i in range(lanes)]
+        masks = [ir.Constant(ir.VectorType(I32, lanes), chosen) for chosen in (low, high)]
+        result = list(vectors)
+        for i in range(lanes):
+            if not i & half:
+                pair = vectors[i], vectors[i | half]
+                result[i] = builder.shuffle_vector(*pair, masks[0])
+                result[i | half] = builder.shuffle_vector(*pair, masks[1])
+        vectors, half = result, 2 * half
+    return vectors

@@ -1,0 +1,92 @@
+"""Pointers, and single elements at them."""
+
+import operator
+from typing import Any
+
+from llvmlite import ir
+from numba import types
+from numba.core.typing.templates import AbstractTemplate, infer_global, signature
+from numba.extending import intrinsic, lower_builtin
+
+from fastconv.kernels.simd.vector.building import address_of
+from fastconv.kernels.simd.vector.types import BYTES, ELEMENTS, I64, Pointer, Rows
+
+
+@intrinsic
+def pointer(context: Any, array: Any) -> Any:
+    """The address of an array's first element."""
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        return builder.ptrtoint(context.make_array(array)(context, builder, args[0]).data, I64)
+
+    return Pointer(array.dtype)(array), generate
+
+
+@infer_global(operator.add)
+class _PointerPlusInteger(AbstractTemplate):  # type: ignore[misc]
+    def generic(self, args: Any, kws: Any) -> Any:
+        if len(args) == 2 and isinstance(args[0], Pointer) and isinstance(args[1], types.Integer):
+            return signature(args[0], args[0], types.intp)
+        return None
+
+
+@lower_builtin(operator.add, Pointer, types.Integer)
+def _lower_pointer_plus_integer(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+    return builder.add(args[0], builder.mul(args[1], I64(BYTES[sig.args[0].dtype])))
+
+
+@intrinsic
+def line_start(context: Any, p: Any) -> Any:
+    """The first address from p on that begins a cache line of 64 bytes."""
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        return builder.and_(builder.add(args[0], I64(63)), I64(-64))
+
+    return p(p), generate
+
+
+@intrinsic
+def distance(context: Any, p: Any, q: Any) -> Any:
+    """Elements from p to q, which both are multiples of the element's size."""
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        return builder.sdiv(builder.sub(args[1], args[0]), I64(BYTES[p.dtype]))
+
+    return types.intp(p, p), generate
+
+
+@intrinsic
+def peek(context: Any, p: Any) -> Any:
+    """The element at p."""
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        return builder.load(address_of(builder, args[0], p.dtype), typ=ELEMENTS[p.dtype])
+
+    return p.dtype(p), generate
+
+
+@intrinsic
+def poke(context: Any, p: Any, value: Any) -> Any:
+    """The element at p becomes `value`."""
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        builder.store(args[1], address_of(builder, args[0], p.dtype))
+        return context.get_dummy_value()
+
+    return types.void(p, p.dtype), generate
+
+
+@intrinsic(prefer_literal=True)
+def rows_at(context: Any, p: Any, offsets: Any, rows: Any) -> Any:
+    """The addresses p + offsets[0], p + offsets[1], ...; `offsets` points to int64."""
+    result = Rows(p.dtype, rows.literal_value)
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        base, table, _ = args
+        r = ir.Constant(context.get_value_type(result), ir.Undefined)
+        for i in range(result.rows):
+            offset = builder.load(address_of(builder, table, types.int64, I64(i)), typ=I64)
+            r = builder.insert_value(r, builder.add(base, builder.mul(offset, I64(BYTES[p.dtype]))), i)
+        return r
+
+    return result(p, offsets, rows), generate

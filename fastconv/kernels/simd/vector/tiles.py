@@ -1,0 +1,222 @@
+"""Register tiles from memory and to it."""
+
+from typing import Any
+
+from llvmlite import ir
+from numba import types
+from numba.extending import intrinsic
+
+from fastconv.kernels.simd.vector.building import (
+    address_of,
+    mask_of,
+    read,
+    read_masked,
+    splatted,
+    transposed,
+    write,
+    write_masked,
+)
+from fastconv.kernels.simd.vector.types import BYTES, ELEMENTS, I64, Tile, vector_of
+
+
+@intrinsic(prefer_literal=True)
+def zeros(context: Any, p: Any, rows: Any, columns: Any, lanes: Any) -> Any:
+    """A tile of zeros of the type that p points to."""
+    result = Tile(p.dtype, rows.literal_value, columns.literal_value, lanes.literal_value)
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        return ir.Constant(context.get_value_type(result), None)
+
+    return result(p, rows, columns, lanes), generate
+
+
+@intrinsic(prefer_literal=True)
+def repeated(context: Any, p: Any, rows: Any, columns: Any, lanes: Any) -> Any:
+    """A tile whose every row is the vectors at p: a bias, before the sum."""
+    result = Tile(p.dtype, rows.literal_value, columns.literal_value, lanes.literal_value)
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        t = ir.Constant(context.get_value_type(result), ir.Undefined)
+        for j in range(result.columns):
+            vector = read(builder, args[0], result, I64(j * result.lanes))
+            for i in range(result.rows):
+                t = builder.insert_value(t, vector, i * result.columns + j)
+        return t
+
+    return result(p, rows, columns, lanes), generate
+
+
+@intrinsic(prefer_literal=True)
+def load_tile(context: Any, p: Any, step: Any, rows: Any, columns: Any, lanes: Any) -> Any:
+    """The tile of p[i * step + j * lanes:][:lanes]."""
+    result = Tile(p.dtype, rows.literal_value, columns.literal_value, lanes.literal_value)
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        t = ir.Constant(context.get_value_type(result), ir.Undefined)
+        for i in range(result.rows):
+            for j in range(result.columns):
+                offset = builder.add(builder.mul(args[1], I64(i)), I64(j * result.lanes))
+                t = builder.insert_value(t, read(builder, args[0], result, offset), i * result.columns + j)
+        return t
+
+    return result(p, types.intp, rows, columns, lanes), generate
+
+
+@intrinsic(prefer_literal=True)
+def load_first_rows(context: Any, p: Any, offsets: Any, count: Any, width: Any, rows: Any, columns: Any, lanes: Any) -> Any:
+    """The tile whose row i is p[offsets[i]:][:width], zeros after; zeros for the rows i >= count."""
+    result = Tile(p.dtype, rows.literal_value, columns.literal_value, lanes.literal_value)
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        p, table, count, width, *_ = args
+        t = ir.Constant(context.get_value_type(result), None)
+        for i in range(result.rows):
+            offset = builder.load(address_of(builder, table, types.int64, I64(i)), typ=I64)
+            row = builder.add(p, builder.mul(offset, I64(BYTES[result.dtype])))
+            wanted = builder.select(builder.icmp_signed("<", I64(i), count), width, I64(0))
+            for j in range(result.columns):
+                here = builder.add(row, I64(j * result.lanes * BYTES[result.dtype]))
+                mask = mask_of(builder, builder.sub(wanted, I64(j * result.lanes)), result.lanes)
+                t = builder.insert_value(t, read_masked(builder, here, result, mask), i * result.columns + j)
+        return t
+
+    return result(p, offsets, types.intp, types.intp, rows, columns, lanes), generate
+
+
+@intrinsic(prefer_literal=True)
+def load_transposed(context: Any, p: Any, step: Any, count: Any, width: Any, rows: Any, columns: Any, lanes: Any) -> Any:
+    """The tile whose row i holds p[c * step + i] as element c, for i < count and c < width; zeros elsewhere."""
+    result = Tile(p.dtype, rows.literal_value, columns.literal_value, lanes.literal_value)
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        p, step, count, width, *_ = args
+        t = ir.Constant(context.get_value_type(result), None)
+        for j in range(result.columns):
+            for top in range(0, result.rows, result.lanes):
+                loaded = []
+                for lane in range(result.lanes):
+                    c = j * result.lanes + lane
+                    offset = builder.add(builder.mul(step, I64(c)), I64(top))
+                    here = builder.add(p, builder.mul(offset, I64(BYTES[result.dtype])))
+                    wanted = builder.select(builder.icmp_signed("<", I64(c), width), builder.sub(count, I64(top)), I64(0))
+                    mask = mask_of(builder, wanted, result.lanes)
+                    loaded.append(read_masked(builder, here, result, mask))
+                rows_here = range(top, min(top + result.lanes, result.rows))
+                for i, row in zip(rows_here, transposed(builder, loaded, result.lanes), strict=False):
+                    t = builder.insert_value(t, row, i * result.columns + j)
+        return t
+
+    return result(p, types.intp, types.intp, types.intp, rows, columns, lanes), generate
+
+
+@intrinsic(prefer_literal=True)
+def first_values(context: Any, p: Any, rows: Any, columns: Any, lanes: Any) -> Any:
+    """A tile whose row i is p[i] everywhere."""
+    result = Tile(p.dtype, rows.literal_value, columns.literal_value, lanes.literal_value)
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        t = ir.Constant(context.get_value_type(result), ir.Undefined)
+        for i in range(result.rows):
+            value = builder.load(address_of(builder, args[0], result.dtype, I64(i)), typ=ELEMENTS[result.dtype])
+            vector = splatted(builder, value, result.lanes)
+            for j in range(result.columns):
+                t = builder.insert_value(t, vector, i * result.columns + j)
+        return t
+
+    return result(p, rows, columns, lanes), generate
+
+
+@intrinsic
+def store_rows(context: Any, tile: Any, p: Any, offsets: Any) -> Any:
+    """p[offsets[i]:] = the vectors of row i; `offsets` points to int64"""
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        t, p, table = args
+        for i in range(tile.rows):
+            offset = builder.load(address_of(builder, table, types.int64, I64(i)), typ=I64)
+            row = builder.add(p, builder.mul(offset, I64(BYTES[tile.dtype])))
+            for j in range(tile.columns):
+                write(builder, builder.extract_value(t, i * tile.columns + j), row, tile, I64(j * tile.lanes))
+        return context.get_dummy_value()
+
+    return types.void(tile, p, offsets), generate
+
+
+@intrinsic
+def store_first_rows(context: Any, tile: Any, p: Any, offsets: Any, count: Any, width: Any) -> Any:
+    """p[offsets[i]:][:width] = row i, for the rows i < count; nothing else is touched"""
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        t, p, table, count, width = args
+        for i in range(tile.rows):
+            with builder.if_then(builder.icmp_signed("<", I64(i), count)):
+                offset = builder.load(address_of(builder, table, types.int64, I64(i)), typ=I64)
+                row = builder.add(p, builder.mul(offset, I64(BYTES[tile.dtype])))
+                for j in range(tile.columns):
+                    here = builder.add(row, I64(j * tile.lanes * BYTES[tile.dtype]))
+                    left = builder.sub(width, I64(j * tile.lanes))
+                    write_masked(builder, builder.extract_value(t, i * tile.columns + j), here, tile, left)
+        return context.get_dummy_value()
+
+    return types.void(tile, p, offsets, types.intp, types.intp), generate
+
+
+@intrinsic
+def store_tile(context: Any, tile: Any, p: Any, step: Any) -> Any:
+    """p[i * step + j * lanes:][:lanes] = tile[i, j]"""
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        t, p, step = args
+        for i in range(tile.rows):
+            for j in range(tile.columns):
+                offset = builder.add(builder.mul(step, I64(i)), I64(j * tile.lanes))
+                write(builder, builder.extract_value(t, i * tile.columns + j), p, tile, offset)
+        return context.get_dummy_value()
+
+    return types.void(tile, p, types.intp), generate
+
+
+@intrinsic
+def store_spans(context: Any, tile: Any, p: Any, step: Any, rows: Any, count: Any) -> Any:
+    """p[i * step:][:count] = the first elements of row i, for the rows i < rows; nothing else is touched"""
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        t, p, step, rows, count = args
+        for i in range(tile.rows):
+            with builder.if_then(builder.icmp_signed("<", I64(i), rows)):
+                row = builder.add(p, builder.mul(step, I64(i * BYTES[tile.dtype])))
+                for j in range(tile.columns):
+                    here = builder.add(row, I64(j * tile.lanes * BYTES[tile.dtype]))
+                    left = builder.sub(count, I64(j * tile.lanes))
+                    write_masked(builder, builder.extract_value(t, i * tile.columns + j), here, tile, left)
+        return context.get_dummy_value()
+
+    return types.void(tile, p, types.intp, types.intp, types.intp), generate
+
+
+@intrinsic
+def store_transposed(context: Any, tile: Any, p: Any, step: Any, count: Any, width: Any) -> Any:
+    """p[c * step + i] = element c of row i, for the rows i < count and the elements c < width
+
+    `lanes` rows at a time are transposed in registers; rows beyond the tile's count as undefined and are not stored.
+    """
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        t, p, step, count, width = args
+        undefined = ir.Constant(vector_of(tile), ir.Undefined)
+        for j in range(tile.columns):
+            for top in range(0, tile.rows, tile.lanes):
+                rows = range(top, min(top + tile.lanes, tile.rows))
+                vectors = [builder.extract_value(t, i * tile.columns + j) for i in rows]
+                vectors += [undefined] * (tile.lanes - len(vectors))
+                for lane, column in enumerate(transposed(builder, vectors, tile.lanes)):
+                    c = j * tile.lanes + lane
+                    with builder.if_then(builder.icmp_signed("<", I64(c), width)):
+                        offset = builder.add(builder.mul(step, I64(c)), I64(top))
+                        here = builder.add(p, builder.mul(offset, I64(BYTES[tile.dtype])))
+                        room = builder.sub(count, I64(top))
+                        left = builder.select(builder.icmp_signed("<", room, I64(len(rows))), room, I64(len(rows)))
+                        write_masked(builder, column, here, tile, left)
+        return context.get_dummy_value()
+
+    return types.void(tile, p, types.intp, types.intp, types.intp), generate
