@@ -236,7 +236,7 @@ def transposed_padding(
 
 def padding_mode(value: Any, size: Size, pads: Pairs) -> str:
     """A padding mode that the input is large enough for."""
-    if value not in PADDING_MODES:
+    if not isinstance(value, str) or value not in PADDING_MODES:
         raise ValueError(f"padding_mode must be one of {PADDING_MODES}, got {value!r}")
     for axis, (cells, pair) in enumerate(zip(size, pads, strict=True)):
         most = {"zeros": LARGEST, "reflect": max(0, cells - 1), "replicate": LARGEST if cells else 0, "circular": cells}
@@ -251,7 +251,7 @@ def channels_last(layout: Any, rank: int) -> bool:
     """Whether a layout name puts channels last."""
     if layout is None:
         return False
-    if layout not in LAYOUTS[rank]:
+    if not isinstance(layout, str) or layout not in LAYOUTS[rank]:
         raise ValueError(f"layout must be None or one of {LAYOUTS[rank]}, got {layout!r}")
     return bool(LAYOUTS[rank].index(layout))
 
@@ -281,18 +281,22 @@ def _activation(value: Any) -> Activation:
         if value not in ACTIVATIONS:
             raise ValueError(f"activation must be {ACTIVATION_FORMS}, got {value!r}")
         return ACTIVATIONS[value]
-    if isinstance(value, (tuple, list)) and len(value) == 3 and value[0] == "clip":
+    if isinstance(value, (tuple, list)) and len(value) == 3 and _named(value, "clip"):
         low, high = (real("activation", bound) for bound in value[1:])
         if math.isnan(low) or math.isnan(high) or low > high:
             raise ValueError(f'activation must be ("clip", low, high) with low <= high, got {value!r}')
         return Activation("clip", low, high)
-    if isinstance(value, (tuple, list)) and len(value) == 2 and value[0] == "leaky_relu":
+    if isinstance(value, (tuple, list)) and len(value) == 2 and _named(value, "leaky_relu"):
         slope = real("activation", value[1])
         if not math.isfinite(slope):
             raise ValueError(f"activation must have a finite slope, got {value!r}")
         return Activation("leaky_relu", slope)
     kind = ValueError if isinstance(value, (tuple, list)) else TypeError
     raise kind(f"activation must be {ACTIVATION_FORMS}, got {value!r}")
+
+
+def _named(value: Any, kind: str) -> bool:
+    return isinstance(value[0], str) and value[0] == kind
 
 
 def real(name: str, value: Any) -> float:

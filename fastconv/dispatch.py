@@ -38,7 +38,7 @@ def choose(
 ) -> Implementation:
     """The cheapest implementation that supports the call, or the one named."""
     found = candidates(operation)
-    if implementation == "auto" and isinstance(implementation, str):
+    if isinstance(implementation, str) and implementation == "auto":
         return min(
             (one for one in found if one.supports(geometry, dtype) is None), key=lambda one: one.cost(geometry, dtype, machine)
         )

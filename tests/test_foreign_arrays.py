@@ -178,3 +178,10 @@ def test_sizes_at_the_edges_of_integers(operation: str, value: Any) -> None:
         named = {"kernel_size", "padding", "stride", "x", "w", "output_size"} | {parameter}
         assert message is None or message.startswith(tuple(named)), message
         assert time.perf_counter() - started < 30 * SECONDS
+
+
+@pytest.mark.parametrize("parameter", ["padding_mode", "layout", "implementation", "activation"])
+@pytest.mark.parametrize("value", [np.zeros((0, 3)), np.array([1, 2]), np.array("relu"), (np.array([1, 2]), 0, 1)])
+def test_arrays_where_names_belong(parameter: str, value: Any) -> None:
+    """They are compared with no name, which would give an array, a warning or an error that names nothing."""
+    refused(fc.conv2d, parameter, {"x": np.ones((1, 2, 5, 5)), "w": np.ones((2, 2, 3, 3)), parameter: value})
