@@ -3,7 +3,7 @@
 import importlib
 import time
 from concurrent.futures import ThreadPoolExecutor
-from functools import cache
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -12,7 +12,7 @@ BUFFER = 64 << 20  # bytes a thread: several times its share of a last-level cac
 ROUNDS = 7
 
 
-@cache
+@lru_cache(maxsize=16)
 def copy_bandwidth(threads: int = 1) -> float:
     """Bytes a second that `threads` threads read and write while they copy memory too large for a cache: the best of a few."""
     buffers = [(np.zeros(BUFFER, np.uint8), np.ones(BUFFER, np.uint8)) for _ in range(threads)]
@@ -25,7 +25,7 @@ def copy_bandwidth(threads: int = 1) -> float:
     return 2 * BUFFER * threads / best
 
 
-@cache
+@lru_cache(maxsize=16)
 def fma_peak(dtype: np.dtype[Any], threads: int = 1) -> float | None:
     """FLOP/s of `threads` cores that do nothing but multiply and add; None for a dtype without vector arithmetic.
 
