@@ -179,3 +179,31 @@ def test_half_precision_is_rounded_once():
         assert found.dtype == np.float16
         assert found.item() == 2050, name
     assert fc.avg_pool1d(np.full((1, 1, 2), 65504, np.float16), 2).item() == 65504
+
+
+FILTERS = {
+    "grey": ((1, 1, 24, 70), (1, 1, 3, 5), {"padding": (1, 2)}),
+    "planes": ((1, 3, 24, 70), (3, 1, 4, 3), {"groups": 3}),
+    "colours": ((1, 3, 24, 70), (3, 1, 3, 3), {"groups": 3, "padding": 1}),
+}
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("row", [7, 8, 11])
+@pytest.mark.parametrize("case", FILTERS)
+@pytest.mark.parametrize("implementation", ["direct", "separable", "depthwise"])
+def test_rows_that_go_together_keep_their_neighbours_cells_out(implementation, case, row, value):
+    """Two rows of a tile share what they read, but not what lies in one window alone."""
+    x_shape, w_shape, options = FILTERS[case]
+    rng = np.random.default_rng(6)
+    x, w = rng.standard_normal(x_shape).astype(np.float32), rng.standard_normal(w_shape).astype(np.float32)
+    x[0, 0, row, 33] = value
+    if case == "colours":
+        if implementation == "separable":
+            pytest.skip("it serves channels first")
+        x, w = (np.ascontiguousarray(np.moveaxis(array, 1, -1)) for array in (x, w))
+        options = {**options, "layout": "NHWC"}
+    with np.errstate(invalid="ignore"):
+        expected = fc.conv2d(x, w, implementation="reference", **options)
+        found = fc.conv2d(x, w, implementation=implementation, **options)
+    np.testing.assert_array_equal(np.isfinite(found), np.isfinite(expected))

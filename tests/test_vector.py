@@ -192,6 +192,19 @@ def test_shared_products_give_every_row_its_own_tap(dtype, lanes):
     assert (y == b[:, None] + np.outer(w, x)).all()
 
 
+def test_a_row_of_a_tile_takes_a_product_alone(dtype, lanes):
+    @numba.njit
+    def compute(x, w, y):
+        tile = vector.zeros(pointer(x), 2, 3, lanes)
+        tile = vector.fma_row(tile, 1, pointer(w), pointer(x))
+        vector.store_tile(tile, pointer(y), 3 * lanes)
+
+    x, w, y = numbers(dtype, 3 * lanes), numbers(dtype, 1) + 4, marked(dtype, 2, 3 * lanes)
+    compute(x, w, y)
+    assert (y[0] == 0).all()
+    assert (y[1] == w[0] * x).all()
+
+
 def test_products_lane_by_lane_share_the_vectors_of_x_between_rows(dtype, lanes):
     rows, columns = 2, 3
 

@@ -5,7 +5,7 @@
 A row is one line of w * C values whose neighbours in a window lie C apart, so that a tile of C vectors holds as many pixels as
 a vector has lanes, and each of its vectors meets weights that repeat every C lanes: all vectors are full. Where all channels
 have the same filter, as blurs have, one weight serves whole tiles. A block of the image is copied with its padding, which
-leaves it in the cache; where rows follow each other, two go together, by the kernel repeated one row further down.
+leaves it in the cache.
 """
 
 from functools import lru_cache
@@ -25,11 +25,11 @@ COLUMNS = {32: 8, 16: 4}  # vectors of a tile at most, where its channels share 
 
 
 @lru_cache(maxsize=32)
-def kernel(rows: int, columns: int, shared: bool, lanes: int, dtype: str, isa: str) -> Kernel:
-    """The compiled loops over blocks of images: f32_interleaved_2x3_avx512, or f32_interleaved_2x6_shared_avx512."""
+def kernel(columns: int, shared: bool, lanes: int, dtype: str, isa: str) -> Kernel:
+    """The compiled loops over blocks of images: f32_interleaved_1x3_avx512, or f32_interleaved_1x6_shared_avx512."""
     activate_tile = microkernel.tile_activation(dtype)
     pack_windows = packing.window_packer(lanes, True)
-    width, taps_size = columns * lanes, rows * (1 if shared else columns * lanes)
+    width, taps_size = columns * lanes, 1 if shared else columns * lanes
 
     def interleaved(begin, end, x, w, bias, y, sizes, act):
         (rows_in, columns_in, rows_out), (columns_out, heights, widths) = packing.three(sizes, 0), packing.three(sizes, 3)
@@ -37,8 +37,7 @@ def kernel(rows: int, columns: int, shared: bool, lanes: int, dtype: str, isa: s
         (strip, mode, channels), zero = packing.three(sizes, 12), x.dtype.type(0)
         bands, strips = -(-rows_out // band), -(-columns_out // strip)
         wide = strip + (widths - 1) * dilation_w
-        # `heights` has the rows of zeros, and a last pair of a band reads on below it.
-        tall = (-(-band // rows) * rows - rows) * down + (heights - 1) * dilation_h + 1
+        tall = (band - 1) * down + (heights - 1) * dilation_h + 1
         memory = np.empty(tall * wide * channels + 2 * width + 32, x.dtype)
         integers = np.empty(lanes, np.int64)
         padded, steps = vector.line_start(pointer(memory)), pointer(integers)
@@ -47,16 +46,16 @@ def kernel(rows: int, columns: int, shared: bool, lanes: int, dtype: str, isa: s
             n, part = divmod(rest, bands)
             top, left = part * band, piece * strip
             count, broad = min(band, rows_out - top), min(strip, columns_out - left)
-            high = (-(-count // rows) * rows - rows) * down + (heights - 1) * dilation_h + 1
+            high = (count - 1) * down + (heights - 1) * dilation_h + 1
             wide = broad + (widths - 1) * dilation_w
             image, corner = pointer(x) + n * rows_in * columns_in * channels, (0, top * down - top_pad, left - left_pad)
             steps_x, cells = (0, 1, 0, columns_in * channels, channels), (1, rows_in, columns_in)
             pack_windows(image, padded, zero, steps_x, cells, corner, high, wide, 1, 1, channels, channels, mode, steps)
-            pitch, apart = wide * channels, columns_out * channels
-            for h in range(0, count, rows):
-                line, shown = pointer(y) + ((n * rows_out + top + h) * apart + left * channels), min(rows, count - h)
+            pitch = wide * channels
+            for h in range(count):
+                line = pointer(y) + ((n * rows_out + top + h) * columns_out + left) * channels
                 for column in range(0, broad * channels, width):
-                    tile = vector.load_tile(pointer(bias), 0, rows, columns, lanes)
+                    tile = vector.load_tile(pointer(bias), 0, 1, columns, lanes)
                     for r in range(heights):
                         source = padded + ((h * down + r * dilation_h) * pitch + column)
                         taps = pointer(w) + r * widths * taps_size
@@ -66,13 +65,12 @@ def kernel(rows: int, columns: int, shared: bool, lanes: int, dtype: str, isa: s
                                 tile = vector.fma_shared(tile, taps + s * taps_size, at)
                             else:
                                 tile = vector.fma_lanes(tile, taps + s * taps_size, at)
-                    vector.store_spans(activate_tile(tile, act), line + column, apart, shown, broad * channels - column)
+                    vector.store_spans(activate_tile(tile, act), line + column, 0, 1, broad * channels - column)
                 if act[0] == 3:
-                    for i in range(shown):
-                        microkernel.silu_run(line + i * apart, broad * channels)
+                    microkernel.silu_run(line, broad * channels)
         memory[0], integers[0] = zero, 0  # pointers do not keep an array alive: their last use does
 
-    interleaved.__name__ = f"{dtype}_interleaved_{rows}x{columns}_{'shared_' * shared}{isa}"
+    interleaved.__name__ = f"{dtype}_interleaved_1x{columns}_{'shared_' * shared}{isa}"
     return Kernel(interleaved)
 
 
@@ -86,37 +84,28 @@ def suits(geometry: ConvGeometry, dtype: np.dtype[Any], machine: Machine) -> boo
     return plain and g.in_per_group == g.out_per_group == 1 and 1 < g.in_channels <= MOST_CHANNELS[machine.registers]
 
 
-def rows_for(geometry: ConvGeometry, machine: Machine) -> int:
-    """Rows of a tile: two where they follow each other and fit the registers."""
-    _, _, _, steps, dilation, _ = planar.plane_sizes(geometry)
-    return 2 if steps[0] == dilation[0] == 1 and machine.registers == 32 else 1
-
-
 def cycles(geometry: ConvGeometry, dtype: np.dtype[Any], machine: Machine) -> float:
     """Of all tiles, and of the copy."""
-    g, lanes, rows = geometry, machine.lanes(dtype), rows_for(geometry, machine)
+    g, lanes = geometry, machine.lanes(dtype)
     _, outputs, taps, _, _, _ = planar.plane_sizes(g)
-    tiles = g.batch * -(-outputs[0] // rows) * -(-outputs[1] // lanes)
-    terms = (taps[0] + rows - 1) * taps[1]
-    return tiles * (30 + terms * rows * g.in_channels * 1.6) + 30 * g.batch * outputs[0]
+    tiles = g.batch * outputs[0] * -(-outputs[1] // lanes)
+    return tiles * (30 + taps[0] * taps[1] * g.in_channels * 1.6) + 30 * g.batch * outputs[0]
 
 
 def pack(w: Array, bias: Array, geometry: ConvGeometry) -> Launch:
-    """Weights as [r][s][row of the tile], and [C vectors] that repeat every C lanes unless they are shared; the bias alike."""
+    """Weights as [r][s], with [C vectors] that repeat every C lanes unless they are shared; the bias alike."""
     g, machine = geometry, host()
-    lanes, rows, channels = machine.lanes(w.dtype), rows_for(geometry, machine), geometry.in_channels
+    lanes, channels = machine.lanes(w.dtype), geometry.in_channels
     in_size, out_size, taps, steps, dilation, before = planar.plane_sizes(g)
     by_tap = np.moveaxis(w.reshape(channels, *taps), 0, -1)
     shared = bool((by_tap == by_tap[..., :1]).all())
     columns = channels * max(1, COLUMNS[machine.registers] // channels) if shared else channels
-    filled = np.zeros((taps[0] + rows - 1, taps[1], rows, *((1,) if shared else (lanes, channels))), w.dtype)
-    for row in range(rows):
-        filled[row : row + taps[0], :, row] = by_tap[..., :1] if shared else by_tap[:, :, None]
+    repeated = by_tap[..., :1] if shared else np.broadcast_to(by_tap[:, :, None], (*taps, lanes, channels))
     extent = tuple(spread * (count - 1) + 1 for spread, count in zip(dilation, taps, strict=True))
     room = machine.l2 // 4 // w.dtype.itemsize
     band, strip = packing.cut_plane(out_size, steps, extent, channels, room, g.batch)
-    sizes = (*in_size, *out_size, taps[0] + rows - 1, taps[1], steps[0], *dilation, *before, band, strip, g.mode, channels)
+    sizes = (*in_size, *out_size, *taps, steps[0], *dilation, *before, band, strip, g.mode, channels)
     items = g.batch * -(-out_size[0] // band) * -(-out_size[1] // strip)
-    chosen = kernel(rows, columns, shared, lanes, element(w.dtype), machine.isa)
+    chosen = kernel(columns, shared, lanes, element(w.dtype), machine.isa)
     arguments = (np.array(sizes, np.int64), codes(g.activation, w.dtype))
-    return Launch(chosen, items, g.flops // 4, filled.reshape(-1), np.tile(bias, columns // channels * lanes), arguments)
+    return Launch(chosen, items, g.flops // 4, repeated.reshape(-1), np.tile(bias, columns // channels * lanes), arguments)

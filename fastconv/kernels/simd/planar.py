@@ -8,7 +8,7 @@ output row then reads each vector of a tap once for all of its channels. First l
 few channels a group, and one-channel signals take this road, where vectors along the channels would be half empty.
 
 Where a group has one output channel, as an image filter has, the rows of a tile are output rows that follow each other: the
-kernel is repeated for each, one row further down, with rows of zeros for the taps that an output row does not have.
+kernel is repeated for each, one row further down.
 """
 
 from functools import lru_cache
@@ -19,7 +19,7 @@ import numpy as np
 
 from fastconv.geometry import Array, ConvGeometry, Size
 from fastconv.kernels.activations import codes
-from fastconv.kernels.jit import Kernel, Launch, compiled, element
+from fastconv.kernels.jit import Kernel, Launch, compiled, element, inlined
 from fastconv.kernels.simd import microkernel, packing, vector
 from fastconv.machine import Machine, host
 
@@ -48,6 +48,19 @@ def kernel(rows: int, columns: int, lanes: int, dtype: str, isa: str) -> Kernel:
         for phase in range(stride):
             for i in range((cells - phase + stride - 1) // stride):
                 poke(sorted_line + (phase * each + i), peek(line + (i * stride + phase)))
+
+    last = rows - 1
+
+    @inlined
+    def stacked(tile, weights, source, offsets, begun, widths, ends):
+        """The taps of one channel; cells outside a row's window must not meet it, not even with a weight of zero."""
+        for i in range(begun, begun + widths):
+            tile = vector.fma_row(tile, 0, weights + i * rows, source + peek(offsets + i))
+        for i in range(begun + widths, ends - widths):
+            tile = vector.fma_shared(tile, weights + i * rows, source + peek(offsets + i))
+        for i in range(ends - widths, ends):
+            tile = vector.fma_row(tile, last, weights + (i * rows + last), source + peek(offsets + i))
+        return tile
 
     def planar(begin, end, x, w, bias, y, sizes, act):
         groups, c_group, k_group = packing.three(sizes, 0)
@@ -106,8 +119,12 @@ def kernel(rows: int, columns: int, lanes: int, dtype: str, isa: str) -> Kernel:
                     for column in range(0, broad, width):
                         tile = vector.first_values(pointer(bias) + (group * k_blocks + k) * rows, rows, columns, lanes)
                         source = padded + (h * down * pitch + column)
-                        for i in range(c_group * taps):
-                            tile = vector.fma_shared(tile, weights + i * rows, source + peek(offsets + i))
+                        if stack == 1:
+                            for i in range(c_group * taps):
+                                tile = vector.fma_shared(tile, weights + i * rows, source + peek(offsets + i))
+                        else:
+                            for begun in range(0, c_group * taps, taps):
+                                tile = stacked(tile, weights, source, offsets, begun, widths, begun + taps)
                         tile = activate_tile(tile, act)
                         vector.store_spans(tile, line + column, apart, shown, broad - column)
                     if act[0] == 3:

@@ -69,8 +69,11 @@ def kernel(columns: int, lanes: int, dtype: str, isa: str) -> Kernel:
                         to = lines + (i * STACK * line_size + column)
                         if stack == STACK:
                             pair = vector.zeros(padded, STACK, columns, lanes)
-                            for r in range(heights + STACK - 1):
+                            # A cell outside a row's window must not meet it, not even with a weight of zero.
+                            pair = vector.fma_row(pair, 0, taps, at)
+                            for r in range(1, heights):
                                 pair = vector.fma_shared(pair, taps + r * STACK, at + r * wide)
+                            pair = vector.fma_row(pair, 1, taps + (heights * STACK + 1), at + heights * wide)
                             vector.store_tile(pair, to, line_size)
                         else:
                             single = vector.zeros(padded, 1, columns, lanes)

@@ -32,7 +32,7 @@ from fastconv.kernels.simd.vector.arithmetic import (
 )
 from fastconv.kernels.simd.vector.memory import load, load_first, load_first_or, store, store_first, store_first_wide
 from fastconv.kernels.simd.vector.pointers import distance, line_start, peek, pointer, poke, rows_at
-from fastconv.kernels.simd.vector.products import fma_grouped, fma_lanes, fma_outer, fma_shared
+from fastconv.kernels.simd.vector.products import fma_grouped, fma_lanes, fma_outer, fma_row, fma_shared
 from fastconv.kernels.simd.vector.tiles import (
     first_values,
     load_first_rows,
@@ -70,6 +70,7 @@ __all__ = [
     "fma_grouped",
     "fma_lanes",
     "fma_outer",
+    "fma_row",
     "fma_shared",
     "hardswish",
     "high_half",

@@ -47,6 +47,23 @@ def fma_shared(context: Any, tile: Any, w: Any, x: Any) -> Any:
     return tile(tile, w, x), generate
 
 
+@intrinsic(prefer_literal=True)
+def fma_row(context: Any, tile: Any, row: Any, w: Any, x: Any) -> Any:
+    """tile[row, e] += w[0] * x[e], and no other row."""
+    first = row.literal_value * tile.columns
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        t, _, w, x = args
+        tap = splatted(builder, builder.load(address_of(builder, w, tile.dtype, I64(0)), typ=ELEMENTS[tile.dtype]), tile.lanes)
+        for j in range(tile.columns):
+            cells = read(builder, x, tile, I64(j * tile.lanes))
+            k = first + j
+            t = builder.insert_value(t, fused(builder, tap, cells, builder.extract_value(t, k), tile), k)
+        return t
+
+    return tile(tile, row, w, x), generate
+
+
 @intrinsic
 def fma_lanes(context: Any, tile: Any, w: Any, x: Any) -> Any:
     """tile[i, j] += w[i, j] * x[j], lane by lane; the vectors of w follow each other, as those of x do."""
