@@ -14,7 +14,7 @@ inf in x spreads to the whole block that reads it, of all output channels, and t
 
 from functools import lru_cache
 from itertools import product
-from math import log2, prod
+from math import prod
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -24,11 +24,12 @@ from fastconv.kernels.activations import activated, codes
 from fastconv.kernels.jit import Kernel, Launch, compiled, element
 from fastconv.kernels.simd import microkernel, packing, spectra, vector
 from fastconv.kernels.simd.conv import strides
-from fastconv.machine import Machine, host
+from fastconv.machine import CLOCK, Machine, host
 
 peek, poke, pointer = vector.peek, vector.poke, vector.pointer
 cell_under = compiled(source_cell)
 POINTS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512)  # of a pass
+MOST_PLANES = 64  # of a block
 MOST_WEIGHTS = 256 << 20  # bytes of transformed weights
 WORKSPACE = 4 << 20  # bytes of transformed input a thread
 
@@ -257,47 +258,53 @@ def real_of(dtype: np.dtype[Any]) -> np.dtype[Any]:
     return np.dtype(dtype.char.lower())
 
 
-def chunk_of(geometry: ConvGeometry, size: int, real: np.dtype[Any], pairs: int) -> int:
-    """Pairs of blocks whose products go together, so that the filters are read less often."""
+def chunk_of(geometry: ConvGeometry, size: Any, real: np.dtype[Any], pairs: Any) -> Any:
+    """Pairs of blocks whose products go together, so that the filters are read less often; sizes may be arrays."""
     if geometry.in_per_group == 1:
         return 1
-    return max(1, min(pairs, WORKSPACE // (2 * size * real.itemsize * geometry.in_per_group)))
+    return np.maximum(1, np.minimum(pairs, WORKSPACE // (2 * size * real.itemsize * geometry.in_per_group)))
 
 
-@lru_cache(maxsize=256)
+@lru_cache(maxsize=16)
+def shapes(rank: int, lanes: int) -> Array:
+    """The blocks that there are, as the columns a, b, m: whole vectors along the last two."""
+    fitting = [points for points in POINTS if points % lanes == 0]
+    planes = [points for points in POINTS if points <= MOST_PLANES] if rank == 3 else [1]
+    return np.array(list(product(planes, fitting, fitting)), np.int64).T
+
+
+@lru_cache(maxsize=1024)
 def choice(geometry: ConvGeometry, dtype: np.dtype[Any], machine: Machine) -> Choice | None:
     """The block whose passes should take the least time, or None where none holds the kernel."""
     g, real = geometry.lifted(), real_of(dtype)
     lanes = machine.lanes(real)
-    long = geometry.rank == 1
-    fitting = [points for points in POINTS if points % lanes == 0]
-    columns = fitting
-    rows: list[int] = fitting
-    planes = POINTS if geometry.rank == 3 else (1,)
-    found = []
-    for a, b, m in product(planes, rows, columns):
-        points = (1, 1, b * m) if long else (a, b, m)
-        if a > 64 or any(p < extent for p, extent in zip(points, g.window, strict=True)):
-            continue
-        full = [(outputs - 1) * stride + 1 for outputs, stride in zip(g.out_size, g.stride, strict=True)]
-        tile = tuple(
-            (p - extent) // stride * stride + stride for p, extent, stride in zip(points, g.window, g.stride, strict=True)
-        )
-        count = prod(-(-outputs // cells) for outputs, cells in zip(full, tile, strict=True))
-        size = a * b * m
-        blocks = g.batch * (count if dtype.kind == "c" else -(-count // 2))
-        turned = size // lanes * (g.in_channels + g.out_channels)
-        # What is summed over channels comes from the L2 cache, or from behind it.
-        fits = 2 * size * real.itemsize * (g.in_per_group + 1) <= machine.l2
-        cycles = turned * 7 * log2(size) + size // lanes * g.in_channels * g.out_per_group * (8 if fits else 22)
-        if g.channels_last:
-            cycles += 2 * size * ((g.in_channels > 1) * 1.8 * g.in_channels + (g.out_channels > 1) * g.out_channels)
-        cycles = 36_000 + blocks * (cycles + 580 * (g.in_channels + g.out_channels))
-        filters, together = 2 * size * real.itemsize * g.in_channels * g.out_per_group, chunk_of(g, size, real, count)
-        speed = machine.bandwidth * (9 if filters <= machine.l3 else 2)
-        took = machine.seconds(cycles, g.bytes(dtype.itemsize)) + -(-blocks // together) * filters / speed
-        found.append(Choice((a, b, m), tile, took))
-    return min(found, key=lambda one: one.seconds, default=None)
+    found = shapes(geometry.rank, lanes)
+    ones = np.ones_like(found[0])
+    points = np.stack((ones, ones, found[1] * found[2])) if geometry.rank == 1 else found
+    # As floats: a shape that nobody has memory for may pass 64 bits.
+    extent, stride, outputs = (np.array(sizes, np.float64)[:, None] for sizes in (g.window, g.stride, g.out_size))
+    holds = (points >= extent).all(0)
+    if not holds.any():
+        return None
+    found, points = found[:, holds], points[:, holds]
+    shown = (points - extent) // stride + 1  # outputs of a block
+    count = (-(-outputs // shown)).prod(0)
+    size = found.prod(0)
+    blocks = g.batch * (count if dtype.kind == "c" else -(-count // 2))
+    # What is summed over channels comes from the L2 cache, or from behind it.
+    fits = 2 * size * real.itemsize * (g.in_per_group + 1) <= machine.l2
+    cycles = size // lanes * (g.in_channels + g.out_channels) * 7 * np.log2(size)
+    cycles += size // lanes * g.in_channels * g.out_per_group * np.where(fits, 8, 22)
+    if g.channels_last:
+        cycles += 2 * size * ((g.in_channels > 1) * 1.8 * g.in_channels + (g.out_channels > 1) * g.out_channels)
+    cycles = 36_000 + blocks * (cycles + 580 * (g.in_channels + g.out_channels))
+    filters = 2 * size * real.itemsize * g.in_channels * g.out_per_group
+    speed = machine.bandwidth * np.where(filters <= machine.l3, 9, 2)
+    passes = -(-blocks // chunk_of(g, size, real, count))
+    seconds = cycles / CLOCK + machine.seconds(0, g.bytes(real.itemsize)) + passes * filters / speed
+    best = int(np.argmin(seconds))
+    tile = tuple(int(cells) for cells in (shown * stride)[:, best])
+    return Choice(tuple(int(n) for n in found[:, best]), tile, float(seconds[best]))
 
 
 def cost(geometry: ConvGeometry, dtype: np.dtype[Any], machine: Machine) -> float:
@@ -333,7 +340,7 @@ def pack(w: Array, bias: Array, geometry: ConvGeometry) -> Launch:
         -(-outputs // (cells // stride)) for outputs, cells, stride in zip(g.out_size, cut.tile, g.stride, strict=True)
     )
     pairs = pairs if step == 2 else -(-pairs // 2)
-    chunk = min(pairs, chunk_of(g, a * b * m, real, pairs)) if pairs else 1
+    chunk = int(chunk_of(g, a * b * m, real, pairs))
     sizes = (
         *strides(g, g.in_channels, g.in_size),
         *strides(g, g.out_channels, g.out_size),
