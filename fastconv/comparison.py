@@ -283,7 +283,7 @@ class Comparison:
         self._w, self._bias = (None if given.get(name) is None else np.asarray(given[name]) for name in ("w", "bias"))
         self._sample: Sample | None = None
         self._peers: tuple[Peer, ...] = ()
-        chosen = dispatch.choose(operation, self.geometry, plan.compute_dtype, host()).name
+        chosen = make("auto").implementation.name  # weights may decide
         selected = _selected(operation, implementations, chosen)
         self._entries = [_Entry(_Own(record, make, x, plan), record.name == chosen) for record in selected]
 
