@@ -76,8 +76,12 @@ def test_auto_takes_it_for_the_kernels_that_are_separable():
     assert fc.plan_conv2d(x_shape, gaussian, padding=15, implementation="direct").implementation.name == "direct"
 
 
-def test_weights_that_cannot_be_decomposed_are_refused():
-    w = np.full((1, 1, 5, 5), np.nan, np.float32)
-    with pytest.raises(ValueError, match="w must be finite"):
-        fc.plan_conv2d((1, 1, 64, 64), w, implementation="separable")
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_weights_that_are_not_finite_go_row_by_row(value):
+    w = np.ones((1, 1, 5, 4), np.float32)
+    w[0, 0, 2, 1] = value
+    x = np.random.default_rng(3).random((1, 1, 20, 40), np.float32) + 1
     assert fc.plan_conv2d((1, 1, 512, 512), w).implementation.name != "separable"
+    with np.errstate(invalid="ignore"):
+        expected, found = (fc.conv2d(x, w, implementation=name) for name in ("direct", "separable"))
+    np.testing.assert_array_equal(found, expected)

@@ -44,6 +44,8 @@ def explain(
 ) -> str:
     """Which implementation "auto" takes for a call, and for each of the others why not: one line a candidate.
 
+    Shapes decide, but for filters of one channel: those that are few columns times rows go to "separable", which a plan sees.
+
     Parameters
     ----------
     operation : str

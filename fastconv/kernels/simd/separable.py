@@ -118,6 +118,8 @@ def supports(geometry: ConvGeometry, dtype: np.dtype[Any]) -> str | None:
 def decomposed(w: Array, geometry: ConvGeometry) -> tuple[Array, Array]:
     """(u [channel][rank][kh], v [channel][rank][kw]), of the lowest rank that gives the kernels to within the tolerance."""
     kernels = w.reshape(geometry.groups, *geometry.kernel).astype(np.float64)
+    if not np.isfinite(kernels).all():  # each row by itself
+        return np.tile(np.eye(geometry.kernel[0], dtype=w.dtype), (geometry.groups, 1, 1)), kernels.astype(w.dtype)
     u, sizes, v = np.linalg.svd(kernels, full_matrices=False)
     roots = np.sqrt(sizes)
     u, v = np.moveaxis(u * roots[:, None, :], 1, 2), v * roots[:, :, None]
@@ -162,8 +164,6 @@ def weigh(w: Array | None, geometry: ConvGeometry, dtype: np.dtype[Any], machine
     """The cost of these kernels; of None, of kernels of rank 1."""
     if w is None:
         return seconds(geometry, 1, dtype, machine)
-    if not np.isfinite(w).all():
-        return float("inf")
     return seconds(geometry, decomposed(w, geometry)[0].shape[1], dtype, machine)
 
 
@@ -171,8 +171,6 @@ def pack(w: Array, bias: Array, geometry: ConvGeometry) -> Launch:
     """Of each channel u as [rank][r][STACK], moved one row down for each row of the stack, then v as [rank][s]."""
     g, machine = geometry, host()
     lanes = machine.lanes(w.dtype)
-    if not np.isfinite(w).all():
-        raise ValueError("w must be finite for implementation 'separable', which decomposes it")
     u, v = decomposed(w, g)
     rank, heights = u.shape[1], g.kernel[0]
     stacked = np.zeros((g.groups, rank, heights + STACK - 1, STACK), w.dtype)
