@@ -4,9 +4,9 @@ A call goes through these stages, one module each:
 
     conv2d(x, w, ...)                     api/           signature, docstring; plan, then call
       -> check arrays and arguments       arguments.py, signatures.py
-      -> geometry                         geometry.py, pool_geometry.py: frozen; all size arithmetic
+      -> geometry                         geometry.py, pool_geometry.py, fold_geometry.py: frozen; all size arithmetic
       -> choose an implementation         dispatch.py, from the ordered lists of registry.py
-      -> pack the weights                 plan.py
+      -> pack the weights                 planning.py makes a plan.py object
       -> run                              kernels/
 
 Examples

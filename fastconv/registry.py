@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from fastconv.geometry import ConvGeometry, ElementwiseGeometry, FoldGeometry
+from fastconv.fold_geometry import ElementwiseGeometry, FoldGeometry
+from fastconv.geometry import ConvGeometry
 from fastconv.kernels import im2col, loops, reference, strided
 from fastconv.kernels.simd import conv as direct
 from fastconv.kernels.simd import costs, depthwise, elementwise, fft, pool, running, separable, winograd

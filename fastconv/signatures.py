@@ -6,7 +6,8 @@ from typing import Any
 import numpy as np
 
 from fastconv import arguments as check
-from fastconv.geometry import ConvGeometry, FoldGeometry, Size, window_extent
+from fastconv.fold_geometry import FoldGeometry
+from fastconv.geometry import ConvGeometry, Size, window_extent
 from fastconv.pool_geometry import PoolGeometry, UnpoolGeometry
 
 

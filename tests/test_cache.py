@@ -4,54 +4,11 @@ import os
 import shutil
 import stat
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
-
-import fastconv
-
-SECONDS = 120  # that a process may take, compilation included
-PACKAGE = Path(fastconv.__file__).parent
-ROOT = hasattr(os, "geteuid") and os.geteuid() == 0
-NOBODY = 65534
-
-# Prints "result, signatures compiled, cache folder": Numba tells of every compilation.
-SCRIPT = """
-from numba.core import event
-compiled = []
-class Listener(event.Listener):
-    def on_start(self, event):
-        compiled.append(event.data["dispatcher"].py_func.__name__)
-    def on_end(self, event):
-        pass
-event.register("numba:compile", Listener())
-import numpy as np
-import fastconv as fc
-from fastconv.kernels import cache
-results = [fc.relu(np.arange(-4, 5).astype(dtype), implementation="loops").sum() for dtype in ("f4", "f8")]
-print(f"{results[0]:g} {results[1]:g}, {len(compiled)}, {cache.folder()}")
-"""
-RIGHT = "10 10"
-
-
-def run(environment: dict[str, str | None], code: str = SCRIPT, **options: Any) -> tuple[str, int, Path | None]:
-    """(result, signatures compiled, cache folder) of a new process, which ends well and prints nothing else."""
-    command = [sys.executable, "-W", "error", "-c", code]
-    options = {"cwd": "/", "timeout": SECONDS, "capture_output": True, "text": True, **options}
-    process = subprocess.run(command, env=variables(environment), **options)
-    assert process.returncode == 0, process.stderr[-2000:]
-    assert not process.stderr
-    result, compiled, folder = process.stdout.strip().split(", ")
-    return result, int(compiled), None if folder == "None" else Path(folder)
-
-
-def variables(changes: dict[str, str | None]) -> dict[str, str]:
-    """This process's environment without what concerns caches, and with changes; None leaves a variable out."""
-    kept = {k: v for k, v in os.environ.items() if not k.startswith(("NUMBA_", "XDG_")) and changes.get(k, v) is not None}
-    return kept | {k: v for k, v in changes.items() if v is not None}
+from caching import NOBODY, PACKAGE, RIGHT, ROOT, SCRIPT, kernels, run
 
 
 @pytest.fixture(scope="module")
@@ -71,11 +28,6 @@ def filled(warm: Path, tmp_path: Path) -> Path:
     """A copy of the filled cache."""
     shutil.copytree(warm, tmp_path / "cache")
     return tmp_path / "cache"
-
-
-def kernels(where: Path) -> list[Path]:
-    """The files of a cache."""
-    return sorted(where.rglob("*.kernel"))
 
 
 def test_a_second_process_compiles_nothing(filled: Path) -> None:
@@ -284,128 +236,6 @@ def test_a_pickle_of_another_program_is_not_run(filled: Path, tmp_path: Path) ->
         path.write_bytes(b"\0" * 32 + attack)
     assert run({"NUMBA_CACHE_DIR": str(filled)})[0] == RIGHT
     assert not mark.exists()
-
-
-# Together ---------------------------------------------------------------------------------------------------------------
-
-
-def test_four_processes_at_once(tmp_path: Path) -> None:
-    """All fill one empty cache, none fails, and a fifth finds all that it needs."""
-    environment = variables({"NUMBA_CACHE_DIR": str(tmp_path)})
-    command = [sys.executable, "-W", "error", "-c", SCRIPT]
-    crew = [
-        subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) for _ in range(4)
-    ]
-    for process in crew:
-        printed, complaints = process.communicate(timeout=SECONDS)
-        assert (process.returncode, complaints) == (0, "")
-        assert printed.startswith(RIGHT)
-    assert run({"NUMBA_CACHE_DIR": str(tmp_path)})[:2] == (RIGHT, 0)
-
-
-def test_cached_kernels_are_the_compiled_ones(tmp_path: Path) -> None:
-    """Kernels give the same bits compiled and read from disk, on one thread and on three; also twins from one source."""
-    code = f"""
-import sys
-sys.path.insert(0, {str(Path(__file__).parent)!r})
-import hashlib
-import numpy as np
-import fastconv as fc
-from large import LARGE
-for n in (1, 3):
-    fc.set_num_threads(n)
-    digest = hashlib.sha256()
-    for case in LARGE:
-        if case.operation in ("max_pool2d", "min_pool2d", "conv1d", "unfold"):
-            for name in fc.implementations(case.operation)[:-1]:
-                if name in case.supporting(np.float32):
-                    found = case.call(case.inputs(np.float32), name)
-                    for one in found if isinstance(found, tuple) else (found,):
-                        digest.update(one.tobytes())
-    print(digest.hexdigest())
-"""
-    command, environment = [sys.executable, "-c", code], variables({"NUMBA_CACHE_DIR": str(tmp_path), "NUMBA_NUM_THREADS": "3"})
-    cold, warm = (subprocess.check_output(command, env=environment, timeout=SECONDS, text=True).split() for _ in range(2))
-    assert len(cold) == 2
-    assert len({*cold, *warm}) == 1
-
-
-def test_numbas_own_configuration_stays_as_it_was() -> None:
-    """What the user's own code compiles is cached, or not, as without fastconv."""
-    code = """
-import numba
-from numba import config
-read = lambda: {name: getattr(config, name) for name in dir(config) if name.isupper()}
-before = read()
-import numpy as np
-import fastconv as fc
-fc.set_num_threads(2)
-fc.conv2d(np.ones((1, 8, 40, 40)), np.ones((16, 8, 3, 3)), implementation="loops")
-changed = {name for name, value in read().items() if before.get(name, value) != value}
-print(f"{sorted(changed)}, {numba.get_num_threads() - config.NUMBA_NUM_THREADS}, None")
-"""
-    assert run({}, code) == ("[]", 0, None)
-
-
-# Two kernels of one name that differ in what they close over, each compiled by a process of its own.
-TWINS = {
-    "max": "fc.max_pool2d(x, 3, implementation='loops')",
-    "min": "fc.min_pool2d(x, 3, implementation='loops')",
-    "winograd, channels first": "fc.conv2d(x, w, padding=1, implementation='winograd')",
-    "winograd, channels last": "fc.conv2d(x, w, padding=1, layout='NHWC', implementation='winograd')",
-    "direct, channels first": "fc.conv2d(x, w, padding=1, implementation='direct')",
-    "direct, channels last": "fc.conv2d(x, w, padding=1, layout='NHWC', implementation='direct')",
-}
-TWIN_SETUP = """
-import numpy as np
-import fastconv as fc
-fc.set_num_threads({threads})
-x = np.random.default_rng(3).integers(-4, 5, (1, 32, 32, 32)).astype("f4")
-w = np.random.default_rng(4).integers(-4, 5, (32, 32, 3, 3)).astype("f4")
-w_last = np.ascontiguousarray(np.moveaxis(w, 1, -1))
-"""
-
-
-def twin_sums(calls: list[str], cache: Path, threads: int) -> list[str]:
-    """What `calls` give in a new process with this cache: a sum that tells each from its twin."""
-    lines = [
-        f"print(float(({call.replace('w, padding=1, layout', 'w_last, padding=1, layout')}).round().sum()))" for call in calls
-    ]
-    code = TWIN_SETUP.format(threads=threads) + "\n".join(lines)
-    environment = variables({"NUMBA_CACHE_DIR": str(cache)})
-    process = subprocess.run([sys.executable, "-c", code], env=environment, timeout=SECONDS, capture_output=True, text=True)
-    assert process.returncode == 0, process.stderr[-2000:]
-    return process.stdout.split()
-
-
-@pytest.mark.parametrize("threads", [1, 2])
-@pytest.mark.parametrize(
-    "pair", [("max", "min"), *[(f"{name}, channels first", f"{name}, channels last") for name in ("winograd", "direct")]]
-)
-def test_kernels_from_different_processes_keep_their_own_code(pair: tuple[str, str], threads: int, tmp_path: Path) -> None:
-    calls = [TWINS[name] for name in pair]
-    alone = [twin_sums([call], tmp_path / "shared", threads)[0] for call in calls]
-    fresh = [twin_sums([call], tmp_path / f"own{i}", threads)[0] for i, call in enumerate(calls)]
-    assert alone == fresh
-    assert alone[0] != alone[1]
-    assert twin_sums(calls, tmp_path / "shared", threads) == alone
-    assert twin_sums(calls[::-1], tmp_path / "shared", threads) == alone[::-1]
-
-
-def test_eight_processes_fill_one_cache_with_kernels_of_vectors(tmp_path: Path) -> None:
-    """Each compiles several kernels, among them ones that others compile at that moment."""
-    code = (
-        "import numpy as np, fastconv as fc; print(fc.conv2d(np.ones((1, 8, 9, 9), 'f4'), np.ones((8, 8, 3, 3), 'f4')).sum())"
-    )
-    environment = variables({"NUMBA_CACHE_DIR": str(tmp_path)})
-    command = [sys.executable, "-W", "error", "-c", code]
-    crew = [
-        subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) for _ in range(8)
-    ]
-    results = {(*process.communicate(timeout=2 * SECONDS), process.returncode) for process in crew}
-    assert results == {(f"{8 * 8 * 9 * 49.0}\n", "", 0)}
-    assert kernels(tmp_path)
-    assert not [path for path in tmp_path.rglob("*") if path.is_file() and path.suffix != ".kernel"]
 
 
 # What can go wrong as files are written ------------------------------------------------------------------------------------

@@ -13,7 +13,7 @@ PACKAGE = Path(fastconv.__file__).parent
 # A line may import the lines above it. Kernel families stand on one line: they do not import one another.
 COMPUTING = (
     ("geometry", "machine"),
-    ("pool_geometry",),
+    ("pool_geometry", "fold_geometry"),
     ("kernels.cache", "kernels.threads"),
     ("kernels.jit",),
     ("kernels.activations",),
@@ -24,6 +24,7 @@ COMPUTING = (
     ("signatures",),
     ("racing",),
     ("plan",),
+    ("planning",),
     ("api",),
     ("layers",),
 )
@@ -32,7 +33,7 @@ MEASURING = ("extras", "numpycnn", "sampling", "roofs", "peers", "compare", "com
 MEASURING += ("svg", "page", "report")
 LAYERS = (*COMPUTING, MEASURING, ("demo", "cli", "__main__"))
 FREE = (len(COMPUTING), len(COMPUTING) + 1)
-GEOMETRY_ONLY = {"arguments": {"geometry"}, "signatures": {"geometry", "pool_geometry", "arguments"}}
+GEOMETRY_ONLY = {"arguments": {"geometry"}, "signatures": {"geometry", "pool_geometry", "fold_geometry", "arguments"}}
 PARTS = ("types", "building", "pointers", "memory", "arithmetic", "tiles", "products", "activations")
 VECTOR = {f"kernels.simd.vector.{part}" for part in PARTS}
 DOORS = {"llvmlite": VECTOR, "numba": {"kernels.jit", "kernels.cache", "kernels.threads", "machine", "cli", *VECTOR}}

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 import fastconv as fc
-from fastconv import plan as plans
+from fastconv import planning as plans
 
 pytestmark = pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="memory is read from /proc")
 SECONDS = 1200

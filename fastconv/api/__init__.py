@@ -1,19 +1,6 @@
 """The public functions, one module a family; each makes a plan and calls it."""
 
-from fastconv.api.activations import (
-    clip,
-    hardswish,
-    leaky_relu,
-    plan_clip,
-    plan_hardswish,
-    plan_leaky_relu,
-    plan_relu,
-    plan_relu6,
-    plan_silu,
-    relu,
-    relu6,
-    silu,
-)
+from fastconv.api.activations import hardswish, leaky_relu, plan_hardswish, plan_leaky_relu, plan_silu, silu
 from fastconv.api.adaptive_avg_pool import (
     adaptive_avg_pool1d,
     adaptive_avg_pool2d,
@@ -31,15 +18,11 @@ from fastconv.api.adaptive_max_pool import (
     plan_adaptive_max_pool3d,
 )
 from fastconv.api.avg_pool import avg_pool1d, avg_pool2d, avg_pool3d, plan_avg_pool1d, plan_avg_pool2d, plan_avg_pool3d
-from fastconv.api.conv import conv1d, conv2d, conv3d, plan_conv1d, plan_conv2d, plan_conv3d
-from fastconv.api.conv_transpose import (
-    conv_transpose1d,
-    conv_transpose2d,
-    conv_transpose3d,
-    plan_conv_transpose1d,
-    plan_conv_transpose2d,
-    plan_conv_transpose3d,
-)
+from fastconv.api.clips import clip, plan_clip, plan_relu, plan_relu6, relu, relu6
+from fastconv.api.conv import conv1d, conv2d, conv3d
+from fastconv.api.conv_plans import plan_conv1d, plan_conv2d, plan_conv3d
+from fastconv.api.conv_transpose import conv_transpose1d, conv_transpose2d, conv_transpose3d
+from fastconv.api.conv_transpose_plans import plan_conv_transpose1d, plan_conv_transpose2d, plan_conv_transpose3d
 from fastconv.api.global_pool import global_avg_pool, global_max_pool, plan_global_avg_pool, plan_global_max_pool
 from fastconv.api.inspect import explain, get_num_threads, implementations, set_num_threads
 from fastconv.api.lp_pool import lp_pool1d, lp_pool2d, lp_pool3d, plan_lp_pool1d, plan_lp_pool2d, plan_lp_pool3d

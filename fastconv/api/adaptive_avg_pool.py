@@ -5,7 +5,8 @@ from collections.abc import Sequence
 import numpy.typing as npt
 
 from fastconv.api.types import Array, OutputSize
-from fastconv.plan import PoolPlan, plan_pool, pooled
+from fastconv.plan import PoolPlan
+from fastconv.planning import plan_pool, pooled
 
 
 def adaptive_avg_pool1d(

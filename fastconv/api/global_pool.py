@@ -6,7 +6,8 @@ import numpy.typing as npt
 
 from fastconv.api.types import Array, pooled_rank
 from fastconv.arguments import array, shape
-from fastconv.plan import PoolPlan, plan_pool, pooled
+from fastconv.plan import PoolPlan
+from fastconv.planning import plan_pool, pooled
 
 
 def global_avg_pool(

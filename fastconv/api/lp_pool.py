@@ -5,7 +5,8 @@ from collections.abc import Sequence
 import numpy.typing as npt
 
 from fastconv.api.types import Array, Ints, Padding
-from fastconv.plan import PoolPlan, plan_pool, pooled
+from fastconv.plan import PoolPlan
+from fastconv.planning import plan_pool, pooled
 
 
 def lp_pool1d(

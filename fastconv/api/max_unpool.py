@@ -6,7 +6,8 @@ import numpy.typing as npt
 
 from fastconv.api.types import Array, Ints
 from fastconv.arguments import array
-from fastconv.plan import UnpoolPlan, plan_unpool
+from fastconv.plan import UnpoolPlan
+from fastconv.planning import plan_unpool
 
 
 def max_unpool1d(

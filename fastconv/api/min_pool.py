@@ -6,7 +6,8 @@ from typing import Any
 import numpy.typing as npt
 
 from fastconv.api.types import Ints, Padding
-from fastconv.plan import PoolPlan, plan_pool, pooled
+from fastconv.plan import PoolPlan
+from fastconv.planning import plan_pool, pooled
 
 
 def min_pool1d(

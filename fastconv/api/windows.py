@@ -7,7 +7,8 @@ import numpy.typing as npt
 
 from fastconv.api.types import Array, Ints, Padding
 from fastconv.arguments import array
-from fastconv.plan import Plan, plan_windows
+from fastconv.plan import Plan
+from fastconv.planning import plan_windows
 
 
 def unfold(

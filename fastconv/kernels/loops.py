@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 
 from fastconv import geometry as sizes
-from fastconv.geometry import Array, ConvGeometry, ElementwiseGeometry, FoldGeometry, Size
+from fastconv.fold_geometry import ElementwiseGeometry, FoldGeometry
+from fastconv.geometry import Array, ConvGeometry, Size
 from fastconv.kernels.activations import activated, codes
 from fastconv.kernels.jit import Kernel, compiled, overload, types
 from fastconv.pool_geometry import PoolGeometry, UnpoolGeometry

@@ -11,7 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from fastconv.geometry import Array, ConvGeometry, ElementwiseGeometry, FoldGeometry, Size
+from fastconv.fold_geometry import ElementwiseGeometry, FoldGeometry
+from fastconv.geometry import Array, ConvGeometry, Size
 from fastconv.kernels.activations import KINDS, activated
 from fastconv.pool_geometry import PoolGeometry, UnpoolGeometry
 

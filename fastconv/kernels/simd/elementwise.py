@@ -5,7 +5,8 @@ from typing import Any
 
 import numpy as np
 
-from fastconv.geometry import Array, ElementwiseGeometry
+from fastconv.fold_geometry import ElementwiseGeometry
+from fastconv.geometry import Array
 from fastconv.kernels.activations import codes
 from fastconv.kernels.jit import Kernel, element, inlined
 from fastconv.kernels.simd import vector

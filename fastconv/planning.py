@@ -1,0 +1,199 @@
+"""How plans are made: one builder an operation, and functions, which are a plan made and called once.
+
+arguments, signatures -> geometry -> dispatch.choose -> pack -> Plan
+"""
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any, TypeVar
+
+import numpy as np
+
+from fastconv import arguments as check
+from fastconv import signatures
+from fastconv.dispatch import cheapest, choose, contenders, rivals
+from fastconv.fold_geometry import ElementwiseGeometry
+from fastconv.geometry import Array, Size
+from fastconv.machine import host
+from fastconv.plan import ConvPlan, ElementwisePlan, Plan, PoolPlan, UnpoolPlan
+from fastconv.racing import fastest, is_measured
+from fastconv.registry import OPERATIONS, Geometry, Implementation
+
+AnyPlan = TypeVar("AnyPlan", bound=Plan)
+
+
+def decide(operation: str, geometry: Geometry, dtype: np.dtype[Any], implementation: Any) -> Implementation:
+    """What serves this call on this machine."""
+    return choose(operation, geometry, dtype, host(), implementation)
+
+
+def raced(make: Callable[[str], AnyPlan]) -> AnyPlan:
+    """Of the plans that make(implementation) gives, the one that a measurement finds the fastest."""
+    auto = make("auto")
+    return fastest(
+        [make(one) for one in contenders(auto.operation, auto.geometry, auto.compute_dtype, host(), auto.implementation)]
+    )
+
+
+def once(implementation: Any) -> None:
+    """Refuse to measure for the sake of one call."""
+    if is_measured(implementation):
+        raise ValueError('implementation "measure" is for plans, which are made once and called often; a function takes none')
+
+
+def unbatched(shape: Size, single: bool) -> Size:
+    """A geometry's shape as the caller sees it."""
+    return shape[1:] if single else shape
+
+
+# One builder an operation ---------------------------------------------------------------------------------------------
+
+
+def plan_convolution(
+    operation: str, rank: int, x_shape: Any, dtype: Any, w: Any, bias: Any, *, keep: bool = True, **options: Any
+) -> ConvPlan:
+    """The plan of conv{rank}d or conv_transpose{rank}d; `keep` copies weights that packing leaves as they are."""
+    if is_measured(options["implementation"]):
+        return raced(
+            lambda one: plan_convolution(operation, rank, x_shape, dtype, w, bias, **options | {"implementation": one})
+        )
+    w = check.array("w", w)
+    key = x_shape, dtype, w.shape, w.dtype, operation, *options.values()
+    choices, plain = OPERATIONS[operation[:-2]], _are_plain(key)
+    kept, found, others = _unpacked.get(key, _NOTHING) if plain else _NOTHING
+    if found is None or kept is not choices:  # an implementation may have been registered since
+        found = unpacked_plan(operation, rank, x_shape, dtype, w, **options)
+        decided = operation, found.geometry, found.compute_dtype, host(), found.implementation
+        others = rivals(*decided) if options["implementation"] == "auto" else ()
+        if plain:
+            if len(_unpacked) >= MOST_KEPT:
+                _unpacked.clear()
+            _unpacked[key] = choices, found, others
+    weights = check.contiguous(w, found.compute_dtype)
+    if others:
+        chosen = cheapest(others, found.implementation, weights, found.geometry, found.compute_dtype, host())
+        found = replace(found, implementation=chosen)
+    if keep and np.may_share_memory(weights, w):
+        weights = weights.copy()
+    plan = object.__new__(ConvPlan)
+    packed = found.implementation.pack(weights, bias_array(bias, found), found.geometry)  # type: ignore[misc]
+    plan.__dict__.update(found.__dict__, packed=packed)
+    return plan
+
+
+# The operation's choices, a plan without weights, and what weights may make cheaper, by all that decided it.
+_unpacked: dict[Any, tuple[Any, Any, tuple[Implementation, ...]]] = {}
+_NOTHING: tuple[Any, Any, tuple[Implementation, ...]] = (None, None, ())
+MOST_KEPT = 1024
+
+
+_PLAIN = {int, str, type(None)}
+
+
+def _are_plain(values: tuple[Any, ...]) -> bool:
+    """Whether equal values mean the same: 1 and True and 1.0 are equal, and only the first is an int."""
+    for value in values:
+        kind = type(value)
+        if not (kind in _PLAIN or (kind is tuple and _are_plain(value)) or isinstance(value, np.dtype)):
+            return False
+    return True
+
+
+def unpacked_plan(
+    operation: str, rank: int, x_shape: Any, dtype: Any, w: Array, *, implementation: Any, **options: Any
+) -> ConvPlan:
+    """All of a convolution's plan but the weights."""
+    given = check.shape("x_shape", x_shape)
+    dtype = check.native(w.dtype) if dtype is None else check.dtype("dtype", dtype)
+    result = np.result_type(dtype, check.native(w.dtype))
+    compute = check.compute_dtype(result)
+    full, single = check.batched("x", given, rank)
+    transposed = operation.startswith("conv_transpose")
+    geometry = signatures.convolution(full, w.shape, result, rank=rank, transposed=transposed, **options)
+    chosen = decide(operation, geometry, compute, implementation)
+    return ConvPlan(operation, geometry, dtype, result, compute, chosen, given, unbatched(geometry.out_shape, single))
+
+
+def bias_array(bias: Any, plan: ConvPlan) -> Array:
+    """One value per output channel: a copy of `bias`, or zeros."""
+    geometry, result, compute = plan.geometry, plan.out_dtype, plan.compute_dtype
+    if bias is None:
+        return np.zeros(geometry.out_channels, compute)
+    found = check.array("bias", bias)
+    if found.shape != (geometry.out_channels,):
+        raise ValueError(f"bias must have shape ({geometry.out_channels},), one value per output channel, got {found.shape}")
+    if not np.can_cast(found.dtype, result, "same_kind"):
+        raise TypeError(f"bias must have a dtype that casts to {result}, the dtype of the result, got {found.dtype}")
+    return found.astype(compute)
+
+
+def convolve(operation: str, rank: int, x: Any, w: Any, bias: Any, out: Any, **options: Any) -> Array:
+    """A plan made and called once."""
+    once(options["implementation"])
+    x, w = check.array("x", x), check.array("w", w)
+    bias = bias if bias is None else check.array("bias", bias)
+    plan = plan_convolution(operation, rank, x.shape, x.dtype, w, bias, keep=False, **options)
+    return plan.run(x, out, {"w": w} if bias is None else {"w": w, "bias": bias})
+
+
+def plan_pool(operation: str, rank: int, x_shape: Any, dtype: Any, *, implementation: Any, **options: Any) -> PoolPlan:
+    """The plan of {max, min, avg, lp}_pool, global_{max, avg}_pool or adaptive_{max, avg}_pool over `rank` axes."""
+    if is_measured(implementation):
+        return raced(lambda one: plan_pool(operation, rank, x_shape, dtype, implementation=one, **options))
+    dtype = pool_dtype(operation, dtype)
+    given = check.shape("x_shape", x_shape)
+    full, single = check.batched("x", given, rank)
+    build = signatures.adaptive_pool if operation.startswith("adaptive") else signatures.pool
+    geometry = build(full, rank=rank, **options)
+    compute = check.compute_dtype(dtype)
+    chosen = decide(operation, geometry, compute, implementation)
+    return PoolPlan(operation, geometry, dtype, dtype, compute, chosen, given, unbatched(geometry.out_shape, single))
+
+
+def pool_dtype(operation: str, dtype: Any) -> np.dtype[Any]:
+    """A dtype that the pool is defined for: an order for max and min, a root for lp."""
+    found = check.dtype("dtype", np.float32 if dtype is None else dtype)
+    if found.kind == "c" and "avg" not in operation:
+        raise TypeError(f"x has dtype {found}, which {operation} is not defined for: complex numbers have no order")
+    if found.kind != "f" and operation.startswith("lp_pool"):
+        raise TypeError(f"x has dtype {found}, which {operation} is not defined for: it takes a root, of a real float type")
+    return found
+
+
+def pooled(operation: str, rank: int, x: Any, out: Any, **options: Any) -> Any:
+    """A plan made and called once."""
+    once(options["implementation"])
+    x = check.array("x", x)
+    return plan_pool(operation, rank, x.shape, x.dtype, **options)(x, out)
+
+
+def plan_unpool(operation: str, rank: int, x_shape: Any, dtype: Any, *, implementation: Any, **options: Any) -> UnpoolPlan:
+    """The plan of max_unpool over `rank` axes."""
+    found = check.dtype("dtype", np.float32 if dtype is None else dtype)
+    given = check.shape("x_shape", x_shape)
+    full, single = check.batched("x", given, rank)
+    geometry = signatures.unpool(full, rank=rank, **options)
+    compute = check.compute_dtype(found)
+    chosen = decide(operation, geometry, compute, implementation)
+    return UnpoolPlan(operation, geometry, found, found, compute, chosen, given, unbatched(geometry.out_shape, single))
+
+
+def plan_windows(operation: str, x_shape: Any, dtype: Any, *, implementation: Any, **options: Any) -> Plan:
+    """The plan of unfold or fold."""
+    found = check.dtype("dtype", np.float32 if dtype is None else dtype)
+    given = check.shape("x_shape", x_shape)
+    build = signatures.unfold if operation == "unfold" else signatures.fold
+    geometry, single = build(given, **options)
+    compute = check.compute_dtype(found)
+    chosen = decide(operation, geometry, compute, implementation)
+    return Plan(operation, geometry, found, found, compute, chosen, given, unbatched(geometry.out_shape, single))
+
+
+def plan_activation(operation: str, activation: Any, x_shape: Any, dtype: Any, *, implementation: Any) -> ElementwisePlan:
+    """The plan of an activation on its own."""
+    found = check.dtype("dtype", np.float32 if dtype is None else dtype)
+    given = check.shape("x_shape", x_shape)
+    geometry = ElementwiseGeometry(given, check.activation(activation, found))
+    compute = check.compute_dtype(found)
+    chosen = decide(operation, geometry, compute, implementation)
+    return ElementwisePlan(operation, geometry, found, found, compute, chosen, given, given)
