@@ -130,6 +130,20 @@ class Walk(NamedTuple):
     kernel_first: int
     kernel_step: int
 
+    def reach(self, outputs: int) -> int:
+        """Cells from the first one that so many outputs read to the last."""
+        return (outputs - 1) * self.stride + window_extent(self.taps, self.dilation)
+
+    @property
+    def share_inside(self) -> float:
+        """The share of the outputs' taps that lie in the input."""
+        inside = 0
+        for tap in range(self.taps):
+            offset = self.origin + tap * self.dilation
+            first, last = max(0, -(offset // self.stride)), min(self.outputs, -((offset - self.cells) // self.stride))
+            inside += max(0, last - first)
+        return inside / max(1, self.outputs * self.taps)
+
 
 class SpatialGeometry:
     """What the geometries of batched, channelled maps share: the order of their axes."""

@@ -44,7 +44,8 @@ def inputs_of(case: Case) -> dict[str, np.ndarray]:
 
 def refused(function: Callable[..., Any], name: str, arguments: dict[str, Any]) -> None:
     """The call raises one of the three errors, whose message begins with the argument's name; nothing else happens."""
-    arrays = {key: value for key, value in arguments.items() if type(value) is np.ndarray and value.dtype != object}
+    found = {key: value for key, value in arguments.items() if type(value) is np.ndarray and value.dtype != object}
+    arrays = {key: value for key, value in found.items() if value.nbytes < 2**24}  # larger ones are one cell, repeated
     before = {key: value.tobytes() for key, value in arrays.items()}
     printed, started = io.StringIO(), time.perf_counter()
     with (

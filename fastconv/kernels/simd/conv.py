@@ -238,11 +238,8 @@ def blocking(geometry: ConvGeometry, walks: tuple[Walk, ...], tile: Tile, machin
     chunk = min(g.in_per_group, max(16, machine.l2 // 4 // itemsize // (taps * tile.columns * lanes)))
     chunk = -(-g.in_per_group // -(-g.in_per_group // max(1, chunk))) if g.in_per_group else 1
 
-    def cells(walk: Walk, outputs: int) -> int:
-        return (outputs - 1) * walk.stride + (walk.taps - 1) * walk.dilation + 1
-
     rows, columns = height.outputs, width.outputs
-    while depth.taps * cells(height, rows) * cells(width, columns) * chunk > room:
+    while depth.taps * height.reach(rows) * width.reach(columns) * chunk > room:
         if rows > 1 and rows * columns > 8 * tile.rows:
             rows = -(-rows // 2)
         elif columns > 4 * tile.rows:

@@ -12,23 +12,11 @@ from typing import Any
 
 import numpy as np
 
-from fastconv.geometry import SPATIAL_AXES, ConvGeometry, Walk
+from fastconv.geometry import SPATIAL_AXES, ConvGeometry
 from fastconv.kernels.simd import conv, interleaved, packing, planar
 from fastconv.machine import Machine
 
 CALL = 28_000  # cycles of a call that does next to nothing
-
-
-def cells_of(walk: Walk, outputs: int) -> int:
-    """Input cells that so many outputs reach over."""
-    return (outputs - 1) * walk.stride + (walk.taps - 1) * walk.dilation + 1
-
-
-def share_inside(walk: Walk) -> float:
-    """The share of an axis' taps that do not lie in padding."""
-    starts = walk.origin + walk.stride * np.arange(walk.outputs)[:, None]
-    cells = starts + walk.dilation * np.arange(walk.taps)
-    return float(((cells >= 0) & (cells < walk.cells)).mean()) if cells.size else 1.0
 
 
 @lru_cache(maxsize=1024)
@@ -49,11 +37,11 @@ def direct(geometry: ConvGeometry, dtype: np.dtype[Any], machine: Machine) -> fl
         blocks = g.batch * g.groups * outputs[0] * -(-outputs[1] // cut.rows) * -(-outputs[2] // cut.columns)
         tiles = blocks * -(-high * wide // tile.rows) * -(-vectors // tile.columns)
         chunks = -(-g.in_per_group // cut.chunk)
-        inside = share_inside(walks[0]) * share_inside(walks[1]) if g.mode == 0 else 1.0
+        inside = walks[0].share_inside * walks[1].share_inside if g.mode == 0 else 1.0
         cycles += tiles * g.in_per_group * prod(taps) * inside * max(tile.rows * tile.columns, 8) / machine.units
         cycles += 110 * tiles * chunks
         if not cut.direct:
-            cells = taps[0] * cells_of(walks[1], high) * cells_of(walks[2], wide)
+            cells = taps[0] * walks[1].reach(high) * walks[2].reach(wide)
             cycles += (5.5 if g.channels_last else 1.0) * blocks * cells * c_vectors
         if not g.channels_last:
             cycles += 7 * blocks * high * wide * vectors * chunks
