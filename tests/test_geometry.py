@@ -11,16 +11,8 @@ from cases import CASES
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from fastconv.geometry import (
-    PADDING_MODES,
-    ConvGeometry,
-    ElementwiseGeometry,
-    FoldGeometry,
-    same_padding,
-    same_transposed,
-    source_cell,
-    window_extent,
-)
+from fastconv.fold_geometry import ElementwiseGeometry, FoldGeometry
+from fastconv.geometry import PADDING_MODES, ConvGeometry, same_padding, same_transposed, source_cell, window_extent
 from fastconv.pool_geometry import PoolGeometry, UnpoolGeometry
 
 small = st.integers(1, 4)
@@ -291,3 +283,16 @@ def test_work_is_counted_product_by_product() -> None:
     assert geometry.flops == 2 * (2 * 6 * 3 * 3) * (2 * 3 * 2)
     assert geometry.bytes(4) == 4 * (2 * 4 * 5 * 6 + 6 * 2 * 3 * 2 + 2 * 6 * 3 * 3)
     assert geometry.reduction == 2 * 3 * 2
+
+
+@pytest.mark.parametrize(
+    ("size", "kernel", "stride", "dilation", "padding"),
+    [(9, 3, 1, 1, (1, 1)), (5, 7, 2, 1, (6, 3)), (8, 3, 3, 2, (0, 5)), (2, 2, 1, 9, (9, 9))],
+)
+def test_a_walk_knows_its_reach_and_how_much_of_it_lies_inside(size, kernel, stride, dilation, padding):
+    """Against the cells, one by one."""
+    geometry = ConvGeometry(1, 1, 1, (size,), (kernel,), (stride,), (padding,), (dilation,), output_padding=(0,))
+    (walk,) = geometry.walks(0)
+    cells = [walk.origin + o * stride + t * dilation for o in range(walk.outputs) for t in range(kernel)]
+    assert walk.reach(walk.outputs) == max(cells) - min(cells) + 1
+    assert walk.share_inside == sum(0 <= cell < size for cell in cells) / len(cells)
