@@ -13,6 +13,7 @@ class Calls:
     timeout = 300
 
     def setup(self, layer, layout):
+        fc.set_num_threads(1)
         self.plan, self.x, _ = planned(layer, "auto", layout)
         named = layers.layer(layer)
         order = self.plan.geometry.layout

@@ -17,12 +17,11 @@ REFERENCE_SECONDS = 0.1
 
 
 @lru_cache(maxsize=2)  # asv sets up anew before each timed call
-def planned(name, implementation, order, threads=1, dtype="float32"):
+def planned(name, implementation, order, dtype="float32"):
     """(plan, x, sample of the reference) of a named layer, compiled and verified; arrays are seeded.
 
     Raises NotImplementedError, which asv shows as n/a, where the implementation cannot serve the layer.
     """
-    fc.set_num_threads(threads)
     plan, x, w = unverified(name, implementation, order, dtype)
     geometry = plan.geometry
     expected = sample(geometry, x, w, None, plan.out_dtype, REFERENCE_SECONDS)
@@ -68,7 +67,8 @@ class _Plans:
     timeout = 300
 
     def setup(self, layer, implementation, layout, threads):
-        self.plan, self.x, _ = planned(layer, implementation, layout, threads)
+        fc.set_num_threads(threads)
+        self.plan, self.x, _ = planned(layer, implementation, layout)
         self.out = np.empty(self.plan.out_shape, self.plan.out_dtype)
 
     def time_plan(self, layer, implementation, layout, threads):
@@ -82,6 +82,7 @@ class _Speedups:
     timeout = 300
 
     def setup(self, layer, layout):
+        fc.set_num_threads(1)
         self.plan, self.x, self.expected = planned(layer, "auto", layout)
         self.seconds = seconds_of(self.plan, self.x)
 
