@@ -12,8 +12,7 @@ import numpy as np
 from fastconv.fold_geometry import ElementwiseGeometry, FoldGeometry
 from fastconv.geometry import ConvGeometry
 from fastconv.kernels import im2col, loops, reference, strided
-from fastconv.kernels.simd import conv as direct
-from fastconv.kernels.simd import costs, depthwise, elementwise, fft, pool, running, separable, winograd
+from fastconv.kernels.simd import costs, depthwise, direct, elementwise, fft, pool, running, separable, winograd
 from fastconv.machine import Machine
 from fastconv.pool_geometry import PoolGeometry, UnpoolGeometry
 
@@ -102,7 +101,7 @@ _DIRECT = Implementation(
     "direct",
     "register tiles of vectors over blocks in the cache, padding filled in as a block is read",
     direct.run,
-    costs.direct,
+    direct.cost,
     direct.supports,
     direct.pack,
 )

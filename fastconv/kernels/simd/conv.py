@@ -28,7 +28,7 @@ import numpy as np
 from fastconv.geometry import SPATIAL_AXES, Array, ConvGeometry, Size, Walk
 from fastconv.kernels.activations import codes
 from fastconv.kernels.jit import Kernel, Launch, compiled, element
-from fastconv.kernels.simd import microkernel, packing, planar, vector
+from fastconv.kernels.simd import microkernel, packing, vector
 from fastconv.machine import Machine, host
 
 peek, poke, pointer = vector.peek, vector.poke, vector.pointer
@@ -265,7 +265,7 @@ def blocking(geometry: ConvGeometry, walks: tuple[Walk, ...], tile: Tile, machin
     )
 
 
-# Plan and run -----------------------------------------------------------------------------------------------------------
+# Plan -----------------------------------------------------------------------------------------------------------------
 
 
 def flattened(geometry: ConvGeometry) -> ConvGeometry:
@@ -355,8 +355,6 @@ def tap_steps(geometry: ConvGeometry, walks: tuple[Walk, ...]) -> Size:
 
 def pack(w: Array, bias: Array, geometry: ConvGeometry) -> tuple[Launch, ...]:
     """A launch for each walk of the geometry, with the weights of its taps."""
-    if planar.suits(geometry, w.dtype, host()):
-        return (planar.pack(w, bias, geometry),)
     launches, flat = [], w.reshape(-1)
     for draft in drafts(geometry, w.dtype, host()):
         weights = packing.aligned(draft.weights, w.dtype)
@@ -375,15 +373,3 @@ def strides(geometry: ConvGeometry, channels: int, size: Size) -> Size:
     shape = geometry.shape(channels, size)
     steps = [prod(shape[axis + 1 :]) for axis in range(len(shape))]
     return (steps[0], steps[-1], *steps[1:-1]) if geometry.channels_last else tuple(steps)
-
-
-def run(x: Array, packed: tuple[Launch, ...], geometry: ConvGeometry, out: Array) -> None:
-    """Every walk, one after the other."""
-    x, y = x.reshape(-1), out.reshape(-1)
-    for launch in packed:
-        launch.run(x, y)
-
-
-def supports(geometry: ConvGeometry, dtype: np.dtype[Any]) -> str | None:
-    """Real float types."""
-    return None if dtype in (np.float32, np.float64) else f"its vectors are float32 or float64, not {dtype}"

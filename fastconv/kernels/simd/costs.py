@@ -5,7 +5,6 @@ stored, windows copied, results turned into their layout. Fitted on a processor 
 of the times of `direct` lay between 0.9 and 1.3 of their estimates. Only ratios of costs decide anything.
 """
 
-from functools import lru_cache
 from itertools import product
 from math import prod
 from typing import Any
@@ -19,11 +18,8 @@ from fastconv.machine import Machine
 CALL = 28_000  # cycles of a call that does next to nothing
 
 
-@lru_cache(maxsize=1024)
-def direct(geometry: ConvGeometry, dtype: np.dtype[Any], machine: Machine) -> float:
-    """Of conv.py, or of planar.py where that serves."""
-    if planar.suits(geometry, dtype, machine):
-        return of_planes(geometry, dtype, machine)
+def of_tiles(geometry: ConvGeometry, dtype: np.dtype[Any], machine: Machine) -> float:
+    """Of conv.py."""
     g, lanes = conv.flattened(geometry), machine.lanes(dtype)
     vectors, c_vectors = -(-g.out_per_group // lanes), -(-g.in_per_group // lanes)
     cycles = float(CALL)

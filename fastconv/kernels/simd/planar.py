@@ -177,7 +177,7 @@ def plane_sizes(geometry: ConvGeometry) -> tuple[Size, ...]:
     return (*(ones + size for size in (g.in_size, g.out_size, g.kernel, g.stride, g.dilation)), before)
 
 
-def pack(w: Array, bias: Array, geometry: ConvGeometry) -> Launch:
+def pack(w: Array, bias: Array, geometry: ConvGeometry) -> tuple[Launch, ...]:
     """Weights as [group][block of output channels][c r s][rows], filled up with zeros."""
     g, machine = geometry, host()
     lanes = machine.lanes(w.dtype)
@@ -219,4 +219,4 @@ def pack(w: Array, bias: Array, geometry: ConvGeometry) -> Launch:
     chosen = kernel(rows, columns, lanes, element(w.dtype), machine.isa)
     work = g.batch * g.groups * prod(out_size) * g.out_per_group * g.reduction // 8
     arguments = (np.array(sizes, np.int64), codes(g.activation, w.dtype))
-    return Launch(chosen, items, work, packed.reshape(-1), filled.reshape(-1), arguments)
+    return (Launch(chosen, items, work, packed.reshape(-1), filled.reshape(-1), arguments),)

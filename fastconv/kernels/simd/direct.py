@@ -1,0 +1,42 @@
+"""Direct convolution, by whichever of its kernels serves a geometry best: planar.py few channels, conv.py everything."""
+
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+
+from fastconv.geometry import Array, ConvGeometry
+from fastconv.kernels.jit import Launch
+from fastconv.kernels.simd import conv, costs, planar
+from fastconv.machine import Machine, host
+
+
+@lru_cache(maxsize=1024)
+def choice(geometry: ConvGeometry, dtype: np.dtype[Any], machine: Machine) -> tuple[float, Any]:
+    """(seconds it is expected to take, what packs for it: pack(w, bias, geometry) -> launches)."""
+    if planar.suits(geometry, dtype, machine):
+        return costs.of_planes(geometry, dtype, machine), planar.pack
+    return costs.of_tiles(geometry, dtype, machine), conv.pack
+
+
+def cost(geometry: ConvGeometry, dtype: np.dtype[Any], machine: Machine) -> float:
+    """Of the kernel that is chosen."""
+    return choice(geometry, dtype, machine)[0]
+
+
+def pack(w: Array, bias: Array, geometry: ConvGeometry) -> tuple[Launch, ...]:
+    """The launches of the kernel that is chosen."""
+    launches: tuple[Launch, ...] = choice(geometry, w.dtype, host())[1](w, bias, geometry)
+    return launches
+
+
+def run(x: Array, packed: tuple[Launch, ...], geometry: ConvGeometry, out: Array) -> None:
+    """Every launch, one after the other."""
+    x, y = x.reshape(-1), out.reshape(-1)
+    for launch in packed:
+        launch.run(x, y)
+
+
+def supports(geometry: ConvGeometry, dtype: np.dtype[Any]) -> str | None:
+    """Real float types."""
+    return None if dtype in (np.float32, np.float64) else f"its vectors are float32 or float64, not {dtype}"
