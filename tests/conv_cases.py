@@ -107,6 +107,18 @@ def squares() -> Iterator[Case]:
     yield conv("square-no-batch", (3, 6), (3, 3), (4, 4), None)
 
 
+def points() -> Iterator[Case]:
+    """Kernels that do not overlap."""
+    for n in (LANES + 1, 8 * LANES):
+        yield conv(f"points{n}", n, 1, (3, 5), batch=2)
+        yield transposed(f"doubled-points{n}", (2, n), (2, 2), (3, 5), stride=2)
+    yield conv("points-of-groups", (2, 1, LANES), (1, 1, 1), (6, 15), groups=3, activation="silu")
+    yield transposed(
+        "doubled-points-of-groups", (3, 2, LANES), (3, 2, 2), (6, 9), stride=(3, 2, 2), groups=3, activation="silu"
+    )
+    yield transposed("points-by-columns", (2, LANES + 1), (3, 1), (2, 3), stride=(3, 1), batch=2)
+
+
 def steps() -> Iterator[Case]:
     """Strides and dilations, alone and together."""
     for stride in (2, 3, (2, 1), (1, 3), (4, 5)):
@@ -201,6 +213,6 @@ def transposes() -> Iterator[Case]:
     yield transposed("no-cells", (0, 3), (2, 2))
 
 
-GROUPS = (tiles, kernels, squares, steps, paddings, channels, activations, transposes)
+GROUPS = (tiles, kernels, squares, points, steps, paddings, channels, activations, transposes)
 CASES = [case for group in GROUPS for case in group()]
 assert all(prod(case.x_shape) < 4000 for case in CASES), "the reference is slow: keep cases small"

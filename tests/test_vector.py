@@ -238,6 +238,25 @@ def test_spans_of_rows_are_stored_to_their_end(dtype, lanes):
         assert (y[:, count:] == MARK).all()
 
 
+def test_pairs_of_rows_are_woven_to_their_end(dtype, lanes):
+    rows, columns = 4, 2
+    length = columns * lanes
+
+    @numba.njit
+    def move(x, y, shown, count):
+        tile = vector.load_tile(pointer(x), length, rows, columns, lanes)
+        vector.store_woven(tile, pointer(y), 2 * length, shown, count)
+
+    x = numbers(dtype, rows, length)
+    for shown, count in ((0, 1), (2, lanes), (2, length - 1), (4, 1), (4, lanes + 1), (4, length)):
+        y = marked(dtype, rows // 2, 2 * length)
+        move(x, y, shown, count)
+        woven = x.reshape(rows // 2, 2, length).transpose(0, 2, 1).reshape(rows // 2, 2 * length)
+        assert (y[: shown // 2, : 2 * count] == woven[: shown // 2, : 2 * count]).all()
+        assert (y[shown // 2 :] == MARK).all()
+        assert (y[:, 2 * count :] == MARK).all()
+
+
 def test_extremes_keep_nan_and_the_first_of_equals(dtype, lanes):
     @numba.njit
     def compute(x, y):

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from fastconv.geometry import SPATIAL_AXES, ConvGeometry
-from fastconv.kernels.simd import conv, interleaved, packing, planar
+from fastconv.kernels.simd import conv, interleaved, packing, planar, pointwise
 from fastconv.machine import Machine
 
 CALL = 28_000  # cycles of a call that does next to nothing
@@ -40,7 +40,7 @@ def of_tiles(geometry: ConvGeometry, dtype: np.dtype[Any], machine: Machine) -> 
             cells = taps[0] * walks[1].reach(high) * walks[2].reach(wide)
             cycles += (5.5 if g.channels_last else 1.0) * blocks * cells * c_vectors
         if not g.channels_last:
-            cycles += 7 * blocks * high * wide * vectors * chunks
+            cycles += (7 if walks[2].step == 1 else 16) * blocks * high * wide * vectors * chunks
     return machine.seconds(cycles, g.bytes(dtype.itemsize))
 
 
@@ -67,6 +67,11 @@ def of_planes(geometry: ConvGeometry, dtype: np.dtype[Any], machine: Machine) ->
     cycles = CALL + (0.8 * products + 0.25 * tiles * terms * (rows + 2 * columns)) / min(machine.units, 1.5)
     cycles += tiles * (20 + rows * columns) + 20 * lines + cells * (4 / lanes + (1 if steps[1] > 1 else 0))
     return machine.seconds(cycles + 6 * images * bands * strips * terms, g.bytes(dtype.itemsize))
+
+
+def of_points(geometry: ConvGeometry, dtype: np.dtype[Any], machine: Machine) -> float:
+    """Of pointwise.py."""
+    return machine.seconds(CALL + pointwise.tile_for(geometry, dtype, machine)[0], geometry.bytes(dtype.itemsize))
 
 
 def depthwise(geometry: ConvGeometry, dtype: np.dtype[Any], machine: Machine) -> float:

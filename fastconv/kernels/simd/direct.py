@@ -1,4 +1,7 @@
-"""Direct convolution, by whichever of its kernels serves a geometry best: planar.py few channels, conv.py everything."""
+"""Direct convolution, by the kernel that takes the fewest cycles.
+
+conv.py serves every geometry, planar.py few channels, channels first, and pointwise.py kernels without overlap, channels first.
+"""
 
 from functools import lru_cache
 from typing import Any
@@ -7,16 +10,20 @@ import numpy as np
 
 from fastconv.geometry import Array, ConvGeometry
 from fastconv.kernels.jit import Launch
-from fastconv.kernels.simd import conv, costs, planar
+from fastconv.kernels.simd import conv, costs, planar, pointwise
 from fastconv.machine import Machine, host
 
 
 @lru_cache(maxsize=1024)
 def choice(geometry: ConvGeometry, dtype: np.dtype[Any], machine: Machine) -> tuple[float, Any]:
     """(seconds it is expected to take, what packs for it: pack(w, bias, geometry) -> launches)."""
-    if planar.suits(geometry, dtype, machine):
-        return costs.of_planes(geometry, dtype, machine), planar.pack
-    return costs.of_tiles(geometry, dtype, machine), conv.pack
+    few = planar.suits(geometry, dtype, machine)
+    seconds = (costs.of_planes if few else costs.of_tiles)(geometry, dtype, machine)
+    if pointwise.suits(geometry):
+        alone = costs.of_points(geometry, dtype, machine)
+        if alone < seconds:
+            return alone, pointwise.pack
+    return seconds, planar.pack if few else conv.pack
 
 
 def cost(geometry: ConvGeometry, dtype: np.dtype[Any], machine: Machine) -> float:

@@ -44,6 +44,7 @@ from fastconv.kernels.simd.vector.tiles import (
     store_spans,
     store_tile,
     store_transposed,
+    store_woven,
     zeros,
 )
 from fastconv.kernels.simd.vector.types import BYTES, ELEMENTS, I1, I8, I32, I64, INTEGERS, Pointer, Rows, Tile, Vector
@@ -107,5 +108,6 @@ __all__ = [
     "store_spans",
     "store_tile",
     "store_transposed",
+    "store_woven",
     "zeros",
 ]

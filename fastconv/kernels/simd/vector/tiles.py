@@ -16,7 +16,7 @@ from fastconv.kernels.simd.vector.building import (
     write,
     write_masked,
 )
-from fastconv.kernels.simd.vector.types import BYTES, ELEMENTS, I64, Tile, vector_of
+from fastconv.kernels.simd.vector.types import BYTES, ELEMENTS, I32, I64, Tile, vector_of
 
 
 @intrinsic(prefer_literal=True)
@@ -189,6 +189,33 @@ def store_spans(context: Any, tile: Any, p: Any, step: Any, rows: Any, count: An
                     here = builder.add(row, I64(j * tile.lanes * BYTES[tile.dtype]))
                     left = builder.sub(count, I64(j * tile.lanes))
                     write_masked(builder, builder.extract_value(t, i * tile.columns + j), here, tile, left)
+        return context.get_dummy_value()
+
+    return types.void(tile, p, types.intp, types.intp, types.intp), generate
+
+
+@intrinsic
+def store_woven(context: Any, tile: Any, p: Any, step: Any, rows: Any, count: Any) -> Any:
+    """p[i // 2 * step + 2 * c + i % 2] = element c of row i, for the rows i < rows and the elements c < count
+
+    Two rows become one, in which their elements alternate; `rows` is even, and nothing else is touched.
+    """
+    lanes = tile.lanes
+    masks = [
+        ir.Constant(ir.VectorType(I32, lanes), [half + i // 2 + i % 2 * lanes for i in range(lanes)])
+        for half in (0, lanes // 2)
+    ]
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        t, p, step, rows, count = args
+        for i in range(0, tile.rows, 2):
+            with builder.if_then(builder.icmp_signed("<", I64(i), rows)):
+                row = builder.add(p, builder.mul(step, I64(i // 2 * BYTES[tile.dtype])))
+                for j in range(2 * tile.columns):
+                    pair = [builder.extract_value(t, k * tile.columns + j // 2) for k in (i, i + 1)]
+                    here = builder.add(row, I64(j * lanes * BYTES[tile.dtype]))
+                    left = builder.sub(builder.add(count, count), I64(j * lanes))
+                    write_masked(builder, builder.shuffle_vector(*pair, masks[j % 2]), here, tile, left)
         return context.get_dummy_value()
 
     return types.void(tile, p, types.intp, types.intp, types.intp), generate
