@@ -21,6 +21,13 @@ CASES = {
 }
 
 
+@pytest.fixture(autouse=True)
+def forget():
+    """Drafts that a test made under other decisions."""
+    yield
+    pointwise.draft.cache_clear()
+
+
 @pytest.mark.skipif(not SUPPORTED, reason="guard pages are made by mprotect")
 @pytest.mark.parametrize("activation", [None, "relu", "silu"])
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
@@ -33,6 +40,7 @@ def test_every_tile_gives_the_sums(tile, case, dtype, activation, monkeypatch):
     k = w_shape[1] * options.get("groups", 1) if "transpose" in operation else w_shape[0]
     bias = rng.integers(-4, 5, k).astype(dtype)
     monkeypatch.setattr(pointwise, "tile_for", lambda *arguments: (0.0, tile))
+    pointwise.draft.cache_clear()
     plan = getattr(fc, f"plan_{operation}")(x_shape, w, bias, activation=activation, implementation="direct", **options)
     assert pointwise.suits(plan.geometry)
     packed = pointwise.pack(w, bias, plan.geometry)
@@ -58,6 +66,7 @@ def test_weights_and_panels_are_cut_without_a_seam(shares, threads, monkeypatch)
         if shares > 1:
             small = host().__class__(**{**host().__dict__, "l2": 2 * w.nbytes // shares})
             monkeypatch.setattr(pointwise, "host", lambda small=small: small)
+        pointwise.draft.cache_clear()
         packed = pointwise.pack(w, np.zeros(90, np.float32), plan.geometry)
         for n in (1, 3):
             fc.set_num_threads(n)

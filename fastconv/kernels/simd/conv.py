@@ -275,31 +275,8 @@ def flattened(geometry: ConvGeometry) -> ConvGeometry:
     return replace(g, in_size=(1, 1, prod(g.in_size))) if plain else g
 
 
-class Draft(NamedTuple):
-    """A launch without its weights.
-
-    Attributes
-    ----------
-    kernel, items, work, arguments
-        As a Launch has them.
-    packer, blocks, weights
-        The kernel that packs the weights, its items and the elements that it writes.
-    weight_sizes : array of int64
-        What the packer needs to know.
-    """
-
-    kernel: Kernel
-    items: int
-    work: int
-    arguments: tuple[Any, ...]
-    packer: Kernel
-    blocks: int
-    weights: int
-    weight_sizes: Array
-
-
 @lru_cache(maxsize=256)
-def drafts(geometry: ConvGeometry, dtype: np.dtype[Any], machine: Machine) -> tuple[Draft, ...]:
+def drafts(geometry: ConvGeometry, dtype: np.dtype[Any], machine: Machine) -> tuple[packing.Draft, ...]:
     """A draft for each walk of the geometry."""
     g, lanes = flattened(geometry), machine.lanes(dtype)
     xs, ys = strides(g, g.in_channels, g.in_size), strides(g, g.out_channels, g.out_size)
@@ -322,7 +299,7 @@ def drafts(geometry: ConvGeometry, dtype: np.dtype[Any], machine: Machine) -> tu
         items = g.batch * g.groups * outputs[0] * -(-outputs[1] // cut.rows) * -(-outputs[2] // cut.columns)
         names = element(dtype), machine.isa
         found.append(
-            Draft(
+            packing.Draft(
                 kernel(*tile, lanes, g.channels_last, *names),
                 items * -(-blocks // cut.k_blocks),
                 g.batch * prod(outputs) * g.out_channels * g.in_per_group * prod(taps) // 8,
@@ -355,17 +332,7 @@ def tap_steps(geometry: ConvGeometry, walks: tuple[Walk, ...]) -> Size:
 
 def pack(w: Array, bias: Array, geometry: ConvGeometry) -> tuple[Launch, ...]:
     """A launch for each walk of the geometry, with the weights of its taps."""
-    launches, flat = [], w.reshape(-1)
-    for draft in drafts(geometry, w.dtype, host()):
-        weights = packing.aligned(draft.weights, w.dtype)
-        if draft.weights:
-            draft.packer(draft.blocks, 4 * draft.weights, flat, weights, draft.weight_sizes)
-        filled, width = bias, draft.blocks // geometry.groups * int(draft.weight_sizes[1])
-        if width != geometry.out_per_group:
-            filled = np.zeros((geometry.groups, width), w.dtype)
-            filled[:, : geometry.out_per_group] = bias.reshape(geometry.groups, geometry.out_per_group)
-        launches.append(Launch(draft.kernel, draft.items, draft.work, weights, filled.reshape(-1), draft.arguments))
-    return tuple(launches)
+    return tuple(packing.launched(draft, w, bias, geometry) for draft in drafts(geometry, w.dtype, host()))
 
 
 def strides(geometry: ConvGeometry, channels: int, size: Size) -> Size:

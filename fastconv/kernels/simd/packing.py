@@ -7,12 +7,12 @@
 """
 
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from fastconv.geometry import Array, Size, source_cell
-from fastconv.kernels.jit import Kernel, compiled
+from fastconv.geometry import Array, ConvGeometry, Size, source_cell
+from fastconv.kernels.jit import Kernel, Launch, compiled
 from fastconv.kernels.simd import vector
 
 LINE = 64  # bytes of a cache line
@@ -99,6 +99,42 @@ def weight_packer(lanes: int, dtype: str, isa: str) -> Kernel:
 
     pack_weights.__name__ = f"{dtype}_pack_weights_{isa}"
     return Kernel(pack_weights)
+
+
+class Draft(NamedTuple):
+    """A launch without its weights.
+
+    Attributes
+    ----------
+    kernel, items, work, arguments
+        As a Launch has them.
+    packer, blocks, weights
+        The kernel that packs the weights, its items and the elements that it writes.
+    weight_sizes : array of int64
+        What the packer needs to know.
+    """
+
+    kernel: Kernel
+    items: int
+    work: int
+    arguments: tuple[Any, ...]
+    packer: Kernel
+    blocks: int
+    weights: int
+    weight_sizes: Array
+
+
+def launched(draft: Draft, w: Array, bias: Array, geometry: ConvGeometry) -> Launch:
+    """The draft with its weights, and a bias for every row of them."""
+    weights = aligned(draft.weights, w.dtype)
+    if draft.weights:
+        draft.packer(draft.blocks, 4 * draft.weights, w.reshape(-1), weights, draft.weight_sizes)
+    width = draft.blocks // geometry.groups * int(draft.weight_sizes[1])
+    if width != geometry.out_per_group:
+        filled = np.zeros((geometry.groups, width), w.dtype)
+        filled[:, : geometry.out_per_group] = bias.reshape(geometry.groups, geometry.out_per_group)
+        bias = filled.reshape(-1)
+    return Launch(draft.kernel, draft.items, draft.work, weights, bias, draft.arguments)
 
 
 LEAST = 8  # rows of a band and outputs of a strip's end: fewer, and the windows would be copied often

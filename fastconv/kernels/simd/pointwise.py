@@ -156,31 +156,46 @@ def tile_for(geometry: ConvGeometry, dtype: np.dtype[Any], machine: Machine) -> 
 # Plan -------------------------------------------------------------------------------------------------------------------
 
 
+@lru_cache(maxsize=256)
+def draft(geometry: ConvGeometry, dtype: np.dtype[Any], machine: Machine) -> packing.Draft:
+    """Everything but the weights, which lie as [group][row of the kernel][block of output channels and taps][c][rows]."""
+    g, cut, lanes = geometry, lines(geometry), machine.lanes(dtype)
+    apart, tap_lines, k_group, c_group = cut.taps[2], cut.taps[0] * cut.taps[1], g.out_per_group, g.in_per_group
+    _, (rows, columns) = tile_for(g, dtype, machine)
+    blocks = -(-k_group * apart // rows)
+    part = min(tap_lines * blocks, max(1, machine.l2 // 2 // dtype.itemsize // max(1, c_group * rows)))
+    sizes = (g.groups, c_group, k_group, *cut[:3], *cut.taps[:2], part, int(part > BLOCKS_OF_PANEL))
+    shares = -(-tap_lines * blocks // max(1, part))
+    by_k, by_c = (1, k_group) if g.transposed else (c_group, 1)
+    steps = k_group * c_group, by_k, by_c, 1, 1, 1, 0
+    return packing.Draft(
+        kernel(rows, columns, apart, lanes, element(dtype), machine.isa),
+        g.batch * g.groups * shares * cut.depth * cut.height * -(-cut.width // (columns * lanes)),
+        g.flops // 16,
+        (np.array(sizes, np.int64), codes(g.activation, dtype)),
+        packing.weight_packer(lanes, element(dtype), machine.isa),
+        g.groups * blocks,
+        g.groups * tap_lines * blocks * c_group * rows,
+        np.array((blocks, rows, k_group, c_group, c_group, 1, 1, 1, *steps), np.int64),
+    )
+
+
 def pack(w: Array, bias: Array, geometry: ConvGeometry) -> tuple[Launch, ...]:
-    """Weights as [group][row of the kernel][block of output channels and taps][c][rows], filled up with zeros."""
-    g, machine, cut = geometry, host(), lines(geometry)
-    lanes, apart, k_group, c_group = machine.lanes(w.dtype), cut.taps[2], g.out_per_group, g.in_per_group
-    _, (rows, columns) = tile_for(g, w.dtype, machine)
-    of_line, tap_lines = k_group * apart, cut.taps[0] * cut.taps[1]
-    blocks = -(-of_line // rows)
-    weights = packing.aligned(g.groups * tap_lines * blocks * c_group * rows, w.dtype)
-    to = weights.reshape(g.groups, tap_lines, blocks, c_group, rows)
-    if g.transposed:
-        turned = w.reshape(g.groups, c_group, k_group, tap_lines, apart).transpose(0, 3, 1, 2, 4)
-    else:
-        turned = w.reshape(g.groups, k_group, 1, c_group).transpose(0, 2, 3, 1)
+    """The draft with its weights and a bias for every row of a tile."""
+    g, found, (taps_t, taps_r, apart) = geometry, draft(geometry, w.dtype, host()), lines(geometry).taps
+    if g.taps == 1:
+        return (packing.launched(found, w, bias, g),)
+    blocks, rows = int(found.weight_sizes[0]), int(found.weight_sizes[1])
+    of_line, tap_lines, c_group = g.out_per_group * apart, taps_t * taps_r, g.in_per_group
+    # Taps of a row go with the output channels, rows of the kernel before them.
+    turned = w.reshape(g.groups, c_group, g.out_per_group, tap_lines, apart).transpose(0, 3, 1, 2, 4)
     turned = turned.reshape(g.groups, tap_lines, c_group, of_line)
-    filled = np.zeros((g.groups, blocks * rows), w.dtype)
-    filled[:, :of_line] = np.repeat(bias, apart).reshape(g.groups, of_line)
+    weights = packing.aligned(found.weights, w.dtype)
+    to = weights.reshape(g.groups, tap_lines, blocks, c_group, rows)
     for block in range(blocks):
         first, last = block * rows, min((block + 1) * rows, of_line)
         to[:, :, block, :, : last - first] = turned[..., first:last]
         to[:, :, block, :, last - first :] = 0
-    part = min(tap_lines * blocks, max(1, machine.l2 // 2 // w.dtype.itemsize // max(1, c_group * rows)))
-    copied = part > BLOCKS_OF_PANEL
-    sizes = np.array((g.groups, c_group, k_group, *cut[:3], *cut.taps[:2], part, int(copied)), np.int64)
-    shares = -(-tap_lines * blocks // part)
-    items = g.batch * g.groups * shares * cut.depth * cut.height * -(-cut.width // (columns * lanes))
-    chosen = kernel(rows, columns, apart, lanes, element(w.dtype), machine.isa)
-    arguments = (sizes, codes(g.activation, w.dtype))
-    return (Launch(chosen, items, g.flops // 16, weights, filled.reshape(-1), arguments),)
+    filled = np.zeros((g.groups, blocks * rows), w.dtype)
+    filled[:, :of_line] = np.repeat(bias, apart).reshape(g.groups, of_line)
+    return (Launch(found.kernel, found.items, found.work, weights, filled.reshape(-1), found.arguments),)
