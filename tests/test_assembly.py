@@ -12,7 +12,8 @@ from fastconv.machine import host
 
 DOUBLE = re.compile(r"\s(v?(add|sub|mul|div|max|min|fn?m(add|sub)\d*|sqrt)[sp]d|v?cvt(ss2sd|ps2pd))\s")
 FMA = re.compile(r"\svfmadd\d*ps\s")
-SPILL = re.compile(r"%[xyz]mm\d+, -?\d*\(%r[sb]p\)|-?\d*\(%r[sb]p\), %[xyz]mm\d+")
+SPILL = re.compile(r"%[xyz]mm\d+, -?\d*\(%r[sb]p\)")  # a sum that leaves its register is stored
+RELOAD = re.compile(r"-?\d*\(%r[sb]p\), (?:%[xyz]mm\d+, )?%[xyz]mm\d+")  # so is what stays the same, but once, outside
 
 CASES = {
     "direct, channels last": ((1, 12, 14, 64), (32, 3, 3, 64), {"layout": "NHWC"}),
@@ -56,6 +57,7 @@ def test_hot_loops_keep_their_accumulators_in_registers(assembly, request):
     busiest = max(blocks(assembly), key=lambda block: len(FMA.findall(block)))
     assert len(FMA.findall(busiest)) >= 8, "the block with the multiply-adds was not found"
     assert not SPILL.search(busiest), busiest
+    assert len(RELOAD.findall(busiest)) <= len(FMA.findall(busiest)) / 10, busiest
 
 
 def test_the_patterns_find_what_they_look_for():
@@ -63,6 +65,9 @@ def test_the_patterns_find_what_they_look_for():
     assert DOUBLE.search("\tvcvtps2pd\t%ymm0, %zmm1\n")
     assert not DOUBLE.search("\tvmulps\t%zmm0, %zmm1, %zmm2\n\tvmovapd\t(%rax), %zmm14\n")
     assert SPILL.search("\tvmovups\t%zmm21, 80(%rsp)\n")
+    assert not SPILL.search("\tvmovups\t80(%rsp), %zmm21\n")
+    assert RELOAD.search("\tvmovups\t80(%rsp), %zmm21\n")
+    assert RELOAD.search("\tvfmadd231ps\t-128(%rbp), %zmm2, %zmm21\n")
     assert not SPILL.search("\tmovq\t-48(%rsp), %rdx\n\tvbroadcastss\t(%rdx,%rcx), %zmm30\n")
 
 

@@ -177,6 +177,32 @@ def test_grouped_products_spread_the_channels_of_a_group_over_its_lanes(dtype, l
     assert (y == [sum(x[i * stride + s][lane + g] * w[s, g] for s, g in pairs) for i in range(rows)]).all()
 
 
+@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize(("tall", "wide"), [(1, 1), (2, 3), (3, 3), (5, 4)])
+def test_products_over_a_plane_leave_out_what_is_not_there(dtype, lanes, tall, wide, stride):
+    rows = 3
+    lines, cells = (rows - 1) * stride + tall, (lanes - 1) * stride + wide
+
+    @numba.njit
+    def compute(x, w, zero, y, first, last, low, high):
+        tile = vector.filled(zero[0], rows, 1, lanes)
+        tile = vector.fma_plane(
+            tile, pointer(x), cells, (first, last), pointer(zero), (low, high), pointer(w), tall, wide, stride
+        )
+        vector.store_tile(tile, pointer(y), lanes)
+
+    w = numbers(dtype, tall, wide)
+    for first, last, low, high in ((0, lines, 0, cells), (-3, 9 + lines, -70, cells + 70), (1, lines - 1, 1, cells - 1)):
+        x = numbers(dtype, lines, cells)
+        y, outside = marked(dtype, rows, lanes), np.ones((lines, cells), bool)
+        outside[max(0, first) : last, max(0, low) : high] = False
+        x[outside] = np.nan
+        compute(x, w, np.zeros(cells, dtype), y, first, last, low, high)
+        x[outside] = 0
+        windows = np.lib.stride_tricks.sliding_window_view(x, (tall, wide))[::stride, ::stride]
+        assert (y == (windows * w).sum((2, 3))[:rows, :lanes]).all()
+
+
 def test_shared_products_give_every_row_its_own_tap(dtype, lanes):
     rows, columns = 3, 2
 

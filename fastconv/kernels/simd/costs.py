@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from fastconv.geometry import SPATIAL_AXES, ConvGeometry
-from fastconv.kernels.simd import conv, interleaved, packing, planar, pointwise
+from fastconv.kernels.simd import conv, depthwise_planes, interleaved, packing, planar, pointwise
 from fastconv.machine import Machine
 
 CALL = 28_000  # cycles of a call that does next to nothing
@@ -75,7 +75,10 @@ def of_points(geometry: ConvGeometry, dtype: np.dtype[Any], machine: Machine) ->
 
 
 def depthwise(geometry: ConvGeometry, dtype: np.dtype[Any], machine: Machine) -> float:
-    """Of depthwise.py: rows read where they lie, channels last; planes turned to channels last and back, channels first."""
+    """Of depthwise.py: rows read where they lie; or planes turned to channels last and back."""
+    if depthwise_planes.suits(geometry, machine):
+        cycles = CALL + depthwise_planes.cycles(geometry, dtype, machine)
+        return machine.seconds(cycles, geometry.bytes(dtype.itemsize))
     if interleaved.suits(geometry, dtype, machine):
         return machine.seconds(CALL + interleaved.cycles(geometry, dtype, machine), geometry.bytes(dtype.itemsize))
     g, lanes = geometry, machine.lanes(dtype)

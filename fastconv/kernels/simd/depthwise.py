@@ -19,7 +19,7 @@ import numpy as np
 from fastconv.geometry import Array, ConvGeometry
 from fastconv.kernels.activations import codes
 from fastconv.kernels.jit import Kernel, Launch, element
-from fastconv.kernels.simd import interleaved, microkernel, packing, vector
+from fastconv.kernels.simd import depthwise_planes, interleaved, microkernel, packing, vector
 from fastconv.machine import host
 
 peek, poke, pointer = vector.peek, vector.poke, vector.pointer
@@ -170,7 +170,7 @@ def supports(geometry: ConvGeometry, dtype: np.dtype[Any]) -> str | None:
         return "it serves one or two axes"
     if g.stride[-1] > 2:
         return f"it serves a stride of 1 or 2 along the last axis, not {g.stride[-1]}"
-    if not g.channels_last or interleaved.suits(g, dtype, host()):
+    if not g.channels_last or depthwise_planes.suits(g, host()) or interleaved.suits(g, dtype, host()):
         return None
     if g.kernel[-1] > WIDEST or g.dilation[-1] > 1:
         return f"channels last it serves rows of at most {WIDEST} taps without dilation"
@@ -185,6 +185,8 @@ def rows_for(outputs: int) -> int:
 def pack(w: Array, bias: Array, geometry: ConvGeometry) -> Launch:
     """Weights as [r][s][channel of the group][k] channels last, as [k][r][s] first, or as interleaved.py has them."""
     g, machine = geometry, host()
+    if depthwise_planes.suits(g, machine):
+        return depthwise_planes.pack(w, bias, g)
     if interleaved.suits(g, w.dtype, machine):
         return interleaved.pack(w, bias, g)
     lanes, name = machine.lanes(w.dtype), (element(w.dtype), machine.isa)

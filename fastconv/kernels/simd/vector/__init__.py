@@ -32,8 +32,9 @@ from fastconv.kernels.simd.vector.arithmetic import (
 )
 from fastconv.kernels.simd.vector.memory import load, load_first, load_first_or, store, store_first, store_first_wide
 from fastconv.kernels.simd.vector.pointers import distance, line_start, peek, pointer, poke, rows_at
-from fastconv.kernels.simd.vector.products import fma_grouped, fma_lanes, fma_outer, fma_row, fma_shared
+from fastconv.kernels.simd.vector.products import fma_grouped, fma_lanes, fma_outer, fma_plane, fma_row, fma_shared
 from fastconv.kernels.simd.vector.tiles import (
+    filled,
     first_values,
     load_first_rows,
     load_tile,
@@ -66,11 +67,13 @@ __all__ = [
     "distance",
     "divided",
     "every_second",
+    "filled",
     "first",
     "first_values",
     "fma_grouped",
     "fma_lanes",
     "fma_outer",
+    "fma_plane",
     "fma_row",
     "fma_shared",
     "hardswish",

@@ -58,11 +58,21 @@ def mask_of(builder: Any, count: Any, lanes: int) -> Any:
     return builder.icmp_signed("<", numbers, splatted(builder, count, lanes))
 
 
+def mask_between(builder: Any, low: Any, high: Any, lanes: int) -> Any:
+    """Lanes low .. high - 1."""
+    return builder.and_(mask_of(builder, high, lanes), builder.not_(mask_of(builder, low, lanes)))
+
+
 def read_masked(builder: Any, p: Any, t: Any, mask: Any, others: Any = None) -> Any:
     """The lanes of `mask` at p, those of `others` or zeros elsewhere; no other memory is touched."""
     others = ir.Constant(vector_of(t), None) if others is None else others
     arguments = [address_of(builder, p, t.dtype), I32(BYTES[t.dtype]), mask, others]
     return call(builder, f"llvm.masked.load.{suffix(t)}.p0", others.type, arguments)
+
+
+def opaque(builder: Any, p: Any) -> Any:
+    """The address p, of which LLVM does not know that it is p: what is read there is not what was read before."""
+    return builder.asm(ir.FunctionType(I64, [I64]), "", "=r,0", [p], False)
 
 
 def mapped(tile: Any, function: Callable[[Any, Any, list[Any]], Any]) -> Any:

@@ -6,8 +6,10 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
-from fastconv.kernels.simd.vector.building import address_of, fused, read, splatted
-from fastconv.kernels.simd.vector.types import ELEMENTS, I32, I64
+from fastconv.kernels.simd.vector.building import address_of, fused, mask_between, opaque, read, read_masked, splatted
+from fastconv.kernels.simd.vector.types import BYTES, ELEMENTS, I32, I64
+
+FEW_TAPS = 12
 
 
 @intrinsic
@@ -108,3 +110,56 @@ def fma_grouped(context: Any, tile: Any, x: Any, x_step: Any, w: Any, w_step: An
         return t
 
     return tile(tile, x, types.intp, w, types.intp, taps, stride, group), generate
+
+
+@intrinsic(prefer_literal=True)
+def fma_plane(
+    context: Any, tile: Any, x: Any, step: Any, rows: Any, zeros: Any, cells: Any, w: Any, tall: Any, wide: Any, stride: Any
+) -> Any:
+    """tile[i, 0][e] += sum over t < tall, s < wide of x[(i * stride + t) * step + e * stride + s] * w[t * wide + s]
+
+    Only the rows rows[0] .. rows[1] - 1 of x are there, and of those the cells cells[0] .. cells[1] - 1; what lies outside is
+    not touched and counts as zero. `zeros` points to zeros under the cells that are there. A vector is loaded once for all rows
+    of the tile; `stride` is 1 or 2.
+    """
+    heights, widths, apart = tall.literal_value, wide.literal_value, stride.literal_value
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        t, x, step, rows, zeros, cells, w, *_ = args
+        first, last = (builder.extract_value(rows, i) for i in range(2))
+        low, high = (builder.extract_value(cells, i) for i in range(2))
+
+        def tap_at(w: Any, k: int) -> Any:
+            tap = builder.load(address_of(builder, w, tile.dtype, I64(k)), typ=ELEMENTS[tile.dtype])
+            return splatted(builder, tap, tile.lanes)
+
+        # Few taps stay in registers. LLVM would keep more on the stack, where each takes a vector: they are read again.
+        few = heights * widths <= FEW_TAPS
+        taps = [tap_at(w, k) for k in range(heights * widths)] if few else []
+        needed = range(widths) if apart == 1 else [s + part for s in range(0, widths, 2) for part in (0, tile.lanes)]
+        masks = {s: mask_between(builder, builder.sub(low, I64(s)), builder.sub(high, I64(s)), tile.lanes) for s in needed}
+        for row in range((tile.rows - 1) * apart + heights):
+            users = [(i, row - i * apart) for i in range(tile.rows) if 0 <= row - i * apart < heights]
+            there = builder.and_(builder.icmp_signed(">=", I64(row), first), builder.icmp_signed("<", I64(row), last))
+            source = builder.select(there, builder.add(x, builder.mul(step, I64(row * BYTES[tile.dtype]))), zeros)
+            loaded = {
+                s: read_masked(builder, builder.add(source, I64(s * BYTES[tile.dtype])), tile, mask)
+                for s, mask in masks.items()
+            }
+            if not few:
+                w = opaque(builder, w)
+                taps = [tap_at(w, k) for k in range(heights * widths)]
+            for s in range(widths):
+                if apart == 1:
+                    vector = loaded[s]
+                else:
+                    pair = loaded[s & ~1], loaded[(s & ~1) + tile.lanes]
+                    chosen = ir.Constant(ir.VectorType(I32, tile.lanes), [2 * lane + s % 2 for lane in range(tile.lanes)])
+                    vector = builder.shuffle_vector(*pair, chosen)
+                for i, tap_row in users:
+                    total = fused(builder, taps[tap_row * widths + s], vector, builder.extract_value(t, i), tile)
+                    t = builder.insert_value(t, total, i)
+        return t
+
+    pair = types.UniTuple(types.intp, 2)
+    return tile(tile, x, types.intp, pair, zeros, pair, w, tall, wide, stride), generate

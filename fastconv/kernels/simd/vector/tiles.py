@@ -47,6 +47,20 @@ def repeated(context: Any, p: Any, rows: Any, columns: Any, lanes: Any) -> Any:
 
 
 @intrinsic(prefer_literal=True)
+def filled(context: Any, value: Any, rows: Any, columns: Any, lanes: Any) -> Any:
+    """A tile of one value."""
+    result = Tile(value, rows.literal_value, columns.literal_value, lanes.literal_value)
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        t, vector = ir.Constant(context.get_value_type(result), ir.Undefined), splatted(builder, args[0], result.lanes)
+        for k in range(result.rows * result.columns):
+            t = builder.insert_value(t, vector, k)
+        return t
+
+    return result(value, rows, columns, lanes), generate
+
+
+@intrinsic(prefer_literal=True)
 def load_tile(context: Any, p: Any, step: Any, rows: Any, columns: Any, lanes: Any) -> Any:
     """The tile of p[i * step + j * lanes:][:lanes]."""
     result = Tile(p.dtype, rows.literal_value, columns.literal_value, lanes.literal_value)

@@ -1,0 +1,78 @@
+"""Depthwise convolution of planes that are read where they lie: every kernel and stack of rows, at guard pages."""
+
+import numpy as np
+import pytest
+from guards import SUPPORTED, guarded, guarded_everywhere
+
+import fastconv as fc
+from fastconv.kernels.simd import depthwise, depthwise_planes
+from fastconv.machine import host
+
+pytestmark = [
+    pytest.mark.skipif(not SUPPORTED, reason="guard pages are made by mprotect"),
+    pytest.mark.skipif(host().vector_bytes < 32, reason="masks are slow there, and planes are copied"),
+]
+KERNELS = [(1, 1), (2, 2), (3, 3), (5, 5), (7, 7), (1, 5), (6, 3)]
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize("kernel", KERNELS, ids=str)
+def test_padding_and_ends_of_rows_are_met_by_masks(kernel, stride, dtype):
+    """Maps narrower than a vector and wider, with fewer rows than a tile and more, padding wider than they are."""
+    rng = np.random.default_rng(17)
+    w = rng.integers(-4, 5, (3, 1, *kernel)).astype(dtype)
+    bias = rng.integers(-4, 5, 3).astype(dtype)
+    for size in ((1, 1), (3, 5), (7, 7), (16, 33), (31, 70)):
+        for padding in (((0, 0), (0, 0)), ((1, 2), (3, 0)), ((6, 6), (6, 6))):
+            if any(cells + sum(pads) < taps for cells, pads, taps in zip(size, padding, kernel, strict=True)):
+                continue
+            x = rng.integers(-4, 5, (2, 3, *size)).astype(dtype)
+            options = {"padding": padding, "stride": stride, "groups": 3, "activation": "relu6"}
+            plan = fc.plan_conv2d(x.shape, w, bias, implementation="depthwise", **options)
+            assert "planes" in plan.kernel
+            expected = fc.conv2d(x, w, bias, implementation="im2col", **options)
+            for at in ("end", "beginning"):
+                out = guarded(np.full(expected.shape, np.nan, dtype), at)
+                depthwise.run(guarded(x, at), guarded_everywhere(plan.packed, at), plan.geometry, out)
+                np.testing.assert_array_equal(out, expected)
+
+
+@pytest.mark.parametrize("rows", [rows for rows in depthwise_planes.ROWS if host().registers > 16 or rows <= 8])
+def test_stacks_of_rows_join_without_a_seam(rows, threads, monkeypatch):
+    rng = np.random.default_rng(19)
+    x, w = (rng.integers(-4, 5, shape).astype(np.float32) for shape in ((2, 3, 29, 20), (3, 1, 3, 3)))
+    monkeypatch.setattr(depthwise_planes, "rows_for", lambda *arguments: rows)
+    options = {"padding": 1, "groups": 3, "activation": "silu"}
+    plan = fc.plan_conv2d(x.shape, w, implementation="depthwise", **options)
+    assert f"_{rows}x1_" in plan.kernel
+    expected = fc.conv2d(x, w, implementation="im2col", **options)
+    for n in (1, 3):
+        fc.set_num_threads(n)
+        np.testing.assert_allclose(plan(x), expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize("layout", ["NCHW", "NHWC"])
+def test_small_filters_of_a_grey_image_take_it(layout):
+    shape = (1, 1, 500, 500) if layout == "NCHW" else (1, 500, 500, 1)
+    w = np.arange(9, dtype=np.float32).reshape((1, 1, 3, 3) if layout == "NCHW" else (1, 3, 3, 1)) ** 2
+    plan = fc.plan_conv2d(shape, w, padding=1, layout=layout)
+    assert "planes" in plan.kernel
+
+
+def test_nothing_is_multiplied_that_lies_outside(threads):
+    """A NaN reaches the windows that hold it, and no neighbour of theirs in the tile."""
+    x = np.ones((1, 2, 30, 40), np.float32)
+    x[0, 1, 7, 20] = np.nan
+    w = np.ones((2, 1, 3, 3), np.float32)
+    found = np.isnan(fc.conv2d(x, w, padding=1, groups=2, implementation="depthwise"))
+    expected = np.zeros_like(found)
+    expected[0, 1, 6:9, 19:22] = True
+    np.testing.assert_array_equal(found, expected)
+
+
+@pytest.mark.parametrize("options", [{"padding_mode": "reflect"}, {"dilation": 2}, {"stride": (1, 2)}])
+def test_other_kernels_are_copied(options):
+    x_shape, w = (1, 40, 12, 30), np.zeros((40, 1, 3, 3), np.float32)
+    plan = fc.plan_conv2d(x_shape, w, padding=1, groups=40, implementation="depthwise", **options)
+    assert "planes" not in plan.kernel
