@@ -283,6 +283,49 @@ def test_pairs_of_rows_are_woven_to_their_end(dtype, lanes):
         assert (y[:, 2 * count :] == MARK).all()
 
 
+@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize(("order", "power"), [(1, 0), (-1, 0), (0, 0), (1, 1), (0, 1), (0, 2)])
+@pytest.mark.parametrize(("tall", "wide"), [(1, 1), (2, 2), (3, 3), (1, 4), (5, 2)])
+def test_windows_of_a_plane_are_reduced_without_what_is_not_there(dtype, lanes, tall, wide, order, power, stride):
+    rows = 3
+    lines, cells = (rows - 1) * stride + tall, (lanes - 1) * stride + wide
+    empty = np.dtype(dtype).type(-order * np.inf if order and not power else 0)
+
+    @numba.njit
+    def compute(x, spare, y, first, last, low, high, empty):
+        tile = vector.reduced_windows(
+            pointer(x), cells, (first, last), pointer(spare), (low, high), empty, rows, lanes, tall, wide, stride, order, power
+        )
+        vector.store_tile(tile, pointer(y), lanes)
+
+    for first, last, low, high in ((0, lines, 0, cells), (-3, 9 + lines, -70, cells + 70), (1, lines - 1, 1, cells - 1)):
+        x, y, outside = numbers(dtype, lines, cells), marked(dtype, rows, lanes), np.ones((lines, cells), bool)
+        outside[max(0, first) : last, max(0, low) : high] = False
+        x[lines // 2, cells // 2] = np.nan
+        seen = np.where(outside, 77, x)
+        compute(seen, np.full(cells, empty), y, first, last, low, high, empty)
+        there = np.where(outside, empty, [x, abs(x), x * x][power])
+        windows = np.lib.stride_tricks.sliding_window_view(there, (tall, wide))[::stride, ::stride]
+        reduce = {1: np.max, -1: np.min, 0: np.sum}[order]
+        np.testing.assert_array_equal(y, reduce(windows, (2, 3))[:rows, :lanes])
+
+
+def test_rows_of_a_tile_have_divisors_and_every_element_a_root(dtype, lanes):
+    @numba.njit
+    def compute(x, divisors, factors, y, z):
+        tile = vector.load_tile(pointer(x), lanes, 3, 1, lanes)
+        vector.store_tile(vector.divided_rows(tile, pointer(divisors), vector.load(pointer(factors), lanes)), pointer(y), lanes)
+        vector.store_tile(vector.rooted(vector.filled(x[0, 0], 2, 1, lanes)), pointer(z), lanes)
+        vector.prefetch(pointer(x) + 10**12)
+
+    x, divisors, factors = 12 * numbers(dtype, 3, lanes), numbers(dtype, 3) + 4, numbers(dtype, lanes) + 5
+    x[0, 0], factors[-1] = 49, 0
+    y, z = marked(dtype, 3, lanes), marked(dtype, 2, lanes)
+    compute(x, divisors, factors, y, z)
+    np.testing.assert_array_equal(y, x / (divisors[:, None] * np.where(factors == 0, 1, factors)))
+    assert (z == 7).all()
+
+
 def test_extremes_keep_nan_and_the_first_of_equals(dtype, lanes):
     @numba.njit
     def compute(x, y):

@@ -8,6 +8,7 @@ copied, so that maps of 7x7 and of 112x112 take the same road.
 """
 
 from functools import lru_cache
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,8 @@ from fastconv.kernels.simd import microkernel, packing, vector
 from fastconv.machine import Machine, host
 
 peek, pointer = vector.peek, vector.pointer
+AHEAD = 8  # input rows, or more, that are asked for before they are read
+FAR = 16 << 10  # bytes of a plane that is worth that
 
 
 @lru_cache(maxsize=64)
@@ -26,11 +29,12 @@ def kernel(rows: int, taps: tuple[int, int], stride: int, lanes: int, dtype: str
     """The compiled loops over stacks of `rows` output rows of a plane: f32_depthwise_14x1_3x3s1_planes_avx512."""
     activate_tile = microkernel.tile_activation(dtype)
     heights, widths = taps
+    ahead = max(AHEAD, rows * stride)
 
     def depthwise(begin, end, x, w, bias, y, sizes, act):
         channels, rows_in, columns_in = packing.three(sizes, 0)
         rows_out, columns_out, top_pad = packing.three(sizes, 3)
-        left_pad = sizes[6]
+        left_pad, far = sizes[6], sizes[7] > 0
         stacks = -(-rows_out // rows)
         memory = np.zeros(columns_in + 1, x.dtype)
         zeros = pointer(memory)
@@ -42,6 +46,10 @@ def kernel(rows: int, taps: tuple[int, int], stride: int, lanes: int, dtype: str
             c = plane % channels
             for column in range(0, columns_out, lanes):
                 left = column * stride - left_pad
+                if far:
+                    for row in range(rows * stride):
+                        for part in range(stride):
+                            vector.prefetch(image + ((top + ahead + row) * columns_in + left + part * lanes))
                 tile = vector.fma_plane(
                     vector.filled(peek(pointer(bias) + c), rows, 1, lanes),
                     image + (top * columns_in + left),
@@ -115,7 +123,8 @@ def pack(w: Array, bias: Array, geometry: ConvGeometry) -> Launch:
     """Weights as they are."""
     g, machine = geometry, host()
     rows = rows_for(g, w.dtype, machine)
-    sizes = np.array((g.in_channels, *g.in_size, *g.out_size, *(before for before, _ in g.padding)), np.int64)
+    far = int(prod(g.in_size) * w.dtype.itemsize >= FAR and g.in_size[1] * w.dtype.itemsize % CONFLICT > 0)
+    sizes = np.array((g.in_channels, *g.in_size, *g.out_size, *(before for before, _ in g.padding), far), np.int64)
     taps = g.kernel[0], g.kernel[1]
     chosen = kernel(rows, taps, g.stride[0], machine.lanes(w.dtype), element(w.dtype), machine.isa)
     items = g.batch * g.in_channels * -(-g.out_size[0] // rows)

@@ -19,7 +19,7 @@ import numpy as np
 
 from fastconv.geometry import Array
 from fastconv.kernels.jit import Kernel, element, inlined
-from fastconv.kernels.simd import packing, pool_indices, pool_planes, pooling, vector
+from fastconv.kernels.simd import packing, pool_indices, pool_planes, pool_windows, pooling, vector
 from fastconv.machine import Machine, host
 from fastconv.pool_geometry import PoolGeometry
 
@@ -187,6 +187,8 @@ def supports(geometry: PoolGeometry, dtype: np.dtype[Any]) -> str | None:
 def cost(geometry: PoolGeometry, dtype: np.dtype[Any], machine: Machine) -> float:
     """A cell of a window a vector, or the bytes at memory speed."""
     g, lanes = geometry, machine.lanes(dtype)
+    if pool_windows.suits(g, dtype, machine):
+        return 3e-6 + machine.seconds(pool_windows.cycles(g, dtype, machine), g.bytes(dtype.itemsize))
     outputs, lines = prod(g.out_shape), 0
     if pool_planes.suits(g):
         vectors = prod(g.x_shape) / lanes + 8 * outputs
@@ -199,7 +201,7 @@ def cost(geometry: PoolGeometry, dtype: np.dtype[Any], machine: Machine) -> floa
     else:
         vectors = outputs / max(1, g.channels) * -(-g.channels // lanes) * g.taps
     seconds = vectors * (2 if g.return_indices else 1) / 1e9 + 12e-9 * lines
-    return 3e-6 + max(seconds, g.bytes(dtype.itemsize) / machine.bandwidth)
+    return 3e-6 + seconds + machine.seconds(0, g.bytes(dtype.itemsize))
 
 
 @lru_cache(maxsize=256)
@@ -226,6 +228,9 @@ def run(x: Array, packed: None, geometry: PoolGeometry, out: Any) -> None:
         return
     if pool_planes.suits(geometry):
         pool_planes.run(x, geometry, out)
+        return
+    if pool_windows.suits(geometry, x.dtype, host()):
+        pool_windows.run(x, geometry, out)
         return
     kernel, items, work, arguments = launch(geometry, x.dtype, host())
     kernel(items, work, x.reshape(-1), out.reshape(-1), *arguments)

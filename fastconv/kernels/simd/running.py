@@ -243,7 +243,7 @@ def cost(geometry: PoolGeometry, dtype: np.dtype[Any], machine: Machine) -> floa
     rounds = heights + 2 * g.kernel[-1].bit_length() + 4
     picked = 0 if g.stride[-1] == 1 else outputs / max(1, min(lanes, c.chunk))
     seconds = lines * (c.pitch // lanes * rounds / 2e9 + 45e-9) + 5e-9 * picked
-    return 4e-6 + max(seconds, g.bytes(dtype.itemsize) / machine.bandwidth)
+    return 4e-6 + seconds + machine.seconds(0, g.bytes(dtype.itemsize))
 
 
 @lru_cache(maxsize=256)

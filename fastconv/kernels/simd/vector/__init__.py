@@ -30,7 +30,7 @@ from fastconv.kernels.simd.vector.arithmetic import (
     splat,
     square,
 )
-from fastconv.kernels.simd.vector.memory import load, load_first, load_first_or, store, store_first, store_first_wide
+from fastconv.kernels.simd.vector.memory import load, load_first, load_first_or, prefetch, store, store_first, store_first_wide
 from fastconv.kernels.simd.vector.pointers import distance, line_start, peek, pointer, poke, rows_at
 from fastconv.kernels.simd.vector.products import fma_grouped, fma_lanes, fma_outer, fma_plane, fma_row, fma_shared
 from fastconv.kernels.simd.vector.tiles import (
@@ -49,6 +49,7 @@ from fastconv.kernels.simd.vector.tiles import (
     zeros,
 )
 from fastconv.kernels.simd.vector.types import BYTES, ELEMENTS, I1, I8, I32, I64, INTEGERS, Pointer, Rows, Tile, Vector
+from fastconv.kernels.simd.vector.windows import divided_rows, reduced_windows, rooted
 
 __all__ = [
     "BYTES",
@@ -66,6 +67,7 @@ __all__ = [
     "clip",
     "distance",
     "divided",
+    "divided_rows",
     "every_second",
     "filled",
     "first",
@@ -94,8 +96,11 @@ __all__ = [
     "peek",
     "pointer",
     "poke",
+    "prefetch",
+    "reduced_windows",
     "repeated",
     "root",
+    "rooted",
     "rows_at",
     "scaled",
     "silu",

@@ -2,11 +2,12 @@
 
 from typing import Any
 
+from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
-from fastconv.kernels.simd.vector.building import mask_of, read, read_masked, write, write_masked
-from fastconv.kernels.simd.vector.types import I64, Vector, vector_of
+from fastconv.kernels.simd.vector.building import address_of, call, mask_of, read, read_masked, write, write_masked
+from fastconv.kernels.simd.vector.types import I32, I64, Vector, vector_of
 
 
 @intrinsic(prefer_literal=True)
@@ -69,3 +70,15 @@ def store_first_wide(context: Any, p: Any, v: Any, count: Any) -> Any:
         return context.get_dummy_value()
 
     return types.void(p, v, types.intp), generate
+
+
+@intrinsic
+def prefetch(context: Any, p: Any) -> Any:
+    """Ask for the line at p to come into the L2 cache: nothing is read, and p may lie anywhere."""
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        hints = [I32(0), I32(2), I32(1)]  # to read, soon, data
+        call(builder, "llvm.prefetch.p0", ir.VoidType(), [address_of(builder, args[0], p.dtype), *hints])
+        return context.get_dummy_value()
+
+    return types.void(p), generate

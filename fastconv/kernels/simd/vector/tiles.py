@@ -110,9 +110,11 @@ def load_transposed(context: Any, p: Any, step: Any, count: Any, width: Any, row
                 loaded = []
                 for lane in range(result.lanes):
                     c = j * result.lanes + lane
-                    offset = builder.add(builder.mul(step, I64(c)), I64(top))
+                    # What is masked out is read at p: at an address without memory behind it, it would take microseconds.
+                    there = builder.icmp_signed("<", I64(c), width)
+                    offset = builder.select(there, builder.add(builder.mul(step, I64(c)), I64(top)), I64(0))
                     here = builder.add(p, builder.mul(offset, I64(BYTES[result.dtype])))
-                    wanted = builder.select(builder.icmp_signed("<", I64(c), width), builder.sub(count, I64(top)), I64(0))
+                    wanted = builder.select(there, builder.sub(count, I64(top)), I64(0))
                     mask = mask_of(builder, wanted, result.lanes)
                     loaded.append(read_masked(builder, here, result, mask))
                 rows_here = range(top, min(top + result.lanes, result.rows))

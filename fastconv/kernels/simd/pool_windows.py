@@ -1,0 +1,148 @@
+"""Pools of small windows, channels first: each plane is read where it lies, and windows are reduced in registers.
+
+Vectors lie along the width. A tile has one vector of several output rows; what the windows take in of an input row is found
+once, and goes to all of them that the row is in. Cells of padding are left out by masks, rows of padding are read from a line
+of values that never win, or add nothing.
+"""
+
+from functools import lru_cache
+from math import prod
+from typing import Any
+
+import numpy as np
+
+from fastconv.geometry import Array
+from fastconv.kernels.jit import Kernel, element
+from fastconv.kernels.simd import packing, pooling, vector
+from fastconv.machine import Machine, host
+from fastconv.pool_geometry import PoolGeometry
+
+peek, pointer = vector.peek, vector.pointer
+AHEAD = 8  # input rows, or more, that are asked for before they are read
+FAR = 16 << 10  # bytes of a plane that is worth that
+ORDERS = {"max": (1, 0), "min": (-1, 0), "avg": (0, 0), "norm1": (0, 1), "norm2": (0, 2), "norminf": (1, 1)}
+
+
+@lru_cache(maxsize=64)
+def kernel(kind: str, rows: int, taps: tuple[int, int], stride: int, lanes: int, dtype: str, isa: str) -> Kernel:
+    """The compiled loops over stacks of output rows of a plane: f32_max_pool_4x1_3x3s2_windows_avx512."""
+    (tall, wide), (order, power) = taps, ORDERS[kind]
+    ahead = max(AHEAD, rows * stride)
+    averages, roots = kind == "avg", kind == "norm2"
+
+    def pool(begin, end, x, y, sizes, counted, widths, empty):
+        rows_in, columns_in, rows_out = packing.three(sizes, 0)
+        columns_out, top_pad, left_pad = packing.three(sizes, 3)
+        stacks, far = -(-rows_out // rows), sizes[6] > 0
+        memory = np.full(columns_in + 1, empty)
+        spare = pointer(memory)
+        for item in range(begin, end):
+            plane, stack = divmod(item, stacks)
+            h = min(stack * rows, rows_out - rows)  # the last stack may overlap the one before
+            top = h * stride - top_pad
+            image, line = pointer(x) + plane * rows_in * columns_in, pointer(y) + (plane * rows_out + h) * columns_out
+            for column in range(0, columns_out, lanes):
+                left, room = column * stride - left_pad, columns_out - column
+                if far:
+                    for row in range(rows * stride):
+                        for part in range(stride):
+                            vector.prefetch(image + ((top + ahead + row) * columns_in + left + part * lanes))
+                tile = vector.reduced_windows(
+                    image + (top * columns_in + left),
+                    columns_in,
+                    (-top, rows_in - top),
+                    spare + left,
+                    (-left, columns_in - left),
+                    empty,
+                    rows,
+                    lanes,
+                    tall,
+                    wide,
+                    stride,
+                    order,
+                    power,
+                )
+                if averages:
+                    across = vector.load_first(pointer(widths) + column, room, lanes)
+                    tile = vector.divided_rows(tile, pointer(counted) + h, across)
+                elif roots:
+                    tile = vector.rooted(tile)
+                vector.store_spans(tile, line + column, columns_out, rows, room)
+        memory[0] = empty  # pointers do not keep an array alive: its last use does
+
+    pool.__name__ = f"{dtype}_{kind}_pool_{rows}x1_{tall}x{wide}s{stride}_windows_{isa}"
+    return Kernel(pool)
+
+
+# Decisions --------------------------------------------------------------------------------------------------------------
+
+ROWS = (14, 7, 4, 2, 1)  # output rows of a tile
+FEW = 7  # of them, where there are 16 registers
+WIDEST = 5  # cells of a window on either axis
+FEW_OF_LONG = 4  # output rows where they are long and share little: more leave the L1 cache before their next columns are read
+CONFLICT = 4096  # bytes apart, rows fall into the same set of an L1 cache
+
+
+def suits(geometry: PoolGeometry, dtype: np.dtype[Any], machine: Machine) -> bool:
+    """Whether windows are small, masks cheap, and what reduces them written for the dtype."""
+    g = geometry
+    return (
+        machine.vector_bytes >= 32
+        and dtype.kind == "f"
+        and pooling.rows_are_lines(g)
+        and not (g.adaptive or g.return_indices)
+        and g.rank <= 2
+        and max(g.kernel) <= WIDEST
+        and max(g.dilation) == 1
+        and g.stride[0] == g.stride[-1] <= 2
+    )
+
+
+def cycles_of_stack(rows: int, geometry: PoolGeometry, dtype: np.dtype[Any], machine: Machine) -> float:
+    """Loads and combinations of the tiles of so many rows."""
+    g, stride, tall = geometry, geometry.stride[0], geometry.kernel[0] if geometry.rank == 2 else 1
+    lines = (rows - 1) * stride + tall
+    tile = lines * (2 * g.kernel[-1] * stride + (2 if stride == 1 else 0)) + 1.5 * rows * tall + 3
+    return 25 + -(-g.out_size[-1] // machine.lanes(dtype)) * tile
+
+
+def rows_for(geometry: PoolGeometry, dtype: np.dtype[Any], machine: Machine) -> int:
+    """The tile that takes the fewest cycles over the rows of a plane."""
+    g, most = geometry, ROWS[0] if machine.registers > 16 else FEW
+    row = g.in_size[-1] * dtype.itemsize
+    apart = g.stride[0] > 1 or (row % CONFLICT == 0 and g.kernel[0] < FEW_OF_LONG)
+    if apart and most * g.stride[0] * row > machine.l1 // 2:
+        most = FEW_OF_LONG
+    outputs = g.out_size[0] if g.rank == 2 else 1
+
+    def cycles(rows: int) -> float:
+        return -(-outputs // rows) * cycles_of_stack(rows, g, dtype, machine)
+
+    return min((rows for rows in ROWS if rows <= min(most, outputs)), key=cycles, default=1)
+
+
+def cycles(geometry: PoolGeometry, dtype: np.dtype[Any], machine: Machine) -> float:
+    """Of all tiles."""
+    g, rows = geometry, rows_for(geometry, dtype, machine)
+    outputs = g.out_size[0] if g.rank == 2 else 1
+    return g.batch * g.channels * -(-outputs // rows) * cycles_of_stack(rows, g, dtype, machine)
+
+
+@lru_cache(maxsize=256)
+def launch(geometry: PoolGeometry, dtype: np.dtype[Any], machine: Machine) -> tuple[Any, ...]:
+    """(kernel, items, work, and the arguments after x and y)."""
+    g, t, kind = geometry, pooling.tables(geometry, dtype), pooling.kind_of(geometry)
+    rows = rows_for(g, dtype, machine)
+    far = int(prod(g.in_size) * dtype.itemsize >= FAR)
+    sizes = (*t.in_size[1:], *t.out_size[1:], *t.before[1:], far)
+    chosen = kernel(kind, rows, t.kernel[1:], g.stride[0], machine.lanes(dtype), element(dtype), machine.isa)
+    items = g.batch * g.channels * -(-t.out_size[1] // rows)
+    counted = t.bounds[5 : 3 * (1 + t.out_size[1]) : 3].astype(dtype) * dtype.type(t.bounds[2])
+    arguments = np.array(sizes, np.int64), counted, t.widths, pooling.initial(kind, dtype)
+    return chosen, items, 8 * g.flops // machine.lanes(dtype), arguments
+
+
+def run(x: Array, geometry: PoolGeometry, out: Array) -> None:
+    """All planes."""
+    found, items, work, arguments = launch(geometry, x.dtype, host())
+    found(items, work, x.reshape(-1), out.reshape(-1), *arguments)

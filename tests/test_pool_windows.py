@@ -1,0 +1,105 @@
+"""Pools of small windows that are reduced in registers: every kind, window and stack of rows, at guard pages."""
+
+import numpy as np
+import pytest
+from guards import SUPPORTED, guarded
+
+import fastconv as fc
+from fastconv.kernels.simd import pool, pool_windows
+from fastconv.machine import host
+
+pytestmark = [
+    pytest.mark.skipif(not SUPPORTED, reason="guard pages are made by mprotect"),
+    pytest.mark.skipif(host().vector_bytes < 32, reason="masks are slow there, and rows become lines"),
+]
+KINDS = [
+    ("max_pool2d", {}),
+    ("min_pool2d", {}),
+    ("avg_pool2d", {}),
+    ("avg_pool2d", {"count_include_pad": False}),
+    ("avg_pool2d", {"divisor_override": 3}),
+    ("lp_pool2d", {"norm_type": 1}),
+    ("lp_pool2d", {"norm_type": 2}),
+    ("lp_pool2d", {"norm_type": np.inf}),
+]
+
+
+@pytest.fixture(autouse=True)
+def forget():
+    """Launches that a test made under other decisions."""
+    yield
+    pool_windows.launch.cache_clear()
+
+
+def cells(rng, shape, dtype):
+    """Small whole numbers, some of them -0.0, NaN and infinite."""
+    x = rng.integers(-4, 5, shape).astype(dtype)
+    special = rng.choice([-0.0, np.nan, np.inf, -np.inf], shape)
+    return np.where(rng.random(shape) < 0.02, special, x).astype(dtype)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize("window", [(2, 2), (3, 3), (1, 5), (5, 1)], ids=str)
+@pytest.mark.parametrize(("operation", "options"), KINDS)
+@pytest.mark.filterwarnings("ignore:invalid value")
+def test_padding_and_ends_of_rows_are_met_by_masks(operation, options, window, stride, dtype, monkeypatch):
+    if dtype == "float64" and (operation, options) not in (KINDS[0], KINDS[2]):
+        pytest.skip("one kind with an order, and one sum, tell of the dtype")
+    monkeypatch.setattr(pool_windows, "ROWS", (3, 1))
+    rng = np.random.default_rng(23)
+    for size in ((7, 7), (17, 33), (12, 70)):
+        for ceil_mode in (False, True):
+            padding = 0 if operation == "lp_pool2d" else tuple(taps // 2 for taps in window)
+            arguments = {"kernel_size": window, "stride": stride, "ceil_mode": ceil_mode, **options}
+            if operation != "lp_pool2d":
+                arguments["padding"] = padding
+            x = cells(rng, (2, 3, *size), dtype)
+            plan = getattr(fc, f"plan_{operation}")(x.shape, implementation="direct", dtype=dtype, **arguments)
+            assert pool_windows.suits(plan.geometry, x.dtype, host())
+            expected = getattr(fc, operation)(x, implementation="loops", **arguments)
+            for at in ("end", "beginning"):
+                out = guarded(np.full(expected.shape, 77, dtype), at)
+                pool.run(guarded(x, at), None, plan.geometry, out)
+                np.testing.assert_allclose(out, expected, rtol=30 * np.finfo(dtype).eps, atol=30 * np.finfo(dtype).eps)
+
+
+@pytest.mark.parametrize("rows", pool_windows.ROWS)
+def test_stacks_of_rows_join_without_a_seam(rows, threads, monkeypatch):
+    rng = np.random.default_rng(29)
+    x = rng.integers(-40, 50, (2, 3, 30, 40)).astype(np.float32)
+    monkeypatch.setattr(pool_windows, "rows_for", lambda *arguments: rows)
+    for far in (0, 10**9):
+        monkeypatch.setattr(pool_windows, "FAR", far)
+        pool_windows.launch.cache_clear()
+        plan = fc.plan_max_pool2d(x.shape, 3, stride=2, padding=1, implementation="direct")
+        expected = fc.max_pool2d(x, 3, stride=2, padding=1, implementation="loops")
+        for n in (1, 3):
+            fc.set_num_threads(n)
+            np.testing.assert_array_equal(plan(x), expected)
+
+
+def test_of_equals_the_first_stays():
+    """-0.0 and 0.0 are equal: the one that comes first is the result, in columns and in rows."""
+    zeros = np.array([[-0.0, 0.0, 0.0, -0.0], [0.0, -0.0, 0.0, 0.0]], np.float32)
+    for operation in (fc.max_pool2d, fc.min_pool2d):
+        found = operation(zeros[None], (1, 2), stride=1, implementation="direct")
+        assert (np.signbit(found[0]) == np.signbit(zeros[:, :3])).all()
+        found = operation(zeros[None], (2, 1), stride=1, implementation="direct")
+        assert (np.signbit(found[0]) == np.signbit(zeros[:1])).all()
+
+
+@pytest.mark.parametrize(
+    ("operation", "window", "options"),
+    [
+        ("max_pool2d", 7, {}),
+        ("max_pool2d", 3, {"dilation": 2}),
+        ("max_pool2d", 3, {"stride": 3}),
+        ("max_pool2d", 2, {"return_indices": True}),
+        ("max_pool2d", 2, {"layout": "NHWC"}),
+    ],
+)
+def test_other_windows_go_elsewhere(operation, window, options):
+    shape = (1, 9, 20, 8) if "layout" in options else (1, 8, 9, 20)
+    plan = getattr(fc, f"plan_{operation}")(shape, window, **options)
+    assert not pool_windows.suits(plan.geometry, np.dtype(np.float32), host())
