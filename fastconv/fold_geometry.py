@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from math import prod
 
-from fastconv.geometry import LAYOUTS, Activation, ConvGeometry, Size, cached_property
+from fastconv.geometry import LAYOUTS, Activation, ConvGeometry, Hashed, Size, cached_property
 
 
 @dataclass(frozen=True)
@@ -53,11 +53,13 @@ class FoldGeometry:
 
 
 @dataclass(frozen=True)
-class ElementwiseGeometry:
+class ElementwiseGeometry(Hashed):
     """The shape of an activation applied on its own."""
 
     shape: Size
     activation: Activation
+
+    __hash__ = Hashed.__hash__
     operation = "activation"
 
     @property

@@ -145,7 +145,19 @@ class Walk(NamedTuple):
         return inside / max(1, self.outputs * self.taps)
 
 
-class SpatialGeometry:
+class Hashed:
+    """A frozen dataclass that works out its hash once: a geometry is looked up on every call."""
+
+    @cached_property
+    def _hash(self) -> int:
+        values: Any = self
+        return hash(tuple(getattr(values, field.name) for field in fields(values)))
+
+    def __hash__(self) -> int:
+        return self._hash
+
+
+class SpatialGeometry(Hashed):
     """What the geometries of batched, channelled maps share: the order of their axes."""
 
     batch: int
@@ -200,12 +212,7 @@ class ConvGeometry(SpatialGeometry):
     transposed: bool = False
     activation: Activation = IDENTITY
 
-    @cached_property
-    def _hash(self) -> int:
-        return hash(tuple(getattr(self, field.name) for field in fields(self)))
-
-    def __hash__(self) -> int:
-        return self._hash
+    __hash__ = Hashed.__hash__
 
     @property
     def operation(self) -> str:

@@ -54,6 +54,9 @@ class Machine:
     l3: int = 32 << 20
     bandwidth: float = 12e9
 
+    def __hash__(self) -> int:
+        return hash((self.isa, self.l2))  # it is looked up on every call, and there is one
+
     def lanes(self, dtype: np.dtype[Any]) -> int:
         """Elements of `dtype` in one vector."""
         return self.vector_bytes // dtype.itemsize

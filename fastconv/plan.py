@@ -51,7 +51,12 @@ class Plan:
     def takes_as_is(self) -> bool:
         """Whether an array in C order needs no conversion on its way to the kernel, nor the result on its way back."""
         same = self.dtype == self.compute_dtype == self.out_dtype
-        return same and self.x_shape == self.geometry.x_shape and 0 not in self.out_shape and type(self) in (Plan, ConvPlan)
+        return (
+            same
+            and self.x_shape == self.geometry.x_shape
+            and 0 not in self.out_shape
+            and type(self) in (Plan, ConvPlan, PoolPlan)
+        )
 
     def __call__(self, x: Any, out: Any = None) -> Any:
         """The result for `x`, in `out` where that is given; see the function that the plan is made for."""
@@ -59,15 +64,8 @@ class Plan:
 
     def run(self, x: Any, out: Any, others: dict[str, Array]) -> Array:
         """Check x and out, which may share memory with none of `others`, and run."""
-        if (
-            out is None
-            and type(x) is np.ndarray
-            and x.dtype is self.dtype
-            and x.flags.carray
-            and x.shape == self.x_shape
-            and self.takes_as_is
-        ):
-            y = np.empty(self.out_shape, self.out_dtype)
+        y = self.target(x, out, others)
+        if y is not None:
             self.implementation.run(x, self.packed, self.geometry, y)
             return y
         x = self.operand("x", x, self.dtype)
@@ -75,6 +73,26 @@ class Plan:
         operand = check.contiguous(x, self.compute_dtype).reshape(self.geometry.x_shape)
         self.fill([y], lambda targets: self.implementation.run(operand, self.packed, self.geometry, targets[0]))
         return y
+
+    def takes(self, x: Any) -> bool:
+        """Whether x may go to the kernel as it is."""
+        same = type(x) is np.ndarray and x.dtype is self.dtype and x.shape == self.x_shape
+        return bool(same and x.flags.carray and self.takes_as_is)
+
+    def target(self, x: Any, out: Any, others: dict[str, Array]) -> Any:
+        """Where the kernel writes the result of x as it is, or None where there is more to see to."""
+        if not self.takes(x):
+            return None
+        if out is None:
+            return np.empty(self.out_shape, self.out_dtype)
+        alone = (
+            type(out) is np.ndarray
+            and out.dtype is self.out_dtype
+            and out.flags.carray
+            and out.shape == self.out_shape
+            and not np.may_share_memory(out, x)
+        )
+        return out if alone and not any(np.may_share_memory(out, other) for other in others.values()) else None
 
     def operand(self, name: str, value: Any, dtype: np.dtype[Any]) -> Array:
         """`value` as an array of the plan's input shape and of `dtype`."""
@@ -154,7 +172,7 @@ class PoolPlan(Plan):
     def __call__(self, x: Any, out: Any = None) -> Any:
         """The result for `x`, or (values, indices); `out` is one array, or two, alike."""
         if not self.geometry.return_indices:
-            return self.run(x, out, {})
+            return self.run(x, out, NOTHING)
         x = self.operand("x", x, self.dtype)
         values, indices = (None, None) if out is None else self._pair(out)
         values = check.output(values, self.out_shape, self.out_dtype, {"x": x}, "out[0]")
@@ -210,6 +228,10 @@ class ElementwisePlan(Plan):
 
     def run(self, x: Any, out: Any, others: dict[str, Array]) -> Array:
         """Check x and out and run, in place where they are one array."""
+        y = self.target(x, out, others) if out is not x else x if self.takes(x) else None
+        if y is not None:
+            self.implementation.run(x, None, self.geometry, y)
+            return y
         x = self.operand("x", x, self.dtype)
         in_place = isinstance(out, np.ndarray) and x.ctypes.data == out.ctypes.data and x.strides == out.strides
         y = check.output(out, self.out_shape, self.out_dtype, {} if in_place or out is None else {"x": x})

@@ -5,13 +5,14 @@ arguments, signatures -> geometry -> dispatch.choose -> pack -> Plan
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import lru_cache, wraps
 from typing import Any, TypeVar
 
 import numpy as np
 
 from fastconv import arguments as check
 from fastconv import signatures
-from fastconv.dispatch import cheapest, choose, contenders, rivals
+from fastconv.dispatch import cheapest, choose, contenders, family_of, rivals
 from fastconv.fold_geometry import ElementwiseGeometry
 from fastconv.geometry import Array, Size
 from fastconv.machine import host
@@ -20,6 +21,13 @@ from fastconv.racing import fastest, is_measured
 from fastconv.registry import OPERATIONS, Geometry, Implementation
 
 AnyPlan = TypeVar("AnyPlan", bound=Plan)
+MOST_KEPT = 1024
+
+
+@lru_cache(maxsize=MOST_KEPT)
+def same(geometry: Geometry) -> Geometry:
+    """The first of all equal geometries: to look up a geometry that is the very key costs no comparison."""
+    return geometry
 
 
 def decide(operation: str, geometry: Geometry, dtype: np.dtype[Any], implementation: Any) -> Implementation:
@@ -44,6 +52,63 @@ def once(implementation: Any) -> None:
 def unbatched(shape: Size, single: bool) -> Size:
     """A geometry's shape as the caller sees it."""
     return shape[1:] if single else shape
+
+
+# What was planned before ---------------------------------------------------------------------------------------------
+
+_PLAIN = {int, str, type(None)}
+
+# The operation's choices, its family, and its plan, of an operation without weights, by all that decided it.
+_planned: dict[Any, tuple[Any, str, Plan]] = {}
+# The operation's choices, a plan without weights, and what weights may make cheaper, by all that decided it.
+_unpacked: dict[Any, tuple[Any, Any, tuple[Implementation, ...]]] = {}
+_NOTHING: tuple[Any, Any, tuple[Implementation, ...]] = (None, None, ())
+
+
+def _are_plain(values: tuple[Any, ...]) -> bool:
+    """Whether equal values mean the same: 1 and True and 1.0 are equal, and only the first is an int."""
+    for value in values:
+        kind = type(value)
+        if not (kind in _PLAIN or (kind is tuple and _are_plain(value)) or isinstance(value, np.dtype)):
+            return False
+    return True
+
+
+def _tuples_are_plain(values: tuple[Any, ...]) -> bool:
+    """Whether what is inside of tuples is."""
+    return all(_are_plain(value) for value in values if type(value) is tuple)
+
+
+_HASHABLE = {*_PLAIN, bool, float, tuple}
+
+
+def _are_hashable(values: tuple[Any, ...]) -> bool:
+    """Whether values are of kinds that can be looked up by what they are equal to and their type."""
+    return all(type(value) in _HASHABLE or isinstance(value, np.dtype) for value in values)
+
+
+def remembered(build: Callable[..., AnyPlan]) -> Callable[..., AnyPlan]:
+    """`build`, or the plan that it made of equal arguments before: a function then costs little more than a call of a plan."""
+
+    @wraps(build)
+    def recall(operation: str, *arguments: Any, implementation: Any, **options: Any) -> AnyPlan:
+        values = (implementation, *arguments, *options.values())
+        key: Any = (operation, values, tuple(map(type, values)))  # True is not 1, nor is 1.0
+        try:
+            found = _planned.get(key)
+        except TypeError:  # lists have no hash
+            found = None
+        if found is not None and found[0] is OPERATIONS.get(found[1]) and _tuples_are_plain(values):
+            return found[2]  # type: ignore[return-value]
+        plan = build(operation, *arguments, implementation=implementation, **options)
+        if _tuples_are_plain(values) and _are_hashable(values) and not is_measured(implementation):
+            if len(_planned) >= MOST_KEPT:
+                _planned.clear()
+            family = family_of(operation)  # whose choices may change: an implementation may be registered
+            _planned[key] = OPERATIONS[family], family, plan
+        return plan
+
+    return recall
 
 
 # One builder an operation ---------------------------------------------------------------------------------------------
@@ -81,24 +146,6 @@ def plan_convolution(
     return plan
 
 
-# The operation's choices, a plan without weights, and what weights may make cheaper, by all that decided it.
-_unpacked: dict[Any, tuple[Any, Any, tuple[Implementation, ...]]] = {}
-_NOTHING: tuple[Any, Any, tuple[Implementation, ...]] = (None, None, ())
-MOST_KEPT = 1024
-
-
-_PLAIN = {int, str, type(None)}
-
-
-def _are_plain(values: tuple[Any, ...]) -> bool:
-    """Whether equal values mean the same: 1 and True and 1.0 are equal, and only the first is an int."""
-    for value in values:
-        kind = type(value)
-        if not (kind in _PLAIN or (kind is tuple and _are_plain(value)) or isinstance(value, np.dtype)):
-            return False
-    return True
-
-
 def unpacked_plan(
     operation: str, rank: int, x_shape: Any, dtype: Any, w: Array, *, implementation: Any, **options: Any
 ) -> ConvPlan:
@@ -109,7 +156,7 @@ def unpacked_plan(
     compute = check.compute_dtype(result)
     full, single = check.batched("x", given, rank)
     transposed = operation.startswith("conv_transpose")
-    geometry = signatures.convolution(full, w.shape, result, rank=rank, transposed=transposed, **options)
+    geometry: Any = same(signatures.convolution(full, w.shape, result, rank=rank, transposed=transposed, **options))
     chosen = decide(operation, geometry, compute, implementation)
     return ConvPlan(operation, geometry, dtype, result, compute, chosen, given, unbatched(geometry.out_shape, single))
 
@@ -136,6 +183,7 @@ def convolve(operation: str, rank: int, x: Any, w: Any, bias: Any, out: Any, **o
     return plan.run(x, out, {"w": w} if bias is None else {"w": w, "bias": bias})
 
 
+@remembered
 def plan_pool(operation: str, rank: int, x_shape: Any, dtype: Any, *, implementation: Any, **options: Any) -> PoolPlan:
     """The plan of {max, min, avg, lp}_pool, global_{max, avg}_pool or adaptive_{max, avg}_pool over `rank` axes."""
     if is_measured(implementation):
@@ -144,7 +192,7 @@ def plan_pool(operation: str, rank: int, x_shape: Any, dtype: Any, *, implementa
     given = check.shape("x_shape", x_shape)
     full, single = check.batched("x", given, rank)
     build = signatures.adaptive_pool if operation.startswith("adaptive") else signatures.pool
-    geometry = build(full, rank=rank, **options)
+    geometry = same(build(full, rank=rank, **options))
     compute = check.compute_dtype(dtype)
     chosen = decide(operation, geometry, compute, implementation)
     return PoolPlan(operation, geometry, dtype, dtype, compute, chosen, given, unbatched(geometry.out_shape, single))
@@ -167,6 +215,7 @@ def pooled(operation: str, rank: int, x: Any, out: Any, **options: Any) -> Any:
     return plan_pool(operation, rank, x.shape, x.dtype, **options)(x, out)
 
 
+@remembered
 def plan_unpool(operation: str, rank: int, x_shape: Any, dtype: Any, *, implementation: Any, **options: Any) -> UnpoolPlan:
     """The plan of max_unpool over `rank` axes."""
     found = check.dtype("dtype", np.float32 if dtype is None else dtype)
@@ -178,6 +227,7 @@ def plan_unpool(operation: str, rank: int, x_shape: Any, dtype: Any, *, implemen
     return UnpoolPlan(operation, geometry, found, found, compute, chosen, given, unbatched(geometry.out_shape, single))
 
 
+@remembered
 def plan_windows(operation: str, x_shape: Any, dtype: Any, *, implementation: Any, **options: Any) -> Plan:
     """The plan of unfold or fold."""
     found = check.dtype("dtype", np.float32 if dtype is None else dtype)
@@ -189,11 +239,12 @@ def plan_windows(operation: str, x_shape: Any, dtype: Any, *, implementation: An
     return Plan(operation, geometry, found, found, compute, chosen, given, unbatched(geometry.out_shape, single))
 
 
+@remembered
 def plan_activation(operation: str, activation: Any, x_shape: Any, dtype: Any, *, implementation: Any) -> ElementwisePlan:
     """The plan of an activation on its own."""
     found = check.dtype("dtype", np.float32 if dtype is None else dtype)
     given = check.shape("x_shape", x_shape)
-    geometry = ElementwiseGeometry(given, check.activation(activation, found))
+    geometry = same(ElementwiseGeometry(given, check.activation(activation, found)))
     compute = check.compute_dtype(found)
     chosen = decide(operation, geometry, compute, implementation)
     return ElementwisePlan(operation, geometry, found, found, compute, chosen, given, given)

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from fastconv.geometry import Array, Pairs, Size, SpatialGeometry, cached_property, window_extent
+from fastconv.geometry import Array, Hashed, Pairs, Size, SpatialGeometry, cached_property, window_extent
 
 
 class Windows(NamedTuple):
@@ -58,6 +58,8 @@ class PoolGeometry(SpatialGeometry):
     divisor_override: int | None = None
     norm_type: float = 2.0
     channels_last: bool = False
+
+    __hash__ = Hashed.__hash__
 
     @property
     def operation(self) -> str:

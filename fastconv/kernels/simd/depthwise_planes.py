@@ -115,7 +115,7 @@ def suits(geometry: ConvGeometry, machine: Machine) -> bool:
         and g.mode == 0
         and g.stride[0] == g.stride[1] <= 2
         and g.dilation == (1, 1)
-        and max(g.kernel) <= WIDEST
+        and g.kernel[0] == g.kernel[1] <= WIDEST  # the tile is compiled for each kernel
     )
 
 

@@ -1,6 +1,7 @@
 """Activations on their own, on vectors: y[i] = act(x[i]), where y may be x."""
 
 from functools import lru_cache
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -65,9 +66,16 @@ def cost(geometry: ElementwiseGeometry, dtype: np.dtype[Any], machine: Machine) 
     return 2e-6 + max(vectors * CYCLES[geometry.activation.kind] / 3e9, geometry.bytes(dtype.itemsize) / machine.bandwidth)
 
 
+@lru_cache(maxsize=256)
+def launch(geometry: ElementwiseGeometry, dtype: np.dtype[Any], machine: Machine) -> tuple[Any, ...]:
+    """(kernel, items, work, the two numbers of the activation)."""
+    kind, items = geometry.activation.kind, prod(geometry.shape)
+    found = kernel(kind, machine.lanes(dtype), element(dtype), machine.isa)
+    _, low, high = codes(geometry.activation, dtype)
+    return found, items, items * CYCLES[kind] // 2, low, high
+
+
 def run(x: Array, packed: None, geometry: ElementwiseGeometry, out: Array) -> None:
     """Every element; x and out may be the same array."""
-    machine, kind = host(), geometry.activation.kind
-    found = kernel(kind, machine.lanes(x.dtype), element(x.dtype), machine.isa)
-    _, low, high = codes(geometry.activation, x.dtype)
-    found(x.size, x.size * CYCLES[kind] // 2, x.reshape(-1), out.reshape(-1), low, high)
+    found, items, work, low, high = launch(geometry, x.dtype, host())
+    found(items, work, x.reshape(-1), out.reshape(-1), low, high)

@@ -207,6 +207,10 @@ def cost(geometry: PoolGeometry, dtype: np.dtype[Any], machine: Machine) -> floa
 @lru_cache(maxsize=256)
 def launch(geometry: PoolGeometry, dtype: np.dtype[Any], machine: Machine) -> tuple[Any, ...]:
     """(kernel, items, work, and the arguments after x and y)."""
+    if pool_planes.suits(geometry):
+        return pool_planes.launch(geometry, dtype, machine)
+    if pool_windows.suits(geometry, dtype, machine):
+        return pool_windows.launch(geometry, dtype, machine)
     g, lanes, t = geometry, machine.lanes(dtype), pooling.tables(geometry, dtype)
     kind = pooling.kind_of(g)
     names = kind, lanes, element(dtype), machine.isa
@@ -225,12 +229,6 @@ def run(x: Array, packed: None, geometry: PoolGeometry, out: Any) -> None:
     """All rows."""
     if geometry.return_indices:
         pool_indices.run(x, geometry, *out)
-        return
-    if pool_planes.suits(geometry):
-        pool_planes.run(x, geometry, out)
-        return
-    if pool_windows.suits(geometry, x.dtype, host()):
-        pool_windows.run(x, geometry, out)
         return
     kernel, items, work, arguments = launch(geometry, x.dtype, host())
     kernel(items, work, x.reshape(-1), out.reshape(-1), *arguments)

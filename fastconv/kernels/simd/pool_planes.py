@@ -10,10 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from fastconv.geometry import Array
 from fastconv.kernels.jit import Kernel, element, inlined
 from fastconv.kernels.simd import pooling, vector
-from fastconv.machine import Machine, host
+from fastconv.machine import Machine
 from fastconv.pool_geometry import PoolGeometry
 
 poke, pointer = vector.poke, vector.pointer
@@ -80,16 +79,9 @@ def suits(geometry: PoolGeometry) -> bool:
     return all(axis.start[0] == 0 and axis.stop[0] == size and (step == 1 or size == 1) for axis, size, step in steps)
 
 
-@lru_cache(maxsize=256)
 def launch(geometry: PoolGeometry, dtype: np.dtype[Any], machine: Machine) -> tuple[Any, ...]:
     """(kernel, items, work, and the arguments after x and y)."""
     g, lanes, kind = geometry, machine.lanes(dtype), pooling.kind_of(geometry)
     divisor = dtype.type(g.divisors().item() if kind == "avg" else 1)
     arguments = prod(g.in_size), divisor, pooling.initial(kind, dtype)
     return kernel(kind, lanes, element(dtype), machine.isa), g.batch * g.channels, 4 * g.flops // lanes, arguments
-
-
-def run(x: Array, geometry: PoolGeometry, out: Array) -> None:
-    """All planes."""
-    found, items, work, arguments = launch(geometry, x.dtype, host())
-    found(items, work, x.reshape(-1), out.reshape(-1), *arguments)

@@ -11,10 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from fastconv.geometry import Array
 from fastconv.kernels.jit import Kernel, element
 from fastconv.kernels.simd import packing, pooling, vector
-from fastconv.machine import Machine, host
+from fastconv.machine import Machine
 from fastconv.pool_geometry import PoolGeometry
 
 peek, pointer = vector.peek, vector.pointer
@@ -92,7 +91,7 @@ def suits(geometry: PoolGeometry, dtype: np.dtype[Any], machine: Machine) -> boo
         and pooling.rows_are_lines(g)
         and not (g.adaptive or g.return_indices)
         and g.rank <= 2
-        and max(g.kernel) <= WIDEST
+        and g.kernel[0] == g.kernel[-1] <= WIDEST  # the tile is compiled for each window
         and max(g.dilation) == 1
         and g.stride[0] == g.stride[-1] <= 2
     )
@@ -128,7 +127,6 @@ def cycles(geometry: PoolGeometry, dtype: np.dtype[Any], machine: Machine) -> fl
     return g.batch * g.channels * -(-outputs // rows) * cycles_of_stack(rows, g, dtype, machine)
 
 
-@lru_cache(maxsize=256)
 def launch(geometry: PoolGeometry, dtype: np.dtype[Any], machine: Machine) -> tuple[Any, ...]:
     """(kernel, items, work, and the arguments after x and y)."""
     g, t, kind = geometry, pooling.tables(geometry, dtype), pooling.kind_of(geometry)
@@ -140,9 +138,3 @@ def launch(geometry: PoolGeometry, dtype: np.dtype[Any], machine: Machine) -> tu
     counted = t.bounds[5 : 3 * (1 + t.out_size[1]) : 3].astype(dtype) * dtype.type(t.bounds[2])
     arguments = np.array(sizes, np.int64), counted, t.widths, pooling.initial(kind, dtype)
     return chosen, items, 8 * g.flops // machine.lanes(dtype), arguments
-
-
-def run(x: Array, geometry: PoolGeometry, out: Array) -> None:
-    """All planes."""
-    found, items, work, arguments = launch(geometry, x.dtype, host())
-    found(items, work, x.reshape(-1), out.reshape(-1), *arguments)
