@@ -20,8 +20,6 @@ BROAD_NAMES = {
     "one-channel-kernel5x5",
     "depthwise-stride2",
     "one-channel-wide",
-    "points-of-groups",
-    "doubled-points-of-groups",
     "stride3-dilation2",
     "reflect-pairs",
     "then-relu",

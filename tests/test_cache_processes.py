@@ -97,9 +97,21 @@ def twin_sums(calls: list[str], cache: Path, threads: int) -> list[str]:
     return process.stdout.split()
 
 
-@pytest.mark.parametrize("threads", [1, 2])
+def layouts(name: str) -> tuple[str, str]:
+    """The kernels of an implementation that differ by their layout alone."""
+    return f"{name}, channels first", f"{name}, channels last"
+
+
 @pytest.mark.parametrize(
-    "pair", [("max", "min"), *[(f"{name}, channels first", f"{name}, channels last") for name in ("winograd", "direct")]]
+    ("pair", "threads"),
+    [
+        (("max", "min"), 1),
+        (("max", "min"), 2),
+        (layouts("winograd"), 2),
+        pytest.param(layouts("winograd"), 1, marks=pytest.mark.slow),
+        pytest.param(layouts("direct"), 1, marks=pytest.mark.slow),
+        pytest.param(layouts("direct"), 2, marks=pytest.mark.slow),
+    ],
 )
 def test_kernels_from_different_processes_keep_their_own_code(pair: tuple[str, str], threads: int, tmp_path: Path) -> None:
     calls = [TWINS[name] for name in pair]

@@ -12,14 +12,15 @@ pytestmark = [
     pytest.mark.skipif(not SUPPORTED, reason="guard pages are made by mprotect"),
     pytest.mark.skipif(host().vector_bytes < 32, reason="masks are slow there, and planes are copied"),
 ]
-KERNELS = [(1, 1), (2, 2), (3, 3), (5, 5), (6, 6)]
+KERNELS = [(1, 1), (2, 2), (3, 3), (5, 5)]
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("stride", [1, 2])
 @pytest.mark.parametrize("kernel", KERNELS, ids=str)
-def test_padding_and_ends_of_rows_are_met_by_masks(kernel, stride, dtype):
+def test_padding_and_ends_of_rows_are_met_by_masks(kernel, stride, dtype, monkeypatch):
     """Maps narrower than a vector and wider, with fewer rows than a tile and more, padding wider than they are."""
+    monkeypatch.setattr(depthwise_planes, "ROWS", (3, 1))
     rng = np.random.default_rng(17)
     w = rng.integers(-4, 5, (3, 1, *kernel)).astype(dtype)
     bias = rng.integers(-4, 5, 3).astype(dtype)

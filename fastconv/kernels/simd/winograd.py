@@ -31,6 +31,8 @@ from fastconv.kernels.simd.transforms import KERNEL, input_transform, output_tra
 from fastconv.machine import Machine, host
 
 peek, poke, pointer = vector.peek, vector.poke, vector.pointer
+ROOMS = (2 << 20, 4 << 20, 8 << 20)  # bytes of V and M that a block may take where the L2 cache would hold too few tiles
+NEAR = 4 << 20  # bytes that come back from the last cache at some speed
 FEW = 4  # items below which blocks are shared out further
 
 
@@ -75,6 +77,8 @@ def kernel(form: tuple[int, int], rows: int, columns: int, lanes: int, channels_
         k_blocks = -(-k_group // width)
         k_parts = -(-k_blocks // k_part)
         c_step, k_step = -(-((taps_d - 1) * c_group + -(-c_group // lanes) * lanes) // lanes) * lanes, k_part * width
+        if c_step % (16 * line) == 0:  # rows of a tile of V would fall into the same sets of the L1 cache
+            c_step += lanes
         most = -(-(block_rows * block_columns) // rows) * rows
         v_plane, m_plane = most * c_step + line, most * k_step + line
         tall, wide = (n_h, n_w) if channels_last else (m_h * block_rows + halo_h, m_w * block_columns + halo_w)
@@ -251,14 +255,12 @@ def forms(geometry: ConvGeometry) -> tuple[tuple[int, int], ...]:
     return tuple((m if high == KERNEL else 1, m if wide == KERNEL else 1) for m in (4, 2))
 
 
-def cut(geometry: ConvGeometry, form: tuple[int, int], dtype: np.dtype[Any], machine: Machine) -> Choice:
-    """Blocks of tiles that fit the L2 cache, or a few more where weights do not; `geometry` is lifted."""
+def cut(geometry: ConvGeometry, form: tuple[int, int], room: int, dtype: np.dtype[Any], machine: Machine) -> Choice:
+    """Blocks of tiles whose V and M take `room` bytes at most; `geometry` is lifted."""
     g = geometry
     planes, terms = prod(cells_of(form)), g.in_per_group * g.kernel[0]
     high, wide = (-(-size // m) for size, m in zip(g.out_size[1:], form, strict=True))
     per_tile = planes * (terms + g.out_per_group) * dtype.itemsize
-    weights = planes * terms * g.out_per_group * dtype.itemsize
-    room = max(machine.l2 // 2, min(4 << 20, weights // 2))
     tiles = max(1, room // per_tile)
     columns = min(wide, tiles)
     columns = -(-wide // max(1, -(-wide // max(1, columns))))
@@ -285,14 +287,20 @@ def seconds(geometry: ConvGeometry, cut: Choice, dtype: np.dtype[Any], machine: 
         cycles += 5.8 * tiles * prod(form) * (c_vectors + -(-g.out_per_group // lanes))
     weights = planes * terms * k_blocks * cut.columns * lanes * dtype.itemsize
     speed = machine.bandwidth * (9 if weights * g.groups <= machine.l3 else 2)
-    return machine.seconds(28_000 + blocks * cycles, g.bytes(dtype.itemsize)) + blocks * weights / speed
+    # V and M leave the L2 cache, and come back, where they are larger.
+    held = planes * tiles * (terms + min(g.out_per_group, cut.k_part * cut.columns * lanes)) * dtype.itemsize
+    back = 2 * held / (machine.bandwidth * (3 if held <= NEAR else 1)) if held > machine.l2 else 0.0
+    # Weights come while products are made: the slower of both tells, and a part of the other.
+    slow, fast = sorted((machine.seconds(cycles), weights / speed), reverse=True)
+    return machine.seconds(28_000, g.bytes(dtype.itemsize)) + blocks * (slow + 0.25 * fast + back)
 
 
 @lru_cache(maxsize=1024)
 def choice(geometry: ConvGeometry, dtype: np.dtype[Any], machine: Machine) -> Choice:
-    """F(4) or F(2), whichever should be faster."""
+    """F(4) or F(2), in blocks that fit the L2 cache or, where weights would be read too often, larger ones: the fastest."""
     g = geometry.lifted()
-    cuts = [cut(g, form, dtype, machine) for form in forms(g)]
+    rooms = (machine.l2 // 2, *(room for room in ROOMS if room > machine.l2 // 2))
+    cuts = [cut(g, form, room, dtype, machine) for form in forms(g) for room in rooms]
     return min(cuts, key=lambda one: seconds(g, one, dtype, machine))
 
 
