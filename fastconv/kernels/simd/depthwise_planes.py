@@ -76,8 +76,7 @@ def kernel(rows: int, taps: tuple[int, int], stride: int, lanes: int, dtype: str
 ROWS = (14, 10, 8, 7, 5, 4, 3, 2, 1)  # output rows of a tile
 FEW = 8  # of them, where there are 16 registers
 WIDEST = 7  # taps of a kernel on either axis
-CONFLICT = 4096  # bytes apart, rows fall into the same set of an L1 cache, which has 8 lines or more
-FEW_OF_CONFLICT = 7
+CONFLICT = 1024  # elements of a row, or a multiple: all rows fall into the same sets of an L1 cache
 
 
 def cycles_of_stack(rows: int, geometry: ConvGeometry, dtype: np.dtype[Any], machine: Machine) -> float:
@@ -90,8 +89,6 @@ def cycles_of_stack(rows: int, geometry: ConvGeometry, dtype: np.dtype[Any], mac
 def rows_for(geometry: ConvGeometry, dtype: np.dtype[Any], machine: Machine) -> int:
     """The tile that takes the fewest cycles over the rows of a plane."""
     g, most = geometry, ROWS[0] if machine.registers > 16 else FEW
-    if g.in_size[1] * dtype.itemsize % CONFLICT == 0:
-        most = FEW_OF_CONFLICT
 
     def cycles(rows: int) -> float:
         return -(-g.out_size[0] // rows) * cycles_of_stack(rows, g, dtype, machine)
@@ -108,7 +105,7 @@ def cycles(geometry: ConvGeometry, dtype: np.dtype[Any], machine: Machine) -> fl
 def suits(geometry: ConvGeometry, machine: Machine) -> bool:
     """Whether a plane's rows are long, masks cheap, and the kernel one that the tile is written for."""
     g = geometry
-    return (
+    return bool(
         machine.vector_bytes >= 32
         and (not g.channels_last or g.in_channels == 1)
         and g.rank == 2
@@ -116,6 +113,7 @@ def suits(geometry: ConvGeometry, machine: Machine) -> bool:
         and g.stride[0] == g.stride[1] <= 2
         and g.dilation == (1, 1)
         and g.kernel[0] == g.kernel[1] <= WIDEST  # the tile is compiled for each kernel
+        and g.in_size[1] % CONFLICT  # rows of x, or of x and the result, would drive each other out of the cache
     )
 
 
@@ -123,7 +121,7 @@ def pack(w: Array, bias: Array, geometry: ConvGeometry) -> Launch:
     """Weights as they are."""
     g, machine = geometry, host()
     rows = rows_for(g, w.dtype, machine)
-    far = int(prod(g.in_size) * w.dtype.itemsize >= FAR and g.in_size[1] * w.dtype.itemsize % CONFLICT > 0)
+    far = int(prod(g.in_size) * w.dtype.itemsize >= FAR)
     sizes = np.array((g.in_channels, *g.in_size, *g.out_size, *(before for before, _ in g.padding), far), np.int64)
     taps = g.kernel[0], g.kernel[1]
     chosen = kernel(rows, taps, g.stride[0], machine.lanes(w.dtype), element(w.dtype), machine.isa)

@@ -79,19 +79,20 @@ ROWS = (14, 7, 4, 2, 1)  # output rows of a tile
 FEW = 7  # of them, where there are 16 registers
 WIDEST = 5  # cells of a window on either axis
 FEW_OF_LONG = 4  # output rows where they are long and share little: more leave the L1 cache before their next columns are read
-CONFLICT = 4096  # bytes apart, rows fall into the same set of an L1 cache
+CONFLICT = 1024  # elements of a row, or a multiple: all rows fall into the same sets of an L1 cache
 
 
 def suits(geometry: PoolGeometry, dtype: np.dtype[Any], machine: Machine) -> bool:
     """Whether windows are small, masks cheap, and what reduces them written for the dtype."""
     g = geometry
-    return (
+    return bool(
         machine.vector_bytes >= 32
         and dtype.kind == "f"
         and pooling.rows_are_lines(g)
         and not (g.adaptive or g.return_indices)
         and g.rank <= 2
         and g.kernel[0] == g.kernel[-1] <= WIDEST  # the tile is compiled for each window
+        and (g.stride[0] > 1 or g.in_size[-1] % CONFLICT)  # rows of x and of the result would drive each other out of the cache
         and max(g.dilation) == 1
         and g.stride[0] == g.stride[-1] <= 2
     )
@@ -109,8 +110,7 @@ def rows_for(geometry: PoolGeometry, dtype: np.dtype[Any], machine: Machine) -> 
     """The tile that takes the fewest cycles over the rows of a plane."""
     g, most = geometry, ROWS[0] if machine.registers > 16 else FEW
     row = g.in_size[-1] * dtype.itemsize
-    apart = g.stride[0] > 1 or (row % CONFLICT == 0 and g.kernel[0] < FEW_OF_LONG)
-    if apart and most * g.stride[0] * row > machine.l1 // 2:
+    if g.stride[0] > 1 and most * g.stride[0] * row > machine.l1 // 2:
         most = FEW_OF_LONG
     outputs = g.out_size[0] if g.rank == 2 else 1
 
