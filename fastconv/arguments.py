@@ -285,12 +285,12 @@ def _activation(value: Any) -> Activation:
         low, high = (real("activation", bound) for bound in value[1:])
         if math.isnan(low) or math.isnan(high) or low > high:
             raise ValueError(f'activation must be ("clip", low, high) with low <= high, got {value!r}')
-        return Activation("clip", low, high)
+        return Activation("clip", low + 0.0, high + 0.0)  # -0.0 becomes 0.0: equal geometries must mean the same
     if isinstance(value, (tuple, list)) and len(value) == 2 and _named(value, "leaky_relu"):
         slope = real("activation", value[1])
         if not math.isfinite(slope):
             raise ValueError(f"activation must have a finite slope, got {value!r}")
-        return Activation("leaky_relu", slope)
+        return Activation("leaky_relu", slope + 0.0)
     kind = ValueError if isinstance(value, (tuple, list)) else TypeError
     raise kind(f"activation must be {ACTIVATION_FORMS}, got {value!r}")
 

@@ -51,12 +51,7 @@ class Plan:
     def takes_as_is(self) -> bool:
         """Whether an array in C order needs no conversion on its way to the kernel, nor the result on its way back."""
         same = self.dtype == self.compute_dtype == self.out_dtype
-        return (
-            same
-            and self.x_shape == self.geometry.x_shape
-            and 0 not in self.out_shape
-            and type(self) in (Plan, ConvPlan, PoolPlan)
-        )
+        return same and self.x_shape == self.geometry.x_shape and 0 not in self.out_shape
 
     def __call__(self, x: Any, out: Any = None) -> Any:
         """The result for `x`, in `out` where that is given; see the function that the plan is made for."""

@@ -126,3 +126,24 @@ def test_fused_is_separate(implementation: str) -> None:
             eps = np.finfo(np.float32).eps
             assert_within(fused, separate, eps * ROUNDINGS[case.geometry.activation.kind] * np.abs(plain).astype(float))
     assert served
+
+
+@pytest.mark.parametrize("implementation", ["direct", "loops", "reference"])
+def test_a_call_with_an_equal_bound_before_changes_no_bit(implementation):
+    """-0.0 and 0.0 are equal, and so are the plans that they decide: both mean 0.0, whichever came first."""
+    for first, second, size in ((0.0, -0.0, 5), (-0.0, 0.0, 6)):
+        x = np.full(size, -1, np.float32)
+        for bound in (first, second):
+            assert not np.signbit(fc.clip(x, bound, 3, implementation=implementation)).any()
+            assert np.signbit(fc.leaky_relu(x, bound, implementation=implementation)).all()
+
+
+@pytest.mark.parametrize("make", [fc.plan_relu, fc.plan_silu, lambda shape: fc.plan_max_pool2d(shape, 2)])
+def test_plain_arrays_go_to_the_kernel_as_they_are(make):
+    x = np.ones((1, 2, 4, 4), np.float32)
+    plan = make(x.shape)
+    out = np.empty(plan.out_shape, np.float32)
+    assert plan.target(x, out, {}) is out
+    assert plan.target(x, x, {}) is None
+    assert plan.target(x[..., ::-1], None, {}) is None
+    assert plan(x, out) is out

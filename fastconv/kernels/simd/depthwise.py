@@ -4,8 +4,8 @@
 
 Channels last, vectors lie along the channels, and a tile of output positions in one row reads every input vector of a kernel
 row once; rows of padding are left out, and the few columns whose windows meet padding take a path of their own. Channels
-first, a band of as many planes as a vector has lanes is turned to channels last, with its padding, in the cache; it goes
-through the same tile, and is turned back.
+first, square kernels without dilation are depthwise_planes.py's; of the others, a band of as many planes as a vector has lanes
+is turned to channels last, with its padding, in the cache; it goes through the same tile, and is turned back.
 
 Zhang, Lo and Lu, High Performance Depthwise and Pointwise Convolutions on Mobile Devices (2020), section 3, for the reuse of
 rows.

@@ -97,8 +97,6 @@ class Tile(NamedTuple):
 
 # By the number of vector registers, which hold a tile's sums, the vectors of one input channel and a weight.
 TILES = {32: (Tile(8, 3), Tile(12, 2), Tile(6, 4), Tile(4, 6), Tile(2, 8)), 16: (Tile(4, 3), Tile(6, 2), Tile(2, 4))}
-
-
 BLOCKS_OF_PANEL = 16  # that read a panel: more, and it is copied, lest its channels' lines, far apart, leave the cache
 
 

@@ -9,6 +9,8 @@ sum of an average:
     y[o]       = the best, or the sum, of line[w] over the widths of the window            vectors for strides 1 and 2
 
 The line is a padded row, with values at its ends that never win, or add nothing.
+
+Small windows, channels first, are pool_windows.py's, windows of whole planes pool_planes.py's, and indices pool_indices.py's.
 """
 
 from functools import lru_cache

@@ -16,7 +16,7 @@ from fastconv.kernels.simd import packing, pooling, vector
 from fastconv.machine import Machine
 from fastconv.pool_geometry import PoolGeometry
 
-peek, pointer = vector.peek, vector.pointer
+pointer = vector.pointer
 AHEAD = 8  # input rows, or more, that are asked for before they are read
 FAR = 16 << 10  # bytes of a plane that is worth that
 ORDERS = {"max": (1, 0), "min": (-1, 0), "avg": (0, 0), "norm1": (0, 1), "norm2": (0, 2), "norminf": (1, 1)}
