@@ -120,20 +120,34 @@ def decomposed(w: Array, geometry: ConvGeometry) -> tuple[Array, Array]:
     kernels = w.reshape(geometry.groups, *geometry.kernel).astype(np.float64)
     if not np.isfinite(kernels).all():  # each row by itself
         return np.tile(np.eye(geometry.kernel[0], dtype=w.dtype), (geometry.groups, 1, 1)), kernels.astype(w.dtype)
+    allowed = TOLERANCE * np.finfo(w.dtype).eps * np.abs(kernels).max((1, 2), initial=0)
+    u, v = crosses(kernels)
+    if (
+        np.abs(kernels - u[:, 0, :, None] * v).max((1, 2), initial=0) <= allowed
+    ).all():  # rank 1, with less rounding than an SVD
+        if (kernels == np.rint(kernels)).all():
+            u[:, 0], v[:, 0] = zip(*(whole_factors(*one) for one in zip(kernels, u[:, 0], v[:, 0], strict=True)), strict=True)
+        return u.astype(w.dtype), v.astype(w.dtype)
     u, sizes, v = np.linalg.svd(kernels, full_matrices=False)
     roots = np.sqrt(sizes)
     u, v = np.moveaxis(u * roots[:, None, :], 1, 2), v * roots[:, :, None]
-    allowed = TOLERANCE * np.finfo(w.dtype).eps * np.abs(kernels).max((1, 2), initial=0)
     most, rest = sizes.shape[1], kernels.copy()
     for rank in range(1, most):
         rest -= u[:, rank - 1, :, None] * v[:, rank - 1, None, :]
         if (np.abs(rest).max((1, 2), initial=0) <= allowed).all():
             most = rank
             break
-    u, v = u[:, :most], v[:, :most]
-    if most == 1 and (kernels == np.rint(kernels)).all():
-        u[:, 0], v[:, 0] = zip(*(whole_factors(*one) for one in zip(kernels, u[:, 0], v[:, 0], strict=True)), strict=True)
-    return u.astype(w.dtype), v.astype(w.dtype)
+    return u[:, :most].astype(w.dtype), v[:, :most].astype(w.dtype)
+
+
+def crosses(kernels: Array) -> tuple[Array, Array]:
+    """The column and the row through the largest weight of each kernel, shared out so that their largest factors are alike."""
+    each, (_, tall, wide) = np.arange(len(kernels)), kernels.shape
+    r, s = np.divmod(np.abs(kernels).reshape(len(kernels), tall * wide).argmax(1), wide)
+    largest = kernels[each, r, s][:, None]
+    root = np.sqrt(np.abs(largest))
+    root[root == 0] = 1
+    return (kernels[each, :, s] / root)[:, None], (kernels[each, r] / root * np.sign(largest))[:, None]
 
 
 def whole_factors(kernel: Array, u: Array, v: Array) -> tuple[Array, Array]:
