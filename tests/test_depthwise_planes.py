@@ -15,6 +15,19 @@ pytestmark = [
 KERNELS = [(1, 1), (2, 2), (3, 3), (5, 5)]
 
 
+def agrees(x, w, bias, **options):
+    """The kernel's result is exactly im2col's, on arrays that end, and that begin, at a guard page."""
+    options = {"groups": x.shape[1], "activation": "relu6", **options}
+    plan = fc.plan_conv2d(x.shape, w, bias, implementation="depthwise", **options)
+    assert "planes" in plan.kernel
+    expected = fc.conv2d(x, w, bias, implementation="im2col", **options)
+    for at in ("end", "beginning"):
+        out = guarded(np.full(expected.shape, np.nan, x.dtype), at)
+        depthwise.run(guarded(x, at), guarded_everywhere(plan.packed, at), plan.geometry, out)
+        np.testing.assert_array_equal(out, expected)
+    return plan
+
+
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("stride", [1, 2])
 @pytest.mark.parametrize("kernel", KERNELS, ids=str)
@@ -28,22 +41,47 @@ def test_padding_and_ends_of_rows_are_met_by_masks(kernel, stride, dtype, monkey
         for padding in (((0, 0), (0, 0)), ((1, 2), (3, 0)), ((6, 6), (6, 6))):
             if any(cells + sum(pads) < taps for cells, pads, taps in zip(size, padding, kernel, strict=True)):
                 continue
-            x = rng.integers(-4, 5, (2, 3, *size)).astype(dtype)
-            options = {"padding": padding, "stride": stride, "groups": 3, "activation": "relu6"}
-            plan = fc.plan_conv2d(x.shape, w, bias, implementation="depthwise", **options)
-            assert "planes" in plan.kernel
-            expected = fc.conv2d(x, w, bias, implementation="im2col", **options)
-            for at in ("end", "beginning"):
-                out = guarded(np.full(expected.shape, np.nan, dtype), at)
-                depthwise.run(guarded(x, at), guarded_everywhere(plan.packed, at), plan.geometry, out)
-                np.testing.assert_array_equal(out, expected)
+            agrees(rng.integers(-4, 5, (2, 3, *size)).astype(dtype), w, bias, padding=padding, stride=stride)
+
+
+@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize("mode", ["reflect", "replicate", "circular"])
+def test_tiles_that_meet_padding_of_other_modes_read_copies(mode, stride, monkeypatch):
+    monkeypatch.setattr(depthwise_planes, "ROWS", (3, 1))
+    rng = np.random.default_rng(18)
+    w, bias = (rng.integers(-4, 5, shape).astype(np.float32) for shape in ((3, 1, 5, 5), 3))
+    for size in ((5, 5), (7, 16), (16, 33), (31, 70)):
+        for padding in (((0, 0), (0, 0)), ((1, 2), (3, 0)), ((4, 4), (4, 4))):
+            x = rng.integers(-4, 5, (2, 3, *size)).astype(np.float32)
+            agrees(x, w, bias, padding=padding, stride=stride, padding_mode=mode)
+
+
+@pytest.mark.parametrize("mode", ["zeros", "reflect"])
+@pytest.mark.parametrize("k", [3, 5, 9])
+def test_large_tiles_go_where_no_window_meets_padding(k, mode, threads, monkeypatch):
+    """Rows of one tile and a cell less, or more, of several, and of 4,096 bytes; fewer output rows than a tile has."""
+    monkeypatch.setattr(depthwise_planes, "LONG", 1)
+    rng, lanes = np.random.default_rng(20), host().lanes(np.dtype("f4"))
+    rows, columns = depthwise_planes.LARGE[host().registers][k > 3]
+    w, bias = (rng.integers(-4, 5, shape).astype(np.float32) for shape in ((2, 1, k, k), 2))
+    for tall, wide in ((rows, -1), (rows + 1, 0), (2 * rows, 1), (3 * rows + 2, 2 * columns * lanes + 3), (rows + k, 1024)):
+        size = tall, wide if wide == 1024 else columns * lanes + k - 1 + wide
+        for pads in (0, k // 2, (0, k - 1)):
+            if tall + 2 * np.sum(pads) // np.size(pads) < k:
+                continue
+            x = rng.integers(-4, 5, (1, 2, *size)).astype(np.float32)
+            padding = pads if isinstance(pads, int) else (pads, pads)
+            if mode == "reflect" and np.max(pads) >= min(size):
+                continue
+            plan = agrees(x, w, bias, padding=padding, padding_mode=mode)
+            assert f"_{rows}x{columns}_" in plan.kernel or plan.geometry.out_size[0] < rows
 
 
 @pytest.mark.parametrize("rows", [rows for rows in depthwise_planes.ROWS if host().registers > 16 or rows <= 8])
 def test_stacks_of_rows_join_without_a_seam(rows, threads, monkeypatch):
     rng = np.random.default_rng(19)
     x, w = (rng.integers(-4, 5, shape).astype(np.float32) for shape in ((2, 3, 29, 20), (3, 1, 3, 3)))
-    monkeypatch.setattr(depthwise_planes, "rows_for", lambda *arguments: rows)
+    monkeypatch.setattr(depthwise_planes, "tile_for", lambda *arguments: (rows, 1))
     options = {"padding": 1, "groups": 3, "activation": "silu"}
     plan = fc.plan_conv2d(x.shape, w, implementation="depthwise", **options)
     assert f"_{rows}x1_" in plan.kernel
@@ -72,7 +110,7 @@ def test_nothing_is_multiplied_that_lies_outside(threads):
     np.testing.assert_array_equal(found, expected)
 
 
-@pytest.mark.parametrize("options", [{"padding_mode": "reflect"}, {"dilation": 2}, {"stride": (1, 2)}, {"kernel": (3, 2)}])
+@pytest.mark.parametrize("options", [{"dilation": 2}, {"stride": (1, 2)}, {"kernel": (3, 2)}])
 def test_other_kernels_are_copied(options):
     x_shape, w = (1, 40, 12, 30), np.zeros((40, 1, *options.pop("kernel", (3, 3))), np.float32)
     plan = fc.plan_conv2d(x_shape, w, padding=1, groups=40, implementation="depthwise", **options)

@@ -38,6 +38,19 @@ def cells(rng, shape, dtype):
     return np.where(rng.random(shape) < 0.02, special, x).astype(dtype)
 
 
+def agrees(operation, x, **arguments):
+    """The kernel gives what the loops give, on arrays that end, and that begin, at a guard page."""
+    plan = getattr(fc, f"plan_{operation}")(x.shape, implementation="direct", dtype=x.dtype, **arguments)
+    assert pool_windows.suits(plan.geometry, x.dtype, host())
+    expected = getattr(fc, operation)(x, implementation="loops", **arguments)
+    near = 30 * np.finfo(x.dtype).eps
+    for at in ("end", "beginning"):
+        out = guarded(np.full(expected.shape, 77, x.dtype), at)
+        pool.run(guarded(x, at), None, plan.geometry, out)
+        np.testing.assert_allclose(out, expected, rtol=near, atol=near)
+    return plan
+
+
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("stride", [1, 2])
 @pytest.mark.parametrize("window", [(2, 2), (3, 3), (5, 5)], ids=str)
@@ -48,27 +61,42 @@ def test_padding_and_ends_of_rows_are_met_by_masks(operation, options, window, s
         pytest.skip("one kind with an order, and one sum, tell of the dtype")
     monkeypatch.setattr(pool_windows, "ROWS", (3, 1))
     rng = np.random.default_rng(23)
+    padded = {} if operation == "lp_pool2d" else {"padding": tuple(taps // 2 for taps in window)}
     for size in ((7, 7), (17, 33), (12, 70)):
         for ceil_mode in (False, True):
-            padding = 0 if operation == "lp_pool2d" else tuple(taps // 2 for taps in window)
-            arguments = {"kernel_size": window, "stride": stride, "ceil_mode": ceil_mode, **options}
-            if operation != "lp_pool2d":
-                arguments["padding"] = padding
             x = cells(rng, (2, 3, *size), dtype)
-            plan = getattr(fc, f"plan_{operation}")(x.shape, implementation="direct", dtype=dtype, **arguments)
-            assert pool_windows.suits(plan.geometry, x.dtype, host())
-            expected = getattr(fc, operation)(x, implementation="loops", **arguments)
-            for at in ("end", "beginning"):
-                out = guarded(np.full(expected.shape, 77, dtype), at)
-                pool.run(guarded(x, at), None, plan.geometry, out)
-                np.testing.assert_allclose(out, expected, rtol=30 * np.finfo(dtype).eps, atol=30 * np.finfo(dtype).eps)
+            agrees(operation, x, kernel_size=window, stride=stride, ceil_mode=ceil_mode, **padded, **options)
+
+
+@pytest.mark.parametrize("window", [2, 3, 5])
+@pytest.mark.parametrize(("operation", "options"), KINDS)
+@pytest.mark.filterwarnings("ignore:invalid value")
+def test_large_tiles_go_where_no_window_meets_padding(operation, options, window, monkeypatch):
+    """Rows of one tile and a cell less, or more, of several; fewer output rows than a tile has."""
+    monkeypatch.setattr(pool_windows, "CONFLICT", 1)
+    rng, lanes = np.random.default_rng(31), host().lanes(np.dtype("f4"))
+    rows, columns = pool_windows.LARGE[host().registers][window > 3]
+    for outputs, more in ((rows, -1), (rows + 1, 0), (2 * rows, 1), (rows - 1, 1), (3 * rows + 1, columns * lanes + 3)):
+        size = outputs + window - 1, columns * lanes + window - 1 + more
+        for padding in (0, window // 2) if operation != "lp_pool2d" else (0,):
+            padded = {"padding": padding} if padding else {}
+            x = cells(rng, (1, 2, *size), np.float32)
+            plan = agrees(operation, x, kernel_size=window, stride=1, **padded, **options)
+            name = pool.launch(plan.geometry, x.dtype, host())[0].__name__
+            assert f"_{rows}x{columns}_" in name or plan.geometry.out_size[0] < rows
+
+
+def test_rows_of_4096_bytes_take_large_tiles():
+    plan = fc.plan_max_pool2d((1, 1, 64, 1024), 3, stride=1, padding=1, implementation="direct")
+    rows, columns = pool_windows.LARGE[host().registers][0]
+    assert f"_{rows}x{columns}_" in pool.launch(plan.geometry, np.dtype("f4"), host())[0].__name__
 
 
 @pytest.mark.parametrize("rows", pool_windows.ROWS)
 def test_stacks_of_rows_join_without_a_seam(rows, threads, monkeypatch):
     rng = np.random.default_rng(29)
     x = rng.integers(-40, 50, (2, 3, 30, 40)).astype(np.float32)
-    monkeypatch.setattr(pool_windows, "rows_for", lambda *arguments: rows)
+    monkeypatch.setattr(pool_windows, "tile_for", lambda *arguments: (rows, 1))
     for far in (0, 10**9):
         monkeypatch.setattr(pool_windows, "FAR", far)
         pool.launch.cache_clear()

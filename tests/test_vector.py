@@ -203,6 +203,23 @@ def test_products_over_a_plane_leave_out_what_is_not_there(dtype, lanes, tall, w
         assert (y == (windows * w).sum((2, 3))[:rows, :lanes]).all()
 
 
+@pytest.mark.parametrize(("tall", "wide"), [(1, 1), (3, 3), (5, 4)])
+def test_products_inside_a_plane_go_to_tiles_of_several_vectors(dtype, lanes, tall, wide):
+    rows, columns = 3, 2
+    lines, cells = rows - 1 + tall, columns * lanes - 1 + wide
+
+    @numba.njit
+    def compute(x, w, y):
+        tile = vector.filled(x[0, 0], rows, columns, lanes)
+        tile = vector.fma_inside(tile, pointer(x), cells, pointer(w), tall, wide)
+        vector.store_tile(tile, pointer(y), columns * lanes)
+
+    x, w, y = numbers(dtype, lines, cells), numbers(dtype, tall, wide), marked(dtype, rows, columns * lanes)
+    compute(x, w, y)
+    windows = np.lib.stride_tricks.sliding_window_view(x, (tall, wide))
+    assert (y == x[0, 0] + (windows * w).sum((2, 3))).all()
+
+
 def test_shared_products_give_every_row_its_own_tap(dtype, lanes):
     rows, columns = 3, 2
 
@@ -310,19 +327,40 @@ def test_windows_of_a_plane_are_reduced_without_what_is_not_there(dtype, lanes, 
         np.testing.assert_array_equal(y, reduce(windows, (2, 3))[:rows, :lanes])
 
 
+@pytest.mark.parametrize(("order", "power"), [(1, 0), (-1, 0), (0, 0), (1, 1), (0, 1), (0, 2)])
+@pytest.mark.parametrize(("tall", "wide"), [(2, 2), (3, 3), (5, 2)])
+def test_windows_inside_a_plane_are_reduced_for_tiles_of_several_vectors(dtype, lanes, tall, wide, order, power):
+    rows, columns = 3, 2
+    lines, cells = rows - 1 + tall, columns * lanes - 1 + wide
+
+    @numba.njit
+    def compute(x, y):
+        tile = vector.reduced_inside(pointer(x), cells, rows, columns, lanes, tall, wide, order, power)
+        vector.store_tile(tile, pointer(y), columns * lanes)
+
+    x, y = numbers(dtype, lines, cells), marked(dtype, rows, columns * lanes)
+    x[lines // 2, cells // 2] = np.nan
+    compute(x, y)
+    windows = np.lib.stride_tricks.sliding_window_view([x, abs(x), x * x][power], (tall, wide))
+    np.testing.assert_array_equal(y, {1: np.max, -1: np.min, 0: np.sum}[order](windows, (2, 3)))
+
+
 def test_rows_of_a_tile_have_divisors_and_every_element_a_root(dtype, lanes):
+    columns, room = 2, 2 * lanes - 1
+
     @numba.njit
     def compute(x, divisors, factors, y, z):
-        tile = vector.load_tile(pointer(x), lanes, 3, 1, lanes)
-        vector.store_tile(vector.divided_rows(tile, pointer(divisors), vector.load(pointer(factors), lanes)), pointer(y), lanes)
+        tile = vector.load_tile(pointer(x), columns * lanes, 3, columns, lanes)
+        tile = vector.divided_rows(tile, pointer(divisors), pointer(factors), room)
+        vector.store_tile(tile, pointer(y), columns * lanes)
         vector.store_tile(vector.rooted(vector.filled(x[0, 0], 2, 1, lanes)), pointer(z), lanes)
         vector.prefetch(pointer(x) + 10**12)
 
-    x, divisors, factors = 12 * numbers(dtype, 3, lanes), numbers(dtype, 3) + 4, numbers(dtype, lanes) + 5
-    x[0, 0], factors[-1] = 49, 0
-    y, z = marked(dtype, 3, lanes), marked(dtype, 2, lanes)
+    x, divisors, factors = 12 * numbers(dtype, 3, columns * lanes), numbers(dtype, 3) + 4, numbers(dtype, columns * lanes) + 5
+    x[0, 0], factors[1] = 49, 0
+    y, z = marked(dtype, 3, columns * lanes), marked(dtype, 2, lanes)
     compute(x, divisors, factors, y, z)
-    np.testing.assert_array_equal(y, x / (divisors[:, None] * np.where(factors == 0, 1, factors)))
+    np.testing.assert_array_equal(y[:, :room], (x / (divisors[:, None] * np.where(factors == 0, 1, factors)))[:, :room])
     assert (z == 7).all()
 
 

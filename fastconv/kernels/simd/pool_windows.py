@@ -23,10 +23,14 @@ ORDERS = {"max": (1, 0), "min": (-1, 0), "avg": (0, 0), "norm1": (0, 1), "norm2"
 
 
 @lru_cache(maxsize=64)
-def kernel(kind: str, rows: int, taps: tuple[int, int], stride: int, lanes: int, dtype: str, isa: str) -> Kernel:
-    """The compiled loops over stacks of output rows of a plane: f32_max_pool_4x1_3x3s2_windows_avx512."""
+def kernel(kind: str, rows: int, columns: int, taps: tuple[int, int], stride: int, lanes: int, dtype: str, isa: str) -> Kernel:
+    """The compiled loops over stacks of output rows of a plane: f32_max_pool_4x1_3x3s2_windows_avx512.
+
+    With several columns, tiles of so many vectors a row go where no window meets padding, of one vector at the edges.
+    """
     (tall, wide), (order, power) = taps, ORDERS[kind]
-    ahead = max(AHEAD, rows * stride)
+    high, several = (rows - 1) * stride + tall, columns * lanes
+    ahead = max(AHEAD, high)
     averages, roots = kind == "avg", kind == "norm2"
 
     def pool(begin, end, x, y, sizes, counted, widths, empty):
@@ -40,14 +44,29 @@ def kernel(kind: str, rows: int, taps: tuple[int, int], stride: int, lanes: int,
             h = min(stack * rows, rows_out - rows)  # the last stack may overlap the one before
             top = h * stride - top_pad
             image, line = pointer(x) + plane * rows_in * columns_in, pointer(y) + (plane * rows_out + h) * columns_out
-            for column in range(0, columns_out, lanes):
+            rows_inside, column = top >= 0 and top + high <= rows_in, 0
+            while column < columns_out:
                 left, room = column * stride - left_pad, columns_out - column
+                source = image + (top * columns_in + left)
+                if columns > 1 and rows_inside and left >= 0 and room >= several and left + several + wide <= columns_in + 1:
+                    if far:
+                        for row in range(rows):
+                            for part in range(columns):
+                                vector.prefetch(source + ((ahead + row) * columns_in + part * lanes))
+                    large = vector.reduced_inside(source, columns_in, rows, columns, lanes, tall, wide, order, power)
+                    if averages:
+                        large = vector.divided_rows(large, pointer(counted) + h, pointer(widths) + column, room)
+                    elif roots:
+                        large = vector.rooted(large)
+                    vector.store_spans(large, line + column, columns_out, rows, several)
+                    column += several
+                    continue
                 if far:
                     for row in range(rows * stride):
                         for part in range(stride):
-                            vector.prefetch(image + ((top + ahead + row) * columns_in + left + part * lanes))
+                            vector.prefetch(source + ((ahead + row) * columns_in + part * lanes))
                 tile = vector.reduced_windows(
-                    image + (top * columns_in + left),
+                    source,
                     columns_in,
                     (-top, rows_in - top),
                     spare + left,
@@ -62,14 +81,14 @@ def kernel(kind: str, rows: int, taps: tuple[int, int], stride: int, lanes: int,
                     power,
                 )
                 if averages:
-                    across = vector.load_first(pointer(widths) + column, room, lanes)
-                    tile = vector.divided_rows(tile, pointer(counted) + h, across)
+                    tile = vector.divided_rows(tile, pointer(counted) + h, pointer(widths) + column, room)
                 elif roots:
                     tile = vector.rooted(tile)
                 vector.store_spans(tile, line + column, columns_out, rows, room)
+                column += lanes
         memory[0] = empty  # pointers do not keep an array alive: its last use does
 
-    pool.__name__ = f"{dtype}_{kind}_pool_{rows}x1_{tall}x{wide}s{stride}_windows_{isa}"
+    pool.__name__ = f"{dtype}_{kind}_pool_{rows}x{columns}_{tall}x{wide}s{stride}_windows_{isa}"
     return Kernel(pool)
 
 
@@ -79,7 +98,8 @@ ROWS = (14, 7, 4, 2, 1)  # output rows of a tile
 FEW = 7  # of them, where there are 16 registers
 WIDEST = 5  # cells of a window on either axis
 FEW_OF_LONG = 4  # output rows where they are long and share little: more leave the L1 cache before their next columns are read
-CONFLICT = 1024  # elements of a row, or a multiple: all rows fall into the same sets of an L1 cache
+CONFLICT = 1024  # elements of a row, or a multiple: all rows fall into the same sets of an L1 cache, which holds few then
+LARGE = {32: ((3, 5), (4, 4)), 16: ((3, 3), (4, 2))}  # (rows, vectors) of tiles there: of windows up to 3x3, and of others
 
 
 def suits(geometry: PoolGeometry, dtype: np.dtype[Any], machine: Machine) -> bool:
@@ -92,49 +112,51 @@ def suits(geometry: PoolGeometry, dtype: np.dtype[Any], machine: Machine) -> boo
         and not (g.adaptive or g.return_indices)
         and g.rank <= 2
         and g.kernel[0] == g.kernel[-1] <= WIDEST  # the tile is compiled for each window
-        and (g.stride[0] > 1 or g.in_size[-1] % CONFLICT)  # rows of x and of the result would drive each other out of the cache
         and max(g.dilation) == 1
         and g.stride[0] == g.stride[-1] <= 2
     )
 
 
-def cycles_of_stack(rows: int, geometry: PoolGeometry, dtype: np.dtype[Any], machine: Machine) -> float:
+def cycles_of_stack(tile: tuple[int, int], geometry: PoolGeometry, dtype: np.dtype[Any], machine: Machine) -> float:
     """Loads and combinations of the tiles of so many rows."""
-    g, stride, tall = geometry, geometry.stride[0], geometry.kernel[0] if geometry.rank == 2 else 1
+    g, stride, tall, rows = geometry, geometry.stride[0], geometry.kernel[0] if geometry.rank == 2 else 1, tile[0]
     lines = (rows - 1) * stride + tall
-    tile = lines * (2 * g.kernel[-1] * stride + (2 if stride == 1 else 0)) + 1.5 * rows * tall + 3
-    return 25 + -(-g.out_size[-1] // machine.lanes(dtype)) * tile
+    taken = lines * (2 * g.kernel[-1] * stride + (2 if stride == 1 else 0)) + 1.5 * rows * tall + 3
+    return 25 + -(-g.out_size[-1] // machine.lanes(dtype)) * taken
 
 
-def rows_for(geometry: PoolGeometry, dtype: np.dtype[Any], machine: Machine) -> int:
-    """The tile that takes the fewest cycles over the rows of a plane."""
+def tile_for(geometry: PoolGeometry, dtype: np.dtype[Any], machine: Machine) -> tuple[int, int]:
+    """(rows, vectors) of the tile: the one that takes the fewest cycles over a plane's rows, but for rows that conflict."""
     g, most = geometry, ROWS[0] if machine.registers > 16 else FEW
-    row = g.in_size[-1] * dtype.itemsize
+    row, outputs = g.in_size[-1] * dtype.itemsize, g.out_size[0] if g.rank == 2 else 1
+    if g.stride[0] == 1 and g.in_size[-1] % CONFLICT == 0:
+        large = LARGE[machine.registers][g.kernel[0] > 3]
+        if large[0] <= outputs:
+            return large
     if g.stride[0] > 1 and most * g.stride[0] * row > machine.l1 // 2:
         most = FEW_OF_LONG
-    outputs = g.out_size[0] if g.rank == 2 else 1
 
     def cycles(rows: int) -> float:
-        return -(-outputs // rows) * cycles_of_stack(rows, g, dtype, machine)
+        return -(-outputs // rows) * cycles_of_stack((rows, 1), g, dtype, machine)
 
-    return min((rows for rows in ROWS if rows <= min(most, outputs)), key=cycles, default=1)
+    return min((rows for rows in ROWS if rows <= min(most, outputs)), key=cycles, default=1), 1
 
 
 def cycles(geometry: PoolGeometry, dtype: np.dtype[Any], machine: Machine) -> float:
     """Of all tiles."""
-    g, rows = geometry, rows_for(geometry, dtype, machine)
+    g, tile = geometry, tile_for(geometry, dtype, machine)
     outputs = g.out_size[0] if g.rank == 2 else 1
-    return g.batch * g.channels * -(-outputs // rows) * cycles_of_stack(rows, g, dtype, machine)
+    return g.batch * g.channels * -(-outputs // tile[0]) * cycles_of_stack(tile, g, dtype, machine)
 
 
 def launch(geometry: PoolGeometry, dtype: np.dtype[Any], machine: Machine) -> tuple[Any, ...]:
     """(kernel, items, work, and the arguments after x and y)."""
     g, t, kind = geometry, pooling.tables(geometry, dtype), pooling.kind_of(geometry)
-    rows = rows_for(g, dtype, machine)
+    tile = tile_for(g, dtype, machine)
     far = int(prod(g.in_size) * dtype.itemsize >= FAR)
     sizes = (*t.in_size[1:], *t.out_size[1:], *t.before[1:], far)
-    chosen = kernel(kind, rows, t.kernel[1:], g.stride[0], machine.lanes(dtype), element(dtype), machine.isa)
-    items = g.batch * g.channels * -(-t.out_size[1] // rows)
+    chosen = kernel(kind, *tile, t.kernel[1:], g.stride[0], machine.lanes(dtype), element(dtype), machine.isa)
+    items = g.batch * g.channels * -(-t.out_size[1] // tile[0])
     counted = t.bounds[5 : 3 * (1 + t.out_size[1]) : 3].astype(dtype) * dtype.type(t.bounds[2])
     arguments = np.array(sizes, np.int64), counted, t.widths, pooling.initial(kind, dtype)
     return chosen, items, 8 * g.flops // machine.lanes(dtype), arguments

@@ -32,7 +32,7 @@ from fastconv.kernels.simd.vector.arithmetic import (
 )
 from fastconv.kernels.simd.vector.memory import load, load_first, load_first_or, prefetch, store, store_first, store_first_wide
 from fastconv.kernels.simd.vector.pointers import distance, line_start, peek, pointer, poke, rows_at
-from fastconv.kernels.simd.vector.products import fma_grouped, fma_lanes, fma_outer, fma_plane, fma_row, fma_shared
+from fastconv.kernels.simd.vector.products import fma_grouped, fma_inside, fma_lanes, fma_outer, fma_plane, fma_row, fma_shared
 from fastconv.kernels.simd.vector.tiles import (
     filled,
     first_values,
@@ -49,7 +49,7 @@ from fastconv.kernels.simd.vector.tiles import (
     zeros,
 )
 from fastconv.kernels.simd.vector.types import BYTES, ELEMENTS, I1, I8, I32, I64, INTEGERS, Pointer, Rows, Tile, Vector
-from fastconv.kernels.simd.vector.windows import divided_rows, reduced_windows, rooted
+from fastconv.kernels.simd.vector.windows import divided_rows, reduced_inside, reduced_windows, rooted
 
 __all__ = [
     "BYTES",
@@ -73,6 +73,7 @@ __all__ = [
     "first",
     "first_values",
     "fma_grouped",
+    "fma_inside",
     "fma_lanes",
     "fma_outer",
     "fma_plane",
@@ -97,6 +98,7 @@ __all__ = [
     "pointer",
     "poke",
     "prefetch",
+    "reduced_inside",
     "reduced_windows",
     "repeated",
     "root",

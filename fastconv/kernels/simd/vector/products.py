@@ -112,6 +112,12 @@ def fma_grouped(context: Any, tile: Any, x: Any, x_step: Any, w: Any, w_step: An
     return tile(tile, x, types.intp, w, types.intp, taps, stride, group), generate
 
 
+def splatted_taps(builder: Any, w: Any, count: int, tile: Any) -> list[Any]:
+    """The elements at w, each in a vector of its own."""
+    taps = (builder.load(address_of(builder, w, tile.dtype, I64(k)), typ=ELEMENTS[tile.dtype]) for k in range(count))
+    return [splatted(builder, tap, tile.lanes) for tap in taps]
+
+
 @intrinsic(prefer_literal=True)
 def fma_plane(
     context: Any, tile: Any, x: Any, step: Any, rows: Any, zeros: Any, cells: Any, w: Any, tall: Any, wide: Any, stride: Any
@@ -129,13 +135,9 @@ def fma_plane(
         first, last = (builder.extract_value(rows, i) for i in range(2))
         low, high = (builder.extract_value(cells, i) for i in range(2))
 
-        def tap_at(w: Any, k: int) -> Any:
-            tap = builder.load(address_of(builder, w, tile.dtype, I64(k)), typ=ELEMENTS[tile.dtype])
-            return splatted(builder, tap, tile.lanes)
-
         # Few taps stay in registers. LLVM would keep more on the stack, where each takes a vector: they are read again.
         few = heights * widths <= FEW_TAPS
-        taps = [tap_at(w, k) for k in range(heights * widths)] if few else []
+        taps = splatted_taps(builder, w, heights * widths, tile) if few else []
         needed = range(widths) if apart == 1 else [s + part for s in range(0, widths, 2) for part in (0, tile.lanes)]
         masks = {s: mask_between(builder, builder.sub(low, I64(s)), builder.sub(high, I64(s)), tile.lanes) for s in needed}
         for row in range((tile.rows - 1) * apart + heights):
@@ -148,7 +150,7 @@ def fma_plane(
             }
             if not few:
                 w = opaque(builder, w)
-                taps = [tap_at(w, k) for k in range(heights * widths)]
+                taps = splatted_taps(builder, w, heights * widths, tile)
             for s in range(widths):
                 if apart == 1:
                     vector = loaded[s]
@@ -163,3 +165,32 @@ def fma_plane(
 
     pair = types.UniTuple(types.intp, 2)
     return tile(tile, x, types.intp, pair, zeros, pair, w, tall, wide, stride), generate
+
+
+@intrinsic(prefer_literal=True)
+def fma_inside(context: Any, tile: Any, x: Any, step: Any, w: Any, tall: Any, wide: Any) -> Any:
+    """tile[i, e] += sum over t < tall, s < wide of x[(i + t) * step + e + s] * w[t * wide + s], all of x inside the plane.
+
+    What fma_plane is at stride 1 to tiles of several vectors a row, without a mask.
+    """
+    heights, widths = tall.literal_value, wide.literal_value
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        t, x, step, w, *_ = args
+        few = heights * widths <= FEW_TAPS
+        taps = splatted_taps(builder, w, heights * widths, tile) if few else []
+        for row in range(tile.rows - 1 + heights):
+            if not few:
+                w = opaque(builder, w)
+                taps = splatted_taps(builder, w, heights * widths, tile)
+            source = builder.add(x, builder.mul(step, I64(row * BYTES[tile.dtype])))
+            for j in range(tile.columns):
+                for s in range(widths):
+                    vector = read(builder, source, tile, I64(j * tile.lanes + s))
+                    for i in range(max(0, row - heights + 1), min(tile.rows, row + 1)):
+                        k = i * tile.columns + j
+                        tap = taps[(row - i) * widths + s]
+                        t = builder.insert_value(t, fused(builder, tap, vector, builder.extract_value(t, k), tile), k)
+        return t
+
+    return tile(tile, x, types.intp, w, tall, wide), generate
