@@ -17,7 +17,8 @@ KERNELS = [(1, 1), (2, 2), (3, 3), (5, 5)]
 
 def agrees(x, w, bias, **options):
     """The kernel's result is exactly im2col's, on arrays that end, and that begin, at a guard page."""
-    options = {"groups": x.shape[1], "activation": "relu6", **options}
+    groups = x.shape[-1 if options.get("layout") == "NHWC" else 1]
+    options = {"groups": groups, "activation": "relu6", **options}
     plan = fc.plan_conv2d(x.shape, w, bias, implementation="depthwise", **options)
     assert "planes" in plan.kernel
     expected = fc.conv2d(x, w, bias, implementation="im2col", **options)
@@ -75,6 +76,26 @@ def test_large_tiles_go_where_no_window_meets_padding(k, mode, threads, monkeypa
                 continue
             plan = agrees(x, w, bias, padding=padding, padding_mode=mode)
             assert f"_{rows}x{columns}_" in plan.kernel or plan.geometry.out_size[0] < rows
+
+
+@pytest.mark.parametrize("mode", ["zeros", "reflect"])
+@pytest.mark.parametrize("shared", [True, False])
+@pytest.mark.parametrize("channels", [2, 3, 5])
+def test_channels_that_lie_together_meet_weights_of_their_own(channels, shared, mode, monkeypatch):
+    """Rows shorter than a vector, and of several large tiles; the last of a few channels too many goes elsewhere."""
+    if channels > depthwise_planes.MOST_CHANNELS[host().registers]:
+        pytest.skip("more channels than its registers serve")
+    monkeypatch.setattr(depthwise_planes, "LONG", 1)
+    rng, lanes = np.random.default_rng(21), host().lanes(np.dtype("f4"))
+    for k in (3, 5):
+        w, bias = (rng.integers(-4, 5, shape).astype(np.float32) for shape in ((channels, k, k, 1), channels))
+        if shared:
+            w[:] = w[:1]
+        for size in ((k, k), (12, lanes), (17, 7 * lanes + 5)):
+            for padding in (0, k // 2, ((1, 0), (k - 1, 2))):
+                x = rng.integers(-4, 5, (2, *size, channels)).astype(np.float32)
+                plan = agrees(x, w, bias, padding=padding, padding_mode=mode, layout="NHWC")
+                assert f"_by{channels}_{'shared_' * shared}planes" in plan.kernel
 
 
 @pytest.mark.parametrize("rows", [rows for rows in depthwise_planes.ROWS if host().registers > 16 or rows <= 8])

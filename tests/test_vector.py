@@ -187,7 +187,7 @@ def test_products_over_a_plane_leave_out_what_is_not_there(dtype, lanes, tall, w
     def compute(x, w, zero, y, first, last, low, high):
         tile = vector.filled(zero[0], rows, 1, lanes)
         tile = vector.fma_plane(
-            tile, pointer(x), cells, (first, last), pointer(zero), (low, high), pointer(w), tall, wide, stride
+            tile, pointer(x), cells, (first, last), pointer(zero), (low, high), pointer(w), tall, wide, stride, 1, 0
         )
         vector.store_tile(tile, pointer(y), lanes)
 
@@ -211,13 +211,44 @@ def test_products_inside_a_plane_go_to_tiles_of_several_vectors(dtype, lanes, ta
     @numba.njit
     def compute(x, w, y):
         tile = vector.filled(x[0, 0], rows, columns, lanes)
-        tile = vector.fma_inside(tile, pointer(x), cells, pointer(w), tall, wide)
+        tile = vector.fma_inside(tile, pointer(x), cells, pointer(w), tall, wide, 1, 0)
         vector.store_tile(tile, pointer(y), columns * lanes)
 
     x, w, y = numbers(dtype, lines, cells), numbers(dtype, tall, wide), marked(dtype, rows, columns * lanes)
     compute(x, w, y)
     windows = np.lib.stride_tricks.sliding_window_view(x, (tall, wide))
     assert (y == x[0, 0] + (windows * w).sum((2, 3))).all()
+
+
+def test_products_of_values_that_lie_together_meet_weights_by_turns(dtype, lanes):
+    """Taps three cells apart; the lanes of each of two columns have weights of their own, or all lanes have the same."""
+    rows, apart, tall, wide = 2, 3, 2, 3
+    lines, cells = rows - 1 + tall, 2 * lanes - 1 + (wide - 1) * apart + 1
+
+    @numba.njit
+    def compute(x, w, one, y, z):
+        tile = vector.zeros(pointer(x), rows, 2, lanes)
+        tile = vector.fma_inside(tile, pointer(x), cells, pointer(w), tall, wide, apart, 2)
+        vector.store_tile(tile, pointer(y), 2 * lanes)
+        for j in range(2):
+            for own in range(2):
+                tile = vector.zeros(pointer(x), rows, 1, lanes)
+                at, there, inside = pointer(x) + j * lanes, (0, lines), (0, cells)
+                if own == 1:
+                    taps = pointer(w) + j * lanes
+                    tile = vector.fma_plane(tile, at, cells, there, at, inside, taps, tall, wide, 1, apart, 2)
+                else:
+                    tile = vector.fma_plane(tile, at, cells, there, at, inside, pointer(one), tall, wide, 1, apart, 0)
+                vector.store_tile(tile, pointer(z) + (own * rows * 2 * lanes + j * lanes), 2 * lanes)
+
+    x, w, one = numbers(dtype, lines, cells), numbers(dtype, tall, wide, 2 * lanes), numbers(dtype, tall, wide) + 1
+    y, z = marked(dtype, rows, 2 * lanes), marked(dtype, 2, rows, 2 * lanes)
+    compute(x, w, one, y, z)
+    taps = [(t, s) for t in range(tall) for s in range(wide)]
+    under = {(t, s): x[t : t + rows, s * apart :][:, : 2 * lanes] for t, s in taps}
+    assert (y == sum(under[tap] * w[tap] for tap in taps)).all()
+    assert (z[1] == y).all()
+    assert (z[0] == sum(under[tap] * one[tap] for tap in taps)).all()
 
 
 def test_shared_products_give_every_row_its_own_tap(dtype, lanes):

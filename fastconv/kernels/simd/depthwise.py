@@ -4,8 +4,9 @@
 
 Channels last, vectors lie along the channels, and a tile of output positions in one row reads every input vector of a kernel
 row once; rows of padding are left out, and the few columns whose windows meet padding take a path of their own. Channels
-first, square kernels without dilation are depthwise_planes.py's; of the others, a band of as many planes as a vector has lanes
-is turned to channels last, with its padding, in the cache; it goes through the same tile, and is turned back.
+first, and where few channels lie together, square kernels without dilation are depthwise_planes.py's; others of few channels
+last interleaved.py's. Of others channels first, a band of as many planes as a vector has lanes is turned to channels last, with
+its padding, in the cache; it goes through the same tile, and is turned back.
 
 Zhang, Lo and Lu, High Performance Depthwise and Pointwise Convolutions on Mobile Devices (2020), section 3, for the reuse of
 rows.
@@ -183,7 +184,7 @@ def rows_for(outputs: int) -> int:
 
 
 def pack(w: Array, bias: Array, geometry: ConvGeometry) -> Launch:
-    """Weights as [r][s][channel of the group][k] channels last, as [k][r][s] first, or as interleaved.py has them."""
+    """Weights as [r][s][channel of the group][k] channels last, [r][s][k] first, or as the other files have them."""
     g, machine = geometry, host()
     if depthwise_planes.suits(g, machine):
         return depthwise_planes.pack(w, bias, g)

@@ -5,7 +5,7 @@
 A row is one line of w * C values whose neighbours in a window lie C apart, so that a tile of C vectors holds as many pixels as
 a vector has lanes, and each of its vectors meets weights that repeat every C lanes: all vectors are full. Where all channels
 have the same filter, as blurs have, one weight serves whole tiles. A block of the image is copied with its padding, which
-leaves it in the cache.
+leaves it in the cache. It serves what depthwise_planes.py does not: oblong and dilated kernels, steps down the rows.
 """
 
 from functools import lru_cache

@@ -1,5 +1,6 @@
 """Sums of products in register tiles."""
 
+from collections.abc import Callable
 from typing import Any
 
 from llvmlite import ir
@@ -112,36 +113,54 @@ def fma_grouped(context: Any, tile: Any, x: Any, x_step: Any, w: Any, w_step: An
     return tile(tile, x, types.intp, w, types.intp, taps, stride, group), generate
 
 
-def splatted_taps(builder: Any, w: Any, count: int, tile: Any) -> list[Any]:
-    """The elements at w, each in a vector of its own."""
-    taps = (builder.load(address_of(builder, w, tile.dtype, I64(k)), typ=ELEMENTS[tile.dtype]) for k in range(count))
-    return [splatted(builder, tap, tile.lanes) for tap in taps]
+def taps_at(builder: Any, w: Any, count: int, tile: Any, own: int) -> Callable[[int, int], Any]:
+    """The weights of tap k for column j, as a vector: one value, or of `own` vectors a tap the one that is the column's."""
+    if own:
+        return lambda k, j: read(builder, w, tile, I64((k * own + j % own) * tile.lanes))
+    values = (builder.load(address_of(builder, w, tile.dtype, I64(k)), typ=ELEMENTS[tile.dtype]) for k in range(count))
+    taps = [splatted(builder, value, tile.lanes) for value in values]
+    return lambda k, j: taps[k]
 
 
 @intrinsic(prefer_literal=True)
 def fma_plane(
-    context: Any, tile: Any, x: Any, step: Any, rows: Any, zeros: Any, cells: Any, w: Any, tall: Any, wide: Any, stride: Any
+    context: Any,
+    tile: Any,
+    x: Any,
+    step: Any,
+    rows: Any,
+    zeros: Any,
+    cells: Any,
+    w: Any,
+    tall: Any,
+    wide: Any,
+    stride: Any,
+    apart: Any,
+    own: Any,
 ) -> Any:
-    """tile[i, 0][e] += sum over t < tall, s < wide of x[(i * stride + t) * step + e * stride + s] * w[t * wide + s]
+    """tile[i, 0][e] += sum over t < tall, s < wide of x[(i * stride + t) * step + e * stride + s * apart] * w[t * wide + s]
 
     Only the rows rows[0] .. rows[1] - 1 of x are there, and of those the cells cells[0] .. cells[1] - 1; what lies outside is
     not touched and counts as zero. `zeros` points to zeros under the cells that are there. A vector is loaded once for all rows
-    of the tile; `stride` is 1 or 2.
+    of the tile; `stride` is 1, or 2 where `apart` is 1. With `own`, w has so many vectors a tap, of which the first is meant.
     """
-    heights, widths, apart = tall.literal_value, wide.literal_value, stride.literal_value
+    heights, widths, stride_value, spread = (literal.literal_value for literal in (tall, wide, stride, apart))
+    vectors = own.literal_value
 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         t, x, step, rows, zeros, cells, w, *_ = args
         first, last = (builder.extract_value(rows, i) for i in range(2))
         low, high = (builder.extract_value(cells, i) for i in range(2))
-
         # Few taps stay in registers. LLVM would keep more on the stack, where each takes a vector: they are read again.
-        few = heights * widths <= FEW_TAPS
-        taps = splatted_taps(builder, w, heights * widths, tile) if few else []
-        needed = range(widths) if apart == 1 else [s + part for s in range(0, widths, 2) for part in (0, tile.lanes)]
+        few = not vectors and heights * widths <= FEW_TAPS
+        taps = taps_at(builder, w, heights * widths, tile, vectors)
+        if stride_value == 1:
+            needed = [s * spread for s in range(widths)]
+        else:
+            needed = [s + part for s in range(0, widths, 2) for part in (0, tile.lanes)]
         masks = {s: mask_between(builder, builder.sub(low, I64(s)), builder.sub(high, I64(s)), tile.lanes) for s in needed}
-        for row in range((tile.rows - 1) * apart + heights):
-            users = [(i, row - i * apart) for i in range(tile.rows) if 0 <= row - i * apart < heights]
+        for row in range((tile.rows - 1) * stride_value + heights):
+            users = [(i, row - i * stride_value) for i in range(tile.rows) if 0 <= row - i * stride_value < heights]
             there = builder.and_(builder.icmp_signed(">=", I64(row), first), builder.icmp_signed("<", I64(row), last))
             source = builder.select(there, builder.add(x, builder.mul(step, I64(row * BYTES[tile.dtype]))), zeros)
             loaded = {
@@ -150,47 +169,48 @@ def fma_plane(
             }
             if not few:
                 w = opaque(builder, w)
-                taps = splatted_taps(builder, w, heights * widths, tile)
+                taps = taps_at(builder, w, heights * widths, tile, vectors)
             for s in range(widths):
-                if apart == 1:
-                    vector = loaded[s]
+                if stride_value == 1:
+                    vector = loaded[s * spread]
                 else:
                     pair = loaded[s & ~1], loaded[(s & ~1) + tile.lanes]
                     chosen = ir.Constant(ir.VectorType(I32, tile.lanes), [2 * lane + s % 2 for lane in range(tile.lanes)])
                     vector = builder.shuffle_vector(*pair, chosen)
                 for i, tap_row in users:
-                    total = fused(builder, taps[tap_row * widths + s], vector, builder.extract_value(t, i), tile)
-                    t = builder.insert_value(t, total, i)
+                    tap = taps(tap_row * widths + s, 0)
+                    t = builder.insert_value(t, fused(builder, tap, vector, builder.extract_value(t, i), tile), i)
         return t
 
     pair = types.UniTuple(types.intp, 2)
-    return tile(tile, x, types.intp, pair, zeros, pair, w, tall, wide, stride), generate
+    return tile(tile, x, types.intp, pair, zeros, pair, w, tall, wide, stride, apart, own), generate
 
 
 @intrinsic(prefer_literal=True)
-def fma_inside(context: Any, tile: Any, x: Any, step: Any, w: Any, tall: Any, wide: Any) -> Any:
-    """tile[i, e] += sum over t < tall, s < wide of x[(i + t) * step + e + s] * w[t * wide + s], all of x inside the plane.
+def fma_inside(context: Any, tile: Any, x: Any, step: Any, w: Any, tall: Any, wide: Any, apart: Any, own: Any) -> Any:
+    """tile[i, e] += sum over t < tall, s < wide of x[(i + t) * step + e + s * apart] * w[t * wide + s], all of x in the plane.
 
-    What fma_plane is at stride 1 to tiles of several vectors a row, without a mask.
+    What fma_plane is at stride 1 to tiles of several vectors a row, without a mask. With `own`, w has so many vectors a tap,
+    which the columns take by turns.
     """
-    heights, widths = tall.literal_value, wide.literal_value
+    heights, widths, spread, vectors = (literal.literal_value for literal in (tall, wide, apart, own))
 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         t, x, step, w, *_ = args
-        few = heights * widths <= FEW_TAPS
-        taps = splatted_taps(builder, w, heights * widths, tile) if few else []
+        few = not vectors and heights * widths <= FEW_TAPS
+        taps = taps_at(builder, w, heights * widths, tile, vectors)
         for row in range(tile.rows - 1 + heights):
             if not few:
                 w = opaque(builder, w)
-                taps = splatted_taps(builder, w, heights * widths, tile)
+                taps = taps_at(builder, w, heights * widths, tile, vectors)
             source = builder.add(x, builder.mul(step, I64(row * BYTES[tile.dtype])))
             for j in range(tile.columns):
                 for s in range(widths):
-                    vector = read(builder, source, tile, I64(j * tile.lanes + s))
+                    vector = read(builder, source, tile, I64(j * tile.lanes + s * spread))
                     for i in range(max(0, row - heights + 1), min(tile.rows, row + 1)):
                         k = i * tile.columns + j
-                        tap = taps[(row - i) * widths + s]
+                        tap = taps((row - i) * widths + s, j)
                         t = builder.insert_value(t, fused(builder, tap, vector, builder.extract_value(t, k), tile), k)
         return t
 
-    return tile(tile, x, types.intp, w, tall, wide), generate
+    return tile(tile, x, types.intp, w, tall, wide, apart, own), generate
