@@ -23,6 +23,8 @@ def of_tiles(geometry: ConvGeometry, dtype: np.dtype[Any], machine: Machine) -> 
     g, lanes = conv.flattened(geometry), machine.lanes(dtype)
     vectors, c_vectors = -(-g.out_per_group // lanes), -(-g.in_per_group // lanes)
     cycles = float(CALL)
+    # Every second element of a line is written at a time, and lines that the L2 cache does not hold are fetched each time.
+    apart = 16 + (7 * lanes if dtype.itemsize * prod(g.out_shape) > 3 * machine.l2 else 0)
     for walks in product(*(g.walks(axis) for axis in range(SPATIAL_AXES))):
         outputs, taps = [walk.outputs for walk in walks], [walk.taps for walk in walks]
         if not prod(outputs):
@@ -40,7 +42,7 @@ def of_tiles(geometry: ConvGeometry, dtype: np.dtype[Any], machine: Machine) -> 
             cells = taps[0] * walks[1].reach(high) * walks[2].reach(wide)
             cycles += (5.5 if g.channels_last else 1.0) * blocks * cells * c_vectors
         if not g.channels_last:
-            cycles += (7 if walks[2].step == 1 else 16) * blocks * high * wide * vectors * chunks
+            cycles += (7 if walks[2].step == 1 else apart) * blocks * high * wide * vectors * chunks
     return machine.seconds(cycles, g.bytes(dtype.itemsize))
 
 

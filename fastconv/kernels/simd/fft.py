@@ -32,6 +32,7 @@ POINTS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512)
 MOST_PLANES = 64  # of a block
 MOST_WEIGHTS = 256 << 20  # bytes of transformed weights
 WORKSPACE = 4 << 20  # bytes of transformed input a thread
+ROW = 38e-9  # seconds until the first line of a row comes from behind the L2 cache
 
 
 # The loop nest ------------------------------------------------------------------------------------------------------------
@@ -299,9 +300,12 @@ def choice(geometry: ConvGeometry, dtype: np.dtype[Any], machine: Machine) -> Ch
         cycles += 2 * size * ((g.in_channels > 1) * 1.8 * g.in_channels + (g.out_channels > 1) * g.out_channels)
     cycles = 36_000 + blocks * (cycles + 580 * (g.in_channels + g.out_channels))
     filters = 2 * size * real.itemsize * g.in_channels * g.out_per_group
-    speed = machine.bandwidth * np.where(filters <= machine.l3, 9, 2)
+    # Whatever ran before has driven spectra of more than the L2 cache out to memory.
+    speed = machine.bandwidth * np.where(filters <= machine.l2, 9, 0.8)
     passes = -(-blocks // chunk_of(g, size, real, count))
     seconds = cycles / CLOCK + machine.seconds(0, g.bytes(real.itemsize)) + passes * filters / speed
+    if g.rank > 1 and not g.channels_last and real.itemsize * prod(g.x_shape) > machine.l2:
+        seconds += ROW * 2 * blocks * g.in_channels * found[0] * found[1]
     best = int(np.argmin(seconds))
     tile = tuple(int(cells) for cells in (shown * stride)[:, best])
     return Choice(tuple(int(n) for n in found[:, best]), tile, float(seconds[best]))
