@@ -395,6 +395,25 @@ def test_rows_of_a_tile_have_divisors_and_every_element_a_root(dtype, lanes):
     assert (z == 7).all()
 
 
+@pytest.mark.parametrize("whole", ["int8", "uint8", "int16", "uint16", "int32", "uint32"])
+def test_integers_become_floats_and_come_back_toward_zero(dtype, lanes, whole):
+    integer = np.dtype(whole).type(0)
+
+    @numba.njit
+    def compute(x, zero, half, y, z):
+        v = vector.as_real(vector.load(pointer(x), lanes), zero)
+        vector.store(pointer(y), v)
+        vector.store(pointer(z), vector.as_whole(v - vector.splat(half, lanes), integer))
+
+    bits = 20 if dtype == "float32" else 8 * integer.itemsize
+    limits = np.iinfo(whole)
+    x = np.linspace(max(limits.min, -(2**bits)), min(limits.max, 2**bits), lanes).astype(whole)
+    y, z, half = marked(dtype, lanes), np.zeros(lanes, whole), np.dtype(dtype).type(0.5)
+    compute(x, np.dtype(dtype).type(0), half, y, z)
+    assert (y == x).all()
+    assert (z == np.trunc(x.astype("f8") - 0.5).astype("i8").astype(whole)).all()
+
+
 def test_extremes_keep_nan_and_the_first_of_equals(dtype, lanes):
     @numba.njit
     def compute(x, y):

@@ -31,7 +31,7 @@ peek, poke, pointer = vector.peek, vector.poke, vector.pointer
 @lru_cache(maxsize=16)
 def channels_last_kernel(kind: str, lanes: int, dtype: str, isa: str) -> Kernel:
     """The compiled loops over rows of n, d, h: f32_max_pool_nhwc_avx512."""
-    enter, combine, _, leave = pooling.reduction(kind)
+    enter, combine, _, leave = pooling.reduction(kind, dtype)
 
     def pool(begin, end, x, y, sizes, bounds, widths, initial):
         channels, depth_in, rows_in = packing.three(sizes, 0)
@@ -89,7 +89,7 @@ def channels_last_kernel(kind: str, lanes: int, dtype: str, isa: str) -> Kernel:
 @lru_cache(maxsize=32)
 def channels_first_kernel(stride: int, kind: str, lanes: int, dtype: str, isa: str) -> Kernel:
     """The compiled loops over rows of n, c, d, h: f32_max_pool_s2_nchw_avx512; s0 has any other stride, or adaptive windows."""
-    enter, combine, combine_two, leave = pooling.reduction(kind)
+    enter, combine, combine_two, leave = pooling.reduction(kind, dtype)
 
     def next_cells(at):
         return vector.load(at, lanes)
@@ -107,9 +107,9 @@ def channels_first_kernel(stride: int, kind: str, lanes: int, dtype: str, isa: s
         of_h, of_w = 3 * depth_out, 3 * (depth_out + rows_out)
         # Behind the padded row there is room for what a last vector reads and does not use.
         reach = max(before + columns_in, (columns_out - 1) * max(1, stride) + (taps - 1) * step_w + 1)
-        memory = np.full(reach + 3 * lanes + 16, initial)
+        memory = np.full(reach + columns_out + 4 * lanes + 16, initial)
         line = vector.line_start(pointer(memory))
-        cells = line + before
+        cells, totals = line + before, line + (reach + 3 * lanes)
         for row in range(begin, end):
             rest, h_out = divmod(row, rows_out)
             plane, d_out = divmod(rest, depth_out)
@@ -167,11 +167,11 @@ def channels_first_kernel(stride: int, kind: str, lanes: int, dtype: str, isa: s
                     total = initial
                     for w in range(w_start, w_stop, step_w):
                         total = combine_two(total, peek(cells + w))
-                    poke(out + w_out, total)
+                    poke(totals + w_out, total)
                 for w in range(0, columns_out, lanes):
                     room = columns_out - w
                     divisor = vector.scaled(across, vector.load_first(counts + w, room, lanes))
-                    vector.store_first(out + w, leave(vector.load_first(out + w, room, lanes), divisor), room)
+                    vector.store_first(out + w, leave(vector.load(totals + w, lanes), divisor), room)
         memory[0] = initial  # pointers do not keep an array alive: its last use does
 
     pool.__name__ = f"{dtype}_{kind}_pool_s{stride}_nchw_{isa}"
@@ -188,7 +188,7 @@ def supports(geometry: PoolGeometry, dtype: np.dtype[Any]) -> str | None:
 
 def cost(geometry: PoolGeometry, dtype: np.dtype[Any], machine: Machine) -> float:
     """A cell of a window a vector, or the bytes at memory speed."""
-    g, lanes = geometry, machine.lanes(dtype)
+    g, lanes = geometry, machine.lanes(pooling.computed(geometry, dtype))
     if pool_windows.suits(g, dtype, machine):
         return 3e-6 + machine.seconds(pool_windows.cycles(g, dtype, machine), g.bytes(dtype.itemsize))
     outputs, lines = prod(g.out_shape), 0
@@ -213,11 +213,11 @@ def launch(geometry: PoolGeometry, dtype: np.dtype[Any], machine: Machine) -> tu
         return pool_planes.launch(geometry, dtype, machine)
     if pool_windows.suits(geometry, dtype, machine):
         return pool_windows.launch(geometry, dtype, machine)
-    g, lanes, t = geometry, machine.lanes(dtype), pooling.tables(geometry, dtype)
-    kind = pooling.kind_of(g)
+    g, real, t = geometry, pooling.computed(geometry, dtype), pooling.tables(geometry, dtype)
+    kind, lanes = pooling.kind_of(g, dtype), machine.lanes(real)
     names = kind, lanes, element(dtype), machine.isa
     rows, work = g.batch * t.out_size[0] * t.out_size[1], 2 * g.flops // lanes * 4
-    tables = t.bounds, t.widths, pooling.initial(kind, dtype)
+    tables = t.bounds, t.widths, pooling.initial(kind, real)
     if not pooling.rows_are_lines(g):
         sizes = (g.channels, *t.in_size, *t.out_size, *t.dilation, 0)
         return channels_last_kernel(*names), rows, work, (np.array(sizes, np.int64), *tables)

@@ -20,7 +20,7 @@ PIECE = 2**16  # cells: a multiple of four vectors of any width
 
 
 @lru_cache(maxsize=32)
-def folder(kind: str, lanes: int) -> Any:
+def folder(kind: str, lanes: int, dtype: str) -> Any:
     """The compiled reduction of a vector to a scalar, half by half."""
     if lanes == 1:
 
@@ -28,7 +28,7 @@ def folder(kind: str, lanes: int) -> Any:
             return vector.first(v)
 
         return inlined(only)
-    combine, rest = pooling.reduction(kind).combine, folder(kind, lanes // 2)
+    combine, rest = pooling.reduction(kind, dtype).combine, folder(kind, lanes // 2, dtype)
 
     def fold(v):
         return rest(combine(vector.low_half(v), vector.high_half(v)))
@@ -39,10 +39,10 @@ def folder(kind: str, lanes: int) -> Any:
 @lru_cache(maxsize=32)
 def kernel(kind: str, lanes: int, dtype: str, isa: str) -> Kernel:
     """The compiled loop over planes: f32_max_pool_planes_avx512."""
-    enter, combine, _, leave = pooling.reduction(kind)
-    fold = folder(kind, lanes)
+    enter, combine, _, leave = pooling.reduction(kind, dtype)
+    fold = folder(kind, lanes, dtype)
 
-    def pool(begin, end, x, y, cells, divisor, initial):
+    def pool(begin, end, x, y, cells, divisor, initial, empty):
         four = cells - cells % (4 * lanes)
         for plane in range(begin, end):
             source = pointer(x) + plane * cells
@@ -57,7 +57,7 @@ def kernel(kind: str, lanes: int, dtype: str, isa: str) -> Kernel:
                     d = combine(d, enter(vector.load(source + (i + 3 * lanes), lanes)))
                 all_pieces = combine(all_pieces, combine(combine(a, b), combine(c, d)))
             for i in range(four, cells, lanes):
-                last = vector.load_first_or(source + i, cells - i, vector.splat(initial, lanes))
+                last = vector.load_first_or(source + i, cells - i, vector.splat(empty, lanes))
                 all_pieces = combine(all_pieces, enter(last))
             total = fold(all_pieces)
             poke(pointer(y) + plane, vector.first(leave(vector.splat(total, lanes), vector.splat(divisor, lanes))))
@@ -81,7 +81,7 @@ def suits(geometry: PoolGeometry) -> bool:
 
 def launch(geometry: PoolGeometry, dtype: np.dtype[Any], machine: Machine) -> tuple[Any, ...]:
     """(kernel, items, work, and the arguments after x and y)."""
-    g, lanes, kind = geometry, machine.lanes(dtype), pooling.kind_of(geometry)
-    divisor = dtype.type(g.divisors().item() if kind == "avg" else 1)
-    arguments = prod(g.in_size), divisor, pooling.initial(kind, dtype)
+    g, real, kind = geometry, pooling.computed(geometry, dtype), pooling.kind_of(geometry, dtype)
+    lanes, divisor = machine.lanes(real), real.type(g.divisors().item() if g.kind == "avg" else 1)
+    arguments = prod(g.in_size), divisor, pooling.initial(kind, real), pooling.initial(kind, dtype)
     return kernel(kind, lanes, element(dtype), machine.isa), g.batch * g.channels, 4 * g.flops // lanes, arguments

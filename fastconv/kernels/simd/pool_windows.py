@@ -151,7 +151,7 @@ def cycles(geometry: PoolGeometry, dtype: np.dtype[Any], machine: Machine) -> fl
 
 def launch(geometry: PoolGeometry, dtype: np.dtype[Any], machine: Machine) -> tuple[Any, ...]:
     """(kernel, items, work, and the arguments after x and y)."""
-    g, t, kind = geometry, pooling.tables(geometry, dtype), pooling.kind_of(geometry)
+    g, t, kind = geometry, pooling.tables(geometry, dtype), pooling.kind_of(geometry, dtype)
     tile = tile_for(g, dtype, machine)
     far = int(prod(g.in_size) * dtype.itemsize >= FAR)
     sizes = (*t.in_size[1:], *t.out_size[1:], *t.before[1:], far)

@@ -33,12 +33,17 @@ class Reduction(NamedTuple):
     leave: Any
 
 
-@lru_cache(maxsize=16)
-def reduction(kind: str) -> Reduction:
-    """Of "max", "min", "avg", "norm1", "norm2" or "norminf"."""
+@lru_cache(maxsize=64)
+def reduction(kind: str, dtype: str) -> Reduction:
+    """Of "max", "min", "avg", "norm1", "norm2" or "norminf"; integers are averaged by "avg_f32" or "avg_f64"."""
+    scalar = np.dtype(f"{dtype[0]}{int(dtype[1:]) // 8}").type(0)
+    real = np.float64(0) if kind.endswith("64") else np.float32(0)
 
     def as_it_is(v):
         return v
+
+    def converted(v):
+        return vector.as_real(v, real)
 
     def magnitude(v):
         return vector.magnitude(v)
@@ -67,6 +72,9 @@ def reduction(kind: str) -> Reduction:
     def averaged(v, divisors):
         return vector.divided(v, divisors)
 
+    def averaged_whole(v, divisors):
+        return vector.as_whole(vector.divided(v, divisors), scalar)
+
     def root(v, divisors):
         return vector.root(v)
 
@@ -75,6 +83,8 @@ def reduction(kind: str) -> Reduction:
         "max": (as_it_is, largest, whole),
         "min": (as_it_is, (smaller, smaller_of_two), whole),
         "avg": (as_it_is, total, averaged),
+        "avg_f32": (converted, total, averaged_whole),
+        "avg_f64": (converted, total, averaged_whole),
         "norm1": (magnitude, total, whole),
         "norm2": (square, total, root),
         "norminf": (magnitude, largest, whole),
@@ -85,9 +95,23 @@ def reduction(kind: str) -> Reduction:
 # Decisions --------------------------------------------------------------------------------------------------------------
 
 
-def kind_of(geometry: PoolGeometry) -> str:
+def kind_of(geometry: PoolGeometry, dtype: np.dtype[Any]) -> str:
     """The reduction of a pool, by its name."""
+    if geometry.kind == "avg" and dtype.kind in "iu":
+        return f"avg_f{8 * computed(geometry, dtype).itemsize}"
     return NORMS.get(float(geometry.norm_type), "norm") if geometry.kind == "lp" else geometry.kind
+
+
+def computed(geometry: PoolGeometry, dtype: np.dtype[Any]) -> np.dtype[Any]:
+    """The type that windows are reduced in: for averages of integers a float, else that of the cells.
+
+    Sums of 2**22 in float32, or 2**51 in float64, are exact, and so is what divides them; the quotient then rounds to a whole
+    number only if it is one, so that what is left of it toward zero is right. Larger sums stay integers.
+    """
+    if geometry.kind != "avg" or dtype.kind not in "iu":
+        return dtype
+    largest = max(geometry.taps << 8 * dtype.itemsize, abs(geometry.divisor_override or 0))
+    return np.dtype(np.float32) if largest <= 1 << 22 else np.dtype(np.float64) if largest <= 1 << 51 else dtype
 
 
 def initial(kind: str, dtype: np.dtype[Any]) -> Any:
@@ -106,11 +130,11 @@ def rows_are_lines(geometry: PoolGeometry) -> bool:
 
 
 def refusal(geometry: PoolGeometry, dtype: np.dtype[Any]) -> str | None:
-    """Why vectors do not serve a pool, or None: floats of any kind but a general norm, integers for their order alone."""
-    if kind_of(geometry) == "norm":
+    """Why vectors do not serve a pool, or None: floats of any kind but a general norm, integers but for norms and huge sums."""
+    if geometry.kind == "lp" and float(geometry.norm_type) not in NORMS:
         return f"its norms are 1, 2 and infinity, not {geometry.norm_type:g}"
-    if dtype.kind in "iu" and geometry.kind in ("max", "min"):
-        return None
+    if dtype.kind in "iu" and geometry.kind != "lp":
+        return None if geometry.kind != "avg" or computed(geometry, dtype) != dtype else "sums of its windows may pass 2**51"
     return None if dtype in (np.float32, np.float64) else f"its vectors are float32 or float64, not {dtype}"
 
 
@@ -122,7 +146,7 @@ class Tables(NamedTuple):
     bounds : array of int64
         (start, stop, divisor) of every output's window: of all depths, all heights, all widths.
     widths : array
-        The widths' divisors in the dtype of the pool.
+        The widths' divisors in the type that windows are reduced in.
     in_size, out_size, kernel, stride, dilation, before : tuple of int
         One entry an axis.
     """
@@ -149,7 +173,7 @@ def tables(geometry: PoolGeometry, dtype: np.dtype[Any]) -> Tables:
     bounds = [np.stack((axis.start, axis.stop, count), 1).ravel() for axis, count in zip(windows, counts, strict=True)]
     return Tables(
         np.concatenate(bounds),
-        counts[2].astype(dtype),
+        counts[2].astype(computed(g, dtype)),
         ones + g.in_size,
         ones + g.out_size,
         ones + g.kernel,

@@ -40,7 +40,7 @@ LINE = 16 << 10  # bytes of a line, which stays in the L1 cache while its widths
 @lru_cache(maxsize=32)
 def kernel(kind: str, lanes: int, dtype: str, isa: str) -> Kernel:
     """The compiled loops over blocks of output rows, cut into strips of columns: f32_running_max_avx512."""
-    enter, combine, _, leave = pooling.reduction(kind)
+    enter, combine, _, leave = pooling.reduction(kind, dtype)
 
     def take(base, to, source, pieces, length, gap):
         """to[i] = base[i] with source[i] taken in; the source's pieces lie `gap` apart"""
@@ -227,15 +227,17 @@ def supports(geometry: PoolGeometry, dtype: np.dtype[Any]) -> str | None:
         return reason or "it keeps no indices"
     if geometry.adaptive:
         return "adaptive windows differ in size"
-    if 4 * cut(geometry, dtype.itemsize, host().lanes(dtype)).pitch * dtype.itemsize > WORKSPACE:
+    real = pooling.computed(geometry, dtype)
+    if 4 * cut(geometry, real.itemsize, host().lanes(real)).pitch * real.itemsize > WORKSPACE:
         return f"its lines of {geometry.window[-1]} cells a window would not fit its workspace"
     return None
 
 
 def cost(geometry: PoolGeometry, dtype: np.dtype[Any], machine: Machine) -> float:
     """The rounds over each line's vectors, a start for each line, and with strides what is picked out of it."""
-    g, lanes = geometry, machine.lanes(dtype)
-    c = cut(g, dtype.itemsize, lanes)
+    g, real = geometry, pooling.computed(geometry, dtype)
+    lanes = machine.lanes(real)
+    c = cut(g, real.itemsize, lanes)
     outputs, depth, tall = prod(g.out_shape), prod(g.kernel[:-2]), prod(g.kernel[-2:-1])
     pieces = -(-c.channels // max(1, c.chunk)) * -(-g.out_size[-1] // max(1, c.strip))
     lines = outputs // max(1, g.out_size[-1] * c.channels) * pieces
@@ -249,15 +251,16 @@ def cost(geometry: PoolGeometry, dtype: np.dtype[Any], machine: Machine) -> floa
 @lru_cache(maxsize=256)
 def launch(geometry: PoolGeometry, dtype: np.dtype[Any], machine: Machine) -> tuple[Any, ...]:
     """(kernel, items, work, and the arguments after x and y)."""
-    g, lanes, t = geometry, machine.lanes(dtype), pooling.tables(geometry, dtype)
-    c, kind = cut(g, dtype.itemsize, lanes), pooling.kind_of(g)
+    g, real, t = geometry, pooling.computed(geometry, dtype), pooling.tables(geometry, dtype)
+    lanes, kind = machine.lanes(real), pooling.kind_of(g, dtype)
+    c = cut(g, real.itemsize, lanes)
     sizes = (*t.in_size, *t.out_size, *t.kernel, *t.stride, *t.dilation, *t.before, *c[:5])
     planes = g.batch * g.channels // c.channels
     blocks = c.comb * -(-t.out_size[1] // (c.comb * c.height))
     items = planes * t.out_size[0] * blocks * -(-t.out_size[2] // c.strip) * -(-c.channels // c.chunk)
     work = int(cost(g, dtype, machine) * 1e9)
     widths = np.repeat(t.widths, c.channels)
-    arguments = np.array(sizes, np.int64), t.bounds, widths, pooling.initial(kind, dtype)
+    arguments = np.array(sizes, np.int64), t.bounds, widths, pooling.initial(kind, real)
     return kernel(kind, lanes, element(dtype), machine.isa), items, work, arguments
 
 

@@ -13,6 +13,8 @@ factory closed over. Loads and stores need no alignment. Nothing here checks bou
 
 from fastconv.kernels.simd.vector.activations import clip, hardswish, leaky, silu
 from fastconv.kernels.simd.vector.arithmetic import (
+    as_real,
+    as_whole,
     chosen,
     divided,
     every_second,
@@ -63,6 +65,8 @@ __all__ = [
     "Rows",
     "Tile",
     "Vector",
+    "as_real",
+    "as_whole",
     "chosen",
     "clip",
     "distance",

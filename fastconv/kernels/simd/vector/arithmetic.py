@@ -10,7 +10,7 @@ from numba.core.typing.templates import AbstractTemplate, infer_global, signatur
 from numba.extending import intrinsic, lower_builtin
 
 from fastconv.kernels.simd.vector.building import call, compared, splatted, suffix
-from fastconv.kernels.simd.vector.types import BYTES, I32, INTEGERS, QUIET, Vector
+from fastconv.kernels.simd.vector.types import BYTES, I32, INTEGERS, QUIET, Vector, vector_of
 
 
 @intrinsic(prefer_literal=True)
@@ -90,6 +90,29 @@ def _extreme(comparison: str, dtype: Any) -> Callable[..., Any]:
 def divided(context: Any, a: Any, b: Any) -> Any:
     """The quotient, lane by lane."""
     return a(a, a), lambda context, builder, signature, args: builder.fdiv(*args)
+
+
+@intrinsic
+def as_real(context: Any, v: Any, like: Any) -> Any:
+    """Integers as floats of the type of the scalar `like`."""
+    result = Vector(like, v.lanes)
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        return (builder.sitofp if v.dtype.signed else builder.uitofp)(args[0], vector_of(result))
+
+    return result(v, like), generate
+
+
+@intrinsic
+def as_whole(context: Any, v: Any, like: Any) -> Any:
+    """Floats toward zero as integers of the type of the scalar `like`, by as many bits as the floats have: they wrap there."""
+    result, wide = Vector(like, v.lanes), ir.VectorType(ir.IntType(8 * BYTES[v.dtype]), v.lanes)
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        whole = builder.fptosi(args[0], wide)
+        return whole if wide == vector_of(result) else builder.trunc(whole, vector_of(result))
+
+    return result(v, like), generate
 
 
 # Values with positions: of equal values, and of NaN, the one at the lower position is the better.
