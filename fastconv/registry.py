@@ -12,7 +12,7 @@ import numpy as np
 from fastconv.fold_geometry import ElementwiseGeometry, FoldGeometry
 from fastconv.geometry import ConvGeometry
 from fastconv.kernels import im2col, loops, reference, strided
-from fastconv.kernels.simd import costs, depthwise, direct, elementwise, fft, pool, running, separable, winograd
+from fastconv.kernels.simd import columns, costs, depthwise, direct, elementwise, fft, pool, running, separable, winograd
 from fastconv.machine import Machine
 from fastconv.pool_geometry import PoolGeometry, UnpoolGeometry
 
@@ -91,6 +91,10 @@ _VECTOR_POOLS = (
     Implementation("direct", "vectors of channels, or of rows taken in before columns", pool.run, pool.cost, pool.supports),
 )
 
+_VECTOR_COLUMNS = Implementation(
+    "direct", "rows copied, or added, by the vector, padding left out", columns.run, columns.cost, columns.supports
+)
+
 _POOLS = (
     _loops(loops.run_pool),
     Implementation("strided", "sliding_window_view, reduced by NumPy", strided.pool, _at(1e8, 6e-5), strided.supports_pool),
@@ -159,8 +163,8 @@ OPERATIONS: dict[str, tuple[Implementation, ...]] = {
     **dict.fromkeys(("max_pool", "min_pool", "avg_pool", "lp_pool"), (*_VECTOR_POOLS, *_POOLS)),
     **dict.fromkeys(("adaptive_avg_pool", "adaptive_max_pool"), (_VECTOR_POOLS[1], *_POOLS)),
     "max_unpool": (_loops(loops.run_max_unpool), _reference(reference.max_unpool)),
-    "unfold": (_loops(loops.run_windows), _reference(reference.unfold)),
-    "fold": (_loops(loops.run_windows), _reference(reference.fold)),
+    "unfold": (_VECTOR_COLUMNS, _loops(loops.run_windows), _reference(reference.unfold)),
+    "fold": (_VECTOR_COLUMNS, _loops(loops.run_windows), _reference(reference.fold)),
     "activation": (
         Implementation("direct", "vectors, each written once", elementwise.run, elementwise.cost, elementwise.supports),
         _loops(loops.run_activation),

@@ -144,6 +144,8 @@ def windows() -> Iterator[Case]:
         ("dilation", (6, 7), (2, 3), {"dilation": (2, 3), "stride": (2, 1)}),
         ("same", (4, 5), (3, 2), {"padding": "same", "stride": 2}),
         ("3d", (3, 4, 3), (2, 2, 2), {"padding": (1, 0, 1)}),
+        *((f"wide-stride{n}", (3, 150), (2, 3), {"stride": n, "padding": ((1, 0), (2, 3))}) for n in (1, 2, 3)),
+        ("padding-over-width", (2, 3), (2, 5), {"padding": (1, 9), "stride": (1, 2)}),
         *((f"width{n}", (1, n), (1, 1), {}) for n in TILE),
     ):
         taps = int(np.prod(kernel))
