@@ -41,24 +41,14 @@ def row_over(cell, tap, dilation, before, stride, outputs):
 def unfold_kernel(lanes: int, dtype: str, isa: str) -> Kernel:
     """The compiled loops over rows of n, c, t, r, s: f32_unfold_avx512."""
 
-    def clear(to, zero, count):
-        """to[i] = 0, for i < count"""
-        empty = vector.splat(zero, lanes)
-        whole = count - count % lanes
-        for i in range(0, whole, lanes):
-            vector.store(to + i, empty)
-        if whole < count:
-            vector.store_first(to + whole, empty, count - whole)
+    copy_run, clear = packing.runs(lanes)
 
+    @inlined
     def copy(to, source, count, stride):
         """to[i] = source[i * stride], for i < count"""
         done = 0
         if stride == 1:
-            done = count - count % lanes
-            for i in range(0, done, lanes):
-                vector.store(to + i, vector.load(source + i, lanes))
-            if done < count:
-                vector.store_first(to + done, vector.load_first(source + done, count - done, lanes), count - done)
+            copy_run(to, source, count)
             return
         if stride == 2:
             while done + lanes < count:  # a cell beyond the last one that is copied is read
@@ -67,8 +57,6 @@ def unfold_kernel(lanes: int, dtype: str, isa: str) -> Kernel:
                 done += lanes
         for i in range(done, count):
             poke(to + i, peek(source + i * stride))
-
-    clear, copy = inlined(clear), inlined(copy)
 
     def unfold(begin, end, x, y, sizes):
         (depth_in, rows_in, columns_in), (depth, rows, columns) = packing.three(sizes, 0), packing.three(sizes, 3)

@@ -173,11 +173,8 @@ def evenly(count: int, most: int) -> int:
 
 
 @lru_cache(maxsize=8)
-def window_packer(lanes: int, channels_last: bool) -> Any:
-    """The compiled copy of a block's input: to[t][row][column][c] = x, padding filled in by its mode.
-
-    Columns lie `pitch` elements apart, `chunk` or more.
-    """
+def runs(lanes: int) -> tuple[Any, Any]:
+    """The compiled to[i] = source[i], and to[i] = zero, for i < count."""
 
     @compiled
     def copy(to, source, count):
@@ -195,6 +192,18 @@ def window_packer(lanes: int, channels_last: bool) -> Any:
             vector.store(to + i, empty)
         if whole < count:
             vector.store_first(to + whole, empty, count - whole)
+
+    return copy, clear
+
+
+@lru_cache(maxsize=8)
+def window_packer(lanes: int, channels_last: bool) -> Any:
+    """The compiled copy of a block's input: to[t][row][column][c] = x, padding filled in by its mode.
+
+    Columns lie `pitch` elements apart, `chunk` or more.
+    """
+
+    copy, clear = runs(lanes)
 
     @compiled
     def copy_pixels(to, source, begin, end, column_step, channel_step, chunk, pitch, steps):
