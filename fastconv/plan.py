@@ -204,7 +204,9 @@ class UnpoolPlan(Plan):
         if where.shape != self.x_shape:
             raise ValueError(f"indices must have the shape of x, {self.x_shape}, got {where.shape}")
         plane = int(np.prod(self.geometry.out_size, dtype=object))
-        if where.size and (where.min() < 0 or where.max() >= plane):
+        # Without their sign, indices below zero are the largest.
+        unsigned = where.view(np.dtype(f"u{where.dtype.itemsize}")) if where.dtype.isnative else where.astype(np.uint64)
+        if where.size and unsigned.max() >= plane:
             raise ValueError(
                 f"indices must lie in 0 .. {plane - 1}, the cells of an output plane, got {where.min()} .. {where.max()}"
             )

@@ -12,7 +12,19 @@ import numpy as np
 from fastconv.fold_geometry import ElementwiseGeometry, FoldGeometry
 from fastconv.geometry import ConvGeometry
 from fastconv.kernels import im2col, loops, reference, strided
-from fastconv.kernels.simd import columns, costs, depthwise, direct, elementwise, fft, pool, running, separable, winograd
+from fastconv.kernels.simd import (
+    columns,
+    costs,
+    depthwise,
+    direct,
+    elementwise,
+    fft,
+    pool,
+    running,
+    separable,
+    unpool,
+    winograd,
+)
 from fastconv.machine import Machine
 from fastconv.pool_geometry import PoolGeometry, UnpoolGeometry
 
@@ -162,7 +174,11 @@ OPERATIONS: dict[str, tuple[Implementation, ...]] = {
     ),
     **dict.fromkeys(("max_pool", "min_pool", "avg_pool", "lp_pool"), (*_VECTOR_POOLS, *_POOLS)),
     **dict.fromkeys(("adaptive_avg_pool", "adaptive_max_pool"), (_VECTOR_POOLS[1], *_POOLS)),
-    "max_unpool": (_loops(loops.run_max_unpool), _reference(reference.max_unpool)),
+    "max_unpool": (
+        Implementation("direct", "planes cleared by the vector, then filled", unpool.run, unpool.cost, unpool.supports),
+        _loops(loops.run_max_unpool),
+        _reference(reference.max_unpool),
+    ),
     "unfold": (_VECTOR_COLUMNS, _loops(loops.run_windows), _reference(reference.unfold)),
     "fold": (_VECTOR_COLUMNS, _loops(loops.run_windows), _reference(reference.fold)),
     "activation": (
