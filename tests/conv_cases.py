@@ -103,6 +103,21 @@ def squares() -> Iterator[Case]:
         "cube2x3x1", (5, 5, 2), (2, 3, 1), (5, 4), stride=(2, 1, 1), dilation=(2, 1, 1), padding=((1, 0), (1, 1), (0, 0))
     )
     yield conv("cube-reflect", (3, 4, 3), (2, 3, 3), (4, 4), padding=1, padding_mode="reflect")
+    for name, size, kernel, options in (
+        ("5x5", (6, 9), (5, 5), {"padding": 2}),
+        ("5x5-valid", (5, 5), (5, 5), {}),
+        ("7x3", (9, 4), (7, 3), {"padding": ((3, 2), (0, 1))}),
+        ("4x9", (5, 11), (4, 9), {"padding": (1, 4), "padding_mode": "reflect"}),
+        ("6x1", (7, 2), (6, 1), {"padding": (2, 0), "padding_mode": "circular"}),
+        ("1x7-groups", (2, 9), (1, 7), {"padding": (0, 3), "groups": 2}),
+        ("3x5", (5, 6), (3, 5), {"padding": 1, "activation": "silu"}),
+        ("five-taps", (11,), (5,), {"padding": 2}),
+        ("2x5x4", (3, 6, 5), (2, 5, 4), {"padding": (1, 2, 1)}),
+    ):
+        channels = (8, 10) if "groups" in options else (5, 4)
+        yield conv(
+            f"pieces-{name}", size if len(size) > 1 else size[0], kernel if len(kernel) > 1 else kernel[0], channels, **options
+        )
     yield conv("square-batch3-no-bias", (3, 6), (3, 3), (4, 4), 3, padding=1, bias=False)
     yield conv("square-no-batch", (3, 6), (3, 3), (4, 4), None)
 

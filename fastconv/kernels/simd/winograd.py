@@ -1,4 +1,4 @@
-"""Winograd convolution by 3x3 kernels of stride 1: tiles of m x m outputs from (m + 2)**2 products a channel.
+"""Winograd convolution of stride 1 by 3x3 kernels, and larger ones: tiles of m x m outputs from (m + 2)**2 products a channel.
 
     V [P][t, c] = B^T x[t] B        for each tile t of (m + 2) x (m + 2) inputs; P = (m + 2)**2 planes
     M [P][t, k] = V[P] @ U[P]       one matrix product a plane, with U = G w G^T made once a plan
@@ -7,8 +7,9 @@
 The direct sum takes 9 m**2 products where this takes (m + 2)**2: 4 times as many for m = 4, 2.25 times for m = 2. Lavin and
 Gray, Fast Algorithms for Convolutional Neural Networks (2016), section 4; transforms.py has B, G and A.
 
-Kernels of 3 taps along one axis, those of 1-D convolutions too, take tiles of 1 x m or m x 1 outputs and m + 2 products for
-3 m. Over three axes, c runs over the taps of the first axis as well: a sum of Winograd convolutions of slices.
+Kernels along one axis, those of 1-D convolutions too, take tiles of 1 x m or m x 1 outputs and m + 2 products for 3 m. Larger
+kernels are cut into pieces of 3 taps an axis, the last filled up with zeros: c runs over the pieces as well, each of which sees
+x three cells further on. So it does, over three axes, over the taps of the first: a sum of Winograd convolutions of slices.
 
 Tiles are taken in blocks whose V and M stay in the L2 cache. The planes lie one cache line more than a block apart: without it
 they fall into the same cache sets, and the transforms wait for memory.
@@ -34,6 +35,8 @@ peek, poke, pointer = vector.peek, vector.poke, vector.pointer
 ROOMS = (2 << 20, 4 << 20, 8 << 20)  # bytes of V and M that a block may take where the L2 cache would hold too few tiles
 NEAR = 4 << 20  # bytes that come back from the last cache at some speed
 FEW = 4  # items below which blocks are shared out further
+WIDEST = 9  # taps along an axis
+LONGEST = 100_000  # products of a sum of which F(4) stays within 1e-4 of the results' root mean square
 
 
 # The loop nest ----------------------------------------------------------------------------------------------------------
@@ -49,7 +52,7 @@ def cells_of(form: tuple[int, int]) -> tuple[int, int]:
 def kernel(form: tuple[int, int], rows: int, columns: int, lanes: int, channels_last: bool, dtype: str, isa: str) -> Kernel:
     """The compiled loops over blocks of tiles: f32_winograd_4x4_14x2_avx512."""
     (m_h, m_w), (n_h, n_w), width = form, cells_of(form), columns * lanes
-    planes, halo_h, halo_w = n_h * n_w, n_h - m_h, n_w - m_w
+    planes = n_h * n_w
     to_planes, to_outputs = input_transform(form, lanes, dtype), output_transform(form, lanes, dtype)
     pack_windows, unpack = packing.window_packer(lanes, channels_last), packing.unpacker(lanes)
     line = packing.LINE // (4 if dtype == "f32" else 8)
@@ -71,12 +74,15 @@ def kernel(form: tuple[int, int], rows: int, columns: int, lanes: int, channels_
         cells, (deep_out, high_out, wide_out) = packing.three(sizes, 10), packing.three(sizes, 13)
         (groups, c_group, k_group), (front_pad, top_pad, left_pad) = packing.three(sizes, 16), packing.three(sizes, 19)
         block_rows, block_columns, k_part = packing.three(sizes, 22)
-        u_plane, mode, taps_d, stride_d, dilation_d = packing.five(sizes, 25)
+        u_plane, mode, stride_d, dilation_d, taps_d = packing.five(sizes, 25)
+        pieces_h, pieces_w = sizes[30], sizes[31]
+        pieces, taps = pieces_h * pieces_w, taps_d * pieces_h * pieces_w
+        halo_h, halo_w = n_h - m_h + KERNEL * (pieces_h - 1), n_w - m_w + KERNEL * (pieces_w - 1)
         tiles_h, tiles_w = -(-high_out // m_h), -(-wide_out // m_w)
         blocks_h, blocks_w = -(-tiles_h // block_rows), -(-tiles_w // block_columns)
         k_blocks = -(-k_group // width)
         k_parts = -(-k_blocks // k_part)
-        c_step, k_step = -(-((taps_d - 1) * c_group + -(-c_group // lanes) * lanes) // lanes) * lanes, k_part * width
+        c_step, k_step = -(-((taps - 1) * c_group + -(-c_group // lanes) * lanes) // lanes) * lanes, k_part * width
         if c_step % (16 * line) == 0:  # rows of a tile of V would fall into the same sets of the L1 cache
             c_step += lanes
         most = -(-(block_rows * block_columns) // rows) * rows
@@ -117,13 +123,16 @@ def kernel(form: tuple[int, int], rows: int, columns: int, lanes: int, channels_
                     pack_windows(
                         source, windows, zero, xs, cells, corner, tall, wide, taps_d, dilation_d, c_group, c_group, mode, steps
                     )
-                for index in range(tiles * taps_d):
-                    t, tap = divmod(index, taps_d)
+                for index in range(tiles * taps):
+                    t, tap = divmod(index, taps)
                     i, j = divmod(t, across)
-                    d, h, w = front + tap * dilation_d, top + m_h * i, left + m_w * j
+                    tap_d, piece = divmod(tap, pieces)
+                    down_by, right_by = m_h * i + piece // pieces_w * KERNEL, m_w * j + piece % pieces_w * KERNEL
+                    d, h, w = front + tap_d * dilation_d, top + down_by, left + right_by
                     inside = d >= 0 and h >= 0 and w >= 0 and d < cells[0] and h + n_h <= cells[1] and w + n_w <= cells[2]
                     if not channels_last:
-                        at, row, column = windows + ((tap * tall + m_h * i) * wide + m_w * j) * c_group, wide * c_group, c_group
+                        at = windows + ((tap_d * tall + down_by) * wide + right_by) * c_group
+                        row, column = wide * c_group, c_group
                     elif inside:
                         at, row, column = source + (d * xs[2] + h * xs[3] + w * xs[4]), xs[3], xs[4]
                     else:
@@ -135,7 +144,7 @@ def kernel(form: tuple[int, int], rows: int, columns: int, lanes: int, channels_
             k_first = part * k_part
             k_here = min(k_part, k_blocks - k_first)
             k_begin, shown_k = k_first * width, min(k_here * width, k_group - k_first * width)
-            channels = taps_d * c_group
+            channels = taps * c_group
             filters = pointer(u) + (group * planes * u_plane + k_begin * channels)
             for plane in range(planes):
                 ours, theirs, out = v + plane * v_plane, filters + plane * u_plane, products + plane * m_plane
@@ -235,13 +244,13 @@ class Choice(NamedTuple):
 
 
 def supports(geometry: ConvGeometry, dtype: np.dtype[Any]) -> str | None:
-    """Kernels of 3x3, 1x3 or 3x1 taps over the last axes, of stride 1 without dilation, in float32 or float64."""
+    """Kernels of 1, or 3 to 9, taps over each of the last axes, of stride 1 without dilation, in float32 or float64."""
     g = geometry
     if dtype not in (np.float32, np.float64):
         return f"its vectors are float32 or float64, not {dtype}"
     last = g.kernel[-2:]
-    if g.transposed or not {1, KERNEL}.issuperset(last) or KERNEL not in last:
-        return f"it serves kernels of 3x3, 1x3 or 3x1 taps over the last axes, not {'x'.join(map(str, g.kernel))}"
+    if g.transposed or max(last) == 1 or not all(taps == 1 or KERNEL <= taps <= WIDEST for taps in last):
+        return f"it serves 1, or 3 to {WIDEST}, taps along the last axes, not {'x'.join(map(str, g.kernel))}"
     if {*g.stride[-2:], *g.dilation[-2:]} != {1}:
         return f"it serves stride 1 and dilation 1 over the last axes, not {g.stride} and {g.dilation}"
     if min(g.in_per_group, g.out_per_group) < 4:
@@ -250,15 +259,37 @@ def supports(geometry: ConvGeometry, dtype: np.dtype[Any]) -> str | None:
 
 
 def forms(geometry: ConvGeometry) -> tuple[tuple[int, int], ...]:
-    """The tiles' sizes that the kernel can have."""
+    """The tiles' sizes that the kernel can have: F(4), whose rounding errors are larger, where sums are not too long for it."""
     high, wide = geometry.lifted().kernel[1:]
-    return tuple((m if high == KERNEL else 1, m if wide == KERNEL else 1) for m in (4, 2))
+    return tuple((m if high > 1 else 1, m if wide > 1 else 1) for m in (4, 2) if m == 2 or geometry.reduction <= LONGEST)
+
+
+def pieces_of(geometry: ConvGeometry) -> tuple[int, int, int]:
+    """The slices and the pieces of at most 3 taps along the other axes that a kernel is the sum of; `geometry` is lifted."""
+    depth, high, wide = geometry.kernel
+    return depth, -(-high // KERNEL), -(-wide // KERNEL)
+
+
+def in_pieces(w: Array, geometry: ConvGeometry) -> Array:
+    """Weights with the pieces of the kernel as slices, so that each has 3 taps along the axes that have several."""
+    g, (depth, down, right) = geometry, pieces_of(geometry)
+    if down == right == 1:
+        return w
+    _, high, wide = g.kernel
+    tall, broad = (KERNEL if taps > 1 else 1 for taps in (high, wide))
+    first = w.reshape(g.out_channels, *((-1,) if not g.channels_last else ()), depth, high, wide, *((-1,) * g.channels_last))
+    if g.channels_last:
+        first = np.moveaxis(first, -1, 1)
+    filled = np.zeros((g.out_channels, g.in_per_group, depth, down * tall, right * broad), w.dtype)
+    filled[..., :high, :wide] = first
+    cut = filled.reshape(*filled.shape[:3], down, tall, right, broad).swapaxes(4, 5)
+    return np.ascontiguousarray(np.moveaxis(cut, 1, -1) if g.channels_last else cut)
 
 
 def cut(geometry: ConvGeometry, form: tuple[int, int], room: int, dtype: np.dtype[Any], machine: Machine) -> Choice:
     """Blocks of tiles whose V and M take `room` bytes at most; `geometry` is lifted."""
     g = geometry
-    planes, terms = prod(cells_of(form)), g.in_per_group * g.kernel[0]
+    planes, terms = prod(cells_of(form)), g.in_per_group * prod(pieces_of(g))
     high, wide = (-(-size // m) for size, m in zip(g.out_size[1:], form, strict=True))
     per_tile = planes * (terms + g.out_per_group) * dtype.itemsize
     tiles = max(1, room // per_tile)
@@ -279,12 +310,13 @@ def seconds(geometry: ConvGeometry, cut: Choice, dtype: np.dtype[Any], machine: 
     g, form, planes, lanes = geometry, cut.form, prod(cells_of(cut.form)), machine.lanes(dtype)
     high, wide = (-(-size // m) for size, m in zip(g.out_size[1:], form, strict=True))
     blocks = g.batch * g.groups * g.out_size[0] * -(-high // max(1, cut.block_rows)) * -(-wide // max(1, cut.block_columns))
-    tiles, terms = cut.block_rows * cut.block_columns, g.in_per_group * g.kernel[0]
-    k_blocks, c_vectors = -(-g.out_per_group // (cut.columns * lanes)), g.kernel[0] * -(-g.in_per_group // lanes)
+    tiles, pieces = cut.block_rows * cut.block_columns, prod(pieces_of(g))
+    terms = g.in_per_group * pieces
+    k_blocks, c_vectors = -(-g.out_per_group // (cut.columns * lanes)), -(-g.in_per_group // lanes)
     rows = planes * -(-tiles // cut.rows) * cut.rows * k_blocks
-    cycles = rows * (13 + 1.07 * terms * cut.columns / machine.units) + tiles * c_vectors * (10 + 1.8 * planes)
+    cycles = rows * (13 + 1.07 * terms * cut.columns / machine.units) + tiles * pieces * c_vectors * (10 + 1.8 * planes)
     if not g.channels_last:
-        cycles += 5.8 * tiles * prod(form) * (c_vectors + -(-g.out_per_group // lanes))
+        cycles += 5.8 * tiles * prod(form) * (g.kernel[0] * c_vectors + -(-g.out_per_group // lanes))
     weights = planes * terms * k_blocks * cut.columns * lanes * dtype.itemsize
     speed = machine.bandwidth * (9 if weights * g.groups <= machine.l3 else 2)
     # V and M leave the L2 cache, and come back, where they are larger.
@@ -314,11 +346,14 @@ def pack(w: Array, bias: Array, geometry: ConvGeometry) -> Launch:
     g, machine = geometry.lifted(), host()
     cut, lanes = choice(geometry, w.dtype, machine), machine.lanes(w.dtype)
     width, names, planes = cut.columns * lanes, (element(w.dtype), machine.isa), prod(cells_of(cut.form))
-    blocks, terms = -(-g.out_per_group // width), g.in_per_group * g.kernel[0]
+    pieces = pieces_of(g)
+    blocks, terms, slices = -(-g.out_per_group // width), g.in_per_group * prod(pieces), prod(pieces)
     u_plane = blocks * terms * width + packing.LINE // w.dtype.itemsize
     u = packing.aligned(g.groups * planes * u_plane, w.dtype)
-    by_c, by_tap = (1, g.in_per_group) if g.channels_last else (g.taps, 1)
-    weight_sizes = (g.groups, g.in_per_group, g.out_per_group, g.reduction, by_c, by_tap, width, u_plane, g.kernel[0])
+    w, taps = in_pieces(w, g), slices * (KERNEL if min(cut.form) == 1 else KERNEL * KERNEL)
+    by_c, by_tap = (1, g.in_per_group) if g.channels_last else (taps, 1)
+    by_k = g.in_per_group * taps
+    weight_sizes = (g.groups, g.in_per_group, g.out_per_group, by_k, by_c, by_tap, width, u_plane, slices)
     transform = weight_kernel(cut.form, lanes, *names)
     transform(g.groups * blocks * -(-g.in_per_group // lanes), 4 * u.size, w.reshape(-1), u, np.array(weight_sizes, np.int64))
     filled = np.zeros((g.groups, blocks * width), w.dtype)
@@ -330,7 +365,8 @@ def pack(w: Array, bias: Array, geometry: ConvGeometry) -> Launch:
         *(g.groups, g.in_per_group, g.out_per_group),
         *(before for before, _ in g.padding),
         *(cut.block_rows, cut.block_columns, cut.k_part),
-        *(u_plane, g.mode, g.kernel[0], g.stride[0], g.dilation[0]),
+        *(u_plane, g.mode, g.stride[0], g.dilation[0]),
+        *pieces,
     )
     high, wide = (-(-size // m) for size, m in zip(g.out_size[1:], cut.form, strict=True))
     items = g.batch * g.groups * g.out_size[0]
