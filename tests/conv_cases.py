@@ -112,12 +112,19 @@ def squares() -> Iterator[Case]:
         ("1x7-groups", (2, 9), (1, 7), {"padding": (0, 3), "groups": 2}),
         ("3x5", (5, 6), (3, 5), {"padding": 1, "activation": "silu"}),
         ("five-taps", (11,), (5,), {"padding": 2}),
+        ("7x7-stride2", (13, 18), (7, 7), {"padding": 3, "stride": 2}),
+        ("5x11-stride2x4", (9, 21), (5, 11), {"padding": ((2, 0), (1, 3)), "stride": (2, 4)}),
+        ("3x1-stride2x3", (9, 8), (3, 1), {"stride": (2, 3), "groups": 2, "padding": (1, 0)}),
+        ("5x5-stride2-reflect", (8, 9), (5, 5), {"padding": 2, "stride": 2, "padding_mode": "reflect"}),
+        ("2x5x5-strides", (4, 9, 8), (2, 5, 5), {"padding": 1, "stride": (2, 2, 1), "dilation": (2, 1, 1)}),
         ("2x5x4", (3, 6, 5), (2, 5, 4), {"padding": (1, 2, 1)}),
     ):
         channels = (8, 10) if "groups" in options else (5, 4)
         yield conv(
             f"pieces-{name}", size if len(size) > 1 else size[0], kernel if len(kernel) > 1 else kernel[0], channels, **options
         )
+    for stride in (1, 2):  # more channels than a vector has lanes, so that pieces are transformed one by one
+        yield conv(f"pieces-of-many-stride{stride}", (9, 10), (5, 6), (LANES + 3, 4), padding=2, stride=stride)
     yield conv("square-batch3-no-bias", (3, 6), (3, 3), (4, 4), 3, padding=1, bias=False)
     yield conv("square-no-batch", (3, 6), (3, 3), (4, 4), None)
 

@@ -263,8 +263,8 @@ def unpacker(lanes: int) -> Any:
 
     def unpack(block, high, wide, channels, pitch, y, row, channel):
         for h in range(high):
-            for w in range(0, wide, lanes):
-                for k in range(0, channels, lanes):
+            for k in range(0, channels, lanes):
+                for w in range(0, wide, lanes):
                     square = vector.load_tile(block + ((h * wide + w) * pitch + k), pitch, lanes, 1, lanes)
                     to = y + (k * channel + h * row + w)
                     vector.store_transposed(square, to, channel, min(lanes, wide - w), min(lanes, channels - k))

@@ -1,4 +1,4 @@
-"""Winograd convolution of stride 1 by 3x3 kernels, and larger ones: tiles of m x m outputs from (m + 2)**2 products a channel.
+"""Winograd convolution by 3x3 kernels, and larger ones: tiles of m x m outputs from (m + 2)**2 products a channel.
 
     V [P][t, c] = B^T x[t] B        for each tile t of (m + 2) x (m + 2) inputs; P = (m + 2)**2 planes
     M [P][t, k] = V[P] @ U[P]       one matrix product a plane, with U = G w G^T made once a plan
@@ -8,8 +8,9 @@ The direct sum takes 9 m**2 products where this takes (m + 2)**2: 4 times as man
 Gray, Fast Algorithms for Convolutional Neural Networks (2016), section 4; transforms.py has B, G and A.
 
 Kernels along one axis, those of 1-D convolutions too, take tiles of 1 x m or m x 1 outputs and m + 2 products for 3 m. Larger
-kernels are cut into pieces of 3 taps an axis, the last filled up with zeros: c runs over the pieces as well, each of which sees
-x three cells further on. So it does, over three axes, over the taps of the first: a sum of Winograd convolutions of slices.
+kernels are cut into pieces of 3 taps an axis, the last filled up with zeros, those of stride s first into the taps that meet
+every s-th cell: c runs over the pieces as well, each of which sees x some cells further on, s apart. So it does, over three
+axes, over the taps of the first: a sum of Winograd convolutions of slices.
 
 Tiles are taken in blocks whose V and M stay in the L2 cache. The planes lie one cache line more than a block apart: without it
 they fall into the same cache sets, and the transforms wait for memory.
@@ -35,7 +36,7 @@ peek, poke, pointer = vector.peek, vector.poke, vector.pointer
 ROOMS = (2 << 20, 4 << 20, 8 << 20)  # bytes of V and M that a block may take where the L2 cache would hold too few tiles
 NEAR = 4 << 20  # bytes that come back from the last cache at some speed
 FEW = 4  # items below which blocks are shared out further
-WIDEST = 9  # taps along an axis
+MOST_PIECES = 4  # along an axis
 LONGEST = 100_000  # products of a sum of which F(4) stays within 1e-4 of the results' root mean square
 
 
@@ -69,15 +70,27 @@ def kernel(form: tuple[int, int], rows: int, columns: int, lanes: int, channels_
                     tile = vector.fma_outer(tile, sources, c, weights + c * width)
                 vector.store_tile(tile, products + (first * m_step + block * width), m_step)
 
+    @compiled
+    def gather(x, row, column, offsets, taps, channels, to, step):
+        """to[i, j][tap][c] = x[i, j][offsets[tap] + c] of the cells of a tile: few channels of all taps make whole vectors."""
+        for i in range(n_h):
+            for j in range(n_w):
+                source, cell = x + (i * row + j * column), to + (i * n_w + j) * step
+                for tap in range(taps):  # lanes behind the channels are those of the next tap, or room
+                    few = vector.load_first(source + peek(offsets + tap), channels, lanes)
+                    vector.store(cell + tap * channels, few)
+
     def winograd(begin, end, x, u, bias, y, sizes, act):
         xs, ys = packing.five(sizes, 0), packing.five(sizes, 5)
         cells, (deep_out, high_out, wide_out) = packing.three(sizes, 10), packing.three(sizes, 13)
         (groups, c_group, k_group), (front_pad, top_pad, left_pad) = packing.three(sizes, 16), packing.three(sizes, 19)
         block_rows, block_columns, k_part = packing.three(sizes, 22)
         u_plane, mode, stride_d, dilation_d, taps_d = packing.five(sizes, 25)
-        pieces_h, pieces_w = sizes[30], sizes[31]
-        pieces, taps = pieces_h * pieces_w, taps_d * pieces_h * pieces_w
-        halo_h, halo_w = n_h - m_h + KERNEL * (pieces_h - 1), n_w - m_w + KERNEL * (pieces_w - 1)
+        (step_h, step_w, last_h), (last_w, pieces_w, pieces) = packing.three(sizes, 30), packing.three(sizes, 33)
+        taps, places_h, places_w = taps_d * pieces, 36, 36 + pieces // pieces_w
+        # Cells from the first of a tile to the last, and those that the tiles of a block reach beyond all but their last row.
+        reach_h, reach_w = (n_h - 1) * step_h + 1, (n_w - 1) * step_w + 1
+        halo_h, halo_w = last_h + (n_h - m_h - 1) * step_h + 1, last_w + (n_w - m_w - 1) * step_w + 1
         tiles_h, tiles_w = -(-high_out // m_h), -(-wide_out // m_w)
         blocks_h, blocks_w = -(-tiles_h // block_rows), -(-tiles_w // block_columns)
         k_blocks = -(-k_group // width)
@@ -87,19 +100,24 @@ def kernel(form: tuple[int, int], rows: int, columns: int, lanes: int, channels_
             c_step += lanes
         most = -(-(block_rows * block_columns) // rows) * rows
         v_plane, m_plane = most * c_step + line, most * k_step + line
-        tall, wide = (n_h, n_w) if channels_last else (m_h * block_rows + halo_h, m_w * block_columns + halo_w)
+        tall, wide = m_h * block_rows * step_h + halo_h, m_w * block_columns * step_w + halo_w
+        if channels_last:
+            tall, wide = last_h + reach_h, last_w + reach_w
         outputs = 0 if channels_last else (m_h * block_rows) * (m_w * block_columns) * k_step + lanes * k_step + lanes
         zero, shown_cells = x.dtype.type(0), taps_d * tall * wide * c_group
 
-        memory = np.empty(planes * (v_plane + m_plane + lanes) + shown_cells + outputs + 6 * line, x.dtype)
-        integers = np.empty(rows + lanes, np.int64)
+        gathers = taps > 1 and c_group < lanes
+        memory = np.empty(planes * (v_plane + m_plane + lanes + c_step) + shown_cells + outputs + 7 * line, x.dtype)
+        integers = np.empty(rows + lanes + taps, np.int64)
         v = vector.line_start(pointer(memory))
         products = vector.line_start(v + planes * v_plane)
         scratch = vector.line_start(products + planes * m_plane)
         windows = vector.line_start(scratch + planes * lanes)
         finished = vector.line_start(windows + shown_cells)
+        gathered = vector.line_start(finished + outputs)
         v_offsets = pointer(integers)
         steps = v_offsets + rows
+        tap_offsets = steps + lanes
         for i in range(rows):
             poke(v_offsets + i, i * c_step)
 
@@ -116,29 +134,74 @@ def kernel(form: tuple[int, int], rows: int, columns: int, lanes: int, channels_
             if block != transformed:
                 transformed = block
                 source = pointer(x) + (n_image * xs[0] + group * c_group * xs[1])
-                front, top, left = d_out * stride_d - front_pad, m_h * tile_top - top_pad, m_w * tile_left - left_pad
-                tall, wide = m_h * down + halo_h, m_w * across + halo_w
+                front, top, left = (
+                    d_out * stride_d - front_pad,
+                    m_h * tile_top * step_h - top_pad,
+                    m_w * tile_left * step_w - left_pad,
+                )
+                tall, wide = m_h * down * step_h + halo_h, m_w * across * step_w + halo_w
                 if not channels_last:
                     corner = (front, top, left)
                     pack_windows(
                         source, windows, zero, xs, cells, corner, tall, wide, taps_d, dilation_d, c_group, c_group, mode, steps
                     )
-                for index in range(tiles * taps):
+                for t in range(tiles if gathers else 0):
+                    i, j = divmod(t, across)
+                    h, w = top + m_h * i * step_h, left + m_w * j * step_w
+                    inside = front >= 0 and h >= 0 and w >= 0 and front + (taps_d - 1) * dilation_d < cells[0]
+                    inside = inside and h + last_h + reach_h <= cells[1] and w + last_w + reach_w <= cells[2]
+                    if not channels_last:
+                        at = windows + (m_h * i * step_h * wide + m_w * j * step_w) * c_group
+                        depth, row, column = tall * wide * c_group, wide * c_group, c_group
+                    elif inside:
+                        at = source + (front * xs[2] + h * xs[3] + w * xs[4])
+                        depth, row, column = dilation_d * xs[2], xs[3], xs[4]
+                    else:
+                        high, broad = last_h + reach_h, last_w + reach_w
+                        at, depth, row, column = windows, high * broad * c_group, broad * c_group, c_group
+                        corner = (front, h, w)
+                        pack_windows(
+                            source,
+                            windows,
+                            zero,
+                            xs,
+                            cells,
+                            corner,
+                            high,
+                            broad,
+                            taps_d,
+                            dilation_d,
+                            c_group,
+                            c_group,
+                            mode,
+                            steps,
+                        )
+                    for tap in range(taps):
+                        tap_d, piece = divmod(tap, pieces)
+                        down_by, right_by = sizes[places_h + piece // pieces_w], sizes[places_w + piece % pieces_w]
+                        poke(tap_offsets + tap, tap_d * depth + down_by * row + right_by * column)
+                    gather(at, step_h * row, step_w * column, tap_offsets, taps, c_group, gathered, c_step)
+                    to_planes(gathered, n_w * c_step, c_step, taps * c_group, scratch, v + t * c_step, v_plane)
+                for index in range(0 if gathers else tiles * taps):
                     t, tap = divmod(index, taps)
                     i, j = divmod(t, across)
                     tap_d, piece = divmod(tap, pieces)
-                    down_by, right_by = m_h * i + piece // pieces_w * KERNEL, m_w * j + piece % pieces_w * KERNEL
+                    down_by = m_h * i * step_h + sizes[places_h + piece // pieces_w]
+                    right_by = m_w * j * step_w + sizes[places_w + piece % pieces_w]
                     d, h, w = front + tap_d * dilation_d, top + down_by, left + right_by
-                    inside = d >= 0 and h >= 0 and w >= 0 and d < cells[0] and h + n_h <= cells[1] and w + n_w <= cells[2]
+                    inside = d >= 0 and h >= 0 and w >= 0 and d < cells[0]
+                    inside = inside and h + reach_h <= cells[1] and w + reach_w <= cells[2]
                     if not channels_last:
                         at = windows + ((tap_d * tall + down_by) * wide + right_by) * c_group
-                        row, column = wide * c_group, c_group
+                        row, column = step_h * wide * c_group, step_w * c_group
                     elif inside:
-                        at, row, column = source + (d * xs[2] + h * xs[3] + w * xs[4]), xs[3], xs[4]
+                        at, row, column = source + (d * xs[2] + h * xs[3] + w * xs[4]), step_h * xs[3], step_w * xs[4]
                     else:
                         corner = (d, h, w)
-                        pack_windows(source, windows, zero, xs, cells, corner, n_h, n_w, 1, 1, c_group, c_group, mode, steps)
-                        at, row, column = windows, n_w * c_group, c_group
+                        pack_windows(
+                            source, windows, zero, xs, cells, corner, reach_h, reach_w, 1, 1, c_group, c_group, mode, steps
+                        )
+                        at, row, column = windows, step_h * reach_w * c_group, step_w * c_group
                     to_planes(at, row, column, c_group, scratch, v + (t * c_step + tap * c_group), v_plane)
 
             k_first = part * k_part
@@ -244,17 +307,19 @@ class Choice(NamedTuple):
 
 
 def supports(geometry: ConvGeometry, dtype: np.dtype[Any]) -> str | None:
-    """Kernels of 1, or 3 to 9, taps over each of the last axes, of stride 1 without dilation, in float32 or float64."""
+    """Kernels of one tap, or at least 3, along each of the last axes, without dilation there, in float32 or float64."""
     g = geometry
     if dtype not in (np.float32, np.float64):
         return f"its vectors are float32 or float64, not {dtype}"
-    last = g.kernel[-2:]
-    if g.transposed or max(last) == 1 or not all(taps == 1 or KERNEL <= taps <= WIDEST for taps in last):
-        return f"it serves 1, or 3 to {WIDEST}, taps along the last axes, not {'x'.join(map(str, g.kernel))}"
-    if {*g.stride[-2:], *g.dilation[-2:]} != {1}:
-        return f"it serves stride 1 and dilation 1 over the last axes, not {g.stride} and {g.dilation}"
-    if min(g.in_per_group, g.out_per_group) < 4:
-        return f"it serves groups of at least 4 channels, not {g.in_per_group} -> {g.out_per_group}"
+    axes = [(taps, places(taps, step)) for taps, step in zip(g.kernel[-2:], g.stride[-2:], strict=True)]
+    fits = all((taps == 1 or taps >= KERNEL) and len(found) <= MOST_PIECES for taps, found in axes)
+    if g.transposed or max(g.kernel[-2:]) == 1 or not fits:
+        shape = "x".join(map(str, g.kernel))
+        return f"it serves 1, or 3 and more, taps along the last axes, in {MOST_PIECES} pieces at most, not {shape}"
+    if {*g.dilation[-2:]} != {1}:
+        return f"it serves dilation 1 over the last axes, not {g.dilation}"
+    if min(g.in_per_group, g.out_per_group) < KERNEL:
+        return f"it serves groups of at least {KERNEL} channels, not {g.in_per_group} -> {g.out_per_group}"
     return None
 
 
@@ -264,32 +329,48 @@ def forms(geometry: ConvGeometry) -> tuple[tuple[int, int], ...]:
     return tuple((m if high > 1 else 1, m if wide > 1 else 1) for m in (4, 2) if m == 2 or geometry.reduction <= LONGEST)
 
 
-def pieces_of(geometry: ConvGeometry) -> tuple[int, int, int]:
-    """The slices and the pieces of at most 3 taps along the other axes that a kernel is the sum of; `geometry` is lifted."""
-    depth, high, wide = geometry.kernel
-    return depth, -(-high // KERNEL), -(-wide // KERNEL)
+@lru_cache(maxsize=64)
+def places(taps: int, stride: int) -> tuple[int, ...]:
+    """The first tap of each piece along an axis; its others lie `stride` apart, 3 in all, and may lie beyond the kernel."""
+    if taps == 1:
+        return (0,)
+    phases = (range(phase, taps, stride) for phase in range(min(taps, stride)))
+    return tuple(first for phase in phases for first in phase[::KERNEL])
+
+
+def pieces_of(geometry: ConvGeometry) -> tuple[int, tuple[int, ...], tuple[int, ...]]:
+    """The slices, and the places of the pieces along the other axes, that a kernel is the sum of; `geometry` is lifted."""
+    (depth, high, wide), (_, down, right) = geometry.kernel, geometry.stride
+    return depth, places(high, down), places(wide, right)
+
+
+def terms_of(geometry: ConvGeometry) -> int:
+    """Slices times pieces; `geometry` is lifted."""
+    depth, down, right = pieces_of(geometry)
+    return depth * len(down) * len(right)
 
 
 def in_pieces(w: Array, geometry: ConvGeometry) -> Array:
     """Weights with the pieces of the kernel as slices, so that each has 3 taps along the axes that have several."""
     g, (depth, down, right) = geometry, pieces_of(geometry)
-    if down == right == 1:
+    if len(down) == len(right) == 1:
         return w
-    _, high, wide = g.kernel
-    tall, broad = (KERNEL if taps > 1 else 1 for taps in (high, wide))
-    first = w.reshape(g.out_channels, *((-1,) if not g.channels_last else ()), depth, high, wide, *((-1,) * g.channels_last))
-    if g.channels_last:
-        first = np.moveaxis(first, -1, 1)
-    filled = np.zeros((g.out_channels, g.in_per_group, depth, down * tall, right * broad), w.dtype)
-    filled[..., :high, :wide] = first
-    cut = filled.reshape(*filled.shape[:3], down, tall, right, broad).swapaxes(4, 5)
-    return np.ascontiguousarray(np.moveaxis(cut, 1, -1) if g.channels_last else cut)
+    (_, high, wide), (_, stride_h, stride_w) = g.kernel, g.stride
+    shape = (depth, high, wide)
+    first = w.reshape(g.out_channels, *shape, g.in_per_group) if g.channels_last else w.reshape(-1, *shape)
+    rows, columns = (
+        np.add.outer(starts, np.arange(KERNEL if taps > 1 else 1) * step)
+        for starts, taps, step in ((down, high, stride_h), (right, wide, stride_w))
+    )
+    filled = np.zeros((first.shape[0], depth, rows.max() + 1, columns.max() + 1, *first.shape[4:]), w.dtype)
+    filled[:, :, :high, :wide] = first
+    return np.ascontiguousarray(filled[:, :, rows[:, None, :, None], columns[None, :, None, :]])
 
 
 def cut(geometry: ConvGeometry, form: tuple[int, int], room: int, dtype: np.dtype[Any], machine: Machine) -> Choice:
     """Blocks of tiles whose V and M take `room` bytes at most; `geometry` is lifted."""
     g = geometry
-    planes, terms = prod(cells_of(form)), g.in_per_group * prod(pieces_of(g))
+    planes, terms = prod(cells_of(form)), g.in_per_group * terms_of(g)
     high, wide = (-(-size // m) for size, m in zip(g.out_size[1:], form, strict=True))
     per_tile = planes * (terms + g.out_per_group) * dtype.itemsize
     tiles = max(1, room // per_tile)
@@ -310,13 +391,17 @@ def seconds(geometry: ConvGeometry, cut: Choice, dtype: np.dtype[Any], machine: 
     g, form, planes, lanes = geometry, cut.form, prod(cells_of(cut.form)), machine.lanes(dtype)
     high, wide = (-(-size // m) for size, m in zip(g.out_size[1:], form, strict=True))
     blocks = g.batch * g.groups * g.out_size[0] * -(-high // max(1, cut.block_rows)) * -(-wide // max(1, cut.block_columns))
-    tiles, pieces = cut.block_rows * cut.block_columns, prod(pieces_of(g))
+    tiles, pieces = cut.block_rows * cut.block_columns, terms_of(g)
     terms = g.in_per_group * pieces
     k_blocks, c_vectors = -(-g.out_per_group // (cut.columns * lanes)), -(-g.in_per_group // lanes)
     rows = planes * -(-tiles // cut.rows) * cut.rows * k_blocks
-    cycles = rows * (13 + 1.07 * terms * cut.columns / machine.units) + tiles * pieces * c_vectors * (10 + 1.8 * planes)
+    transform = pieces * c_vectors * (10 + 1.8 * planes)
+    if pieces > 1 and g.in_per_group < lanes:  # gathered from all pieces first
+        transform = 5.0 * planes * pieces + -(-terms // lanes) * (10 + 1.8 * planes)
+    cycles = rows * (13 + 1.07 * terms * cut.columns / machine.units) + tiles * transform
     if not g.channels_last:
-        cycles += 5.8 * tiles * prod(form) * (g.kernel[0] * c_vectors + -(-g.out_per_group // lanes))
+        cells = g.kernel[0] * prod(g.stride[1:]) * c_vectors
+        cycles += 5.8 * tiles * prod(form) * (cells + -(-g.out_per_group // lanes))
     weights = planes * terms * k_blocks * cut.columns * lanes * dtype.itemsize
     speed = machine.bandwidth * (9 if weights * g.groups <= machine.l3 else 2)
     # V and M leave the L2 cache, and come back, where they are larger.
@@ -346,8 +431,8 @@ def pack(w: Array, bias: Array, geometry: ConvGeometry) -> Launch:
     g, machine = geometry.lifted(), host()
     cut, lanes = choice(geometry, w.dtype, machine), machine.lanes(w.dtype)
     width, names, planes = cut.columns * lanes, (element(w.dtype), machine.isa), prod(cells_of(cut.form))
-    pieces = pieces_of(g)
-    blocks, terms, slices = -(-g.out_per_group // width), g.in_per_group * prod(pieces), prod(pieces)
+    (depth, down, right), slices = pieces_of(g), terms_of(g)
+    blocks, terms = -(-g.out_per_group // width), g.in_per_group * slices
     u_plane = blocks * terms * width + packing.LINE // w.dtype.itemsize
     u = packing.aligned(g.groups * planes * u_plane, w.dtype)
     w, taps = in_pieces(w, g), slices * (KERNEL if min(cut.form) == 1 else KERNEL * KERNEL)
@@ -365,8 +450,10 @@ def pack(w: Array, bias: Array, geometry: ConvGeometry) -> Launch:
         *(g.groups, g.in_per_group, g.out_per_group),
         *(before for before, _ in g.padding),
         *(cut.block_rows, cut.block_columns, cut.k_part),
-        *(u_plane, g.mode, g.stride[0], g.dilation[0]),
-        *pieces,
+        *(u_plane, g.mode, g.stride[0], g.dilation[0], depth),
+        *(*g.stride[1:], max(down), max(right), len(right), len(down) * len(right)),
+        *down,
+        *right,
     )
     high, wide = (-(-size // m) for size, m in zip(g.out_size[1:], cut.form, strict=True))
     items = g.batch * g.groups * g.out_size[0]
