@@ -17,13 +17,12 @@ from fastconv.machine import Machine, host
 @lru_cache(maxsize=1024)
 def choice(geometry: ConvGeometry, dtype: np.dtype[Any], machine: Machine) -> tuple[float, Any]:
     """(seconds it is expected to take, what packs for it: pack(w, bias, geometry) -> launches)."""
-    few = planar.suits(geometry, dtype, machine)
-    seconds = (costs.of_planes if few else costs.of_tiles)(geometry, dtype, machine)
+    found = [(costs.of_tiles(geometry, dtype, machine), conv.pack)]
+    if planar.suits(geometry, dtype, machine):
+        found.append((costs.of_planes(geometry, dtype, machine), planar.pack))
     if pointwise.suits(geometry):
-        alone = costs.of_points(geometry, dtype, machine)
-        if alone < seconds:
-            return alone, pointwise.pack
-    return seconds, planar.pack if few else conv.pack
+        found.append((costs.of_points(geometry, dtype, machine), pointwise.pack))
+    return min(found, key=lambda one: one[0])
 
 
 def cost(geometry: ConvGeometry, dtype: np.dtype[Any], machine: Machine) -> float:

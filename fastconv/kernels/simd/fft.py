@@ -33,6 +33,7 @@ MOST_PLANES = 64  # of a block
 MOST_WEIGHTS = 256 << 20  # bytes of transformed weights
 WORKSPACE = 4 << 20  # bytes of transformed input a thread
 ROW = 38e-9  # seconds until the first line of a row comes from behind the L2 cache
+SHORT = 64  # cells of a row that ends before the next lines of it are fetched ahead
 
 
 # The loop nest ------------------------------------------------------------------------------------------------------------
@@ -305,7 +306,7 @@ def choice(geometry: ConvGeometry, dtype: np.dtype[Any], machine: Machine) -> Ch
     passes = -(-blocks // chunk_of(g, size, real, count))
     seconds = cycles / CLOCK + machine.seconds(0, g.bytes(real.itemsize)) + passes * filters / speed
     if g.rank > 1 and not g.channels_last and real.itemsize * prod(g.x_shape) > machine.l2:
-        seconds += ROW * 2 * blocks * g.in_channels * found[0] * found[1]
+        seconds += np.where(found[2] <= SHORT, 1, 0.25) * ROW * 2 * blocks * g.in_channels * found[0] * found[1]
     best = int(np.argmin(seconds))
     tile = tuple(int(cells) for cells in (shown * stride)[:, best])
     return Choice(tuple(int(n) for n in found[:, best]), tile, float(seconds[best]))
