@@ -14,7 +14,7 @@ CASES = {
     "wide planes": ("conv2d", (1, 17, 12, 9_001), (17, 1, 3, 3), {"groups": 17, "padding": 1, "padding_mode": "circular"}),
     "image filter": ("conv2d", (1, 1, 301, 700), (1, 1, 5, 7), {"padding": (2, 3), "padding_mode": "reflect"}),
     "image filters": ("conv2d", (2, 3, 29, 333), (3, 1, 9, 2), {"groups": 3, "padding": ((7, 1), (0, 0))}),
-    "first layer": ("conv2d", (1, 3, 112, 112), (16, 3, 7, 7), {"padding": 3, "stride": 2}),
+    "first layer": ("conv2d", (1, 3, 112, 112), (8, 3, 7, 7), {"padding": 3, "stride": 2}),
 }
 
 
