@@ -245,20 +245,22 @@ def kernel(form: tuple[int, int], rows: int, columns: int, lanes: int, channels_
 def weight_kernel(form: tuple[int, int], lanes: int, dtype: str, isa: str) -> Kernel:
     """The compiled U = G w G^T, by blocks of output channels and `lanes` input channels: f32_winograd_4x4_weights_avx512."""
     n, planes = max(form) + KERNEL - 1, cells_of(form)[0] * cells_of(form)[1]
-    flat = KERNEL if min(form) == 1 else KERNEL * KERNEL
+    tall, broad = (1 if outputs == 1 else KERNEL for outputs in form)
     to_planes = weight_transform(form, lanes, dtype)
 
     def weights(begin, end, w, u, sizes):
         _, c_group, k_group = packing.three(sizes, 0)
         by_k, by_c, by_tap = packing.three(sizes, 3)
         width, u_plane, taps_d = packing.three(sizes, 6)
-        taps = flat * taps_d
+        (high, wide, step_h), (step_w, pieces_w, pieces) = packing.three(sizes, 9), packing.three(sizes, 12)
+        taps, places_h, places_w = taps_d * high * wide, 15, 15 + pieces // pieces_w
         blocks, c_parts = -(-k_group // width), -(-c_group // lanes)
         zero = u.dtype.type(0)
-        memory = np.empty((lanes * taps + n * KERNEL) * lanes + 32, u.dtype)
+        memory = np.empty((lanes * taps + n * KERNEL + tall * broad) * lanes + 32, u.dtype)
         table = np.empty(2 * lanes, np.int64)
         square = vector.line_start(pointer(memory))
         scratch, by_column, by_channel = square + lanes * taps * lanes, pointer(table), pointer(table) + lanes
+        one_piece, nothing = scratch + n * KERNEL * lanes, vector.splat(zero, lanes)
         for i in range(lanes):
             poke(by_column + i, i * lanes)
             poke(by_channel + i, i * taps * lanes)
@@ -281,11 +283,20 @@ def weight_kernel(form: tuple[int, int], lanes: int, dtype: str, isa: str) -> Ke
                         there = min(lanes, c_count * taps - run)
                         turned = vector.load_transposed(source + run, by_k, there, k_count, lanes, 1, lanes)
                         vector.store_rows(turned, square + run * lanes, by_column)
-                to = pointer(u) + (group * planes * u_plane + block * taps_d * c_group * width + k)
-                for c in range(c_count):
-                    for t in range(taps_d):
-                        at = square + (c * taps + t * flat) * lanes
-                        to_planes(at, scratch, to + (t * c_group + c_first + c) * width, u_plane)
+                to = pointer(u) + (group * planes * u_plane + block * taps_d * pieces * c_group * width + k)
+                for index in range(c_count * taps_d * pieces):
+                    rest, piece = divmod(index, pieces)
+                    c, t = divmod(rest, taps_d)
+                    at = square + (c * taps + t * high * wide) * lanes
+                    if pieces > 1:  # its taps, and zeros for those beyond the kernel, one behind the other
+                        top, left = sizes[places_h + piece // pieces_w], sizes[places_w + piece % pieces_w]
+                        for tap in range(tall * broad):
+                            row, column = top + tap // broad * step_h, left + tap % broad * step_w
+                            inside = row < high and column < wide
+                            value = vector.load(at + (row * wide + column) * lanes, lanes) if inside else nothing
+                            vector.store(one_piece + tap * lanes, value)
+                        at = one_piece
+                    to_planes(at, scratch, to + ((t * pieces + piece) * c_group + c_first + c) * width, u_plane)
         memory[0], table[0] = zero, 0  # pointers do not keep an array alive: its last use does
 
     weights.__name__ = f"{dtype}_winograd_{form[0]}x{form[1]}_weights_{isa}"
@@ -348,23 +359,6 @@ def terms_of(geometry: ConvGeometry) -> int:
     """Slices times pieces; `geometry` is lifted."""
     depth, down, right = pieces_of(geometry)
     return depth * len(down) * len(right)
-
-
-def in_pieces(w: Array, geometry: ConvGeometry) -> Array:
-    """Weights with the pieces of the kernel as slices, so that each has 3 taps along the axes that have several."""
-    g, (depth, down, right) = geometry, pieces_of(geometry)
-    if len(down) == len(right) == 1:
-        return w
-    (_, high, wide), (_, stride_h, stride_w) = g.kernel, g.stride
-    shape = (depth, high, wide)
-    first = w.reshape(g.out_channels, *shape, g.in_per_group) if g.channels_last else w.reshape(-1, *shape)
-    rows, columns = (
-        np.add.outer(starts, np.arange(KERNEL if taps > 1 else 1) * step)
-        for starts, taps, step in ((down, high, stride_h), (right, wide, stride_w))
-    )
-    filled = np.zeros((first.shape[0], depth, rows.max() + 1, columns.max() + 1, *first.shape[4:]), w.dtype)
-    filled[:, :, :high, :wide] = first
-    return np.ascontiguousarray(filled[:, :, rows[:, None, :, None], columns[None, :, None, :]])
 
 
 def cut(geometry: ConvGeometry, form: tuple[int, int], room: int, dtype: np.dtype[Any], machine: Machine) -> Choice:
@@ -435,10 +429,11 @@ def pack(w: Array, bias: Array, geometry: ConvGeometry) -> Launch:
     blocks, terms = -(-g.out_per_group // width), g.in_per_group * slices
     u_plane = blocks * terms * width + packing.LINE // w.dtype.itemsize
     u = packing.aligned(g.groups * planes * u_plane, w.dtype)
-    w, taps = in_pieces(w, g), slices * (KERNEL if min(cut.form) == 1 else KERNEL * KERNEL)
-    by_c, by_tap = (1, g.in_per_group) if g.channels_last else (taps, 1)
-    by_k = g.in_per_group * taps
-    weight_sizes = (g.groups, g.in_per_group, g.out_per_group, by_k, by_c, by_tap, width, u_plane, slices)
+    by_c, by_tap = (1, g.in_per_group) if g.channels_last else (g.taps, 1)
+    weight_sizes = (
+        *(g.groups, g.in_per_group, g.out_per_group, g.reduction, by_c, by_tap),
+        *(width, u_plane, *g.kernel, *g.stride[1:], len(right), len(down) * len(right), *down, *right),
+    )
     transform = weight_kernel(cut.form, lanes, *names)
     transform(g.groups * blocks * -(-g.in_per_group // lanes), 4 * u.size, w.reshape(-1), u, np.array(weight_sizes, np.int64))
     filled = np.zeros((g.groups, blocks * width), w.dtype)
