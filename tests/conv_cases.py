@@ -116,6 +116,12 @@ def squares() -> Iterator[Case]:
         ("5x11-stride2x4", (9, 21), (5, 11), {"padding": ((2, 0), (1, 3)), "stride": (2, 4)}),
         ("3x1-stride2x3", (9, 8), (3, 1), {"stride": (2, 3), "groups": 2, "padding": (1, 0)}),
         ("5x5-stride2-reflect", (8, 9), (5, 5), {"padding": 2, "stride": 2, "padding_mode": "reflect"}),
+        ("3x3-dilation2", (9, 11), (3, 3), {"padding": 2, "dilation": 2}),
+        ("3x5-dilation3x2", (10, 12), (3, 5), {"padding": ((3, 0), (2, 4)), "dilation": (3, 2)}),
+        ("3x3-dilation5-valid", (12, 13), (3, 3), {"dilation": 5}),
+        ("5x3-stride2-dilation2", (9, 10), (5, 3), {"padding": (2, 1), "stride": (2, 1), "dilation": (1, 2)}),
+        ("3x3-dilation2-circular", (7, 6), (3, 3), {"padding": 2, "dilation": 2, "padding_mode": "circular"}),
+        ("three-taps-dilation4", (37,), (3,), {"padding": 4, "dilation": 4, "activation": "silu"}),
         ("2x5x5-strides", (4, 9, 8), (2, 5, 5), {"padding": 1, "stride": (2, 2, 1), "dilation": (2, 1, 1)}),
         ("2x5x4", (3, 6, 5), (2, 5, 4), {"padding": (1, 2, 1)}),
     ):
@@ -125,6 +131,7 @@ def squares() -> Iterator[Case]:
         )
     for stride in (1, 2):  # more channels than a vector has lanes, so that pieces are transformed one by one
         yield conv(f"pieces-of-many-stride{stride}", (9, 10), (5, 6), (LANES + 3, 4), padding=2, stride=stride)
+    yield conv("dilated-square-of-many", (11, 10), (3, 3), (LANES + 3, 4), padding=2, dilation=2, padding_mode="reflect")
     yield conv("square-batch3-no-bias", (3, 6), (3, 3), (4, 4), 3, padding=1, bias=False)
     yield conv("square-no-batch", (3, 6), (3, 3), (4, 4), None)
 

@@ -10,7 +10,8 @@ Gray, Fast Algorithms for Convolutional Neural Networks (2016), section 4; trans
 Kernels along one axis, those of 1-D convolutions too, take tiles of 1 x m or m x 1 outputs and m + 2 products for 3 m. Larger
 kernels are cut into pieces of 3 taps an axis, the last filled up with zeros, those of stride s first into the taps that meet
 every s-th cell: c runs over the pieces as well, each of which sees x some cells further on, s apart. So it does, over three
-axes, over the taps of the first: a sum of Winograd convolutions of slices.
+axes, over the taps of the first: a sum of Winograd convolutions of slices. With a dilation d, cells and outputs of a tile lie d
+apart, and d tiles go between each other.
 
 Tiles are taken in blocks whose V and M stay in the L2 cache. The planes lie one cache line more than a block apart: without it
 they fall into the same cache sets, and the transforms wait for memory.
@@ -56,6 +57,7 @@ def kernel(form: tuple[int, int], rows: int, columns: int, lanes: int, channels_
     planes = n_h * n_w
     to_planes, to_outputs = input_transform(form, lanes, dtype), output_transform(form, lanes, dtype)
     pack_windows, unpack = packing.window_packer(lanes, channels_last), packing.unpacker(lanes)
+    copy, clear = packing.runs(lanes)
     line = packing.LINE // (4 if dtype == "f32" else 8)
 
     @compiled
@@ -69,6 +71,25 @@ def kernel(form: tuple[int, int], rows: int, columns: int, lanes: int, channels_
                 for c in range(channels):
                     tile = vector.fma_outer(tile, sources, c, weights + c * width)
                 vector.store_tile(tile, products + (first * m_step + block * width), m_step)
+
+    @compiled
+    def origin(tile, m, spread):
+        """The first output of a tile, `spread` of which go between each other."""
+        group, within = divmod(tile, spread)
+        return group * m * spread + within
+
+    @compiled
+    def take_cells(x, xs, cells, corner, steps, channels, mode, to, zero):
+        """to[i, j][c] = the cells of a tile, padding filled in by its mode; channels lie together."""
+        d = packing.cell_under(corner[0], cells[0], mode)
+        for i in range(n_h):
+            h = packing.cell_under(corner[1] + i * steps[0], cells[1], mode)
+            for j in range(n_w):
+                w = packing.cell_under(corner[2] + j * steps[1], cells[2], mode)
+                if d < 0 or h < 0 or w < 0:
+                    clear(to + (i * n_w + j) * channels, zero, channels)
+                else:
+                    copy(to + (i * n_w + j) * channels, x + (d * xs[2] + h * xs[3] + w * xs[4]), channels)
 
     @compiled
     def gather(x, row, column, offsets, taps, channels, to, step):
@@ -87,26 +108,29 @@ def kernel(form: tuple[int, int], rows: int, columns: int, lanes: int, channels_
         block_rows, block_columns, k_part = packing.three(sizes, 22)
         u_plane, mode, stride_d, dilation_d, taps_d = packing.five(sizes, 25)
         (step_h, step_w, last_h), (last_w, pieces_w, pieces) = packing.three(sizes, 30), packing.three(sizes, 33)
-        taps, places_h, places_w = taps_d * pieces, 36, 36 + pieces // pieces_w
+        spread_h, spread_w, taps, places_h, places_w = sizes[36], sizes[37], taps_d * pieces, 38, 38 + pieces // pieces_w
+        stride_h, stride_w = step_h // spread_h, step_w // spread_w
         # Cells from the first of a tile to the last, and those that the tiles of a block reach beyond all but their last row.
         reach_h, reach_w = (n_h - 1) * step_h + 1, (n_w - 1) * step_w + 1
-        halo_h, halo_w = last_h + (n_h - m_h - 1) * step_h + 1, last_w + (n_w - m_w - 1) * step_w + 1
-        tiles_h, tiles_w = -(-high_out // m_h), -(-wide_out // m_w)
-        blocks_h, blocks_w = -(-tiles_h // block_rows), -(-tiles_w // block_columns)
+        halo_h, halo_w = last_h + (n_h - m_h) * step_h + 1 - stride_h, last_w + (n_w - m_w) * step_w + 1 - stride_w
+        # Groups of tiles that go between each other.
+        groups_h, groups_w = -(-high_out // (m_h * spread_h)), -(-wide_out // (m_w * spread_w))
+        blocks_h, blocks_w = -(-groups_h // block_rows), -(-groups_w // block_columns)
         k_blocks = -(-k_group // width)
         k_parts = -(-k_blocks // k_part)
         c_step, k_step = -(-((taps - 1) * c_group + -(-c_group // lanes) * lanes) // lanes) * lanes, k_part * width
         if c_step % (16 * line) == 0:  # rows of a tile of V would fall into the same sets of the L1 cache
             c_step += lanes
-        most = -(-(block_rows * block_columns) // rows) * rows
+        most = -(-(block_rows * spread_h * block_columns * spread_w) // rows) * rows
         v_plane, m_plane = most * c_step + line, most * k_step + line
         tall, wide = m_h * block_rows * step_h + halo_h, m_w * block_columns * step_w + halo_w
+        gathers = taps > 1 and c_group < lanes
         if channels_last:
-            tall, wide = last_h + reach_h, last_w + reach_w
-        outputs = 0 if channels_last else (m_h * block_rows) * (m_w * block_columns) * k_step + lanes * k_step + lanes
+            tall, wide = (last_h + reach_h, last_w + reach_w) if gathers else (n_h, n_w)
+        cells_of_block = m_h * block_rows * spread_h * m_w * block_columns * spread_w
+        outputs = 0 if channels_last else (cells_of_block + lanes) * k_step + lanes
         zero, shown_cells = x.dtype.type(0), taps_d * tall * wide * c_group
 
-        gathers = taps > 1 and c_group < lanes
         memory = np.empty(planes * (v_plane + m_plane + lanes + c_step) + shown_cells + outputs + 7 * line, x.dtype)
         integers = np.empty(rows + lanes + taps, np.int64)
         v = vector.line_start(pointer(memory))
@@ -129,8 +153,9 @@ def kernel(form: tuple[int, int], rows: int, columns: int, lanes: int, channels_
             rest, d_out = divmod(rest, deep_out)
             n_image, group = divmod(rest, groups)
             tile_top, tile_left = block_row * block_rows, block_column * block_columns
-            across, down = min(block_columns, tiles_w - tile_left), min(block_rows, tiles_h - tile_top)
-            tiles = down * across
+            right, down = min(block_columns, groups_w - tile_left), min(block_rows, groups_h - tile_top)
+            across = right * spread_w
+            tiles = down * spread_h * across
             if block != transformed:
                 transformed = block
                 source = pointer(x) + (n_image * xs[0] + group * c_group * xs[1])
@@ -139,7 +164,7 @@ def kernel(form: tuple[int, int], rows: int, columns: int, lanes: int, channels_
                     m_h * tile_top * step_h - top_pad,
                     m_w * tile_left * step_w - left_pad,
                 )
-                tall, wide = m_h * down * step_h + halo_h, m_w * across * step_w + halo_w
+                tall, wide = m_h * down * step_h + halo_h, m_w * right * step_w + halo_w
                 if not channels_last:
                     corner = (front, top, left)
                     pack_windows(
@@ -147,11 +172,12 @@ def kernel(form: tuple[int, int], rows: int, columns: int, lanes: int, channels_
                     )
                 for t in range(tiles if gathers else 0):
                     i, j = divmod(t, across)
-                    h, w = top + m_h * i * step_h, left + m_w * j * step_w
+                    i, j = origin(i, m_h, spread_h) * stride_h, origin(j, m_w, spread_w) * stride_w
+                    h, w = top + i, left + j
                     inside = front >= 0 and h >= 0 and w >= 0 and front + (taps_d - 1) * dilation_d < cells[0]
                     inside = inside and h + last_h + reach_h <= cells[1] and w + last_w + reach_w <= cells[2]
                     if not channels_last:
-                        at = windows + (m_h * i * step_h * wide + m_w * j * step_w) * c_group
+                        at = windows + (i * wide + j) * c_group
                         depth, row, column = tall * wide * c_group, wide * c_group, c_group
                     elif inside:
                         at = source + (front * xs[2] + h * xs[3] + w * xs[4])
@@ -186,8 +212,8 @@ def kernel(form: tuple[int, int], rows: int, columns: int, lanes: int, channels_
                     t, tap = divmod(index, taps)
                     i, j = divmod(t, across)
                     tap_d, piece = divmod(tap, pieces)
-                    down_by = m_h * i * step_h + sizes[places_h + piece // pieces_w]
-                    right_by = m_w * j * step_w + sizes[places_w + piece % pieces_w]
+                    down_by = origin(i, m_h, spread_h) * stride_h + sizes[places_h + piece // pieces_w]
+                    right_by = origin(j, m_w, spread_w) * stride_w + sizes[places_w + piece % pieces_w]
                     d, h, w = front + tap_d * dilation_d, top + down_by, left + right_by
                     inside = d >= 0 and h >= 0 and w >= 0 and d < cells[0]
                     inside = inside and h + reach_h <= cells[1] and w + reach_w <= cells[2]
@@ -197,11 +223,8 @@ def kernel(form: tuple[int, int], rows: int, columns: int, lanes: int, channels_
                     elif inside:
                         at, row, column = source + (d * xs[2] + h * xs[3] + w * xs[4]), step_h * xs[3], step_w * xs[4]
                     else:
-                        corner = (d, h, w)
-                        pack_windows(
-                            source, windows, zero, xs, cells, corner, reach_h, reach_w, 1, 1, c_group, c_group, mode, steps
-                        )
-                        at, row, column = windows, step_h * reach_w * c_group, step_w * c_group
+                        take_cells(source, xs, cells, (d, h, w), (step_h, step_w), c_group, mode, windows, zero)
+                        at, row, column = windows, n_w * c_group, c_group
                     to_planes(at, row, column, c_group, scratch, v + (t * c_step + tap * c_group), v_plane)
 
             k_first = part * k_part
@@ -215,15 +238,20 @@ def kernel(form: tuple[int, int], rows: int, columns: int, lanes: int, channels_
 
             offset = pointer(bias) + (group * k_blocks * width + k_begin)
             to = pointer(y) + (n_image * ys[0] + (group * k_group + k_begin) * ys[1])
-            to = to + (d_out * ys[2] + m_h * tile_top * ys[3] + m_w * tile_left * ys[4])
-            shown_h, shown_w = min(m_h * down, high_out - m_h * tile_top), min(m_w * across, wide_out - m_w * tile_left)
+            shown_top, shown_left = m_h * tile_top * spread_h, m_w * tile_left * spread_w
+            to = to + (d_out * ys[2] + shown_top * ys[3] + shown_left * ys[4])
+            shown_h, shown_w = min(m_h * down * spread_h, high_out - shown_top), min(m_w * across, wide_out - shown_left)
             for t in range(tiles):
                 i, j = divmod(t, across)
-                high, broad = min(m_h, shown_h - m_h * i), min(m_w, shown_w - m_w * j)
+                i, j = origin(i, m_h, spread_h), origin(j, m_w, spread_w)
+                high, broad = min(m_h, -(-(shown_h - i) // spread_h)), min(m_w, -(-(shown_w - j) // spread_w))
+                if high <= 0 or broad <= 0:
+                    continue
                 if channels_last:
-                    at, row, column = to + (m_h * i * ys[3] + m_w * j * ys[4]), ys[3], ys[4]
+                    at, row, column = to + (i * ys[3] + j * ys[4]), spread_h * ys[3], spread_w * ys[4]
                 else:
-                    at, row, column = finished + (m_h * i * shown_w + m_w * j) * shown_k, shown_w * shown_k, shown_k
+                    at = finished + (i * shown_w + j) * shown_k
+                    row, column = spread_h * shown_w * shown_k, spread_w * shown_k
                 to_outputs(products + t * k_step, m_plane, shown_k, offset, scratch, at, row, column, high, broad, act)
             if not channels_last:
                 unpack(finished, shown_h, shown_w, shown_k, shown_k, to, ys[3], ys[1])
@@ -307,7 +335,7 @@ def weight_kernel(form: tuple[int, int], lanes: int, dtype: str, isa: str) -> Ke
 
 
 class Choice(NamedTuple):
-    """How a geometry is cut: outputs of a tile's sides, tiles of a block, the register tile, its columns that an item has."""
+    """How a geometry is cut: outputs of a tile's sides, groups of tiles of a block, the register tile, and an item's part."""
 
     form: tuple[int, int]
     block_rows: int
@@ -327,8 +355,8 @@ def supports(geometry: ConvGeometry, dtype: np.dtype[Any]) -> str | None:
     if g.transposed or max(g.kernel[-2:]) == 1 or not fits:
         shape = "x".join(map(str, g.kernel))
         return f"it serves 1, or 3 and more, taps along the last axes, in {MOST_PIECES} pieces at most, not {shape}"
-    if {*g.dilation[-2:]} != {1}:
-        return f"it serves dilation 1 over the last axes, not {g.dilation}"
+    if any(step > 1 and spread > 1 for step, spread in zip(g.stride[-2:], g.dilation[-2:], strict=True)):
+        return f"it serves a stride or a dilation along an axis, not {g.stride} and {g.dilation}"
     if min(g.in_per_group, g.out_per_group) < KERNEL:
         return f"it serves groups of at least {KERNEL} channels, not {g.in_per_group} -> {g.out_per_group}"
     return None
@@ -355,6 +383,19 @@ def pieces_of(geometry: ConvGeometry) -> tuple[int, tuple[int, ...], tuple[int, 
     return depth, places(high, down), places(wide, right)
 
 
+def spreads_of(geometry: ConvGeometry) -> tuple[int, int]:
+    """What outputs of a tile lie apart by, along the last two axes; `geometry` is lifted."""
+    high, wide = (spread if taps > 1 else 1 for spread, taps in zip(geometry.dilation[1:], geometry.kernel[1:], strict=True))
+    return high, wide
+
+
+def groups_of(geometry: ConvGeometry, form: tuple[int, int]) -> tuple[int, int]:
+    """Groups of tiles that go between each other, along the last two axes; `geometry` is lifted."""
+    sizes = zip(geometry.out_size[1:], form, spreads_of(geometry), strict=True)
+    high, wide = (-(-size // (m * spread)) for size, m, spread in sizes)
+    return high, wide
+
+
 def terms_of(geometry: ConvGeometry) -> int:
     """Slices times pieces; `geometry` is lifted."""
     depth, down, right = pieces_of(geometry)
@@ -365,15 +406,15 @@ def cut(geometry: ConvGeometry, form: tuple[int, int], room: int, dtype: np.dtyp
     """Blocks of tiles whose V and M take `room` bytes at most; `geometry` is lifted."""
     g = geometry
     planes, terms = prod(cells_of(form)), g.in_per_group * terms_of(g)
-    high, wide = (-(-size // m) for size, m in zip(g.out_size[1:], form, strict=True))
-    per_tile = planes * (terms + g.out_per_group) * dtype.itemsize
-    tiles = max(1, room // per_tile)
+    high, wide = groups_of(g, form)
+    per_group = planes * (terms + g.out_per_group) * dtype.itemsize * prod(spreads_of(g))
+    tiles = max(1, room // per_group)
     columns = min(wide, tiles)
     columns = -(-wide // max(1, -(-wide // max(1, columns))))
     rows = min(high, max(1, tiles // max(1, columns)))
     rows = -(-high // max(1, -(-high // max(1, rows))))
     vectors = -(-g.out_per_group // machine.lanes(dtype))
-    tile = tile_for(rows * columns, vectors, machine)
+    tile = tile_for(rows * columns * prod(spreads_of(g)), vectors, machine)
     k_blocks = max(1, -(-vectors // tile.columns))
     items = g.batch * g.groups * g.out_size[0] * -(-high // max(1, rows)) * -(-wide // max(1, columns))
     # Few blocks are shared out by their output channels: each thread then transforms the input for itself.
@@ -383,9 +424,9 @@ def cut(geometry: ConvGeometry, form: tuple[int, int], room: int, dtype: np.dtyp
 def seconds(geometry: ConvGeometry, cut: Choice, dtype: np.dtype[Any], machine: Machine) -> float:
     """Cycles of products, of transforms and of turning channels to the front, and the weights from where they lie."""
     g, form, planes, lanes = geometry, cut.form, prod(cells_of(cut.form)), machine.lanes(dtype)
-    high, wide = (-(-size // m) for size, m in zip(g.out_size[1:], form, strict=True))
+    high, wide = groups_of(g, form)
     blocks = g.batch * g.groups * g.out_size[0] * -(-high // max(1, cut.block_rows)) * -(-wide // max(1, cut.block_columns))
-    tiles, pieces = cut.block_rows * cut.block_columns, terms_of(g)
+    tiles, pieces = cut.block_rows * cut.block_columns * prod(spreads_of(g)), terms_of(g)
     terms = g.in_per_group * pieces
     k_blocks, c_vectors = -(-g.out_per_group // (cut.columns * lanes)), -(-g.in_per_group // lanes)
     rows = planes * -(-tiles // cut.rows) * cut.rows * k_blocks
@@ -425,7 +466,7 @@ def pack(w: Array, bias: Array, geometry: ConvGeometry) -> Launch:
     g, machine = geometry.lifted(), host()
     cut, lanes = choice(geometry, w.dtype, machine), machine.lanes(w.dtype)
     width, names, planes = cut.columns * lanes, (element(w.dtype), machine.isa), prod(cells_of(cut.form))
-    (depth, down, right), slices = pieces_of(g), terms_of(g)
+    (depth, down, right), (spread_h, spread_w), slices = pieces_of(g), spreads_of(g), terms_of(g)
     blocks, terms = -(-g.out_per_group // width), g.in_per_group * slices
     u_plane = blocks * terms * width + packing.LINE // w.dtype.itemsize
     u = packing.aligned(g.groups * planes * u_plane, w.dtype)
@@ -446,11 +487,12 @@ def pack(w: Array, bias: Array, geometry: ConvGeometry) -> Launch:
         *(before for before, _ in g.padding),
         *(cut.block_rows, cut.block_columns, cut.k_part),
         *(u_plane, g.mode, g.stride[0], g.dilation[0], depth),
-        *(*g.stride[1:], max(down), max(right), len(right), len(down) * len(right)),
-        *down,
-        *right,
+        *(g.stride[1] * spread_h, g.stride[2] * spread_w, max(down) * spread_h, max(right) * spread_w),
+        *(len(right), len(down) * len(right), spread_h, spread_w),
+        *(place * spread_h for place in down),
+        *(place * spread_w for place in right),
     )
-    high, wide = (-(-size // m) for size, m in zip(g.out_size[1:], cut.form, strict=True))
+    high, wide = groups_of(g, cut.form)
     items = g.batch * g.groups * g.out_size[0]
     items *= -(-high // cut.block_rows) * -(-wide // cut.block_columns) * -(-blocks // cut.k_part)
     chosen = kernel(cut.form, cut.rows, cut.columns, lanes, g.channels_last, *names)
