@@ -25,7 +25,7 @@ def test_new_memory_is_poisoned(worker: Worker) -> None:
     assert all(found)
 
 
-@pytest.mark.parametrize("dtype", ["float32", pytest.param("float64", marks=pytest.mark.slow), "int8"])
+@pytest.mark.parametrize("dtype", ["float32", *(pytest.param(other, marks=pytest.mark.slow) for other in ("float64", "int8"))])
 @pytest.mark.parametrize(
     ("family", "implementation"), [(family, one.name) for family, names in OPERATIONS.items() for one in names[:-1]]
 )
