@@ -131,6 +131,7 @@ def squares() -> Iterator[Case]:
         )
     for stride in (1, 2):  # more channels than a vector has lanes, so that pieces are transformed one by one
         yield conv(f"pieces-of-many-stride{stride}", (9, 10), (5, 6), (LANES + 3, 4), padding=2, stride=stride)
+    yield conv("square-groups-of-two", (6, 7), (3, 3), (4, 4), groups=2, padding=1)
     yield conv("dilated-square-of-many", (11, 10), (3, 3), (LANES + 3, 4), padding=2, dilation=2, padding_mode="reflect")
     yield conv("square-batch3-no-bias", (3, 6), (3, 3), (4, 4), 3, padding=1, bias=False)
     yield conv("square-no-batch", (3, 6), (3, 3), (4, 4), None)

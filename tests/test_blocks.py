@@ -5,6 +5,7 @@ import pytest
 
 import fastconv as fc
 from fastconv.kernels.jit import Launch
+from fastconv.kernels.simd import winograd
 
 CASES = {
     "signal": ("conv1d", (1, 1, 100_003), (3, 1, 5), {"padding": 2}),
@@ -72,3 +73,20 @@ def test_winograd_shares_few_blocks_out_by_output_channels(layout, threads):
     assert all((one == found[0]).all() for one in found)
     exact = fc.conv2d(x, w, padding=1, layout=layout, implementation="direct", activation="silu")
     assert np.abs(found[0] - exact).max() < 1e-4 * np.abs(exact).max()
+
+
+@pytest.mark.parametrize("layout", ["NCHW", "NHWC"])
+def test_winograd_refuses_blocks_that_no_workspace_holds(layout):
+    """Tiles of a dilated kernel go between each other, and a block has all of them."""
+
+    def supports(channels, size, dilation):
+        x_shape, w_shape = ((1, channels, size, size), (channels, channels, 3, 3))
+        if layout == "NHWC":
+            x_shape, w_shape = (1, size, size, channels), (channels, 3, 3, channels)
+        options = {"padding": dilation, "dilation": dilation, "layout": layout}
+        plan = fc.plan_conv2d(x_shape, np.zeros(w_shape, np.float32), implementation="direct", **options)
+        return winograd.supports(plan.geometry, np.dtype(np.float32))
+
+    assert supports(64, 40, 3) is None
+    assert "MiB" in supports(256, 256, 64)
+    assert "MiB" in supports(64, 10, 1000)

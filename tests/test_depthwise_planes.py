@@ -112,6 +112,25 @@ def test_stacks_of_rows_join_without_a_seam(rows, threads, monkeypatch):
         np.testing.assert_allclose(plan(x), expected, rtol=1e-6)
 
 
+def test_rows_that_two_threads_write_are_gated_once(threads):
+    """The last stack of rows overlaps the one before, and each thread has one: silu must not meet what it has already met."""
+    rng, rows = np.random.default_rng(22), depthwise_planes.LARGE[host().registers][1][0]
+    x, w = (rng.standard_normal(shape, np.float32) for shape in ((1, 1, 2 * rows - 1, 4000), (1, 1, 5, 5)))
+    fc.set_num_threads(1)
+    expected = fc.silu(fc.conv2d(x, w, padding=2, implementation="depthwise"))
+    fc.set_num_threads(2)
+    plan = fc.plan_conv2d(x.shape, w, padding=2, implementation="depthwise", activation="silu")
+    for _ in range(50):
+        np.testing.assert_allclose(plan(x), expected, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize(("channels", "groups"), [(4, 2), (8, 4), (8, 2)])
+def test_groups_of_several_channels_that_lie_together_go_elsewhere(channels, groups):
+    shape, w = (1, 9, 20, channels), np.zeros((channels, 3, 3, channels // groups), np.float32)
+    plan = fc.plan_conv2d(shape, w, padding=1, groups=groups, layout="NHWC")
+    assert not depthwise_planes.suits(plan.geometry, host())
+
+
 @pytest.mark.parametrize("layout", ["NCHW", "NHWC"])
 def test_small_filters_of_a_grey_image_take_it(layout):
     shape = (1, 1, 500, 500) if layout == "NCHW" else (1, 500, 500, 1)

@@ -20,7 +20,7 @@ import numpy as np
 
 from fastconv.geometry import Array, ConvGeometry
 from fastconv.kernels.activations import codes
-from fastconv.kernels.jit import Kernel, Launch, element
+from fastconv.kernels.jit import Kernel, Launch, element, inlined
 from fastconv.kernels.simd import microkernel, packing, vector
 from fastconv.machine import Machine, host
 
@@ -31,14 +31,28 @@ FAR = 16 << 10  # bytes of a plane that is worth that
 
 @lru_cache(maxsize=64)
 def kernel(
-    tile: tuple[int, int], taps: tuple[int, int], stride: int, apart: int, own: int, lanes: int, dtype: str, isa: str
+    tile: tuple[int, int],
+    taps: tuple[int, int],
+    stride: int,
+    apart: int,
+    own: int,
+    gated: bool,
+    lanes: int,
+    dtype: str,
+    isa: str,
 ) -> Kernel:
     """The compiled loops over stacks of output rows: f32_depthwise_14x1_3x3s1_planes_avx512, or, of 3 channels, 3x3s1_by3.
 
     A tile of several columns goes where no window meets padding, one of one column to the edges. `own` is the vectors of
     weights that a tap has, 0 where one weight serves all lanes.
     """
-    activate_tile, pack_windows = microkernel.tile_activation(dtype), packing.window_packer(lanes, True)
+    pack_windows, plainly = packing.window_packer(lanes, True), microkernel.tile_activation(dtype)
+
+    def gated_by_itself(tile, act):
+        return vector.silu(tile)
+
+    # silu is not left to the store: a row that two items write would meet it twice.
+    activate_tile = inlined(gated_by_itself) if gated else plainly
     (rows, columns), (heights, widths) = tile, taps
     tall, wide = (rows - 1) * stride + heights, (lanes - 1) * stride + (widths - 1) * apart + 1
     ahead, several, step_of_plane = max(AHEAD, tall), columns * lanes, heights * widths if apart == 1 else 0
@@ -96,11 +110,10 @@ def kernel(
                 )
                 vector.store_spans(activate_tile(small, act), line + column, columns_out, rows, room)
                 column += lanes
-            if act[0] == 3:
-                microkernel.silu_run(line, rows * columns_out)
         memory[0], integers[0] = 0, 0  # pointers do not keep an array alive: their last use does
 
     kind = f"{heights}x{widths}s{stride}" + (f"_by{apart}" if apart > 1 else "") + ("_shared" if apart > 1 and not own else "")
+    kind += "_silu" if gated else ""
     depthwise.__name__ = f"{dtype}_depthwise_{rows}x{columns}_{kind}_planes_{isa}"
     return Kernel(depthwise)
 
@@ -161,6 +174,7 @@ def suits(geometry: ConvGeometry, machine: Machine) -> bool:
     return bool(
         machine.vector_bytes >= 32
         and g.rank == 2
+        and g.in_per_group == g.out_per_group == 1
         and g.stride[0] == g.stride[1] <= (2 if together == 1 else 1)
         and g.dilation == (1, 1)
         and together <= MOST_CHANNELS[machine.registers]
@@ -187,7 +201,7 @@ def pack(w: Array, bias: Array, geometry: ConvGeometry) -> Launch:
     planes = g.in_channels // together
     sizes = (planes, rows_in, g.in_size[1] * together, rows_out, g.out_size[1] * together, top, left * together, far, g.mode)
     taps, name = (g.kernel[0], g.kernel[1]), (lanes, element(w.dtype), machine.isa)
-    chosen = kernel(tile, taps, g.stride[0], together, own, *name)
+    chosen = kernel(tile, taps, g.stride[0], together, own, g.activation.kind == "silu", *name)
     items = g.batch * planes * -(-rows_out // tile[0])
     arguments: tuple[Any, ...] = (np.array(sizes, np.int64), codes(g.activation, w.dtype))
     return Launch(chosen, items, 2 * g.flops, packed, bias, arguments)

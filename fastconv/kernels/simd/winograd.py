@@ -35,6 +35,7 @@ from fastconv.machine import Machine, host
 
 peek, poke, pointer = vector.peek, vector.poke, vector.pointer
 ROOMS = (2 << 20, 4 << 20, 8 << 20)  # bytes of V and M that a block may take where the L2 cache would hold too few tiles
+WORKSPACE = 16 << 20  # bytes of a block at most, a thread
 NEAR = 4 << 20  # bytes that come back from the last cache at some speed
 FEW = 4  # items below which blocks are shared out further
 MOST_PIECES = 4  # along an axis
@@ -346,7 +347,7 @@ class Choice(NamedTuple):
 
 
 def supports(geometry: ConvGeometry, dtype: np.dtype[Any]) -> str | None:
-    """Kernels of one tap, or at least 3, along each of the last axes, without dilation there, in float32 or float64."""
+    """Kernels of one tap, or at least 3, along each of the last axes, strided or dilated there, in float32 or float64."""
     g = geometry
     if dtype not in (np.float32, np.float64):
         return f"its vectors are float32 or float64, not {dtype}"
@@ -359,7 +360,7 @@ def supports(geometry: ConvGeometry, dtype: np.dtype[Any]) -> str | None:
         return f"it serves a stride or a dilation along an axis, not {g.stride} and {g.dilation}"
     if min(g.in_per_group, g.out_per_group) < KERNEL:
         return f"it serves groups of at least {KERNEL} channels, not {g.in_per_group} -> {g.out_per_group}"
-    return None
+    return None if cuts(g, dtype, host()) else f"its smallest blocks would take more than {WORKSPACE >> 20} MiB"
 
 
 def forms(geometry: ConvGeometry) -> tuple[tuple[int, int], ...]:
@@ -447,13 +448,35 @@ def seconds(geometry: ConvGeometry, cut: Choice, dtype: np.dtype[Any], machine: 
     return machine.seconds(28_000, g.bytes(dtype.itemsize)) + blocks * (slow + 0.25 * fast + back)
 
 
+def workspace(geometry: ConvGeometry, cut: Choice, dtype: np.dtype[Any], machine: Machine) -> int:
+    """Bytes of a block: V and M, and channels first its windows and outputs; `geometry` is lifted."""
+    g, width, terms = geometry, cut.columns * machine.lanes(dtype), geometry.in_per_group * terms_of(geometry)
+    spreads, blocks = spreads_of(g), (cut.block_rows, cut.block_columns)
+    high, wide = (m * block * spread for m, block, spread in zip(cut.form, blocks, spreads, strict=True))
+    tiles = prod(blocks) * prod(spreads)
+    values = prod(cells_of(cut.form)) * tiles * (terms + cut.k_part * width)
+    if not g.channels_last:
+        _, down, right = pieces_of(g)
+        tall = high * g.stride[1] + (max(down) + KERNEL) * spreads[0]
+        broad = wide * g.stride[2] + (max(right) + KERNEL) * spreads[1]
+        values += g.kernel[0] * tall * broad * g.in_per_group + high * wide * cut.k_part * width
+    return values * dtype.itemsize
+
+
 @lru_cache(maxsize=1024)
-def choice(geometry: ConvGeometry, dtype: np.dtype[Any], machine: Machine) -> Choice:
-    """F(4) or F(2), in blocks that fit the L2 cache or, where weights would be read too often, larger ones: the fastest."""
+def cuts(geometry: ConvGeometry, dtype: np.dtype[Any], machine: Machine) -> tuple[Choice, ...]:
+    """F(4) and F(2), in blocks that fit the L2 cache or, where weights would be read too often, larger ones."""
     g = geometry.lifted()
     rooms = (machine.l2 // 2, *(room for room in ROOMS if room > machine.l2 // 2))
-    cuts = [cut(g, form, room, dtype, machine) for form in forms(g) for room in rooms]
-    return min(cuts, key=lambda one: seconds(g, one, dtype, machine))
+    found = (cut(g, form, room, dtype, machine) for form in forms(g) for room in rooms)
+    return tuple(one for one in found if workspace(g, one, dtype, machine) <= WORKSPACE)
+
+
+@lru_cache(maxsize=1024)
+def choice(geometry: ConvGeometry, dtype: np.dtype[Any], machine: Machine) -> Choice:
+    """The cut that is expected to be the fastest."""
+    g = geometry.lifted()
+    return min(cuts(geometry, dtype, machine), key=lambda one: seconds(g, one, dtype, machine))
 
 
 def cost(geometry: ConvGeometry, dtype: np.dtype[Any], machine: Machine) -> float:
