@@ -107,7 +107,7 @@ def layouts(name: str) -> tuple[str, str]:
     [
         (("max", "min"), 1),
         (("max", "min"), 2),
-        (layouts("winograd"), 2),
+        pytest.param(layouts("winograd"), 2, marks=pytest.mark.slow),
         pytest.param(layouts("winograd"), 1, marks=pytest.mark.slow),
         pytest.param(layouts("direct"), 1, marks=pytest.mark.slow),
         pytest.param(layouts("direct"), 2, marks=pytest.mark.slow),

@@ -65,8 +65,13 @@ def test_packed_weights_are_guarded_inside_what_holds_them() -> None:
         np.testing.assert_array_equal(copy, array)
 
 
-@pytest.mark.parametrize("at", ["end", "beginning"])
-@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize(
+    ("dtype", "at"),
+    [
+        *((dtype, "end") for dtype in DTYPES),
+        *(pytest.param(dtype, "beginning", marks=() if dtype == "float32" else pytest.mark.slow) for dtype in DTYPES),
+    ],
+)
 @pytest.mark.parametrize(
     ("family", "implementation"), [(family, one.name) for family, names in OPERATIONS.items() for one in names]
 )
