@@ -16,6 +16,13 @@ from fastconv.kernels.simd import microkernel, vector
 KERNEL = 3
 A, B = np.sqrt(0.5), np.sqrt(2.0)
 
+
+def cells_of(form: tuple[int, int]) -> tuple[int, int]:
+    """Inputs of a tile of `form` outputs."""
+    high, wide = (1 if outputs == 1 else outputs + KERNEL - 1 for outputs in form)
+    return high, wide
+
+
 # Transforms along one axis, of vectors of channels ----------------------------------------------------------------------
 
 
