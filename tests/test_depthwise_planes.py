@@ -82,7 +82,7 @@ def test_large_tiles_go_where_no_window_meets_padding(k, mode, threads, monkeypa
 @pytest.mark.parametrize("shared", [True, False])
 @pytest.mark.parametrize("channels", [2, 3, 5])
 def test_channels_that_lie_together_meet_weights_of_their_own(channels, shared, mode, monkeypatch):
-    """Rows shorter than a vector, and of several large tiles; the last of a few channels too many goes elsewhere."""
+    """Rows shorter than a vector, and of several large tiles."""
     if channels > depthwise_planes.MOST_CHANNELS[host().registers]:
         pytest.skip("more channels than its registers serve")
     monkeypatch.setattr(depthwise_planes, "LONG", 1)

@@ -5,7 +5,7 @@ import pytest
 from guards import SUPPORTED, guarded
 
 import fastconv as fc
-from fastconv.kernels.simd import pool, pool_windows
+from fastconv.kernels.simd import packing, pool, pool_windows
 from fastconv.machine import host
 
 pytestmark = [
@@ -98,7 +98,7 @@ def test_stacks_of_rows_join_without_a_seam(rows, threads, monkeypatch):
     x = rng.integers(-40, 50, (2, 3, 30, 40)).astype(np.float32)
     monkeypatch.setattr(pool_windows, "tile_for", lambda *arguments: (rows, 1))
     for far in (0, 10**9):
-        monkeypatch.setattr(pool_windows, "FAR", far)
+        monkeypatch.setattr(packing, "FAR", far)
         pool.launch.cache_clear()
         plan = fc.plan_max_pool2d(x.shape, 3, stride=2, padding=1, implementation="direct")
         expected = fc.max_pool2d(x, 3, stride=2, padding=1, implementation="loops")

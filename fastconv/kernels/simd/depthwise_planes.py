@@ -25,8 +25,6 @@ from fastconv.kernels.simd import microkernel, packing, vector
 from fastconv.machine import Machine, host
 
 peek, pointer = vector.peek, vector.pointer
-AHEAD = 8  # input rows, or more, that are asked for before they are read
-FAR = 16 << 10  # bytes of a plane that is worth that
 
 
 @lru_cache(maxsize=64)
@@ -55,7 +53,8 @@ def kernel(
     activate_tile = inlined(gated_by_itself) if gated else plainly
     (rows, columns), (heights, widths) = tile, taps
     tall, wide = (rows - 1) * stride + heights, (lanes - 1) * stride + (widths - 1) * apart + 1
-    ahead, several, step_of_plane = max(AHEAD, tall), columns * lanes, heights * widths if apart == 1 else 0
+    ahead, several, step_of_plane = max(packing.AHEAD, tall), columns * lanes, heights * widths if apart == 1 else 0
+    ask_for_large, ask_for_small = packing.asker(rows, columns, lanes), packing.asker(rows * stride, stride, lanes)
     turns = max(1, own)  # columns of a tile meet their vectors of weights in turn, from the first one on
 
     def depthwise(begin, end, x, w, bias, y, sizes, act):
@@ -79,9 +78,7 @@ def kernel(
                 inside = rows_inside and left >= 0 and left + several + (widths - 1) * apart <= columns_in
                 if columns > 1 and turn == 0 and inside and room >= several:
                     if far > 0:
-                        for row in range(rows):
-                            for part in range(columns):
-                                vector.prefetch(source + ((ahead + row) * columns_in + part * lanes))
+                        ask_for_large(source + ahead * columns_in, columns_in)
                     large = vector.filled(peek(first), rows, columns, lanes)
                     if apart > 1:
                         large = vector.repeated(start, rows, columns, lanes)
@@ -90,9 +87,7 @@ def kernel(
                     column += several
                     continue
                 if far > 0:
-                    for row in range(rows * stride):
-                        for part in range(stride):
-                            vector.prefetch(source + ((ahead + row) * columns_in + part * lanes))
+                    ask_for_small(source + ahead * columns_in, columns_in)
                 step, there, low, high = columns_in, (-top, rows_in - top), -left, columns_in - left
                 if mode != 0 and not (rows_inside and low <= 0 and wide <= high):
                     pixel, used = left // apart, min(wide, (room - 1) * stride + (widths - 1) * apart + 1)
@@ -197,7 +192,7 @@ def pack(w: Array, bias: Array, geometry: ConvGeometry) -> Launch:
     if together > 1:
         bias = np.resize(bias, together + tile[1] * lanes)
     (top, _), (left, _) = g.padding
-    rows_in, rows_out, far = g.in_size[0], g.out_size[0], int(prod(g.in_size) * w.dtype.itemsize >= FAR)
+    rows_in, rows_out, far = g.in_size[0], g.out_size[0], int(prod(g.in_size) * w.dtype.itemsize >= packing.FAR)
     planes = g.in_channels // together
     sizes = (planes, rows_in, g.in_size[1] * together, rows_out, g.out_size[1] * together, top, left * together, far, g.mode)
     taps, name = (g.kernel[0], g.kernel[1]), (lanes, element(w.dtype), machine.isa)

@@ -17,10 +17,10 @@ from fastconv.geometry import Array, ConvGeometry
 from fastconv.kernels.activations import codes
 from fastconv.kernels.jit import Kernel, Launch, element
 from fastconv.kernels.simd import microkernel, packing, planar, vector
+from fastconv.kernels.simd.depthwise_planes import MOST_CHANNELS
 from fastconv.machine import Machine, host
 
 pointer = vector.pointer
-MOST_CHANNELS = {32: 8, 16: 4}  # by the number of vector registers
 COLUMNS = {32: 8, 16: 4}  # vectors of a tile at most, where its channels share their weights
 
 

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fastconv.geometry import Array, ConvGeometry, Size, source_cell
-from fastconv.kernels.jit import Kernel, Launch, compiled
+from fastconv.kernels.jit import Kernel, Launch, compiled, inlined
 from fastconv.kernels.simd import vector
 
 LINE = 64  # bytes of a cache line
@@ -194,6 +194,22 @@ def runs(lanes: int) -> tuple[Any, Any]:
             vector.store_first(to + whole, empty, count - whole)
 
     return copy, clear
+
+
+AHEAD = 8  # rows of a plane, or more, that are asked for before they are read
+FAR = 16 << 10  # bytes of a plane that is worth that
+
+
+@lru_cache(maxsize=64)
+def asker(rows: int, parts: int, lanes: int) -> Any:
+    """The compiled request that `parts` vectors of each of `rows` rows come into the L2 cache."""
+
+    def ask(at, step):
+        for row in range(rows):
+            for part in range(parts):
+                vector.prefetch(at + (row * step + part * lanes))
+
+    return inlined(ask)
 
 
 @lru_cache(maxsize=8)

@@ -17,8 +17,6 @@ from fastconv.machine import Machine
 from fastconv.pool_geometry import PoolGeometry
 
 pointer = vector.pointer
-AHEAD = 8  # input rows, or more, that are asked for before they are read
-FAR = 16 << 10  # bytes of a plane that is worth that
 ORDERS = {"max": (1, 0), "min": (-1, 0), "avg": (0, 0), "norm1": (0, 1), "norm2": (0, 2), "norminf": (1, 1)}
 
 
@@ -30,7 +28,8 @@ def kernel(kind: str, rows: int, columns: int, taps: tuple[int, int], stride: in
     """
     (tall, wide), (order, power) = taps, ORDERS[kind]
     high, several = (rows - 1) * stride + tall, columns * lanes
-    ahead = max(AHEAD, high)
+    ahead = max(packing.AHEAD, high)
+    ask_for_large, ask_for_small = packing.asker(rows, columns, lanes), packing.asker(rows * stride, stride, lanes)
     averages, roots = kind == "avg", kind == "norm2"
 
     def pool(begin, end, x, y, sizes, counted, widths, empty):
@@ -50,9 +49,7 @@ def kernel(kind: str, rows: int, columns: int, taps: tuple[int, int], stride: in
                 source = image + (top * columns_in + left)
                 if columns > 1 and rows_inside and left >= 0 and room >= several and left + several + wide <= columns_in + 1:
                     if far:
-                        for row in range(rows):
-                            for part in range(columns):
-                                vector.prefetch(source + ((ahead + row) * columns_in + part * lanes))
+                        ask_for_large(source + ahead * columns_in, columns_in)
                     large = vector.reduced_inside(source, columns_in, rows, columns, lanes, tall, wide, order, power)
                     if averages:
                         large = vector.divided_rows(large, pointer(counted) + h, pointer(widths) + column, room)
@@ -62,9 +59,7 @@ def kernel(kind: str, rows: int, columns: int, taps: tuple[int, int], stride: in
                     column += several
                     continue
                 if far:
-                    for row in range(rows * stride):
-                        for part in range(stride):
-                            vector.prefetch(source + ((ahead + row) * columns_in + part * lanes))
+                    ask_for_small(source + ahead * columns_in, columns_in)
                 tile = vector.reduced_windows(
                     source,
                     columns_in,
@@ -153,7 +148,7 @@ def launch(geometry: PoolGeometry, dtype: np.dtype[Any], machine: Machine) -> tu
     """(kernel, items, work, and the arguments after x and y)."""
     g, t, kind = geometry, pooling.tables(geometry, dtype), pooling.kind_of(geometry, dtype)
     tile = tile_for(g, dtype, machine)
-    far = int(prod(g.in_size) * dtype.itemsize >= FAR)
+    far = int(prod(g.in_size) * dtype.itemsize >= packing.FAR)
     sizes = (*t.in_size[1:], *t.out_size[1:], *t.before[1:], far)
     chosen = kernel(kind, *tile, t.kernel[1:], g.stride[0], machine.lanes(dtype), element(dtype), machine.isa)
     items = g.batch * g.channels * -(-t.out_size[1] // tile[0])
