@@ -22,6 +22,7 @@ ACTIVATIONS = {
 }
 ACTIVATION_FORMS = f'None, {", ".join(map(repr, ACTIVATIONS))}, ("clip", low, high) or ("leaky_relu", slope)'
 DTYPES = "float16, float32, float64, complex64, complex128 or an integer type"
+SUPPORTED = frozenset(map(np.dtype, "efdFDbhilqBHILQ"))  # in this machine's byte order
 
 
 # Arrays -----------------------------------------------------------------------------------------------------------------
@@ -31,7 +32,8 @@ def array(name: str, value: Any) -> Array:
     """`value` as an ndarray of a dtype that fastconv computes with."""
     if type(value) is not np.ndarray:
         value = converted(name, value)
-    dtype(name, value.dtype)
+    if value.dtype not in SUPPORTED:
+        dtype(name, value.dtype)
     return value
 
 

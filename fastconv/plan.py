@@ -55,18 +55,18 @@ class Plan:
 
     def __call__(self, x: Any, out: Any = None) -> Any:
         """The result for `x`, in `out` where that is given; see the function that the plan is made for."""
-        return self.run(x, out, NOTHING)
+        return self.run(x, out, self.packed, NOTHING)
 
-    def run(self, x: Any, out: Any, others: dict[str, Array]) -> Array:
-        """Check x and out, which may share memory with none of `others`, and run."""
+    def run(self, x: Any, out: Any, packed: Any, others: dict[str, Array]) -> Array:
+        """Check x and out, which may share memory with none of `others`, and run on packed weights."""
         y = self.target(x, out, others)
         if y is not None:
-            self.implementation.run(x, self.packed, self.geometry, y)
+            self.implementation.run(x, packed, self.geometry, y)
             return y
         x = self.operand("x", x, self.dtype)
         y = check.output(out, self.out_shape, self.out_dtype, {"x": x, **others} if out is not None else {})
         operand = check.contiguous(x, self.compute_dtype).reshape(self.geometry.x_shape)
-        self.fill([y], lambda targets: self.implementation.run(operand, self.packed, self.geometry, targets[0]))
+        self.fill([y], lambda targets: self.implementation.run(operand, packed, self.geometry, targets[0]))
         return y
 
     def takes(self, x: Any) -> bool:
@@ -137,6 +137,10 @@ class Plan:
 class ConvPlan(Plan):
     """A plan of a convolution or transposed convolution, with its weights packed."""
 
+    def packing(self, w: Array, bias: Array) -> Any:
+        """Weights of the plan's shape and compute_dtype, in C order, as its implementation takes them."""
+        return self.implementation.pack(w, bias, self.geometry)  # type: ignore[misc]
+
     @property
     def kernel(self) -> str | None:
         """The name of the compiled kernel, where the implementation has several."""
@@ -167,7 +171,7 @@ class PoolPlan(Plan):
     def __call__(self, x: Any, out: Any = None) -> Any:
         """The result for `x`, or (values, indices); `out` is one array, or two, alike."""
         if not self.geometry.return_indices:
-            return self.run(x, out, NOTHING)
+            return self.run(x, out, None, NOTHING)
         x = self.operand("x", x, self.dtype)
         values, indices = (None, None) if out is None else self._pair(out)
         values = check.output(values, self.out_shape, self.out_dtype, {"x": x}, "out[0]")
@@ -223,7 +227,7 @@ class UnpoolPlan(Plan):
 class ElementwisePlan(Plan):
     """A plan of an activation; `out` may be `x` itself."""
 
-    def run(self, x: Any, out: Any, others: dict[str, Array]) -> Array:
+    def run(self, x: Any, out: Any, packed: Any, others: dict[str, Array]) -> Array:
         """Check x and out and run, in place where they are one array."""
         y = self.target(x, out, others) if out is not x else x if self.takes(x) else None
         if y is not None:

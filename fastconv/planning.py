@@ -56,35 +56,33 @@ def unbatched(shape: Size, single: bool) -> Size:
 
 # What was planned before ---------------------------------------------------------------------------------------------
 
-_PLAIN = {int, str, type(None)}
-
 # The operation's choices, its family, and its plan, of an operation without weights, by all that decided it.
 _planned: dict[Any, tuple[Any, str, Plan]] = {}
 # The operation's choices, a plan without weights, and what weights may make cheaper, by all that decided it.
 _unpacked: dict[Any, tuple[Any, Any, tuple[Implementation, ...]]] = {}
 _NOTHING: tuple[Any, Any, tuple[Implementation, ...]] = (None, None, ())
 
+_PLAIN = {int, str, type(None)}
+_HASHABLE = {*_PLAIN, bool, float, tuple}
+
 
 def _are_plain(values: tuple[Any, ...]) -> bool:
     """Whether equal values mean the same: 1 and True and 1.0 are equal, and only the first is an int."""
     for value in values:
         kind = type(value)
-        if not (kind in _PLAIN or (kind is tuple and _are_plain(value)) or isinstance(value, np.dtype)):
+        if not (kind in _PLAIN or (kind is tuple and _are_plain(value))):
             return False
     return True
 
 
 def _tuples_are_plain(values: tuple[Any, ...]) -> bool:
-    """Whether what is inside of tuples is."""
-    return all(_are_plain(value) for value in values if type(value) is tuple)
+    """Whether what is inside of tuples is, where the types of all else are part of a key."""
+    return _are_plain(tuple([value for value in values if type(value) is tuple]))
 
 
-_HASHABLE = {*_PLAIN, bool, float, tuple}
-
-
-def _are_hashable(values: tuple[Any, ...]) -> bool:
-    """Whether values are of kinds that can be looked up by what they are equal to and their type."""
-    return all(type(value) in _HASHABLE or isinstance(value, np.dtype) for value in values)
+def _may_be_kept(values: tuple[Any, ...]) -> bool:
+    """Whether values can be looked up later by what they are equal to and their types."""
+    return _tuples_are_plain(values) and all(type(value) in _HASHABLE or isinstance(value, np.dtype) for value in values)
 
 
 def remembered(build: Callable[..., AnyPlan]) -> Callable[..., AnyPlan]:
@@ -101,7 +99,7 @@ def remembered(build: Callable[..., AnyPlan]) -> Callable[..., AnyPlan]:
         if found is not None and found[0] is OPERATIONS.get(found[1]) and _tuples_are_plain(values):
             return found[2]  # type: ignore[return-value]
         plan = build(operation, *arguments, implementation=implementation, **options)
-        if _tuples_are_plain(values) and _are_hashable(values) and not is_measured(implementation):
+        if _may_be_kept(values) and not is_measured(implementation):
             if len(_planned) >= MOST_KEPT:
                 _planned.clear()
             family = family_of(operation)  # whose choices may change: an implementation may be registered
@@ -114,23 +112,36 @@ def remembered(build: Callable[..., AnyPlan]) -> Callable[..., AnyPlan]:
 # One builder an operation ---------------------------------------------------------------------------------------------
 
 
-def plan_convolution(
-    operation: str, rank: int, x_shape: Any, dtype: Any, w: Any, bias: Any, *, keep: bool = True, **options: Any
-) -> ConvPlan:
-    """The plan of conv{rank}d or conv_transpose{rank}d; `keep` copies weights that packing leaves as they are."""
+def plan_convolution(operation: str, rank: int, x_shape: Any, dtype: Any, w: Any, bias: Any, **options: Any) -> ConvPlan:
+    """The plan of conv{rank}d or conv_transpose{rank}d, with weights of its own."""
     if is_measured(options["implementation"]):
         return raced(
             lambda one: plan_convolution(operation, rank, x_shape, dtype, w, bias, **options | {"implementation": one})
         )
-    w = check.array("w", w)
-    key = x_shape, dtype, w.shape, w.dtype, operation, *options.values()
-    choices, plain = OPERATIONS[operation[:-2]], _are_plain(key)
-    kept, found, others = _unpacked.get(key, _NOTHING) if plain else _NOTHING
-    if found is None or kept is not choices:  # an implementation may have been registered since
+    given, w = check.shape("x_shape", x_shape), check.array("w", w)
+    dtype = check.native(w.dtype) if dtype is None else check.dtype("dtype", dtype)
+    found, weights = decided_plan(operation, rank, given, dtype, w, options)
+    if np.may_share_memory(weights, w):
+        weights = weights.copy()
+    return replace(found, packed=found.packing(weights, bias_array(bias, found)))
+
+
+def decided_plan(
+    operation: str, rank: int, x_shape: Size, dtype: np.dtype[Any], w: Array, options: dict[str, Any]
+) -> tuple[ConvPlan, Array]:
+    """All of a convolution's plan but its packed weights, and the weights as its implementation packs them."""
+    values = tuple(options.values())
+    key: Any = (operation, x_shape, dtype, w.shape, w.dtype, values, tuple(map(type, values)))  # True is not 1, nor is 1.0
+    choices = OPERATIONS[operation[:-2]]
+    try:
+        kept, found, others = _unpacked.get(key, _NOTHING)
+    except TypeError:  # lists have no hash
+        kept, found, others = _NOTHING
+    if kept is not choices or not _tuples_are_plain(values):  # an implementation may have been registered since
         found = unpacked_plan(operation, rank, x_shape, dtype, w, **options)
-        decided = operation, found.geometry, found.compute_dtype, host(), found.implementation
-        others = rivals(*decided) if options["implementation"] == "auto" else ()
-        if plain:
+        about = operation, found.geometry, found.compute_dtype, host(), found.implementation
+        others = rivals(*about) if options["implementation"] == "auto" else ()
+        if _may_be_kept(values):
             if len(_unpacked) >= MOST_KEPT:
                 _unpacked.clear()
             _unpacked[key] = choices, found, others
@@ -138,20 +149,14 @@ def plan_convolution(
     if others:
         chosen = cheapest(others, found.implementation, weights, found.geometry, found.compute_dtype, host())
         found = replace(found, implementation=chosen)
-    if keep and np.may_share_memory(weights, w):
-        weights = weights.copy()
-    plan = object.__new__(ConvPlan)
-    packed = found.implementation.pack(weights, bias_array(bias, found), found.geometry)  # type: ignore[misc]
-    plan.__dict__.update(found.__dict__, packed=packed)
-    return plan
+    return found, weights
 
 
 def unpacked_plan(
-    operation: str, rank: int, x_shape: Any, dtype: Any, w: Array, *, implementation: Any, **options: Any
+    operation: str, rank: int, given: Size, dtype: np.dtype[Any], w: Array, *, implementation: Any, **options: Any
 ) -> ConvPlan:
     """All of a convolution's plan but the weights."""
-    given = check.shape("x_shape", x_shape)
-    dtype = check.native(w.dtype) if dtype is None else check.dtype("dtype", dtype)
+    dtype = check.native(dtype)
     result = np.result_type(dtype, check.native(w.dtype))
     compute = check.compute_dtype(result)
     full, single = check.batched("x", given, rank)
@@ -179,8 +184,9 @@ def convolve(operation: str, rank: int, x: Any, w: Any, bias: Any, out: Any, **o
     once(options["implementation"])
     x, w = check.array("x", x), check.array("w", w)
     bias = bias if bias is None else check.array("bias", bias)
-    plan = plan_convolution(operation, rank, x.shape, x.dtype, w, bias, keep=False, **options)
-    return plan.run(x, out, {"w": w} if bias is None else {"w": w, "bias": bias})
+    plan, weights = decided_plan(operation, rank, x.shape, x.dtype, w, options)
+    packed = plan.packing(weights, bias_array(bias, plan))
+    return plan.run(x, out, packed, {"w": w} if bias is None else {"w": w, "bias": bias})
 
 
 @remembered

@@ -114,7 +114,7 @@ class Kernel:
         self.__doc__ = function.__doc__
 
     def __call__(self, total: int, work: int, *arguments: Any) -> None:
-        parts = min(threads.count(), total, 1 + work // GRAIN)
+        parts = min(threads.count(), total, 1 + work // GRAIN) if work >= GRAIN else 1
         if parts > 1:
             threads.run_parts(self, parts, total, arguments)
         else:

@@ -82,6 +82,7 @@ def kernel(rows: int, columns: int, lanes: int, channels_last: bool, dtype: str,
         merged = dilation[2] == 1 and ((channels_last and xs[4] == c_group and chunk == c_group) if direct else extra == 0)
         pieces = 1 if merged else taps[2]
         zero = x.dtype.type(0)
+        weights = pointer(w) + sizes[38]
 
         room = 0 if direct else taps[0] * tall * wide * (chunk + extra)
         memory = np.empty(room + rows * width + 32, x.dtype)  # used to the end, below
@@ -142,7 +143,7 @@ def kernel(rows: int, columns: int, lanes: int, channels_last: bool, dtype: str,
                         t_last -= 1
 
                 for k in range(k_item * k_blocks, min(k_total, (k_item + 1) * k_blocks)):
-                    block = pointer(w) + (((group * k_total + k) * c_group + c_begin) * taps[0] * taps[1] * taps[2] * width)
+                    block = weights + (((group * k_total + k) * c_group + c_begin) * taps[0] * taps[1] * taps[2] * width)
                     k_count = min(width, k_group - k * width)
                     for first in range(0, count, rows):
                         tile_count = min(rows, count - first)
@@ -286,6 +287,7 @@ def drafts(geometry: ConvGeometry, dtype: np.dtype[Any], machine: Machine) -> tu
         tile = tile_for(prod(outputs[1:]), -(-g.out_per_group // lanes), machine)
         cut, width = blocking(g, walks, tile, machine, dtype.itemsize), tile.columns * lanes
         blocks = -(-g.out_per_group // width)
+        rows = g.groups * blocks * width
         sizes = (
             *xs,
             *ys[:2],
@@ -295,6 +297,7 @@ def drafts(geometry: ConvGeometry, dtype: np.dtype[Any], machine: Machine) -> tu
             *cut,
             sum(stride * walk.first for stride, walk in zip(ys[2:], walks, strict=True)),
             g.mode,
+            packing.whole_lines(rows, dtype),
         )
         items = g.batch * g.groups * outputs[0] * -(-outputs[1] // cut.rows) * -(-outputs[2] // cut.columns)
         names = element(dtype), machine.isa
@@ -306,8 +309,12 @@ def drafts(geometry: ConvGeometry, dtype: np.dtype[Any], machine: Machine) -> tu
                 (np.array(sizes, np.int64), codes(g.activation, dtype)),
                 packing.weight_packer(lanes, *names),
                 g.groups * blocks,
-                g.groups * blocks * width * g.in_per_group * prod(taps),
-                np.array((blocks, width, g.out_per_group, g.in_per_group, cut.chunk, *taps, *tap_steps(g, walks)), np.int64),
+                rows,
+                rows * g.in_per_group * prod(taps),
+                np.array(
+                    (blocks, width, g.out_per_group, g.in_per_group, cut.chunk, *taps, *tap_steps(g, walks), sizes[-1]),
+                    np.int64,
+                ),
             )
         )
     return tuple(found)
@@ -332,7 +339,7 @@ def tap_steps(geometry: ConvGeometry, walks: tuple[Walk, ...]) -> Size:
 
 def pack(w: Array, bias: Array, geometry: ConvGeometry) -> tuple[Launch, ...]:
     """A launch for each walk of the geometry, with the weights of its taps."""
-    return tuple(packing.launched(draft, w, bias, geometry) for draft in drafts(geometry, w.dtype, host()))
+    return tuple(packing.launched(draft, w, bias) for draft in drafts(geometry, w.dtype, host()))
 
 
 def strides(geometry: ConvGeometry, channels: int, size: Size) -> Size:

@@ -1,17 +1,19 @@
 """Operands laid out for the microkernel: weights once a plan, windows of the input a block at a time.
 
     weights   [groups][blocks][chunks of channels][t r s][c][width]   a row of `width` values is one vector load a column
+    bias      [groups][blocks][width]                                 in whole cache lines before the weights
     windows   [t][rows][columns][c]                                   padding filled in, channels last, in the L2 cache
 
 `width` is the number of output channels of a register tile; the last block is filled up with zeros.
 """
 
+from ctypes import addressof, c_char
 from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from fastconv.geometry import Array, ConvGeometry, Size, source_cell
+from fastconv.geometry import Array, Size, source_cell
 from fastconv.kernels.jit import Kernel, Launch, compiled, inlined
 from fastconv.kernels.simd import vector
 
@@ -22,8 +24,15 @@ cell_under = compiled(source_cell)
 def aligned(size: int, dtype: np.dtype[Any]) -> Array:
     """An uninitialised flat array that begins a cache line: NumPy's own begin 16 bytes into one, and every access splits."""
     memory = np.empty(size + LINE // dtype.itemsize, dtype)
-    start = -memory.__array_interface__["data"][0] % LINE // dtype.itemsize  # memory.ctypes takes three times as long
+    address = addressof(c_char.from_buffer(memory))  # type: ignore[arg-type]  # memory.ctypes takes four times as long
+    start = -address % LINE // dtype.itemsize
     return memory[start : start + size]
+
+
+def whole_lines(size: int, dtype: np.dtype[Any]) -> int:
+    """Elements of the cache lines that `size` elements take."""
+    of_line = LINE // dtype.itemsize
+    return -(-size // of_line) * of_line
 
 
 @compiled
@@ -40,9 +49,9 @@ def five(sizes, at):
 
 @lru_cache(maxsize=8)
 def weight_packer(lanes: int, dtype: str, isa: str) -> Kernel:
-    """The compiled packing of weights, item by item a block of output channels of one group: f32_pack_weights_avx512."""
+    """The compiled packing, item by item a block of output channels of one group: f32_pack_weights_avx512."""
 
-    def pack_weights(begin, end, w, to, sizes):
+    def pack_weights(begin, end, w, bias, to, sizes):
         blocks, width, k_group, c_group, chunk = sizes[0], sizes[1], sizes[2], sizes[3], sizes[4]
         taps = sizes[5], sizes[6], sizes[7]
         # Elements from one to the next: group, output channel, input channel, t, r, s; and the first tap.
@@ -55,14 +64,17 @@ def weight_packer(lanes: int, dtype: str, isa: str) -> Kernel:
             sizes[13],
             sizes[14],
         )
-        window = taps[0] * taps[1] * taps[2]
+        window, rows = taps[0] * taps[1] * taps[2], vector.pointer(to)
+        packed = rows + sizes[15]
         plain = by_s == 1 and by_r == taps[2] and by_t == taps[1] * taps[2] and by_c == window
         table = np.empty(lanes, np.int64)
         offsets, zero = vector.pointer(table), to.dtype.type(0)
         for item in range(begin, end):
             group, block = divmod(item, blocks)
             source = vector.pointer(w) + (first + group * by_group + block * width * by_k)
-            line, count = vector.pointer(to) + item * window * c_group * width, min(width, k_group - block * width)
+            line, count = packed + item * window * c_group * width, min(width, k_group - block * width)
+            for k in range(width):
+                vector.poke(rows + (item * width + k), bias[group * k_group + block * width + k] if k < count else zero)
             if count < width:
                 for i in range(window * c_group):
                     for k in range(count, width):
@@ -102,14 +114,14 @@ def weight_packer(lanes: int, dtype: str, isa: str) -> Kernel:
 
 
 class Draft(NamedTuple):
-    """A launch without its weights.
+    """A launch without its bias and weights.
 
     Attributes
     ----------
     kernel, items, work, arguments
         As a Launch has them.
-    packer, blocks, weights
-        The kernel that packs the weights, its items and the elements that it writes.
+    packer, blocks, rows, weights
+        The kernel that packs the weights, its items and the elements of bias and of weights that it writes.
     weight_sizes : array of int64
         What the packer needs to know.
     """
@@ -120,21 +132,16 @@ class Draft(NamedTuple):
     arguments: tuple[Any, ...]
     packer: Kernel
     blocks: int
+    rows: int
     weights: int
     weight_sizes: Array
 
 
-def launched(draft: Draft, w: Array, bias: Array, geometry: ConvGeometry) -> Launch:
+def launched(draft: Draft, w: Array, bias: Array) -> Launch:
     """The draft with its weights, and a bias for every row of them."""
-    weights = aligned(draft.weights, w.dtype)
-    if draft.weights:
-        draft.packer(draft.blocks, 4 * draft.weights, w.reshape(-1), weights, draft.weight_sizes)
-    width = draft.blocks // geometry.groups * int(draft.weight_sizes[1])
-    if width != geometry.out_per_group:
-        filled = np.zeros(geometry.groups * width, w.dtype)
-        filled.reshape(geometry.groups, width)[:, : geometry.out_per_group] = bias.reshape(geometry.groups, -1)
-        bias = filled
-    return Launch(draft.kernel, draft.items, draft.work, weights, bias, draft.arguments)
+    packed = aligned(whole_lines(draft.rows, w.dtype) + draft.weights, w.dtype)
+    draft.packer(draft.blocks, 4 * draft.weights, w.reshape(-1), bias, packed, draft.weight_sizes)
+    return Launch(draft.kernel, draft.items, draft.work, packed, packed[: draft.rows], draft.arguments)
 
 
 LEAST = 8  # rows of a band and outputs of a strip's end: fewer, and the windows would be copied often

@@ -42,6 +42,7 @@ def kernel(rows: int, columns: int, apart: int, lanes: int, dtype: str, isa: str
         plane_in, plane_out = depth * height * broad, depth * taps_t * height * taps_r * broad * apart
         memory = np.empty(c_group * width + 32, x.dtype)
         spare = vector.line_start(pointer(memory))
+        packed = pointer(w) + sizes[10]
         for item in range(begin, end):
             rest, panel = divmod(item, panels)
             rest, h = divmod(rest, height)
@@ -62,7 +63,7 @@ def kernel(rows: int, columns: int, apart: int, lanes: int, dtype: str, isa: str
                 line, k_block = divmod(block, k_blocks)
                 t, r = divmod(line, taps_r)
                 k = k_block * of_block
-                weights = pointer(w) + (group * blocks + block) * c_group * rows
+                weights = packed + (group * blocks + block) * c_group * rows
                 tile = vector.first_values(pointer(bias) + (group * k_blocks + k_block) * rows, rows, columns, lanes)
                 for c in range(c_group):
                     tile = vector.fma_shared(tile, weights + c * rows, source + c * step)
@@ -162,7 +163,16 @@ def draft(geometry: ConvGeometry, dtype: np.dtype[Any], machine: Machine) -> pac
     _, (rows, columns) = tile_for(g, dtype, machine)
     blocks = -(-k_group * apart // rows)
     part = min(tap_lines * blocks, max(1, machine.l2 // 2 // dtype.itemsize // max(1, c_group * rows)))
-    sizes = (g.groups, c_group, k_group, *cut[:3], *cut.taps[:2], part, int(part > BLOCKS_OF_PANEL))
+    sizes = (
+        g.groups,
+        c_group,
+        k_group,
+        *cut[:3],
+        *cut.taps[:2],
+        part,
+        int(part > BLOCKS_OF_PANEL),
+        packing.whole_lines(g.groups * blocks * rows, dtype),
+    )
     shares = -(-tap_lines * blocks // max(1, part))
     by_k, by_c = (1, k_group) if g.transposed else (c_group, 1)
     steps = k_group * c_group, by_k, by_c, 1, 1, 1, 0
@@ -173,8 +183,9 @@ def draft(geometry: ConvGeometry, dtype: np.dtype[Any], machine: Machine) -> pac
         (np.array(sizes, np.int64), codes(g.activation, dtype)),
         packing.weight_packer(lanes, element(dtype), machine.isa),
         g.groups * blocks,
+        g.groups * blocks * rows,
         g.groups * tap_lines * blocks * c_group * rows,
-        np.array((blocks, rows, k_group, c_group, c_group, 1, 1, 1, *steps), np.int64),
+        np.array((blocks, rows, k_group, c_group, c_group, 1, 1, 1, *steps, sizes[-1]), np.int64),
     )
 
 
@@ -182,18 +193,19 @@ def pack(w: Array, bias: Array, geometry: ConvGeometry) -> tuple[Launch, ...]:
     """The draft with its weights and a bias for every row of a tile."""
     g, found, (taps_t, taps_r, apart) = geometry, draft(geometry, w.dtype, host()), lines(geometry).taps
     if g.taps == 1:
-        return (packing.launched(found, w, bias, g),)
+        return (packing.launched(found, w, bias),)
     blocks, rows = int(found.weight_sizes[0]), int(found.weight_sizes[1])
     of_line, tap_lines, c_group = g.out_per_group * apart, taps_t * taps_r, g.in_per_group
     # Taps of a row go with the output channels, rows of the kernel before them.
     turned = w.reshape(g.groups, c_group, g.out_per_group, tap_lines, apart).transpose(0, 3, 1, 2, 4)
     turned = turned.reshape(g.groups, tap_lines, c_group, of_line)
-    weights = packing.aligned(found.weights, w.dtype)
-    to = weights.reshape(g.groups, tap_lines, blocks, c_group, rows)
+    begun = packing.whole_lines(found.rows, w.dtype)
+    packed = packing.aligned(begun + found.weights, w.dtype)
+    to = packed[begun:].reshape(g.groups, tap_lines, blocks, c_group, rows)
     for block in range(blocks):
         first, last = block * rows, min((block + 1) * rows, of_line)
         to[:, :, block, :, : last - first] = turned[..., first:last]
         to[:, :, block, :, last - first :] = 0
-    filled = np.zeros((g.groups, blocks * rows), w.dtype)
-    filled[:, :of_line] = np.repeat(bias, apart).reshape(g.groups, of_line)
-    return (Launch(found.kernel, found.items, found.work, weights, filled.reshape(-1), found.arguments),)
+    filled = packed[: found.rows].reshape(g.groups, blocks * rows)
+    filled[:, :of_line], filled[:, of_line:] = np.repeat(bias, apart).reshape(g.groups, of_line), 0
+    return (Launch(found.kernel, found.items, found.work, packed, packed[: found.rows], found.arguments),)
