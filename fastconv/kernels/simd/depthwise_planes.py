@@ -118,7 +118,7 @@ def kernel(
 ROWS = (14, 10, 8, 7, 5, 4, 3, 2, 1)  # output rows of a tile
 FEW = 8  # of them, where there are 16 registers
 LONG = 12  # vectors of an output row that is worth tiles of several: it is few rows of long lines that the L1 cache holds
-LARGE = {32: ((3, 5), (5, 4)), 16: ((3, 3), (3, 3))}  # such tiles, by registers: for 3x3 kernels, and for others
+LARGE = {32: ((3, 5), (4, 5)), 16: ((3, 3), (3, 3))}  # such tiles, by registers: for 3x3 kernels, and for others
 MOST = {32: 20, 16: 9}  # vectors of such a tile
 WIDEST = 9  # taps of a kernel on either axis
 CONFLICT = 1024  # elements of a row, or a multiple: all rows fall into the same sets of an L1 cache

@@ -204,8 +204,8 @@ def fma_inside(context: Any, tile: Any, x: Any, step: Any, w: Any, tall: Any, wi
                 w = opaque(builder, w)
                 taps = taps_at(builder, w, heights * widths, tile, vectors)
             source = builder.add(x, builder.mul(step, I64(row * BYTES[tile.dtype])))
-            for j in range(tile.columns):
-                for s in range(widths):
+            for s in range(widths):  # the weights of a column of taps meet all vectors before the next are read
+                for j in range(tile.columns):
                     vector = read(builder, source, tile, I64(j * tile.lanes + s * spread))
                     for i in range(max(0, row - heights + 1), min(tile.rows, row + 1)):
                         k = i * tile.columns + j
