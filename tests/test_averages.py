@@ -6,7 +6,7 @@ import pytest
 import fastconv as fc
 from fastconv.kernels.simd import pooling
 
-DTYPES = ["int8", "uint8", "int16", "uint16", "int32", "uint32"]
+DTYPES = ["uint8", "int32", *(pytest.param(other, marks=pytest.mark.slow) for other in ("int8", "int16", "uint16", "uint32"))]
 POOLS = [
     (3, {"stride": 1, "padding": 1}),
     ((2, 5), {"stride": (2, 3), "padding": (1, 2), "count_include_pad": False}),

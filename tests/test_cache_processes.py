@@ -5,21 +5,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from caching import RIGHT, SCRIPT, SECONDS, kernels, run, variables
-
-
-def test_four_processes_at_once(tmp_path: Path) -> None:
-    """All fill one empty cache, none fails, and a fifth finds all that it needs."""
-    environment = variables({"NUMBA_CACHE_DIR": str(tmp_path)})
-    command = [sys.executable, "-W", "error", "-c", SCRIPT]
-    crew = [
-        subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) for _ in range(4)
-    ]
-    for process in crew:
-        printed, complaints = process.communicate(timeout=SECONDS)
-        assert (process.returncode, complaints) == (0, "")
-        assert printed.startswith(RIGHT)
-    assert run({"NUMBA_CACHE_DIR": str(tmp_path)})[:2] == (RIGHT, 0)
+from caching import SECONDS, kernels, run, variables
 
 
 def test_cached_kernels_are_the_compiled_ones(tmp_path: Path) -> None:
@@ -35,8 +21,8 @@ for n in (1, 3):
     fc.set_num_threads(n)
     digest = hashlib.sha256()
     for case in LARGE:
-        if case.operation in ("max_pool2d", "min_pool2d", "conv1d", "unfold"):
-            for name in fc.implementations(case.operation)[:-1]:
+        if case.operation in ("max_pool2d", "min_pool2d"):
+            for name in ("direct", "loops"):
                 if name in case.supporting(np.float32):
                     found = case.call(case.inputs(np.float32), name)
                     for one in found if isinstance(found, tuple) else (found,):
@@ -105,7 +91,7 @@ def layouts(name: str) -> tuple[str, str]:
 @pytest.mark.parametrize(
     ("pair", "threads"),
     [
-        (("max", "min"), 1),
+        pytest.param(("max", "min"), 1, marks=pytest.mark.slow),
         (("max", "min"), 2),
         pytest.param(layouts("winograd"), 2, marks=pytest.mark.slow),
         pytest.param(layouts("winograd"), 1, marks=pytest.mark.slow),
@@ -124,16 +110,17 @@ def test_kernels_from_different_processes_keep_their_own_code(pair: tuple[str, s
 
 
 def test_eight_processes_fill_one_cache_with_kernels_of_vectors(tmp_path: Path) -> None:
-    """Each compiles several kernels, among them ones that others compile at that moment."""
-    code = (
-        "import numpy as np, fastconv as fc; print(fc.conv2d(np.ones((1, 8, 9, 9), 'f4'), np.ones((8, 8, 3, 3), 'f4')).sum())"
-    )
+    """Each compiles several kernels, among them ones that others compile at that moment; a ninth finds all that it needs."""
+    code = "import numpy as np, fastconv as fc; print(fc.relu(fc.max_pool2d(np.ones((1, 8, 9, 9), 'f4'), 2, stride=1)).sum())"
     environment = variables({"NUMBA_CACHE_DIR": str(tmp_path)})
     command = [sys.executable, "-W", "error", "-c", code]
     crew = [
         subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) for _ in range(8)
     ]
     results = {(*process.communicate(timeout=2 * SECONDS), process.returncode) for process in crew}
-    assert results == {(f"{8 * 8 * 9 * 49.0}\n", "", 0)}
-    assert kernels(tmp_path)
+    assert results == {(f"{8 * 8 * 8.0}\n", "", 0)}
+    filled = {path: path.stat().st_mtime_ns for path in kernels(tmp_path)}
+    assert filled
+    assert subprocess.run(command, env=environment, timeout=SECONDS, capture_output=True).returncode == 0
+    assert {path: path.stat().st_mtime_ns for path in kernels(tmp_path)} == filled
     assert not [path for path in tmp_path.rglob("*") if path.is_file() and path.suffix != ".kernel"]

@@ -14,6 +14,7 @@ from fastconv.registry import OPERATIONS
 
 pytestmark = pytest.mark.skipif(not SUPPORTED, reason="guard pages are made by mprotect")
 DTYPES = ("float32", "float64", "int8", "uint8", "int32", "int64", "float16", "complex64")
+OFTEN = ("float32", "float64", "uint8", "complex64")  # in every run; the others, and most at the beginning, in slow ones
 
 
 @pytest.fixture(scope="module")
@@ -68,8 +69,8 @@ def test_packed_weights_are_guarded_inside_what_holds_them() -> None:
 @pytest.mark.parametrize(
     ("dtype", "at"),
     [
-        *((dtype, "end") for dtype in DTYPES),
-        *(pytest.param(dtype, "beginning", marks=() if dtype == "float32" else pytest.mark.slow) for dtype in DTYPES),
+        *(pytest.param(dtype, "end", marks=() if dtype in OFTEN else pytest.mark.slow) for dtype in DTYPES),
+        *(pytest.param(dtype, "beginning", marks=() if dtype in OFTEN[:1] else pytest.mark.slow) for dtype in DTYPES),
     ],
 )
 @pytest.mark.parametrize(

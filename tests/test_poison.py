@@ -25,9 +25,18 @@ def test_new_memory_is_poisoned(worker: Worker) -> None:
     assert all(found)
 
 
+# Their kernels differ from those of others in how a cell is taken in, and not in their memory.
+ALIKE = ("min_pool", "lp_pool")
+
+
 @pytest.mark.parametrize("dtype", ["float32", *(pytest.param(other, marks=pytest.mark.slow) for other in ("float64", "int8"))])
 @pytest.mark.parametrize(
-    ("family", "implementation"), [(family, one.name) for family, names in OPERATIONS.items() for one in names[:-1]]
+    ("family", "implementation"),
+    [
+        pytest.param(family, one.name, marks=pytest.mark.slow if family in ALIKE else ())
+        for family, names in OPERATIONS.items()
+        for one in names[:-1]
+    ],
 )
 def test_unwritten_memory_reaches_no_result(worker: Worker, family: str, implementation: str, dtype: str) -> None:
     """Both layouts of the broad cases, twice each."""

@@ -293,7 +293,7 @@ GIL = """
 import time
 fc.set_num_threads({threads})
 w = np.ones((64, 64, 3, 3), np.float32)
-for size in (8, 160):  # compiled on the small one
+for size in (8, 128):  # compiled on the small one
     x = np.ones((1, 64, size, size), np.float32)
     plan = fc.plan_conv2d(x.shape, w, padding=1, implementation="loops")
     ticks, over = 0, threading.Event()
@@ -321,7 +321,7 @@ INTERRUPTED = """
 import signal, time
 fc.set_num_threads(3)
 w = np.ones((64, 64, 3, 3), np.float32)
-x = np.ones((1, 64, 160, 160), np.float32)
+x = np.ones((1, 64, 112, 112), np.float32)
 plan = fc.plan_conv2d(x.shape, w, padding=1, implementation="loops")
 expected = plan(x).tobytes()
 interrupted = 0
