@@ -78,7 +78,7 @@ def special_pools() -> Iterator[Case]:
     yield pool("exclude-pad-dilation", "avg", (6, 7), 3, stride=1, dilation=2, padding=2, count_include_pad=False)
     for divisor in (1, 7, -3):
         yield pool(f"divisor{divisor}", "avg", (5, 6), 2, padding=1, divisor_override=divisor, ceil_mode=True)
-    for p in (1, 2, 3, 2.5, 0.5, float("inf")):
+    for p in (1, 2, 3, 6, 2.5, 0.5, float("inf")):
         yield pool(f"p{p}", "lp", (5, 6), 3, stride=2, norm_type=p, padding=1, ceil_mode=True)
     yield pool("p3-1d", "lp", 7, 3, norm_type=3)
 

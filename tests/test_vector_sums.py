@@ -222,7 +222,7 @@ def test_rows_of_a_tile_have_divisors_and_every_element_a_root(dtype, lanes):
         tile = vector.load_tile(pointer(x), columns * lanes, 3, columns, lanes)
         tile = vector.divided_rows(tile, pointer(divisors), pointer(factors), room)
         vector.store_tile(tile, pointer(y), columns * lanes)
-        vector.store_tile(vector.rooted(vector.filled(x[0, 0], 2, 1, lanes)), pointer(z), lanes)
+        vector.store_tile(vector.root(vector.filled(x[0, 0], 2, 1, lanes), 2), pointer(z), lanes)
         vector.prefetch(pointer(x) + 10**12)
 
     x, divisors, factors = 12 * numbers(dtype, 3, columns * lanes), numbers(dtype, 3) + 4, numbers(dtype, columns * lanes) + 5

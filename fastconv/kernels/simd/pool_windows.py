@@ -17,7 +17,6 @@ from fastconv.machine import Machine
 from fastconv.pool_geometry import PoolGeometry
 
 pointer = vector.pointer
-ORDERS = {"max": (1, 0), "min": (-1, 0), "avg": (0, 0), "norm1": (0, 1), "norm2": (0, 2), "norminf": (1, 1)}
 
 
 @lru_cache(maxsize=64)
@@ -26,11 +25,11 @@ def kernel(kind: str, rows: int, columns: int, taps: tuple[int, int], stride: in
 
     With several columns, tiles of so many vectors a row go where no window meets padding, of one vector at the edges.
     """
-    (tall, wide), (order, power) = taps, ORDERS[kind]
+    (tall, wide), (order, power) = taps, pooling.order_and_power(kind)
     high, several = (rows - 1) * stride + tall, columns * lanes
     ahead = max(packing.AHEAD, high)
     ask_for_large, ask_for_small = packing.asker(rows, columns, lanes), packing.asker(rows * stride, stride, lanes)
-    averages, roots = kind == "avg", kind == "norm2"
+    averages, roots = kind == "avg", order == 0 and power > 1
 
     def pool(begin, end, x, y, sizes, counted, widths, empty):
         rows_in, columns_in, rows_out = packing.three(sizes, 0)
@@ -54,7 +53,7 @@ def kernel(kind: str, rows: int, columns: int, taps: tuple[int, int], stride: in
                     if averages:
                         large = vector.divided_rows(large, pointer(counted) + h, pointer(widths) + column, room)
                     elif roots:
-                        large = vector.rooted(large)
+                        large = vector.root(large, power)
                     vector.store_spans(large, line + column, columns_out, rows, several)
                     column += several
                     continue
@@ -78,7 +77,7 @@ def kernel(kind: str, rows: int, columns: int, taps: tuple[int, int], stride: in
                 if averages:
                     tile = vector.divided_rows(tile, pointer(counted) + h, pointer(widths) + column, room)
                 elif roots:
-                    tile = vector.rooted(tile)
+                    tile = vector.root(tile, power)
                 vector.store_spans(tile, line + column, columns_out, rows, room)
                 column += lanes
         memory[0] = empty  # pointers do not keep an array alive: its last use does

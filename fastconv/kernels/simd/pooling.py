@@ -11,7 +11,7 @@ from fastconv.kernels.jit import inlined
 from fastconv.kernels.simd import vector
 from fastconv.pool_geometry import PoolGeometry, Windows
 
-NORMS = {1.0: "norm1", 2.0: "norm2", math.inf: "norminf"}  # the norms that need no power of another kind
+MOST = 8  # of the whole norms, whose powers are products
 
 
 class Reduction(NamedTuple):
@@ -35,9 +35,10 @@ class Reduction(NamedTuple):
 
 @lru_cache(maxsize=64)
 def reduction(kind: str, dtype: str) -> Reduction:
-    """Of "max", "min", "avg", "norm1", "norm2" or "norminf"; integers are averaged by "avg_f32" or "avg_f64"."""
+    """Of "max", "min", "avg", "norm1" to "norm8" or "norminf"; integers are averaged by "avg_f32" or "avg_f64"."""
     scalar = np.dtype(f"{dtype[0]}{int(dtype[1:]) // 8}").type(0)
     real = np.float64(0) if kind.endswith("64") else np.float32(0)
+    order, n = order_and_power(kind)
 
     def as_it_is(v):
         return v
@@ -45,11 +46,8 @@ def reduction(kind: str, dtype: str) -> Reduction:
     def converted(v):
         return vector.as_real(v, real)
 
-    def magnitude(v):
-        return vector.magnitude(v)
-
-    def square(v):
-        return vector.square(v)
+    def power(v):
+        return vector.power(v, n)
 
     def larger(a, b):
         return vector.larger(a, b)
@@ -76,20 +74,18 @@ def reduction(kind: str, dtype: str) -> Reduction:
         return vector.as_whole(vector.divided(v, divisors), scalar)
 
     def root(v, divisors):
-        return vector.root(v)
+        return vector.root(v, n)
 
-    largest, total = (larger, larger_of_two), (sum_of, sum_of)
-    enter, (combine, combine_two), leave = {
-        "max": (as_it_is, largest, whole),
-        "min": (as_it_is, (smaller, smaller_of_two), whole),
-        "avg": (as_it_is, total, averaged),
-        "avg_f32": (converted, total, averaged_whole),
-        "avg_f64": (converted, total, averaged_whole),
-        "norm1": (magnitude, total, whole),
-        "norm2": (square, total, root),
-        "norminf": (magnitude, largest, whole),
-    }[kind]
+    averages = {"avg": (as_it_is, averaged), "avg_f32": (converted, averaged_whole), "avg_f64": (converted, averaged_whole)}
+    enter, leave = averages.get(kind, (power if n else as_it_is, root if n and not order else whole))
+    combine, combine_two = {1: (larger, larger_of_two), -1: (smaller, smaller_of_two), 0: (sum_of, sum_of)}[order]
     return Reduction(*(inlined(one) for one in (enter, combine, combine_two, leave)))
+
+
+def order_and_power(kind: str) -> tuple[int, int]:
+    """Whether a kind keeps the largest (1), the smallest (-1) or a sum (0), and of what power of |x|: 0 for x itself."""
+    found = {"max": (1, 0), "min": (-1, 0), "norminf": (1, 1)}.get(kind)
+    return found or (0, int(kind[4:]) if kind.startswith("norm") else 0)
 
 
 # Decisions --------------------------------------------------------------------------------------------------------------
@@ -99,7 +95,7 @@ def kind_of(geometry: PoolGeometry, dtype: np.dtype[Any]) -> str:
     """The reduction of a pool, by its name."""
     if geometry.kind == "avg" and dtype.kind in "iu":
         return f"avg_f{8 * computed(geometry, dtype).itemsize}"
-    return NORMS.get(float(geometry.norm_type), "norm") if geometry.kind == "lp" else geometry.kind
+    return f"norm{geometry.norm_type:g}" if geometry.kind == "lp" else geometry.kind
 
 
 def computed(geometry: PoolGeometry, dtype: np.dtype[Any]) -> np.dtype[Any]:
@@ -130,9 +126,9 @@ def rows_are_lines(geometry: PoolGeometry) -> bool:
 
 
 def refusal(geometry: PoolGeometry, dtype: np.dtype[Any]) -> str | None:
-    """Why vectors do not serve a pool, or None: floats of any kind but a general norm, integers but for norms and huge sums."""
-    if geometry.kind == "lp" and float(geometry.norm_type) not in NORMS:
-        return f"its norms are 1, 2 and infinity, not {geometry.norm_type:g}"
+    """Why vectors do not serve a pool, or None: floats but for norms that are no whole numbers, integers but for huge sums."""
+    if geometry.kind == "lp" and geometry.norm_type not in (*range(1, MOST + 1), math.inf):
+        return f"its norms are infinity and whole numbers up to {MOST}, not {geometry.norm_type:g}"
     if dtype.kind in "iu" and geometry.kind != "lp":
         return None if geometry.kind != "avg" or computed(geometry, dtype) != dtype else "sums of its windows may pass 2**51"
     return None if dtype in (np.float32, np.float64) else f"its vectors are float32 or float64, not {dtype}"

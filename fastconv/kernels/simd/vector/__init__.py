@@ -23,16 +23,14 @@ from fastconv.kernels.simd.vector.arithmetic import (
     larger,
     larger_first,
     low_half,
-    magnitude,
     numbered,
-    root,
     scaled,
     smaller,
     smaller_first,
     splat,
-    square,
 )
 from fastconv.kernels.simd.vector.memory import load, load_first, load_first_or, prefetch, store, store_first, store_first_wide
+from fastconv.kernels.simd.vector.norms import power, root
 from fastconv.kernels.simd.vector.pointers import distance, line_start, peek, pointer, poke, rows_at
 from fastconv.kernels.simd.vector.products import fma_grouped, fma_inside, fma_lanes, fma_outer, fma_plane, fma_row, fma_shared
 from fastconv.kernels.simd.vector.tiles import (
@@ -51,7 +49,7 @@ from fastconv.kernels.simd.vector.tiles import (
     zeros,
 )
 from fastconv.kernels.simd.vector.types import BYTES, ELEMENTS, I1, I8, I32, I64, INTEGERS, Pointer, Rows, Tile, Vector
-from fastconv.kernels.simd.vector.windows import divided_rows, reduced_inside, reduced_windows, rooted
+from fastconv.kernels.simd.vector.windows import divided_rows, reduced_inside, reduced_windows
 
 __all__ = [
     "BYTES",
@@ -96,24 +94,22 @@ __all__ = [
     "load_tile",
     "load_transposed",
     "low_half",
-    "magnitude",
     "numbered",
     "peek",
     "pointer",
     "poke",
+    "power",
     "prefetch",
     "reduced_inside",
     "reduced_windows",
     "repeated",
     "root",
-    "rooted",
     "rows_at",
     "scaled",
     "silu",
     "smaller",
     "smaller_first",
     "splat",
-    "square",
     "store",
     "store_first",
     "store_first_rows",

@@ -9,7 +9,7 @@ from numba import types
 from numba.core.typing.templates import AbstractTemplate, infer_global, signature
 from numba.extending import intrinsic, lower_builtin
 
-from fastconv.kernels.simd.vector.building import call, compared, splatted, suffix
+from fastconv.kernels.simd.vector.building import compared, splatted
 from fastconv.kernels.simd.vector.types import BYTES, I32, INTEGERS, QUIET, Vector, vector_of
 
 
@@ -161,32 +161,6 @@ def numbered(context: Any, start: Any, step: Any, lanes: Any) -> Any:
         return builder.add(first, builder.mul(apart, lane))
 
     return result(types.intp, types.intp, lanes), generate
-
-
-@intrinsic
-def magnitude(context: Any, v: Any) -> Any:
-    """The absolute value, lane by lane."""
-
-    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        return call(builder, f"llvm.fabs.{suffix(v)}", args[0].type, [args[0]])
-
-    return v(v), generate
-
-
-@intrinsic
-def square(context: Any, v: Any) -> Any:
-    """v * v, lane by lane; added to another vector, LLVM makes one instruction of it."""
-    return v(v), lambda context, builder, signature, args: builder.fmul(args[0], args[0], flags=("contract",))
-
-
-@intrinsic
-def root(context: Any, v: Any) -> Any:
-    """The square root, lane by lane."""
-
-    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        return call(builder, f"llvm.sqrt.{suffix(v)}", args[0].type, [args[0]])
-
-    return v(v), generate
 
 
 @intrinsic

@@ -7,24 +7,15 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
-from fastconv.kernels.simd.vector.building import (
-    address_of,
-    call,
-    compared,
-    mask_between,
-    mask_of,
-    read,
-    read_masked,
-    splatted,
-    suffix,
-)
+from fastconv.kernels.simd.vector.building import address_of, compared, mask_between, mask_of, read, read_masked, splatted
+from fastconv.kernels.simd.vector.norms import powered
 from fastconv.kernels.simd.vector.types import BYTES, ELEMENTS, I32, I64, Tile, vector_of
 
 
 class Reducer:
     """The code that takes vectors into windows: the largest (order 1), the smallest (-1), where a NaN stays, or the sum (0).
 
-    Of values as they are (power 0), their magnitudes (1) or squares (2).
+    Of values as they are (power 0), or of powers of their magnitudes.
     """
 
     def __init__(self, builder: Any, tile: Any, order: int, power: int) -> None:
@@ -34,9 +25,7 @@ class Reducer:
 
     def entered(self, v: Any) -> Any:
         """A vector of cells as it goes into a window."""
-        if self.power == 1:
-            return call(self.builder, f"llvm.fabs.{suffix(self.tile)}", v.type, [v])
-        return self.builder.fmul(v, v, flags=("contract",)) if self.power == 2 else v
+        return powered(self.builder, v, self.power, self.tile) if self.power else v
 
     def better(self, v: Any, best: Any) -> Any:
         """`best` with v taken in; a NaN in `best` stays, one in v is lost."""
@@ -181,17 +170,3 @@ def divided_rows(context: Any, tile: Any, divisors: Any, factors: Any, room: Any
         return t
 
     return tile(tile, divisors, factors, types.intp), generate
-
-
-@intrinsic
-def rooted(context: Any, tile: Any) -> Any:
-    """The square root of every element of a tile."""
-
-    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        (t,) = args
-        for k in range(tile.rows * tile.columns):
-            v = builder.extract_value(t, k)
-            t = builder.insert_value(t, call(builder, f"llvm.sqrt.{suffix(tile)}", v.type, [v]), k)
-        return t
-
-    return tile(tile), generate
