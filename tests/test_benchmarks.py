@@ -122,6 +122,7 @@ def test_a_wrong_result_fails_in_setup(monkeypatch, threads):
         modules()["conv"].Conv2d().setup("resnet50.conv1", "direct", "channels_first", 1)
 
 
+@pytest.mark.slow
 def test_new_processes_are_timed(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     benchmark = modules()["process"].NewProcess()
