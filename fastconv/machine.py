@@ -61,6 +61,11 @@ class Machine:
         """Elements of `dtype` in one vector."""
         return self.vector_bytes // dtype.itemsize
 
+    def lanes_for(self, outputs: int, dtype: np.dtype[Any]) -> int:
+        """Elements of the vector for rows of so many: half of the widest where that holds a row, since two run a cycle."""
+        whole = self.lanes(dtype)
+        return whole // 2 if self.isa == "avx512" and outputs <= whole // 2 else whole
+
     def flops(self, dtype: np.dtype[Any]) -> float:
         """About the multiply-adds a second of one core, as FLOP/s."""
         return CLOCK * 2 * self.units * self.lanes(dtype) / (1 if dtype.kind != "c" else 2)

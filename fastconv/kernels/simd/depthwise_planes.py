@@ -130,13 +130,20 @@ def channels_together(geometry: ConvGeometry) -> int:
     return geometry.in_channels if geometry.channels_last else 1
 
 
+def lanes_for(geometry: ConvGeometry, dtype: np.dtype[Any], machine: Machine) -> int:
+    """Elements of a vector of a tile."""
+    g = geometry
+    return machine.lanes(dtype) if g.channels_last else machine.lanes_for(g.out_size[1], dtype)
+
+
 def cycles_of_stack(tile: tuple[int, int], geometry: ConvGeometry, dtype: np.dtype[Any], machine: Machine) -> float:
     """Products, loads and, with strides, the sorting of what was loaded, of the tiles of so many rows."""
     g, (tall, wide), stride, (rows, columns) = geometry, geometry.kernel, geometry.stride[0], tile
     each, fixed = (0.9 if stride == 1 else 2.5, 3.0) if columns == 1 else (0.45, 2.5 * rows)
     loads = ((rows - 1) * stride + tall) * wide * each
-    vectors = -(-g.out_size[1] * channels_together(g) // machine.lanes(dtype))
-    return 22 + vectors * (rows * tall * wide / machine.units + loads + fixed)
+    lanes, whole = lanes_for(g, dtype, machine), machine.lanes(dtype)
+    vectors, units = -(-g.out_size[1] * channels_together(g) // lanes), machine.units if lanes == whole else 2
+    return 22 + vectors * (rows * tall * wide / units + loads + fixed)
 
 
 def tile_for(geometry: ConvGeometry, own: int, dtype: np.dtype[Any], machine: Machine) -> tuple[int, int]:
@@ -180,7 +187,7 @@ def suits(geometry: ConvGeometry, machine: Machine) -> bool:
 
 def pack(w: Array, bias: Array, geometry: ConvGeometry) -> Launch:
     """Weights as they are; of channels that lie together one set, or, where they differ, C vectors a tap."""
-    g, machine, lanes = geometry, host(), host().lanes(w.dtype)
+    g, machine, lanes = geometry, host(), lanes_for(geometry, w.dtype, host())
     together, own, packed = channels_together(g), 0, w.reshape(-1).copy()
     if together > 1:
         by_channel = w.reshape(together, -1)

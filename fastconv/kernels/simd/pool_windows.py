@@ -116,7 +116,7 @@ def cycles_of_stack(tile: tuple[int, int], geometry: PoolGeometry, dtype: np.dty
     g, stride, tall, rows = geometry, geometry.stride[0], geometry.kernel[0] if geometry.rank == 2 else 1, tile[0]
     lines = (rows - 1) * stride + tall
     taken = lines * (2 * g.kernel[-1] * stride + (2 if stride == 1 else 0)) + 1.5 * rows * tall + 3
-    return 25 + -(-g.out_size[-1] // machine.lanes(dtype)) * taken
+    return 25 + -(-g.out_size[-1] // machine.lanes_for(g.out_size[-1], dtype)) * taken
 
 
 def tile_for(geometry: PoolGeometry, dtype: np.dtype[Any], machine: Machine) -> tuple[int, int]:
@@ -149,8 +149,9 @@ def launch(geometry: PoolGeometry, dtype: np.dtype[Any], machine: Machine) -> tu
     tile = tile_for(g, dtype, machine)
     far = int(prod(g.in_size) * dtype.itemsize >= packing.FAR)
     sizes = (*t.in_size[1:], *t.out_size[1:], *t.before[1:], far)
-    chosen = kernel(kind, *tile, t.kernel[1:], g.stride[0], machine.lanes(dtype), element(dtype), machine.isa)
+    lanes = machine.lanes_for(g.out_size[-1], dtype)
+    chosen = kernel(kind, *tile, t.kernel[1:], g.stride[0], lanes, element(dtype), machine.isa)
     items = g.batch * g.channels * -(-t.out_size[1] // tile[0])
     counted = t.bounds[5 : 3 * (1 + t.out_size[1]) : 3].astype(dtype) * dtype.type(t.bounds[2])
     arguments = np.array(sizes, np.int64), counted, t.widths, pooling.initial(kind, dtype)
-    return chosen, items, 8 * g.flops // machine.lanes(dtype), arguments
+    return chosen, items, 8 * g.flops // lanes, arguments
