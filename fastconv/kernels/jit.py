@@ -7,6 +7,7 @@ split over threads without changing the order of any sum.
 import hashlib
 import inspect
 from collections.abc import Callable
+from functools import lru_cache
 from types import FunctionType
 from typing import Any, NamedTuple
 
@@ -81,12 +82,14 @@ def failed(context, address, begin, end, arguments):
     return types.intp(address, begin, end, arguments), generate
 
 
-def region_of(kernel: Any) -> Any:
+@lru_cache(maxsize=64)
+def region_of(count: int) -> Any:
     """A parallel region that runs the kernel at an address on equal parts of range(total), and counts the parts that failed.
 
-    Numba takes tuples into a region only as arguments of their own, hence a function of exactly the kernel's arguments.
+    Numba takes tuples into a region only as arguments of their own, hence a function of exactly `count` of them. It is compiled
+    once for all kernels whose arguments have the same types.
     """
-    names = ", ".join(list(inspect.signature(kernel.py_func).parameters)[2:])
+    names = ", ".join(f"argument{i}" for i in range(count))
     source = f"""
 def region(address, parts, total, {names}):
     failures = 0
@@ -94,9 +97,9 @@ def region(address, parts, total, {names}):
         failures += failed(address, part * total // parts, (part + 1) * total // parts, ({names},))
     return failures
 """
-    scope = {"prange": prange, "failed": failed, "__name__": kernel.py_func.__module__}
+    scope = {"prange": prange, "failed": failed, "__name__": __name__}
     exec(source, scope)
-    return entry(scope["region"], f"region of {lasting_name(kernel)}", parallel=True)
+    return entry(scope["region"], f"region of {count} arguments", parallel=True)
 
 
 class Kernel:
@@ -108,7 +111,7 @@ class Kernel:
 
     def __init__(self, function: Callable[..., Any]) -> None:
         self.serial = entry(function, lasting_name(function))
-        self.region = region_of(self.serial)
+        self.region = region_of(len(inspect.signature(function).parameters) - 2)
         self.addresses: dict[Any, int] = {}
         self.__name__ = function.__name__
         self.__doc__ = function.__doc__
