@@ -5,7 +5,8 @@ import pytest
 
 import fastconv as fc
 from fastconv.kernels.jit import Launch
-from fastconv.kernels.simd import winograd
+from fastconv.kernels.simd import direct, planar, winograd
+from fastconv.machine import host
 
 CASES = {
     "signal": ("conv1d", (1, 1, 100_003), (3, 1, 5), {"padding": 2}),
@@ -90,3 +91,18 @@ def test_winograd_refuses_blocks_that_no_workspace_holds(layout):
     assert supports(64, 40, 3) is None
     assert "MiB" in supports(256, 256, 64)
     assert "MiB" in supports(64, 10, 1000)
+
+
+@pytest.mark.parametrize("stride", [1, 2, 3])
+@pytest.mark.parametrize("channels", [4, 8, 12])
+def test_ends_of_rows_of_few_channels_take_tiles_of_one_vector(channels, stride):
+    """Rows of whole tiles, of some vectors more, and of a part of one more."""
+    rng, lanes = np.random.default_rng(41), host().lanes(np.dtype("f4"))
+    w, bias = (rng.integers(-4, 5, shape).astype(np.float32) for shape in ((channels, 3, 3, 3), channels))
+    for outputs in (3 * lanes, 3 * lanes + 1, 4 * lanes, 5 * lanes - 3, 7 * lanes):
+        x = rng.integers(-4, 5, (2, 3, 7, (outputs - 1) * stride + 1)).astype(np.float32)
+        options = {"padding": 1, "stride": stride, "activation": "relu"}
+        expected = fc.conv2d(x, w, bias, implementation="im2col", **options)
+        geometry, found = fc.plan_conv2d(x.shape, w, **options).geometry, np.full_like(expected, np.nan)
+        direct.run(x, planar.pack(w, bias, geometry), geometry, found)
+        np.testing.assert_array_equal(found, expected)

@@ -62,12 +62,14 @@ def of_planes(geometry: ConvGeometry, dtype: np.dtype[Any], machine: Machine) ->
     band, strip = packing.cut_plane(outputs, steps, extent, g.in_per_group, room, g.batch * g.groups)
     bands, strips, images = -(-outputs[0] // band), -(-outputs[1] // strip), g.batch * g.groups
     terms = g.in_per_group * (heights + stack - 1) * widths
-    tiles = images * blocks * -(-outputs[0] // stack) * strips * -(-min(strip, outputs[1]) // (columns * lanes))
+    large, narrow = planar.tiles_of_row(-(-min(strip, outputs[1]) // lanes), rows, columns)
+    stacks = images * blocks * -(-outputs[0] // stack) * strips
+    tiles, used = stacks * (large + narrow), stacks * (large * columns + narrow)
     lines = images * bands * strips * g.in_per_group * ((min(band, outputs[0]) - 1) * steps[0] + extent[0])
     cells = lines * ((min(strip, outputs[1]) - 1) * steps[1] + extent[1])
-    products = tiles * g.in_per_group * heights * widths * rows * columns
-    cycles = CALL + (0.8 * products + 0.25 * tiles * terms * (rows + 2 * columns)) / min(machine.units, 1.5)
-    cycles += tiles * (20 + rows * columns) + 20 * lines + cells * (4 / lanes + (1 if steps[1] > 1 else 0))
+    products = used * g.in_per_group * heights * widths * rows
+    cycles = CALL + (0.8 * products + 0.25 * terms * (tiles * rows + 2 * used)) / min(machine.units, 1.5)
+    cycles += 20 * tiles + used * rows + 20 * lines + cells * (4 / lanes + (1 if steps[1] > 1 else 0))
     return machine.seconds(cycles + 6 * images * bands * strips * terms, g.bytes(dtype.itemsize))
 
 

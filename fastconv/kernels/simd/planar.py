@@ -44,12 +44,19 @@ def kernel(rows: int, columns: int, lanes: int, dtype: str, isa: str) -> Kernel:
 
     @compiled
     def sort_phases(line, sorted_line, stride, each, cells):
-        """sorted_line[phase][i] = line[i * stride + phase], `each` cells a phase"""
+        """sorted_line[phase][i] = line[i * stride + phase], `each` cells a phase; what is written beyond comes again"""
+        if stride == 2:
+            for phase in range(2):
+                for i in range(0, each, lanes):
+                    at = line + (2 * i + phase)
+                    both = vector.every_second(vector.load(at, lanes), vector.load(at + lanes, lanes))
+                    vector.store(sorted_line + (phase * each + i), both)
+            return
         for phase in range(stride):
             for i in range((cells - phase + stride - 1) // stride):
                 poke(sorted_line + (phase * each + i), peek(line + (i * stride + phase)))
 
-    last = rows - 1
+    last, slim = rows - 1, slims(rows, columns)
 
     @inlined
     def stacked(tile, weights, source, offsets, begun, widths, ends):
@@ -60,6 +67,17 @@ def kernel(rows: int, columns: int, lanes: int, dtype: str, isa: str) -> Kernel:
             tile = vector.fma_shared(tile, weights + i * rows, source + peek(offsets + i))
         for i in range(ends - widths, ends):
             tile = vector.fma_row(tile, last, weights + (i * rows + last), source + peek(offsets + i))
+        return tile
+
+    @inlined
+    def summed(tile, weights, source, offsets, c_group, taps, widths, stack):
+        """All taps of all channels."""
+        if stack == 1:
+            for i in range(c_group * taps):
+                tile = vector.fma_shared(tile, weights + i * rows, source + peek(offsets + i))
+        else:
+            for begun in range(0, c_group * taps, taps):
+                tile = stacked(tile, weights, source, offsets, begun, widths, begun + taps)
         return tile
 
     def planar(begin, end, x, w, bias, y, sizes, act):
@@ -77,7 +95,7 @@ def kernel(rows: int, columns: int, lanes: int, dtype: str, isa: str) -> Kernel:
         each = -(-wide // stride)
         pitch = each * stride
         # A tile at the end of a row reads on into what follows, which is there, and does not store it.
-        memory = np.empty(c_group * tall * pitch + (tall * wide if stride > 1 else 0) + 2 * width + 32, x.dtype)
+        memory = np.empty(c_group * tall * pitch + (tall * wide if stride > 1 else 0) + 2 * (width + lanes) + 32, x.dtype)
         integers = np.empty(c_group * taps + lanes, np.int64)
         padded, zero = vector.line_start(pointer(memory)), x.dtype.type(0)
         unsorted = vector.line_start(padded + (c_group * tall * pitch + width))
@@ -116,17 +134,19 @@ def kernel(rows: int, columns: int, lanes: int, dtype: str, isa: str) -> Kernel:
                 for h in range(0, count, stack):
                     shown = min(rows, k_group - k * rows) if stack == 1 else min(stack, count - h)
                     line = plane + ((top + h) * columns_out + left)
-                    for column in range(0, broad, width):
-                        tile = vector.first_values(pointer(bias) + (group * k_blocks + k) * rows, rows, columns, lanes)
-                        source = padded + (h * down * pitch + column)
-                        if stack == 1:
-                            for i in range(c_group * taps):
-                                tile = vector.fma_shared(tile, weights + i * rows, source + peek(offsets + i))
-                        else:
-                            for begun in range(0, c_group * taps, taps):
-                                tile = stacked(tile, weights, source, offsets, begun, widths, begun + taps)
-                        tile = activate_tile(tile, act)
-                        vector.store_spans(tile, line + column, apart, shown, broad - column)
+                    first_bias, column = pointer(bias) + (group * k_blocks + k) * rows, 0
+                    while column < broad:
+                        source, room = padded + (h * down * pitch + column), broad - column
+                        if slim and 2 * room <= width:
+                            narrow = vector.first_values(first_bias, rows, 1, lanes)
+                            narrow = summed(narrow, weights, source, offsets, c_group, taps, widths, stack)
+                            vector.store_spans(activate_tile(narrow, act), line + column, apart, shown, room)
+                            column += lanes
+                            continue
+                        tile = vector.first_values(first_bias, rows, columns, lanes)
+                        tile = summed(tile, weights, source, offsets, c_group, taps, widths, stack)
+                        vector.store_spans(activate_tile(tile, act), line + column, apart, shown, room)
+                        column += width
                     if act[0] == 3:
                         for i in range(shown):
                             microkernel.silu_run(line + i * apart, broad)
@@ -148,6 +168,17 @@ def suits(geometry: ConvGeometry, dtype: np.dtype[Any], machine: Machine) -> boo
     return few or (g.out_per_group < lanes and g.in_per_group <= MOST_CHANNELS_OF_GROUP)
 
 
+def slims(rows: int, columns: int) -> bool:
+    """Whether half a tile or less, at the end of a row, is left to tiles of one vector."""
+    return columns > 1 and rows >= 4
+
+
+def tiles_of_row(vectors: int, rows: int, columns: int) -> tuple[int, int]:
+    """(tiles, tiles of one vector) of an output row."""
+    whole, left = divmod(vectors, columns)
+    return (whole, left) if slims(rows, columns) and 2 * left <= columns else (whole + (left > 0), 0)
+
+
 def stack_for(height: int, vectors: int, machine: Machine) -> tuple[int, int]:
     """The tile that takes the fewest cycles for one channel: of (output rows, vectors), loads that cross lines count twice."""
 
@@ -163,8 +194,9 @@ def tile_for(channels: int, vectors: int, machine: Machine) -> tuple[int, int]:
 
     def cycles(tile: tuple[int, int]) -> float:
         rows, columns = tile
-        tiles = -(-channels // rows) * -(-vectors // columns)
-        return tiles * max(rows * columns, rows + 2 * columns, 8) / 2
+        large, narrow = tiles_of_row(vectors, rows, columns)
+        each = large * max(rows * columns, rows + 2 * columns, 8) + narrow * max(rows + 2, 8)
+        return -(-channels // rows) * each / 2
 
     return min(TILES[machine.registers], key=cycles)
 
