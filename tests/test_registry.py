@@ -73,7 +73,9 @@ def test_every_implementation_gives_what_the_reference_gives(case: Case, impleme
     assert_same_bits(plan(*arrays), found)
 
 
-@pytest.mark.parametrize("dtype", MORE_DTYPES, ids=str)
+@pytest.mark.parametrize(
+    "dtype", [pytest.param(one, marks=pytest.mark.slow if one == np.int8 else ()) for one in MORE_DTYPES], ids=str
+)
 @matrix(BROAD)
 def test_every_dtype(case: Case, implementation: Implementation, dtype: Any) -> None:
     """Integers wrap, float16 is rounded once, complex works; where an operation is not defined, a TypeError names the dtype."""
