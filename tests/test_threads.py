@@ -3,7 +3,8 @@
 import os
 import subprocess
 import sys
-from concurrent.futures import ThreadPoolExecutor
+import threading
+from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from comparing import assert_same_bits
 from large import LARGE
 
 import fastconv as fc
+from fastconv.kernels import threads as kernel_threads
 
 SECONDS = 120  # that a process may take, compilation included
 
@@ -315,6 +317,26 @@ print("done")
 def test_other_python_threads_go_on_during_a_long_call(threads: int) -> None:
     """One that wakes every 5 ms does so many times while a kernel runs for a good part of a second."""
     assert run(f"TESTS = {str(Path(__file__).parent)!r}\n{PRELUDE}{GIL.format(threads=threads)}") == "done"
+
+
+def test_who_is_interrupted_while_waiting_waits_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Twice interrupted before the parts are done: KeyboardInterrupt comes out, and only once they are."""
+    let_go, waits = threading.Event(), []
+
+    def interrupted_wait(futures: Any) -> None:
+        waits.append(len(waits))
+        if len(waits) < 3:
+            raise KeyboardInterrupt
+        let_go.set()
+        wait(futures)
+
+    monkeypatch.setattr(kernel_threads, "wait", interrupted_wait)
+    with ThreadPoolExecutor(2) as pool:
+        futures = [pool.submit(let_go.wait, 60) for _ in range(2)]
+        with pytest.raises(KeyboardInterrupt):
+            kernel_threads.finish(futures)
+        assert all(future.done() for future in futures)
+    assert waits == [0, 1, 2]
 
 
 INTERRUPTED = """

@@ -76,9 +76,23 @@ def run_parts(kernel: Any, parts: int, total: int, arguments: tuple[Any, ...]) -
             futures.append(_pool().submit(kernel.serial, begin, end, *arguments))
         kernel.serial(bounds[0], bounds[1], *arguments)
     finally:
-        wait(futures)  # also when interrupted: no thread may go on writing once the call has ended
+        finish(futures)
     for future in futures:
         future.result()
+
+
+def finish(futures: list[Future[None]]) -> None:
+    """Wait for all of them, also when interrupted: no thread may go on writing once the call has ended."""
+    interruption: BaseException | None = None
+    while True:
+        try:
+            wait(futures)
+        except BaseException as error:
+            interruption = error
+        else:
+            break
+    if interruption is not None:
+        raise interruption
 
 
 def _pool() -> Executor:
