@@ -6,10 +6,11 @@ Channels first, a row is one of a plane and C is 1. Of few channels, channels la
 runs over all of its values, and taps lie C channels apart; weights then differ from lane to lane, or one serves all of them
 where all channels have the same filter, as blurs have.
 
-Vectors lie along the width. A tile has one vector of several output rows, and every vector of x that it loads feeds all rows
-whose windows it is in. Cells of padding are left out by masks, rows of padding are read from a line of zeros: no plane is
-copied, so that maps of 7x7 and of 112x112 take the same road. Where padding is not of zeros, the windows of the tiles that
-meet it are copied, and no others. Long rows take tiles of several vectors, without masks, where no window meets padding.
+Vectors lie along the width, half ones where they hold a row. A tile has one vector of several output rows, and every vector of
+x that it loads feeds all rows whose windows it is in. Cells of padding are left out by masks, rows of padding are read from a
+line of zeros: no plane is copied, so that maps of 7x7 and of 112x112 take the same road. Where padding is not of zeros, the
+windows of the tiles that meet it are copied, and no others. Long rows take tiles of several vectors, without masks, where no
+window meets padding.
 """
 
 from functools import lru_cache

@@ -18,11 +18,17 @@ from fastconv.kernels.jit import Kernel, Launch, compiled, inlined
 from fastconv.kernels.simd import vector
 
 LINE = 64  # bytes of a cache line
+LITTLE = 4096  # bytes of an array that may begin anywhere
 cell_under = compiled(source_cell)
 
 
 def aligned(size: int, dtype: np.dtype[Any]) -> Array:
-    """An uninitialised flat array that begins a cache line: NumPy's own begin 16 bytes into one, and every access splits."""
+    """An uninitialised flat array that begins a cache line: NumPy's own begin 16 bytes into one, and every access splits.
+
+    To find the line costs more than it brings where there is little to read.
+    """
+    if size * dtype.itemsize < LITTLE:
+        return np.empty(size, dtype)
     memory = np.empty(size + LINE // dtype.itemsize, dtype)
     address = addressof(c_char.from_buffer(memory))  # type: ignore[arg-type]  # memory.ctypes takes four times as long
     start = -address % LINE // dtype.itemsize

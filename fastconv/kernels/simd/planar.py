@@ -3,9 +3,10 @@
     y [k][w] = act(bias[k] + sum over l of x[offset[l] + w] * w[l][k])        l runs over c, r, s
 
 A block of each input plane is copied with its padding, which leaves it in the cache, its columns sorted by their phase of the
-stride, so that the cells under a tap follow each other whatever the stride. A tile of output channels by vectors of one
-output row then reads each vector of a tap once for all of its channels. First layers of networks, grouped convolutions with
-few channels a group, and one-channel signals take this road, where vectors along the channels would be half empty.
+stride, so that the cells under a tap follow each other whatever the stride. A tile of output channels by vectors of one output
+row then reads each vector of a tap once for all of its channels; what is left of a row, half a tile or less, goes to tiles of
+one vector. First layers of networks, grouped convolutions with few channels a group, and one-channel signals take this road,
+where vectors along the channels would be half empty.
 
 Where a group has one output channel, as an image filter has, the rows of a tile are output rows that follow each other: the
 kernel is repeated for each, one row further down.

@@ -1,8 +1,8 @@
 """Pools of small windows, channels first: each plane is read where it lies, and windows are reduced in registers.
 
-Vectors lie along the width. A tile has one vector of several output rows; what the windows take in of an input row is found
-once, and goes to all of them that the row is in. Cells of padding are left out by masks, rows of padding are read from a line
-of values that never win, or add nothing.
+Vectors lie along the width, half ones where they hold a row. A tile has one vector of several output rows; what the windows
+take in of an input row is found once, and goes to all of them that the row is in. Cells of padding are left out by masks, rows
+of padding are read from a line of values that never win, or add nothing.
 """
 
 from functools import lru_cache
