@@ -204,7 +204,7 @@ def test_windows_inside_a_plane_are_reduced_for_tiles_of_several_vectors(dtype, 
 
     @numba.njit
     def compute(x, y):
-        tile = vector.reduced_inside(pointer(x), cells, rows, columns, lanes, tall, wide, order, power)
+        tile = vector.reduced_inside(pointer(x), cells, 1, rows, columns, lanes, tall, wide, order, power)
         vector.store_tile(tile, pointer(y), columns * lanes)
 
     x, y = numbers(dtype, lines, cells), marked(dtype, rows, columns * lanes)

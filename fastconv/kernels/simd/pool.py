@@ -10,7 +10,8 @@ sum of an average:
 
 The line is a padded row, with values at its ends that never win, or add nothing.
 
-Small windows, channels first, are pool_windows.py's, windows of whole planes pool_planes.py's, and indices pool_indices.py's.
+Small windows, channels first, are pool_windows.py's, and of stride 1, channels last, pool_pixels.py's; windows of whole planes
+are pool_planes.py's, indices pool_indices.py's.
 """
 
 from functools import lru_cache
@@ -21,7 +22,7 @@ import numpy as np
 
 from fastconv.geometry import Array
 from fastconv.kernels.jit import Kernel, element, inlined
-from fastconv.kernels.simd import packing, pool_indices, pool_planes, pool_windows, pooling, vector
+from fastconv.kernels.simd import packing, pool_indices, pool_pixels, pool_planes, pool_windows, pooling, vector
 from fastconv.machine import Machine, host
 from fastconv.pool_geometry import PoolGeometry
 
@@ -189,6 +190,8 @@ def supports(geometry: PoolGeometry, dtype: np.dtype[Any]) -> str | None:
 def cost(geometry: PoolGeometry, dtype: np.dtype[Any], machine: Machine) -> float:
     """A cell of a window a vector, or the bytes at memory speed."""
     g, lanes = geometry, machine.lanes(pooling.computed(geometry, dtype))
+    if pool_pixels.suits(g, dtype, machine):
+        return 3e-6 + machine.seconds(pool_pixels.cycles(g, dtype, machine), g.bytes(dtype.itemsize))
     if pool_windows.suits(g, dtype, machine):
         return 3e-6 + machine.seconds(pool_windows.cycles(g, dtype, machine), g.bytes(dtype.itemsize))
     outputs, lines = prod(g.out_shape), 0
@@ -213,6 +216,8 @@ def launch(geometry: PoolGeometry, dtype: np.dtype[Any], machine: Machine) -> tu
         return pool_planes.launch(geometry, dtype, machine)
     if pool_windows.suits(geometry, dtype, machine):
         return pool_windows.launch(geometry, dtype, machine)
+    if pool_pixels.suits(geometry, dtype, machine):
+        return pool_pixels.launch(geometry, dtype, machine)
     g, real, t = geometry, pooling.computed(geometry, dtype), pooling.tables(geometry, dtype)
     kind, lanes = pooling.kind_of(g, dtype), machine.lanes(real)
     names = kind, lanes, element(dtype), machine.isa

@@ -49,7 +49,7 @@ def kernel(kind: str, rows: int, columns: int, taps: tuple[int, int], stride: in
                 if columns > 1 and rows_inside and left >= 0 and room >= several and left + several + wide <= columns_in + 1:
                     if far:
                         ask_for_large(source + ahead * columns_in, columns_in)
-                    large = vector.reduced_inside(source, columns_in, rows, columns, lanes, tall, wide, order, power)
+                    large = vector.reduced_inside(source, columns_in, 1, rows, columns, lanes, tall, wide, order, power)
                     if averages:
                         large = vector.divided_rows(large, pointer(counted) + h, pointer(widths) + column, room)
                     elif roots:

@@ -127,9 +127,19 @@ def reduced_windows(
 
 @intrinsic(prefer_literal=True)
 def reduced_inside(
-    context: Any, x: Any, step: Any, tile_rows: Any, tile_columns: Any, lanes: Any, tall: Any, wide: Any, order: Any, power: Any
+    context: Any,
+    x: Any,
+    step: Any,
+    apart: Any,
+    tile_rows: Any,
+    tile_columns: Any,
+    lanes: Any,
+    tall: Any,
+    wide: Any,
+    order: Any,
+    power: Any,
 ) -> Any:
-    """The tile whose [i, e] takes in x[(i + t) * step + e + s] for t < tall, s < wide, all of x inside the plane.
+    """The tile whose [i, e] takes in x[(i + t) * step + e + s * apart] for t < tall, s < wide, all of x inside the plane.
 
     What reduced_windows is at stride 1 to tiles of several vectors a row, without a mask.
     """
@@ -137,18 +147,19 @@ def reduced_inside(
     heights, widths = tall.literal_value, wide.literal_value
 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        x, step, *_ = args
+        x, step, apart, *_ = args
         reducer = Reducer(builder, result, order.literal_value, power.literal_value)
+        taps = [builder.mul(apart, I64(s)) for s in range(widths)]
         windows: list[list[Any]] = [[None] * result.rows for _ in range(result.columns)]
         for row in range(result.rows - 1 + heights):
             users = list(range(max(0, row - heights + 1), min(result.rows, row + 1)))
             source = builder.add(x, builder.mul(step, I64(row * BYTES[result.dtype])))
             for j, column in enumerate(windows):
-                cells = [read(builder, source, result, I64(j * result.lanes + s)) for s in range(widths)]
+                cells = [read(builder, source, result, builder.add(I64(j * result.lanes), tap)) for tap in taps]
                 reducer.take(column, users, reducer.along(cells))
         return tile_of(context, builder, result, [windows[j][i] for i in range(result.rows) for j in range(result.columns)])
 
-    return result(x, types.intp, tile_rows, tile_columns, lanes, tall, wide, order, power), generate
+    return result(x, types.intp, types.intp, tile_rows, tile_columns, lanes, tall, wide, order, power), generate
 
 
 @intrinsic

@@ -1,0 +1,69 @@
+"""Pools of small windows of stride 1, channels last: every kind and window at guard pages, by pools on loops."""
+
+import numpy as np
+import pytest
+from guards import SUPPORTED, guarded
+from test_pool_windows import KINDS, cells
+
+import fastconv as fc
+from fastconv.kernels.simd import pool, pool_pixels
+from fastconv.machine import host
+
+pytestmark = [
+    pytest.mark.skipif(not SUPPORTED, reason="guard pages are made by mprotect"),
+    pytest.mark.skipif(host().vector_bytes < 32, reason="it serves wider vectors"),
+]
+F4 = np.dtype("f4")
+
+
+def agrees(operation, x, **arguments):
+    """The kernel gives what the loops give, on arrays that end, and that begin, at a guard page."""
+    arguments = {"stride": 1, "layout": "NHWC", **arguments}
+    plan = getattr(fc, f"plan_{operation}")(x.shape, implementation="direct", dtype=x.dtype, **arguments)
+    assert pool_pixels.suits(plan.geometry, x.dtype, host())
+    assert "pixels" in pool.launch(plan.geometry, x.dtype, host())[0].__name__
+    expected = getattr(fc, operation)(x, implementation="loops", **arguments)
+    near = 30 * np.finfo(x.dtype).eps
+    for at in ("end", "beginning"):
+        out = guarded(np.full(expected.shape, 77, x.dtype), at)
+        pool.run(guarded(x, at), None, plan.geometry, out)
+        np.testing.assert_allclose(out, expected, rtol=near, atol=near)
+
+
+@pytest.mark.parametrize("window", [2, 3])
+@pytest.mark.parametrize(("operation", "options"), KINDS)
+@pytest.mark.filterwarnings("ignore:invalid value")
+def test_edges_and_inside(operation, options, window):
+    """Whole vectors of channels and a part of one more; planes of fewer columns than a tile, of some, of many."""
+    rng, lanes = np.random.default_rng(51), host().lanes(F4)
+    pads = [((0, 0), (0, 0))] if operation == "lp_pool2d" else [((0, 0), (0, 0)), ((1, 0), (0, 1)), ((1, 1), (1, 1))]
+    for channels in (lanes, 2 * lanes + 3):
+        for size in ((window, window), (4, 3), (5, 6), (7, 13)):
+            for padding in pads:
+                x = cells(rng, (2, *size, channels), np.float32)
+                padded = {} if operation == "lp_pool2d" else {"padding": padding}
+                agrees(operation, x, kernel_size=window, **padded, **options)
+
+
+def test_doubles_and_pixels_far_apart():
+    rng = np.random.default_rng(52)
+    agrees("max_pool2d", cells(rng, (1, 6, 9, 11), np.float64), kernel_size=3, padding=1)
+    agrees("avg_pool2d", cells(rng, (1, 6, 9, 512), np.float32), kernel_size=3, padding=1, count_include_pad=False)
+
+
+def test_threads_share_rows(threads):
+    x = np.random.default_rng(53).standard_normal((3, 40, 41, 48), np.float32)
+    plan = fc.plan_avg_pool2d(x.shape, 3, stride=1, padding=1, layout="NHWC", implementation="direct")
+    fc.set_num_threads(1)
+    expected = plan(x)
+    fc.set_num_threads(3)
+    np.testing.assert_array_equal(plan(x), expected)
+
+
+@pytest.mark.parametrize(
+    ("channels", "window", "options"),
+    [(1024, 3, {}), (3, 3, {}), (32, 5, {}), (32, (2, 3), {}), (32, 3, {"stride": 2}), (32, 3, {"dilation": 2})],
+)
+def test_other_pools_go_elsewhere(channels, window, options):
+    plan = fc.plan_max_pool2d((1, 9, 12, channels), window, layout="NHWC", **{"stride": 1, **options})
+    assert not pool_pixels.suits(plan.geometry, F4, host())
