@@ -46,7 +46,8 @@ LAYERS = (
 def line(case: CaseResult, copy: float) -> str:
     """One row of the table: bytes are those of input and output, each once."""
     ours = case.seconds("auto")
-    assert ours is not None
+    if ours is None:  # interrupted, or wrong
+        return f"{case.layer.name:21}{'-':>8}"
     theirs = {row.implementation: row.seconds for row in case.rows if row.peer and row.seconds is not None}
     best = min(theirs, key=lambda name: theirs[name], default=None)
     beside = f"{best:>21}{1e6 * theirs[best]:8.1f}{theirs[best] / ours:7.2f}x" if best else ""

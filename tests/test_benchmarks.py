@@ -13,6 +13,8 @@ import pytest
 
 import fastconv as fc
 from fastconv import layers
+from fastconv.measuring import measure
+from fastconv.reporting import CaseResult
 
 ROOT = Path(__file__).parents[1]
 KINDS = ("time_", "track_", "peakmem_")
@@ -131,6 +133,23 @@ def test_new_processes_are_timed(tmp_path, monkeypatch):
     for name in ("time_interpreter", "time_import_numpy", "time_import_fastconv", "time_first_call_warm_cache"):
         getattr(benchmark, name)(folder)
     assert benchmark.track_first_call_empty_cache(folder) > 0
+
+
+def test_pools_are_printed_in_80_columns(monkeypatch, threads, capsys):
+    """Every kind of pool on small maps, fastconv alone; what was not timed has a dash."""
+    pools = modules()["pools"]
+    few = [replace(one, x_shape=(1, 16, *(min(cells, 14) for cells in one.x_shape[2:]))) for one in pools.LAYERS]
+    alone = {"peers": False, "seconds": 0.001}
+    monkeypatch.setattr(pools, "LAYERS", few)
+    monkeypatch.setattr(pools, "measure", lambda *arguments, **options: measure(*arguments, **options | alone))
+    pools.main()
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 2 * (len(few) + 2)
+    assert max(map(len, lines)) <= 80
+    for found, layer in zip(lines[2:], few, strict=False):
+        assert found.startswith(layer.name)
+        assert float(found[21:].split()[0]) > 0
+    assert pools.line(CaseResult(few[0], "NCL", "float32", 1, 1, []), 1.0).split()[-1] == "-"
 
 
 def test_memory_has_an_empty_twin(monkeypatch, threads):
