@@ -143,7 +143,7 @@ class Launch(NamedTuple):
     items, work : int
         As the kernel takes them: independent items, scalar operations in all.
     weights, bias : array
-        Flat, as the kernel reads them.
+        Flat, as the kernel reads them; both may lie in one array.
     arguments : tuple
         Sizes and parameters.
     """

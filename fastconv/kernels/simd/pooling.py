@@ -126,7 +126,7 @@ def rows_are_lines(geometry: PoolGeometry) -> bool:
 
 
 def refusal(geometry: PoolGeometry, dtype: np.dtype[Any]) -> str | None:
-    """Why vectors do not serve a pool, or None: floats but for norms that are no whole numbers, integers but for huge sums."""
+    """Why vectors do not serve a pool, or None: norms that are no whole numbers, norms and huge sums of integers."""
     if geometry.kind == "lp" and geometry.norm_type not in (*range(1, MOST + 1), math.inf):
         return f"its norms are infinity and whole numbers up to {MOST}, not {geometry.norm_type:g}"
     if dtype.kind in "iu" and geometry.kind != "lp":

@@ -243,7 +243,7 @@ def cost(geometry: PoolGeometry, dtype: np.dtype[Any], machine: Machine) -> floa
     lines = outputs // max(1, g.out_size[-1] * c.channels) * pieces
     heights = depth * tall if c.height == 1 else depth * (1 + tall / c.height + 1) + 4
     rounds = heights + 2 * g.kernel[-1].bit_length() + 4
-    if c.chunk > lanes:  # rows of many channels are long, and the lines of a block leave the L1 cache
+    if c.chunk > lanes:  # what such lines were measured to cost
         rounds *= 1.3
     picked = 0 if g.stride[-1] == 1 else outputs / max(1, min(lanes, c.chunk))
     seconds = lines * (c.pitch // lanes * rounds / 2e9 + 45e-9) + 5e-9 * picked
