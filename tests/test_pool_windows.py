@@ -5,7 +5,7 @@ import pytest
 from guards import SUPPORTED, guarded
 
 import fastconv as fc
-from fastconv.kernels.simd import packing, pool, pool_windows
+from fastconv.kernels.simd import packing, pool, pool_indices, pool_windows
 from fastconv.machine import host
 
 pytestmark = [
@@ -112,6 +112,74 @@ def test_stacks_of_rows_join_without_a_seam(rows, threads, monkeypatch):
             np.testing.assert_array_equal(plan(x), expected)
 
 
+@pytest.mark.parametrize("operation", ["max_pool3d", "min_pool3d", "avg_pool3d", "lp_pool3d"])
+@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.filterwarnings("ignore:invalid value")
+def test_depths_are_joined_plane_by_plane(operation, stride):
+    """Windows of more depths than rows, and of fewer, with padding on all axes; of no more outputs than a tile has rows."""
+    rng = np.random.default_rng(37)
+    for kernel, dilation in (((3, 3, 3), 1), ((1, 3, 3), 1), ((4, 3, 3), (2, 1, 1))):
+        options = {"kernel_size": kernel, "stride": (2, stride, stride)}
+        if operation == "lp_pool3d":
+            options["norm_type"] = 2
+        else:
+            options["padding"] = tuple(taps // 2 for taps in kernel)
+        if operation in ("max_pool3d", "min_pool3d"):
+            options["dilation"] = dilation
+        for size in ((9, 5, 4), (7, 12, 37)):
+            agrees(operation, cells(rng, (2, 3, *size), np.float32), **options)
+
+
+@pytest.mark.parametrize(("operation", "options"), [KINDS[0], KINDS[1], KINDS[3], KINDS[4]])
+@pytest.mark.filterwarnings("ignore:invalid value")
+def test_dilated_windows_share_the_rows_that_they_can(operation, options):
+    rng = np.random.default_rng(41)
+    for dilation, padding in ((2, 1), (3, 0), ((2, 5), (1, 0)), ((1, 2), 0)):
+        for size in ((13, 18), (24, 75)):
+            x = cells(rng, (2, 3, *size), np.float32)
+            agrees(operation, x, kernel_size=3, stride=1, dilation=dilation, padding=padding, **options)
+
+
+@pytest.mark.parametrize(("operation", "options"), [(f"{name[:-2]}1d", options) for name, options in KINDS])
+@pytest.mark.filterwarnings("ignore:invalid value")
+def test_one_row_takes_tiles_of_several_vectors(operation, options):
+    rng, lanes = np.random.default_rng(43), host().lanes(np.dtype("f4"))
+    for stride, window in ((1, 3), (2, 2), (2, 3)):
+        for size in (window, 4 * lanes * stride + window - 1, 4 * lanes * stride + window, 9 * lanes + 5):
+            for padding in (0, 1) if operation != "lp_pool1d" else (0,):
+                padded = {"padding": padding} if padding else {}
+                agrees(operation, cells(rng, (2, 3, size), np.float32), kernel_size=window, stride=stride, **padded, **options)
+
+
+@pytest.mark.parametrize("window", [6, 7])
+@pytest.mark.filterwarnings("ignore:invalid value")
+def test_windows_of_more_taps(window):
+    rng = np.random.default_rng(47)
+    for shape in ((2, 2, 19, 40), (1, 3, window, window)):
+        agrees("max_pool2d", cells(rng, shape, np.float32), kernel_size=window, stride=1, padding=3)
+
+
+@pytest.mark.parametrize("operation", ["max_pool1d", "max_pool2d", "min_pool2d"])
+@pytest.mark.parametrize(("window", "stride"), [(3, 2), (2, 2), (3, 1)])
+@pytest.mark.filterwarnings("ignore:invalid value")
+def test_indices_of_small_windows(operation, window, stride):
+    """The kernel gives what the loops give, at both guards, with every number of rows of a tile."""
+    rng, rank = np.random.default_rng(53), int(operation[-2])
+    for size in ((4, 5), (9, 33), (16, 70), (6, 16)):
+        for padding in (0, 1):
+            x = cells(rng, (2, 2, *size[-rank:]), np.float32)
+            x[0, 0] = -np.inf if operation[:3] == "max" else np.inf
+            options = {"kernel_size": window, "stride": stride, "padding": padding, "return_indices": True}
+            plan = getattr(fc, f"plan_{operation}")(x.shape, implementation="direct", **options)
+            assert "windows" in pool_indices.launch(plan.geometry, x.dtype, host())[0].__name__
+            expected, at = getattr(fc, operation)(x, implementation="loops", **options)
+            for side in ("end", "beginning"):
+                values, indices = guarded(np.full(expected.shape, 77, x.dtype), side), guarded(np.full(at.shape, 77), side)
+                pool.run(guarded(x, side), None, plan.geometry, (values, indices))
+                np.testing.assert_array_equal(values, expected)
+                np.testing.assert_array_equal(indices, at)
+
+
 def test_of_equals_the_first_stays():
     """-0.0 and 0.0 are equal: the one that comes first is the result."""
     zeros = np.array([[-0.0, 0.0, 0.0, -0.0], [0.0, -0.0, 0.0, 0.0], [-0.0, -0.0, 0.0, 0.0]], np.float32)
@@ -123,9 +191,10 @@ def test_of_equals_the_first_stays():
 @pytest.mark.parametrize(
     ("operation", "window", "options"),
     [
-        ("max_pool2d", 7, {}),
+        ("max_pool2d", 8, {}),
         ("max_pool2d", (2, 3), {"stride": 1}),
-        ("max_pool2d", 3, {"dilation": 2}),
+        ("max_pool2d", 3, {"dilation": 2, "stride": 2}),
+        ("max_pool2d", 2, {"dilation": 7, "stride": 1}),
         ("max_pool2d", 3, {"stride": 3}),
         ("max_pool2d", 2, {"return_indices": True}),
         ("max_pool2d", 2, {"layout": "NHWC"}),

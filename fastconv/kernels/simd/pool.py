@@ -10,8 +10,8 @@ sum of an average:
 
 The line is a padded row, with values at its ends that never win, or add nothing.
 
-Small windows, channels first, are pool_windows.py's, and of stride 1, channels last, pool_pixels.py's; windows of whole planes
-are pool_planes.py's, indices pool_indices.py's.
+Small windows are pool_windows.py's, channels first, and pool_pixels.py's, channels last; windows of whole planes are
+pool_planes.py's, indices pool_indices.py's.
 """
 
 from functools import lru_cache

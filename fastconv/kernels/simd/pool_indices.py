@@ -1,8 +1,9 @@
 """Max and min pools on vectors that keep the index of each window's best cell, its number in a plane of the input.
 
-As `pool`, with a vector of 32-bit positions beside each vector of values. A cell is better if its value is, or if it is a NaN;
-of equal values, and of NaN, the one at the lower position is the first in row-major order, whatever the order in which they are
-taken in. A window starts from a value that none is below, at a position beyond all others: no padding stays in it.
+As `pool`, with a vector of 32-bit positions beside each vector of values; small windows, channels first, are reduced in
+registers, as pool_windows.py does. A cell is better if its value is, or if it is a NaN; of equal values, and of NaN, the one at
+the lower position is the first in row-major order, whatever the order in which they are taken in. A window starts from a value
+that none is below, at a position beyond all others: no padding stays in it.
 """
 
 from functools import lru_cache
@@ -13,7 +14,7 @@ import numpy as np
 
 from fastconv.geometry import Array
 from fastconv.kernels.jit import Kernel, element, inlined
-from fastconv.kernels.simd import packing, pooling, vector
+from fastconv.kernels.simd import packing, pool_windows, pooling, vector
 from fastconv.machine import Machine, host
 from fastconv.pool_geometry import PoolGeometry
 
@@ -45,10 +46,24 @@ def comparisons(kind: str) -> tuple[Any, Any]:
     return inlined(pair[0]), inlined(pair[1])
 
 
+@lru_cache(maxsize=2)
+def quick_comparison(kind: str) -> Any:
+    """The compiled beats(b, a): whether b is larger, or smaller, lane by lane."""
+
+    def larger(b, a):
+        return vector.above(b, a)
+
+    def smaller(b, a):
+        return vector.below(b, a)
+
+    return inlined(larger if kind == "max" else smaller)
+
+
 @lru_cache(maxsize=16)
 def channels_last_kernel(kind: str, lanes: int, dtype: str, isa: str) -> Kernel:
     """The compiled loops over rows of n, d, h: f32_max_pool_indices_nhwc_avx512."""
     better, _ = comparisons(kind)
+    beats = quick_comparison(kind)
 
     def pool(begin, end, x, y, indices, sizes, bounds, initial):
         channels, depth_in, rows_in = packing.three(sizes, 0)
@@ -63,9 +78,35 @@ def channels_last_kernel(kind: str, lanes: int, dtype: str, isa: str) -> Kernel:
             h_start, h_stop, _ = packing.three(bounds, of_h + 3 * h_out)
             for w_out in range(columns_out):
                 w_start, w_stop, _ = packing.three(bounds, of_w + 3 * w_out)
-                for c in range(0, channels, lanes):
+                to = (row * columns_out + w_out) * channels
+                out, out_at = pointer(y) + to, pointer(indices) + to
+                c = 0
+                while c < channels:
                     room = channels - c
-                    best, place = vector.splat(initial, lanes), vector.numbered(BEYOND, 0, lanes)
+                    # Two vectors at a time, cell after cell, by one comparison: right where no cell is NaN, and one wins.
+                    none, nowhere = vector.splat(initial, lanes), vector.numbered(BEYOND, 0, lanes)
+                    if room >= 2 * lanes:
+                        low, high, low_at, high_at, clean = none, none, nowhere, nowhere, vector.numbers(none)
+                        for d in range(d_start, d_stop, step_d):
+                            for h in range(h_start, h_stop, step_h):
+                                first = (d * rows_in + h) * columns_in
+                                for w in range(first + w_start, first + w_stop, step_w):
+                                    at = vector.numbered(w, 0, lanes)
+                                    value = vector.load(image + (w * channels + c), lanes)
+                                    more = vector.load(image + (w * channels + c + lanes), lanes)
+                                    taken, clean = beats(value, low), vector.both(clean, vector.numbers(value))
+                                    low, low_at = vector.chosen(taken, value, low), vector.chosen(taken, at, low_at)
+                                    taken, clean = beats(more, high), vector.both(clean, vector.numbers(more))
+                                    high, high_at = vector.chosen(taken, more, high), vector.chosen(taken, at, high_at)
+                        found = vector.both(vector.below(low_at, nowhere), vector.below(high_at, nowhere))
+                        if vector.first_are_set(vector.both(clean, found), lanes):
+                            vector.store(out + c, low)
+                            vector.store(out + (c + lanes), high)
+                            vector.store_first_wide(out_at + c, low_at, lanes)
+                            vector.store_first_wide(out_at + (c + lanes), high_at, lanes)
+                            c += 2 * lanes
+                            continue
+                    best, place = none, nowhere
                     for d in range(d_start, d_stop, step_d):
                         for h in range(h_start, h_stop, step_h):
                             first = (d * rows_in + h) * columns_in
@@ -76,9 +117,9 @@ def channels_last_kernel(kind: str, lanes: int, dtype: str, isa: str) -> Kernel:
                                 at = vector.numbered(w, 0, lanes)
                                 taken = better(best, place, value, at)
                                 best, place = vector.chosen(taken, value, best), vector.chosen(taken, at, place)
-                    to = (row * columns_out + w_out) * channels + c
-                    vector.store_first(pointer(y) + to, best, room)
-                    vector.store_first_wide(pointer(indices) + to, place, room)
+                    vector.store_first(out + c, best, room)
+                    vector.store_first_wide(out_at + c, place, room)
+                    c += lanes
 
     pool.__name__ = f"{dtype}_{kind}_pool_indices_nhwc_{isa}"
     return Kernel(pool)
@@ -150,7 +191,57 @@ def channels_first_kernel(stride: int, kind: str, lanes: int, dtype: str, isa: s
     return Kernel(pool)
 
 
+@lru_cache(maxsize=32)
+def windows_kernel(kind: str, rows: int, taps: tuple[int, int], stride: int, lanes: int, dtype: str, isa: str) -> Kernel:
+    """The compiled loops over stacks of output rows of a plane: f32_max_pool_indices_4x1_3x3s2_windows_avx512.
+
+    As those of pool_windows.py, for windows that are neither dilated nor of several depths.
+    """
+    (tall, wide), (order, _) = taps, pooling.order_and_power(kind)
+
+    def pool(begin, end, x, y, indices, sizes, empty):
+        rows_in, columns_in, rows_out = packing.three(sizes, 0)
+        columns_out, top_pad, left_pad = packing.three(sizes, 3)
+        stacks = -(-rows_out // rows)
+        memory = np.full(columns_in + 1, empty)
+        spare = pointer(memory)
+        for item in range(begin, end):
+            plane, stack = divmod(item, stacks)
+            h = min(stack * rows, rows_out - rows)  # the last stack may overlap the one before
+            top = h * stride - top_pad
+            image, to = pointer(x) + plane * rows_in * columns_in, (plane * rows_out + h) * columns_out
+            for column in range(0, columns_out, lanes):
+                left, room = column * stride - left_pad, columns_out - column
+                corner, out = top * columns_in + left, to + column
+                best, places = vector.placed_windows(
+                    image + corner,
+                    columns_in,
+                    (-top, rows_in - top),
+                    spare + left,
+                    (-left, columns_in - left),
+                    empty,
+                    corner,
+                    room,
+                    rows,
+                    lanes,
+                    tall,
+                    wide,
+                    stride,
+                    order,
+                )
+                vector.store_spans(best, pointer(y) + out, columns_out, rows, room)
+                vector.store_spans_wide(places, pointer(indices) + out, columns_out, room)
+        memory[0] = empty  # pointers do not keep an array alive: its last use does
+
+    pool.__name__ = f"{dtype}_{kind}_pool_indices_{rows}x1_{tall}x{wide}s{stride}_windows_{isa}"
+    return Kernel(pool)
+
+
 # Decisions --------------------------------------------------------------------------------------------------------------
+
+
+ROWS = (7, 4, 2, 1)  # output rows of a tile
+WIDEST = 3  # cells of the windows of such tiles on either axis
 
 
 def refusal(geometry: PoolGeometry) -> str | None:
@@ -166,6 +257,12 @@ def launch(geometry: PoolGeometry, dtype: np.dtype[Any], machine: Machine) -> tu
     names = g.kind, lanes, element(dtype), machine.isa
     rows, work = g.batch * t.out_size[0] * t.out_size[1], 4 * g.flops // lanes * 4
     tables = t.bounds, pooling.initial(g.kind, dtype)
+    if pool_windows.small(g, dtype, machine) and not pool_windows.spreads(g) and g.kernel[0] <= WIDEST:
+        stack = next(rows for rows in ROWS if rows <= t.out_size[1])
+        lanes = machine.lanes_for(g.out_size[-1], dtype)
+        chosen = windows_kernel(g.kind, stack, t.kernel[1:], g.stride[-1], lanes, element(dtype), machine.isa)
+        sizes = *t.in_size[1:], *t.out_size[1:], *t.before[1:]
+        return chosen, g.batch * g.channels * -(-t.out_size[1] // stack), work, (np.array(sizes, np.int64), tables[1])
     if not pooling.rows_are_lines(g):
         sizes = (g.channels, *t.in_size, *t.out_size, *t.dilation, 0)
         return channels_last_kernel(*names), rows, work, (np.array(sizes, np.int64), *tables)

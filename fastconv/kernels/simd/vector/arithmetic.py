@@ -9,7 +9,7 @@ from numba import types
 from numba.core.typing.templates import AbstractTemplate, infer_global, signature
 from numba.extending import intrinsic, lower_builtin
 
-from fastconv.kernels.simd.vector.building import compared, splatted
+from fastconv.kernels.simd.vector.building import better, compared, mask_of, splatted
 from fastconv.kernels.simd.vector.types import BYTES, I32, INTEGERS, QUIET, Vector, vector_of
 
 
@@ -119,6 +119,52 @@ def as_whole(context: Any, v: Any, like: Any) -> Any:
 
 
 @intrinsic
+def above(context: Any, a: Any, b: Any) -> Any:
+    """The lanes where a is larger than b: none where one is NaN."""
+    return Vector(types.boolean, a.lanes)(a, a), _compares(">", a.dtype)
+
+
+@intrinsic
+def below(context: Any, a: Any, b: Any) -> Any:
+    """The lanes where a is smaller than b: none where one is NaN."""
+    return Vector(types.boolean, a.lanes)(a, a), _compares("<", a.dtype)
+
+
+def _compares(comparison: str, dtype: Any) -> Callable[..., Any]:
+    return lambda context, builder, signature, args: compared(builder, comparison, args[0], args[1], dtype)
+
+
+@intrinsic
+def numbers(context: Any, v: Any) -> Any:
+    """The lanes that are not NaN."""
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        if v.dtype in INTEGERS:
+            return ir.Constant(vector_of(signature.return_type), [1] * v.lanes)
+        return builder.fcmp_ordered("ord", args[0], args[0])
+
+    return Vector(types.boolean, v.lanes)(v), generate
+
+
+@intrinsic
+def both(context: Any, mask: Any, other: Any) -> Any:
+    """The lanes that are set in both masks."""
+    return mask(mask, mask), lambda context, builder, signature, args: builder.and_(*args)
+
+
+@intrinsic
+def first_are_set(context: Any, mask: Any, count: Any) -> Any:
+    """Whether the first `count` lanes of a mask are set."""
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        lanes = builder.or_(args[0], builder.not_(mask_of(builder, args[1], mask.lanes)))
+        bits = builder.bitcast(lanes, ir.IntType(mask.lanes))
+        return builder.icmp_unsigned("==", bits, ir.Constant(bits.type, -1))
+
+    return types.boolean(mask, types.intp), generate
+
+
+@intrinsic
 def larger_first(context: Any, a: Any, at_a: Any, b: Any, at_b: Any) -> Any:
     """The lanes where b at position at_b is better than a at at_a: larger, or NaN, or first of equals."""
     return Vector(types.boolean, a.lanes)(a, at_a, b, at_b), _better(">", a.dtype)
@@ -131,17 +177,7 @@ def smaller_first(context: Any, a: Any, at_a: Any, b: Any, at_b: Any) -> Any:
 
 
 def _better(comparison: str, dtype: Any) -> Callable[..., Any]:
-    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        a, at_a, b, at_b = args
-        beats, earlier = compared(builder, comparison, b, a, dtype), builder.icmp_signed("<", at_b, at_a)
-        if dtype in INTEGERS:
-            return builder.or_(beats, builder.and_(builder.icmp_signed("==", a, b), earlier))
-        no_number_a, no_number_b = builder.fcmp_unordered("uno", a, a), builder.fcmp_unordered("uno", b, b)
-        alike = builder.or_(builder.fcmp_ordered("==", a, b), builder.and_(no_number_a, no_number_b))
-        beats = builder.or_(beats, builder.and_(no_number_b, builder.not_(no_number_a)))
-        return builder.or_(beats, builder.and_(alike, earlier))
-
-    return generate
+    return lambda context, builder, signature, args: better(builder, comparison, args[:2], args[2:], dtype)
 
 
 @intrinsic

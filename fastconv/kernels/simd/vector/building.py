@@ -7,7 +7,7 @@ from llvmlite import ir
 from numba import types
 from numba.core import cgutils
 
-from fastconv.kernels.simd.vector.types import BYTES, I8, I32, I64, Vector, vector_of
+from fastconv.kernels.simd.vector.types import BYTES, I8, I32, I64, INTEGERS, Vector, vector_of
 
 
 def address_of(builder: Any, p: Any, dtype: Any, offset: Any = None) -> Any:
@@ -70,9 +70,15 @@ def read_masked(builder: Any, p: Any, t: Any, mask: Any, others: Any = None) -> 
     return call(builder, f"llvm.masked.load.{suffix(t)}.p0", others.type, arguments)
 
 
-def opaque(builder: Any, p: Any) -> Any:
-    """The address p, of which LLVM does not know that it is p: what is read there is not what was read before."""
-    return builder.asm(ir.FunctionType(I64, [I64]), "", "=r,0", [p], False)
+def opaque(builder: Any, p: Any, *before: Any) -> Any:
+    """The address p, of which LLVM does not know that it is p: what is read there is not what was read before.
+
+    It knows only that p comes of the values `before`, integers or vectors, which are found before anything is read there.
+    """
+    vectors = "w" if builder.module.triple.startswith(("aarch64", "arm")) else "v"  # the letter of any vector register
+    kinds = [vectors if isinstance(value.type, ir.VectorType) else "r" for value in before]
+    kind = ir.FunctionType(I64, [I64, *(value.type for value in before)])
+    return builder.asm(kind, "", ",".join(("=r", "0", *kinds)), [p, *before], False)
 
 
 def mapped(tile: Any, function: Callable[[Any, Any, list[Any]], Any]) -> Any:
@@ -101,6 +107,18 @@ def compared(builder: Any, comparison: str, a: Any, b: Any, dtype: Any) -> Any:
     if dtype in types.real_domain:
         return builder.fcmp_ordered(comparison, a, b)
     return (builder.icmp_signed if dtype.signed else builder.icmp_unsigned)(comparison, a, b)
+
+
+def better(builder: Any, comparison: str, one: Any, other: Any, dtype: Any) -> Any:
+    """The lanes where the other pair (values, positions) is better: by comparison, or NaN, or the first of those alike."""
+    (a, at_a), (b, at_b) = one, other
+    beats, earlier = compared(builder, comparison, b, a, dtype), builder.icmp_signed("<", at_b, at_a)
+    if dtype in INTEGERS:
+        return builder.or_(beats, builder.and_(builder.icmp_signed("==", a, b), earlier))
+    no_number_a, no_number_b = builder.fcmp_unordered("uno", a, a), builder.fcmp_unordered("uno", b, b)
+    alike = builder.or_(builder.fcmp_ordered("==", a, b), builder.and_(no_number_a, no_number_b))
+    beats = builder.or_(beats, builder.and_(no_number_b, builder.not_(no_number_a)))
+    return builder.or_(beats, builder.and_(alike, earlier))
 
 
 def transposed(builder: Any, vectors: list[Any], lanes: int) -> list[Any]:

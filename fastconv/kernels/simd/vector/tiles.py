@@ -16,7 +16,7 @@ from fastconv.kernels.simd.vector.building import (
     write,
     write_masked,
 )
-from fastconv.kernels.simd.vector.types import BYTES, ELEMENTS, I32, I64, Tile, vector_of
+from fastconv.kernels.simd.vector.types import BYTES, ELEMENTS, I32, I64, Tile, Vector, vector_of
 
 
 @intrinsic(prefer_literal=True)
@@ -208,6 +208,21 @@ def store_spans(context: Any, tile: Any, p: Any, step: Any, rows: Any, count: An
         return context.get_dummy_value()
 
     return types.void(tile, p, types.intp, types.intp, types.intp), generate
+
+
+@intrinsic
+def store_spans_wide(context: Any, tile: Any, p: Any, step: Any, count: Any) -> Any:
+    """p[i * step:][:count] = the first integers of row i of a tile of one column, as int64; nothing else is touched"""
+    wide = Vector(types.int64, tile.lanes)
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        t, p, step, count = args
+        for i in range(tile.rows):
+            row = builder.add(p, builder.mul(step, I64(i * BYTES[wide.dtype])))
+            write_masked(builder, builder.sext(builder.extract_value(t, i), vector_of(wide)), row, wide, count)
+        return context.get_dummy_value()
+
+    return types.void(tile, p, types.intp, types.intp), generate
 
 
 @intrinsic

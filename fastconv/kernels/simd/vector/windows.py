@@ -1,5 +1,7 @@
 """Windows of a plane reduced in registers."""
 
+from collections.abc import Callable, Iterator
+from functools import cache, partial, reduce
 from typing import Any
 
 import numpy as np
@@ -7,53 +9,161 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
-from fastconv.kernels.simd.vector.building import address_of, compared, mask_between, mask_of, read, read_masked, splatted
+from fastconv.kernels.simd.vector.building import (
+    address_of,
+    better,
+    compared,
+    mask_between,
+    mask_of,
+    opaque,
+    read,
+    read_masked,
+    splatted,
+)
 from fastconv.kernels.simd.vector.norms import powered
 from fastconv.kernels.simd.vector.types import BYTES, ELEMENTS, I32, I64, Tile, vector_of
+
+ROW, BEYOND = 16, 2**31 - 1  # the code of a row, which are more than its taps, and one behind those of all cells
 
 
 class Reducer:
     """The code that takes vectors into windows: the largest (order 1), the smallest (-1), where a NaN stays, or the sum (0).
 
-    Of values as they are (power 0), or of powers of their magnitudes.
+    Of values as they are (power 0), or of powers of their magnitudes. A comparison alone loses a NaN in what is taken in, and
+    one that also looks for it takes three times as long. So a tile is first reduced without care, while one comparison for two
+    vectors tells whether a cell is NaN; if one is, the tile is reduced again, with care.
     """
 
     def __init__(self, builder: Any, tile: Any, order: int, power: int) -> None:
-        self.builder, self.tile, self.power = builder, tile, power
+        self.builder, self.tile, self.power, self.careful = builder, tile, power, False
         self.comparison = {1: ">", -1: "<", 0: ""}[order]
         self.nan = ir.Constant(vector_of(tile), [np.nan] * tile.lanes)
+        self.lost: Any = None
+        self.before: list[Any] = []
 
     def entered(self, v: Any) -> Any:
         """A vector of cells as it goes into a window."""
         return powered(self.builder, v, self.power, self.tile) if self.power else v
 
-    def better(self, v: Any, best: Any) -> Any:
-        """`best` with v taken in; a NaN in `best` stays, one in v is lost."""
+    def joined(self, a: Any, b: Any) -> Any:
+        """What two parts of a window have taken in: of equals a, which comes first."""
         if not self.comparison:
-            return self.builder.fadd(best, v, flags=("contract",))
-        return self.builder.select(compared(self.builder, self.comparison, v, best, self.tile.dtype), v, best)
-
-    def along(self, cells: list[Any]) -> Any:
-        """What the windows along a row take in of it: of the cells under their taps."""
-        found = [self.entered(v) for v in cells]
-        best = found[0]
-        for v in found[1:]:
-            best = self.better(v, best)
-        if self.comparison:  # one test for the NaN of two values
-            for one, other in zip(found[1::2], found[2::2] + found[-1:], strict=False):
-                best = self.builder.select(self.builder.fcmp_unordered("uno", one, other), self.nan, best)
+            return self.builder.fadd(a, b, flags=("contract",))
+        best = self.builder.select(compared(self.builder, self.comparison, b, a, self.tile.dtype), b, a)
+        if self.careful:
+            best = self.builder.select(self.builder.fcmp_unordered("uno", b, b), self.nan, best)
+        self.before = [best] if self.lost is None else [best, self.lost]
         return best
 
-    def take(self, windows: list[Any], users: list[int], taken: Any) -> None:
-        """What was found along a row goes into the windows that it is in."""
-        lost = self.builder.fcmp_unordered("uno", taken, taken) if self.comparison else None
-        for i in users:
-            if windows[i] is None:
-                windows[i] = taken
-                continue
-            windows[i] = self.better(taken, windows[i])
-            if lost is not None:
-                windows[i] = self.builder.select(lost, self.nan, windows[i])
+    def place(self, source: Any) -> Any:
+        """Where cells lie: they are read after what was joined before, and with care, they are read again.
+
+        LLVM would else read all rows first to look at them, and keep them in memory of its own, since registers do not do.
+        """
+        return opaque(self.builder, source, *self.before) if self.comparison else source
+
+    def look_at(self, vectors: list[Any]) -> None:
+        """Count whether a cell of these vectors is NaN: with one mask for all rows, LLVM would first read them all."""
+        if not self.comparison or self.careful:
+            return
+        builder = self.builder
+        pairs = zip(vectors[::2], vectors[1::2] + vectors[-1:], strict=False)
+        fine = reduce(builder.and_, [builder.fcmp_ordered("ord", a, b) for a, b in pairs])
+        mask = builder.bitcast(fine, ir.IntType(self.tile.lanes))
+        lost = builder.zext(builder.icmp_unsigned("!=", mask, ir.Constant(mask.type, -1)), I32)
+        self.lost = lost if self.lost is None else builder.add(self.lost, lost)
+
+    def picked(self, loaded: dict[int, Any], taps: int) -> list[Any]:
+        """The cells under each tap of windows two cells apart, of the vectors that loaded_twice names."""
+        count = self.tile.lanes
+        all_cells = [loaded[0], loaded[count], *([loaded[max(loaded)]] if taps > 2 else [])]
+        self.look_at(all_cells if taps - 1 <= count else list(loaded.values()))
+        chosen = [ir.Constant(ir.VectorType(I32, count), [2 * lane + odd for lane in range(count)]) for odd in (0, 1)]
+        pairs = [(loaded[s & ~1], loaded[(s & ~1) + count]) for s in range(taps)]
+        return [self.builder.shuffle_vector(*pair, chosen[s % 2]) for s, pair in enumerate(pairs)]
+
+    def down(self, row: Callable[[int], Any], outputs: int, height: int, apart: int) -> Iterator[Any]:
+        """The windows of `height` rows, `apart` from each other, one by one: of neighbours, what both hold is joined once.
+
+        Windows i and i + 1 hold rows i + 1 to i + height - 1, which are joined in pairs that the next two windows hold as well.
+        """
+        row = cache(row)
+        pair = cache(lambda k: self.joined(row(k), row(k + 1)))
+        for i in range(0, outputs, 1 if apart > 1 or height == 1 else 2):
+            if apart > 1 or height == 1:
+                yield reduce(self.joined, (row(i * apart + t) for t in range(height)))
+            elif i + 1 == outputs and height % 2 == 0:
+                yield reduce(self.joined, (pair(k) for k in range(i, i + height, 2)))
+            else:
+                lone, both = row(i), [row(i + 1)] if height % 2 == 0 else []
+                both += [pair(k) for k in range(i + 1 + len(both), i + height, 2)]
+                shared = reduce(self.joined, both)
+                yield self.joined(lone, shared)
+                if i + 1 < outputs:
+                    yield self.joined(shared, row(i + height))
+
+    def quick_or_careful(self, vectors: Callable[[], list[Any]]) -> list[Any]:
+        """The vectors that a function gives, called again with care for where a cell is NaN."""
+        builder, found = self.builder, vectors()
+        if self.lost is not None:
+            before, self.careful = builder.block, True
+            with builder.if_then(builder.icmp_unsigned("!=", self.lost, I32(0)), likely=False):
+                again, inside = vectors(), builder.block
+            for k, (quick, slow) in enumerate(zip(list(found), again, strict=True)):
+                found[k] = builder.phi(quick.type)
+                found[k].add_incoming(quick, before)
+                found[k].add_incoming(slow, inside)
+        return found
+
+
+class Placer(Reducer):
+    """A Reducer of pairs: a vector of cells, and the codes of where they lie, ROW for each row and 1 for each tap.
+
+    Of equals, and of NaN, the first stays. What lies outside has the code BEYOND, so that no cell is behind it; only with care
+    are codes compared, and that is what a window calls for in which nothing is better than `empty`.
+    """
+
+    def joined(self, a: Any, b: Any) -> Any:
+        builder = self.builder
+        if self.careful:
+            taken = better(builder, self.comparison, a, b, self.tile.dtype)
+        else:
+            taken = compared(builder, self.comparison, b[0], a[0], self.tile.dtype)
+        best = builder.select(taken, b[0], a[0])
+        code = builder.select(taken, b[1], a[1])
+        whole = [code] if self.tile.lanes >= 4 else []  # LLVM has no register for two numbers
+        self.before = [best, *whole] if self.lost is None else [best, *whole, self.lost]
+        return best, code
+
+    def placed(self, cells: list[Any], k: int, every: int, there: Any, columns: tuple[Any, Any]) -> list[Any]:
+        """The cells of row k under taps with their codes; the row may be `there`, as its `columns` are."""
+        builder, count, found = self.builder, self.tile.lanes, []
+        beyond = ir.Constant(ir.VectorType(I32, count), [BEYOND] * count)
+        for s, cell in enumerate(cells):
+            code = ir.Constant(beyond.type, [ROW * k + s] * count)
+            if self.careful:
+                lane = ir.Constant(beyond.type, [every * e + s for e in range(count)])
+                low, high = (splatted(builder, end, count) for end in columns)
+                inside = builder.and_(builder.icmp_signed(">=", lane, low), builder.icmp_signed("<", lane, high))
+                inside = builder.and_(inside, splatted(builder, there, count))
+                code = builder.select(inside, code, beyond)
+            found.append((cell, code))
+        return found
+
+    def number(self, code: Any, step: Any, every: int) -> Any:
+        """Cells behind the tile's first one: rows lie `step` apart, and windows `every`."""
+        builder, count = self.builder, self.tile.lanes
+        row = builder.ashr(code, ir.Constant(code.type, [ROW.bit_length() - 1] * count))
+        lane = builder.and_(code, ir.Constant(code.type, [ROW - 1] * count))
+        lane = builder.add(lane, ir.Constant(code.type, [every * e for e in range(count)]))
+        return builder.add(builder.mul(row, splatted(builder, builder.trunc(step, I32), count)), lane)
+
+    def doubt(self, windows: list[Any], empty: Any, room: Any) -> None:
+        """Count the windows of which the first `room` have found nothing better than `empty`."""
+        builder, mask = self.builder, mask_of(self.builder, room, self.tile.lanes)
+        for window in windows:
+            none = builder.bitcast(builder.and_(builder.fcmp_ordered("==", window, empty), mask), ir.IntType(mask.type.count))
+            self.lost = builder.add(self.lost, builder.zext(builder.icmp_unsigned("!=", none, ir.Constant(none.type, 0)), I32))
 
 
 def tile_of(context: Any, builder: Any, result: Any, vectors: list[Any]) -> Any:
@@ -64,11 +174,57 @@ def tile_of(context: Any, builder: Any, result: Any, vectors: list[Any]) -> Any:
     return t
 
 
+class Plane:
+    """The code that reads a plane of which only some rows, and some cells of each, are there, as reduced_windows has it."""
+
+    def __init__(self, reducer: Reducer, x: Any, step: Any, across: Any, rows: Any, spare: Any, cells: Any, empty: Any) -> None:
+        builder = self.builder = reducer.builder
+        self.reducer, self.x, self.step, self.across, self.spare = reducer, x, step, across, spare
+        self.first, self.last = (builder.extract_value(rows, i) for i in range(2))
+        self.low, self.high = (builder.extract_value(cells, i) for i in range(2))
+        self.outside = splatted(builder, empty, reducer.tile.lanes)
+        self.vectors: dict[int, tuple[Any, Any]] = {}
+
+    def vector(self, s: int) -> tuple[Any, Any]:
+        """(bytes behind the first cell, mask) of the cells that begin at tap s: found once for all rows."""
+        if s not in self.vectors:
+            builder, tile, at = self.builder, self.reducer.tile, self.builder.mul(self.across, I64(s))
+            mask = mask_between(builder, builder.sub(self.low, at), builder.sub(self.high, at), tile.lanes)
+            self.vectors[s] = builder.mul(at, I64(BYTES[tile.dtype])), mask
+        return self.vectors[s]
+
+    def there(self, k: int) -> Any:
+        """Whether row k is."""
+        after = self.builder.icmp_signed(">=", I64(k), self.first)
+        return self.builder.and_(after, self.builder.icmp_signed("<", I64(k), self.last))
+
+    def cells(self, k: int, taps: int, every: int, beside: bool) -> list[Any]:
+        """The cells of row k under each tap of windows one or two cells apart; `beside` if taps are neighbours."""
+        builder, tile = self.builder, self.reducer.tile
+        source = builder.add(self.x, builder.mul(self.step, I64(k * BYTES[tile.dtype])))
+        source = self.reducer.place(builder.select(self.there(k), source, self.spare))
+        loaded = {}
+        for s in range(taps) if every == 1 else loaded_twice(taps, tile.lanes):
+            shift, mask = self.vector(s)
+            loaded[s] = read_masked(builder, builder.add(source, shift), tile, mask, self.outside)
+        if every == 2:
+            return self.reducer.picked(loaded, taps)
+        found = list(loaded.values())
+        self.reducer.look_at(found[:: taps - 1] if beside and 1 < taps <= tile.lanes + 1 else found)
+        return found
+
+
+def loaded_twice(taps: int, lanes: int) -> list[int]:
+    """Where the vectors of a row lie that hold the cells of windows two cells apart: two for every two taps."""
+    return [s + part for s in range(0, taps, 2) for part in (0, lanes)]
+
+
 @intrinsic(prefer_literal=True)
 def reduced_windows(
     context: Any,
     x: Any,
     step: Any,
+    across: Any,
     rows: Any,
     spare: Any,
     cells: Any,
@@ -81,48 +237,86 @@ def reduced_windows(
     order: Any,
     power: Any,
 ) -> Any:
-    """The tile whose [i, 0][e] takes in x[(i * stride + t) * step + e * stride + s] for t < tall, s < wide
+    """The tile whose [i, 0][e] takes in x[(i * stride + t) * step + e * stride + s * across] for t < tall, s < wide
 
     By `order` and `power`, as a Reducer has them. Only the rows rows[0] .. rows[1] - 1 of x are there, and of those the cells
     cells[0] .. cells[1] - 1; what lies outside is not touched and counts as `empty`. `spare` points to such values under the
-    cells that are there. A row is taken in once, and then goes to all windows that it is in.
+    cells that are there. A row is taken in once, and then goes to all windows that it is in. `across` is 1 for stride 2.
     """
     result = Tile(x.dtype, tile_rows.literal_value, 1, lanes.literal_value)
     heights, widths, apart = tall.literal_value, wide.literal_value, stride.literal_value
-    count = result.lanes
+    beside = getattr(across, "literal_value", 0) == 1  # then the first and last taps meet all cells
 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        x, step, rows, spare, cells, empty, *_ = args
-        first, last = (builder.extract_value(rows, i) for i in range(2))
-        low, high = (builder.extract_value(cells, i) for i in range(2))
-        reducer, outside = Reducer(builder, result, order.literal_value, power.literal_value), splatted(builder, empty, count)
-        needed = range(widths) if apart == 1 else [s + part for s in range(0, widths, 2) for part in (0, count)]
-        masks = {s: mask_between(builder, builder.sub(low, I64(s)), builder.sub(high, I64(s)), count) for s in needed}
+        x, step, across, rows, spare, cells, empty, *_ = args
+        reducer = Reducer(builder, result, order.literal_value, power.literal_value)
+        plane = Plane(reducer, x, step, across, rows, spare, cells, empty)
 
-        def cells_of(source: Any) -> list[Any]:
-            """The cells of a row under each tap."""
-            loaded = {
-                s: read_masked(builder, builder.add(source, I64(s * BYTES[result.dtype])), result, mask, outside)
-                for s, mask in masks.items()
-            }
-            if apart == 1:
-                return list(loaded.values())
-            chosen = [ir.Constant(ir.VectorType(I32, count), [2 * lane + odd for lane in range(count)]) for odd in (0, 1)]
-            pairs = [(loaded[s & ~1], loaded[(s & ~1) + count]) for s in range(widths)]
-            return [builder.shuffle_vector(*pair, chosen[s % 2]) for s, pair in enumerate(pairs)]
+        def row(k: int) -> Any:
+            """What the windows take in of a row."""
+            return reduce(reducer.joined, map(reducer.entered, plane.cells(k, widths, apart, beside)))
 
-        windows: list[Any] = [None] * result.rows
-        for row in range((result.rows - 1) * apart + heights):
-            users = [i for i in range(result.rows) if 0 <= row - i * apart < heights]
-            if not users:
-                continue
-            there = builder.and_(builder.icmp_signed(">=", I64(row), first), builder.icmp_signed("<", I64(row), last))
-            source = builder.select(there, builder.add(x, builder.mul(step, I64(row * BYTES[result.dtype]))), spare)
-            reducer.take(windows, users, reducer.along(cells_of(source)))
-        return tile_of(context, builder, result, windows)
+        vectors = reducer.quick_or_careful(lambda: list(reducer.down(row, result.rows, heights, apart)))
+        return tile_of(context, builder, result, vectors)
 
     pair, literals = types.UniTuple(types.intp, 2), (tile_rows, lanes, tall, wide, stride, order, power)
-    return result(x, types.intp, pair, spare, pair, x.dtype, *literals), generate
+    return result(x, types.intp, across, pair, spare, pair, x.dtype, *literals), generate
+
+
+@intrinsic(prefer_literal=True)
+def placed_windows(
+    context: Any,
+    x: Any,
+    step: Any,
+    rows: Any,
+    spare: Any,
+    cells: Any,
+    empty: Any,
+    corner: Any,
+    room: Any,
+    tile_rows: Any,
+    lanes: Any,
+    tall: Any,
+    wide: Any,
+    stride: Any,
+    order: Any,
+) -> Any:
+    """The tile of reduced_windows for a largest or smallest cell, and a tile of where it lies: its number is `corner` at x.
+
+    Of equals, and of NaN, the first counts. Every window of the first `room` vectors' lanes has a cell that is there.
+    """
+    result = Tile(x.dtype, tile_rows.literal_value, 1, lanes.literal_value)
+    places = Tile(types.int32, result.rows, 1, result.lanes)
+    heights, widths, apart, kinds = tall.literal_value, wide.literal_value, stride.literal_value, types.Tuple((result, places))
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        x, step, rows, spare, cells, empty, corner, room, *_ = args
+        placer, limit = Placer(builder, result, order.literal_value, 0), I64(1 << 30)
+        plane = Plane(placer, x, step, I64(1), rows, spare, cells, empty)
+        columns = []
+        for end in (plane.low, plane.high):
+            end = builder.select(builder.icmp_signed("<", end, limit), end, limit)
+            columns.append(builder.trunc(builder.select(builder.icmp_signed(">", end, I64(-(1 << 30))), end, I64(-1)), I32))
+
+        def row(k: int) -> Any:
+            """What the windows take in of a row, and where it lies."""
+            found = plane.cells(k, widths, apart, True)
+            return reduce(placer.joined, placer.placed(found, k, apart, plane.there(k), (columns[0], columns[1])))
+
+        def vectors() -> list[Any]:
+            best, at = zip(*placer.down(row, result.rows, heights, apart), strict=True)
+            if not placer.careful:
+                placer.doubt(list(best), plane.outside, room)
+            return [*best, *at]
+
+        found = placer.quick_or_careful(vectors)
+        first = splatted(builder, builder.trunc(corner, I32), result.lanes)
+        at = [builder.add(placer.number(code, step, apart), first) for code in found[result.rows :]]
+        tiles = tile_of(context, builder, result, found[: result.rows]), tile_of(context, builder, places, at)
+        return context.make_tuple(builder, kinds, tiles)
+
+    pair, literals = types.UniTuple(types.intp, 2), (tile_rows, lanes, tall, wide, stride, order)
+    return kinds(x, types.intp, pair, spare, pair, x.dtype, types.intp, types.intp, *literals), generate
 
 
 @intrinsic(prefer_literal=True)
@@ -136,48 +330,79 @@ def reduced_inside(
     lanes: Any,
     tall: Any,
     wide: Any,
+    stride: Any,
+    every: Any,
     order: Any,
     power: Any,
 ) -> Any:
-    """The tile whose [i, e] takes in x[(i + t) * step + e + s * apart] for t < tall, s < wide, all of x inside the plane.
+    """The tile whose [i, e] takes in x[(i * stride + t) * step + e * every + s * apart] for t < tall, s < wide, all in a plane.
 
-    What reduced_windows is at stride 1 to tiles of several vectors a row, without a mask.
+    What reduced_windows is to tiles of several vectors a row, without a mask. Where `every` is 2, `apart` is 1, and the cell
+    behind the last that is taken in is read as well.
     """
     result = Tile(x.dtype, tile_rows.literal_value, tile_columns.literal_value, lanes.literal_value)
-    heights, widths = tall.literal_value, wide.literal_value
+    heights, widths, between, cells_apart = (v.literal_value for v in (tall, wide, stride, every))
+    beside = getattr(apart, "literal_value", 0) == 1  # then the first and last taps meet all cells
 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         x, step, apart, *_ = args
         reducer = Reducer(builder, result, order.literal_value, power.literal_value)
         taps = [builder.mul(apart, I64(s)) for s in range(widths)]
-        windows: list[list[Any]] = [[None] * result.rows for _ in range(result.columns)]
-        for row in range(result.rows - 1 + heights):
-            users = list(range(max(0, row - heights + 1), min(result.rows, row + 1)))
-            source = builder.add(x, builder.mul(step, I64(row * BYTES[result.dtype])))
-            for j, column in enumerate(windows):
-                cells = [read(builder, source, result, builder.add(I64(j * result.lanes), tap)) for tap in taps]
-                reducer.take(column, users, reducer.along(cells))
-        return tile_of(context, builder, result, [windows[j][i] for i in range(result.rows) for j in range(result.columns)])
 
-    return result(x, types.intp, types.intp, tile_rows, tile_columns, lanes, tall, wide, order, power), generate
+        def row(j: int, k: int) -> Any:
+            """What the windows of the j-th vectors take in of a row."""
+            source = reducer.place(builder.add(x, builder.mul(step, I64(k * BYTES[result.dtype]))))
+            if cells_apart == 1:
+                cells = [read(builder, source, result, builder.add(I64(j * result.lanes), tap)) for tap in taps]
+                reducer.look_at(cells[:: widths - 1] if beside and 1 < widths <= result.lanes + 1 else cells)
+            else:
+                at = {s: I64(2 * j * result.lanes + s) for s in loaded_twice(widths, result.lanes)}
+                cells = reducer.picked({s: read(builder, source, result, offset) for s, offset in at.items()}, widths)
+            return reduce(reducer.joined, [reducer.entered(v) for v in cells])
+
+        def vectors() -> list[Any]:
+            columns = [reducer.down(partial(row, j), result.rows, heights, between) for j in range(result.columns)]
+            return [window for windows in zip(*columns, strict=True) for window in windows]
+
+        return tile_of(context, builder, result, reducer.quick_or_careful(vectors))
+
+    literals = tile_rows, tile_columns, lanes, tall, wide, stride, every, order, power
+    return result(x, types.intp, apart, *literals), generate
+
+
+@intrinsic(prefer_literal=True)
+def joined(context: Any, a: Any, b: Any, order: Any) -> Any:
+    """What two tiles of parts of windows, a before b, have taken in, by `order` as a Reducer has it."""
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        t, other, _ = args
+        reducer = Reducer(builder, a, order.literal_value, 0)
+        reducer.careful = True
+        for k in range(a.rows * a.columns):
+            t = builder.insert_value(t, reducer.joined(*(builder.extract_value(tile, k) for tile in (t, other))), k)
+        return t
+
+    return a(a, a, order), generate
 
 
 @intrinsic
-def divided_rows(context: Any, tile: Any, divisors: Any, factors: Any, room: Any) -> Any:
-    """tile[i, e] / (divisors[i] * factors[e]) for e < room; where a factor is 0, the divisor is 1."""
+def divided_rows(context: Any, tile: Any, divisors: Any, step: Any, factors: Any, room: Any) -> Any:
+    """tile[i, e] / (divisors[i * step] * factors[e]) for e < room; where a factor is 0, the divisor is 1."""
 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        t, divisors, factors, room = args
+        t, divisors, step, factors, room = args
         for j in range(tile.columns):
             mask = mask_of(builder, builder.sub(room, I64(j * tile.lanes)), tile.lanes)
             across = read_masked(builder, builder.add(factors, I64(j * tile.lanes * BYTES[tile.dtype])), tile, mask)
             none = builder.fcmp_ordered("==", across, ir.Constant(across.type, None))
             across = builder.select(none, ir.Constant(across.type, [1.0] * tile.lanes), across)
             for i in range(tile.rows):
-                value = builder.load(address_of(builder, divisors, tile.dtype, I64(i)), typ=ELEMENTS[tile.dtype])
+                value = builder.load(
+                    address_of(builder, divisors, tile.dtype, builder.mul(step, I64(i))), typ=ELEMENTS[tile.dtype]
+                )
                 divisor = builder.fmul(splatted(builder, value, tile.lanes), across)
                 k = i * tile.columns + j
                 t = builder.insert_value(t, builder.fdiv(builder.extract_value(t, k), divisor), k)
         return t
 
-    return tile(tile, divisors, factors, types.intp), generate
+    return tile(tile, divisors, types.intp, factors, types.intp), generate
