@@ -235,7 +235,7 @@ def test_dilated_windows_meet_every_second_cell(dtype, lanes, order):
 @pytest.mark.parametrize(("tall", "wide", "stride"), [(2, 2, 1), (5, 3, 1), (7, 2, 1), (3, 3, 2), (2, 5, 2)])
 def test_windows_inside_a_plane_are_reduced_for_tiles_of_several_vectors(dtype, lanes, tall, wide, stride, order, power):
     rows, columns = 3, 2
-    lines, cells = (rows - 1) * stride + tall, columns * lanes * stride + wide
+    lines, cells = (rows - 1) * stride + tall, columns * lanes * stride + max(wide, 8)
 
     @numba.njit
     def compute(x, y):

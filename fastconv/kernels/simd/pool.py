@@ -27,6 +27,7 @@ from fastconv.machine import Machine, host
 from fastconv.pool_geometry import PoolGeometry
 
 peek, poke, pointer = vector.peek, vector.poke, vector.pointer
+FOLDED = 8  # cells of a row that vectors take in sooner than one by one
 
 
 @lru_cache(maxsize=16)
@@ -98,7 +99,7 @@ def channels_first_kernel(stride: int, kind: str, lanes: int, dtype: str, isa: s
     def next_cells_apart(at):
         return vector.every_second(vector.load(at, lanes), vector.load(at + lanes, lanes))
 
-    strided = inlined(next_cells if stride < 2 else next_cells_apart)
+    strided, fold = inlined(next_cells if stride < 2 else next_cells_apart), pool_planes.folder(kind, lanes, dtype)
 
     def pool(begin, end, x, y, sizes, bounds, widths, initial):
         depth_in, rows_in, columns_in = packing.three(sizes, 0)
@@ -117,8 +118,10 @@ def channels_first_kernel(stride: int, kind: str, lanes: int, dtype: str, isa: s
             image, out = pointer(x) + plane * depth_in * depth_step, pointer(y) + row * columns_out
             d_start, d_stop, d_count = packing.three(bounds, 3 * d_out)
             h_start, h_stop, h_count = packing.three(bounds, of_h + 3 * h_out)
-            four = columns_in - columns_in % (4 * lanes)
-            for w in range(0, four, 4 * lanes):
+            # Four vectors at a time, of which the last four may overlap the ones before; or one by one.
+            four = columns_in if columns_in >= 4 * lanes else 0
+            for begun in range(0, four, 4 * lanes):
+                w = min(begun, columns_in - 4 * lanes)
                 first = vector.splat(initial, lanes)
                 second, third, fourth = first, first, first
                 for d in range(d_start, d_stop, step_d):
@@ -166,8 +169,14 @@ def channels_first_kernel(stride: int, kind: str, lanes: int, dtype: str, isa: s
                 for w_out in range(columns_out):
                     w_start, w_stop, _ = packing.three(bounds, of_w + 3 * w_out)
                     total = initial
-                    for w in range(w_start, w_stop, step_w):
-                        total = combine_two(total, peek(cells + w))
+                    if step_w == 1 and w_stop - w_start >= FOLDED:
+                        best = vector.splat(initial, lanes)
+                        for w in range(w_start, w_stop, lanes):
+                            best = combine(best, vector.load_first_or(cells + w, w_stop - w, vector.splat(initial, lanes)))
+                        total = fold(best)
+                    else:
+                        for w in range(w_start, w_stop, step_w):
+                            total = combine_two(total, peek(cells + w))
                     poke(totals + w_out, total)
                 for w in range(0, columns_out, lanes):
                     room = columns_out - w

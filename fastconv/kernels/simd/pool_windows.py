@@ -32,7 +32,7 @@ def kernel(
     (tall, wide), (order, power) = taps, pooling.order_and_power(kind)
     high, several = (rows - 1) * stride + tall, columns * lanes
     ahead = max(packing.AHEAD, high)
-    reach = several * stride + (wide - 1 if stride == 1 else (wide - 1) // 2 * 2)  # cells of a row that such a tile reads
+    reach = several * stride + (wide - 1 if stride == 1 else vector.rest_of(wide))  # cells of a row that such a tile reads
     ask_for_large, ask_for_small = (
         packing.asker(rows * stride, columns * stride, lanes),
         packing.asker(rows * stride, stride, lanes),
@@ -130,6 +130,7 @@ FEW = 7  # of them, where there are 16 registers
 WIDEST = 7  # cells of a window on either axis
 FEW_OF_LONG = 4  # output rows where they are long and share little: more leave the L1 cache before their next columns are read
 CONFLICT = 1024  # elements of a row, or a multiple: all rows fall into the same sets of an L1 cache, which holds few then
+APART = 4, 2  # (rows, vectors) of tiles of stride 2, where rows have more than three vectors
 LARGE = {32: ((3, 5), (4, 4)), 16: ((3, 3), (4, 2))}  # (rows, vectors) of tiles there: of windows up to 3x3, and of others
 
 
@@ -183,6 +184,8 @@ def tile_for(geometry: PoolGeometry, dtype: np.dtype[Any], machine: Machine) -> 
         large = LARGE[machine.registers][tall > 3]
         if large[0] <= outputs:
             return large
+    if g.stride[-1] == 2 and share >= APART[0] and g.out_size[-1] > 3 * machine.lanes(dtype) and not spreads(g):
+        return APART
     if g.stride[-1] > 1 and most * g.stride[-1] * row > machine.l1 // 2:
         most = FEW_OF_LONG
 

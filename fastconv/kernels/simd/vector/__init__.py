@@ -55,7 +55,7 @@ from fastconv.kernels.simd.vector.tiles import (
     zeros,
 )
 from fastconv.kernels.simd.vector.types import BYTES, ELEMENTS, I1, I8, I32, I64, INTEGERS, Pointer, Rows, Tile, Vector
-from fastconv.kernels.simd.vector.windows import divided_rows, joined, placed_windows, reduced_inside, reduced_windows
+from fastconv.kernels.simd.vector.windows import divided_rows, joined, placed_windows, reduced_inside, reduced_windows, rest_of
 
 __all__ = [
     "BYTES",
@@ -116,6 +116,7 @@ __all__ = [
     "reduced_inside",
     "reduced_windows",
     "repeated",
+    "rest_of",
     "root",
     "rows_at",
     "scaled",

@@ -21,7 +21,7 @@ from fastconv.kernels.simd.vector.building import (
     splatted,
 )
 from fastconv.kernels.simd.vector.norms import powered
-from fastconv.kernels.simd.vector.types import BYTES, ELEMENTS, I32, I64, Tile, vector_of
+from fastconv.kernels.simd.vector.types import BYTES, ELEMENTS, I32, I64, Tile, Vector, vector_of
 
 ROW, BEYOND = 16, 2**31 - 1  # the code of a row, which are more than its taps, and one behind those of all cells
 
@@ -73,14 +73,22 @@ class Reducer:
         lost = builder.zext(builder.icmp_unsigned("!=", mask, ir.Constant(mask.type, -1)), I32)
         self.lost = lost if self.lost is None else builder.add(self.lost, lost)
 
-    def picked(self, loaded: dict[int, Any], taps: int) -> list[Any]:
-        """The cells under each tap of windows two cells apart, of the vectors that loaded_twice names."""
-        count = self.tile.lanes
-        all_cells = [loaded[0], loaded[count], *([loaded[max(loaded)]] if taps > 2 else [])]
-        self.look_at(all_cells if taps - 1 <= count else list(loaded.values()))
-        chosen = [ir.Constant(ir.VectorType(I32, count), [2 * lane + odd for lane in range(count)]) for odd in (0, 1)]
-        pairs = [(loaded[s & ~1], loaded[(s & ~1) + count]) for s in range(taps)]
-        return [self.builder.shuffle_vector(*pair, chosen[s % 2]) for s, pair in enumerate(pairs)]
+    def picked(self, low: Any, high: Any, rest: Any, taps: int) -> list[Any]:
+        """The cells under each tap of windows two cells apart, of vectors of a row that follow each other; `rest` is short."""
+        builder, count = self.builder, self.tile.lanes
+        halves = [ir.Constant(ir.VectorType(I32, count), [2 * lane + odd for lane in range(count)]) for odd in (0, 1)]
+        cells = [builder.shuffle_vector(low, high, half) for half in halves[:taps]]
+        if taps > 2:
+            size = max(count, rest.type.count)
+            behind = resized(builder, rest, size)
+            whole = [resized(builder, half, size) for half in cells]
+            for s in range(2, taps):
+                at = [e + s // 2 for e in range(count)]  # in the half, and then in what follows it
+                chosen = [i if i < count else size + 2 * (i - count) + s % 2 for i in at]
+                mask = ir.Constant(ir.VectorType(I32, count), chosen)
+                cells.append(builder.shuffle_vector(whole[s % 2], behind, mask))
+        self.look_at([low, high, *cells[max(2, taps - 2) :]])
+        return cells
 
     def down(self, row: Callable[[int], Any], outputs: int, height: int, apart: int) -> Iterator[Any]:
         """The windows of `height` rows, `apart` from each other, one by one: of neighbours, what both hold is joined once.
@@ -182,15 +190,15 @@ class Plane:
         self.reducer, self.x, self.step, self.across, self.spare = reducer, x, step, across, spare
         self.first, self.last = (builder.extract_value(rows, i) for i in range(2))
         self.low, self.high = (builder.extract_value(cells, i) for i in range(2))
-        self.outside = splatted(builder, empty, reducer.tile.lanes)
+        self.empty, self.outside = empty, splatted(builder, empty, reducer.tile.lanes)
         self.vectors: dict[int, tuple[Any, Any]] = {}
 
-    def vector(self, s: int) -> tuple[Any, Any]:
+    def vector(self, s: int, lanes: int) -> tuple[Any, Any]:
         """(bytes behind the first cell, mask) of the cells that begin at tap s: found once for all rows."""
         if s not in self.vectors:
-            builder, tile, at = self.builder, self.reducer.tile, self.builder.mul(self.across, I64(s))
-            mask = mask_between(builder, builder.sub(self.low, at), builder.sub(self.high, at), tile.lanes)
-            self.vectors[s] = builder.mul(at, I64(BYTES[tile.dtype])), mask
+            builder, at = self.builder, self.builder.mul(self.across, I64(s))
+            mask = mask_between(builder, builder.sub(self.low, at), builder.sub(self.high, at), lanes)
+            self.vectors[s] = builder.mul(at, I64(BYTES[self.reducer.tile.dtype])), mask
         return self.vectors[s]
 
     def there(self, k: int) -> Any:
@@ -203,20 +211,32 @@ class Plane:
         builder, tile = self.builder, self.reducer.tile
         source = builder.add(self.x, builder.mul(self.step, I64(k * BYTES[tile.dtype])))
         source = self.reducer.place(builder.select(self.there(k), source, self.spare))
-        loaded = {}
-        for s in range(taps) if every == 1 else loaded_twice(taps, tile.lanes):
-            shift, mask = self.vector(s)
-            loaded[s] = read_masked(builder, builder.add(source, shift), tile, mask, self.outside)
+        found = []
+        for s, t in [(s, tile) for s in range(taps)] if every == 1 else followed(taps, tile):
+            shift, mask = self.vector(s, t.lanes)
+            others = self.outside if t is tile else splatted(builder, self.empty, t.lanes)
+            found.append(read_masked(builder, builder.add(source, shift), t, mask, others))
         if every == 2:
-            return self.reducer.picked(loaded, taps)
-        found = list(loaded.values())
+            return self.reducer.picked(found[0], found[1], found[-1], taps)
         self.reducer.look_at(found[:: taps - 1] if beside and 1 < taps <= tile.lanes + 1 else found)
         return found
 
 
-def loaded_twice(taps: int, lanes: int) -> list[int]:
-    """Where the vectors of a row lie that hold the cells of windows two cells apart: two for every two taps."""
-    return [s + part for s in range(0, taps, 2) for part in (0, lanes)]
+def rest_of(taps: int) -> int:
+    """Cells, four or eight, that are read behind two vectors for the windows two cells apart that begin in them."""
+    return 0 if taps <= 2 else 4 if taps <= 6 else 8
+
+
+def followed(taps: int, tile: Any) -> list[tuple[int, Any]]:
+    """(first cell, type) of the vectors of a row that hold the cells of windows two cells apart."""
+    rest = [(2 * tile.lanes, Vector(tile.dtype, rest_of(taps)))] if taps > 2 else []
+    return [(0, tile), (tile.lanes, tile), *rest]
+
+
+def resized(builder: Any, v: Any, size: int) -> Any:
+    """The vector with lanes behind its own, of any value."""
+    mask = ir.Constant(ir.VectorType(I32, size), [i if i < v.type.count else 0 for i in range(size)])
+    return v if v.type.count == size else builder.shuffle_vector(v, ir.Constant(v.type, ir.Undefined), mask)
 
 
 @intrinsic(prefer_literal=True)
@@ -337,8 +357,8 @@ def reduced_inside(
 ) -> Any:
     """The tile whose [i, e] takes in x[(i * stride + t) * step + e * every + s * apart] for t < tall, s < wide, all in a plane.
 
-    What reduced_windows is to tiles of several vectors a row, without a mask. Where `every` is 2, `apart` is 1, and the cell
-    behind the last that is taken in is read as well.
+    What reduced_windows is to tiles of several vectors a row, without a mask. Where `every` is 2, `apart` is 1, and behind the
+    cells under first taps, two to an output, rest_of(wide) more are read.
     """
     result = Tile(x.dtype, tile_rows.literal_value, tile_columns.literal_value, lanes.literal_value)
     heights, widths, between, cells_apart = (v.literal_value for v in (tall, wide, stride, every))
@@ -356,8 +376,8 @@ def reduced_inside(
                 cells = [read(builder, source, result, builder.add(I64(j * result.lanes), tap)) for tap in taps]
                 reducer.look_at(cells[:: widths - 1] if beside and 1 < widths <= result.lanes + 1 else cells)
             else:
-                at = {s: I64(2 * j * result.lanes + s) for s in loaded_twice(widths, result.lanes)}
-                cells = reducer.picked({s: read(builder, source, result, offset) for s, offset in at.items()}, widths)
+                parts = [read(builder, source, t, I64(2 * j * result.lanes + s)) for s, t in followed(widths, result)]
+                cells = reducer.picked(parts[0], parts[1], parts[-1], widths)
             return reduce(reducer.joined, [reducer.entered(v) for v in cells])
 
         def vectors() -> list[Any]:
