@@ -80,6 +80,18 @@ def test_large_tiles_go_where_no_window_meets_padding(k, mode, threads, monkeypa
             assert f"_{rows}x{columns}_" in plan.kernel or plan.geometry.out_size[0] < rows
 
 
+@pytest.mark.parametrize(("k", "rest"), [(2, 0), (3, 4), (7, 8)])
+def test_large_tiles_of_stride_2_end_where_the_plane_does(k, rest):
+    """Rows that hold exactly what such a tile reads, a cell less, or more; and several tiles."""
+    rng, lanes = np.random.default_rng(22), host().lanes(np.dtype("f4"))
+    w, bias = (rng.integers(-4, 5, shape).astype(np.float32) for shape in ((2, 1, k, k), 2))
+    for wide in (-1, 0, 1, 2, 4 * lanes + 1):
+        for padding in (0, k // 2):
+            x = rng.integers(-4, 5, (1, 2, 14 + k, 4 * lanes + rest + wide)).astype(np.float32)
+            plan = agrees(x, w, bias, padding=padding, stride=2)
+            assert "x2_" in plan.kernel
+
+
 @pytest.mark.parametrize("mode", ["zeros", "reflect"])
 @pytest.mark.parametrize("shared", [True, False])
 @pytest.mark.parametrize(

@@ -151,6 +151,18 @@ def test_one_row_takes_tiles_of_several_vectors(operation, options):
                 agrees(operation, cells(rng, (2, 3, size), np.float32), kernel_size=window, stride=stride, **padded, **options)
 
 
+@pytest.mark.parametrize(("operation", "options"), [KINDS[0], KINDS[2], KINDS[6]])
+@pytest.mark.parametrize("window", [2, 3])
+@pytest.mark.filterwarnings("ignore:invalid value")
+def test_large_tiles_of_stride_2_end_where_the_plane_does(window, operation, options):
+    """Rows that hold exactly what the last such tile reads, a cell less, or more."""
+    rng, lanes, rest = np.random.default_rng(45), host().lanes(np.dtype("f4")), 4 if window > 2 else 0
+    for wide in (-1, 0, 1, 2):
+        x = cells(rng, (1, 2, 9, 8 * lanes + rest + wide), np.float32)
+        plan = agrees(operation, x, kernel_size=window, stride=2, **options)
+        assert "x2_" in pool.launch(plan.geometry, x.dtype, host())[0].__name__
+
+
 @pytest.mark.parametrize("window", [6, 7])
 @pytest.mark.filterwarnings("ignore:invalid value")
 def test_windows_of_more_taps(window):

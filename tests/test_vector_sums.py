@@ -73,20 +73,20 @@ def test_products_over_a_plane_leave_out_what_is_not_there(dtype, lanes, tall, w
         assert (y == (windows * w).sum((2, 3))[:rows, :lanes]).all()
 
 
-@pytest.mark.parametrize(("tall", "wide"), [(1, 1), (3, 3), (5, 4)])
-def test_products_inside_a_plane_go_to_tiles_of_several_vectors(dtype, lanes, tall, wide):
+@pytest.mark.parametrize(("tall", "wide", "stride"), [(1, 1, 1), (3, 3, 1), (5, 4, 1), (1, 2, 2), (3, 3, 2), (5, 7, 2)])
+def test_products_inside_a_plane_go_to_tiles_of_several_vectors(dtype, lanes, tall, wide, stride):
     rows, columns = 3, 2
-    lines, cells = rows - 1 + tall, columns * lanes - 1 + wide
+    lines, cells = (rows - 1) * stride + tall, columns * lanes * stride + max(wide, 8)
 
     @numba.njit
     def compute(x, w, y):
         tile = vector.filled(x[0, 0], rows, columns, lanes)
-        tile = vector.fma_inside(tile, pointer(x), cells, pointer(w), tall, wide, 1, 0)
+        tile = vector.fma_inside(tile, pointer(x), cells, pointer(w), tall, wide, stride, 1, 0)
         vector.store_tile(tile, pointer(y), columns * lanes)
 
     x, w, y = numbers(dtype, lines, cells), numbers(dtype, tall, wide), marked(dtype, rows, columns * lanes)
     compute(x, w, y)
-    windows = np.lib.stride_tricks.sliding_window_view(x, (tall, wide))
+    windows = np.lib.stride_tricks.sliding_window_view(x, (tall, wide))[::stride, ::stride][:, : columns * lanes]
     assert (y == x[0, 0] + (windows * w).sum((2, 3))).all()
 
 
@@ -98,7 +98,7 @@ def test_products_of_values_that_lie_together_meet_weights_by_turns(dtype, lanes
     @numba.njit
     def compute(x, w, one, y, z):
         tile = vector.zeros(pointer(x), rows, 2, lanes)
-        tile = vector.fma_inside(tile, pointer(x), cells, pointer(w), tall, wide, apart, 2)
+        tile = vector.fma_inside(tile, pointer(x), cells, pointer(w), tall, wide, 1, apart, 2)
         vector.store_tile(tile, pointer(y), 2 * lanes)
         for j in range(2):
             for own in range(2):

@@ -54,8 +54,12 @@ def kernel(
     activate_tile = inlined(gated_by_itself) if gated else plainly
     (rows, columns), (heights, widths) = tile, taps
     tall, wide = (rows - 1) * stride + heights, (lanes - 1) * stride + (widths - 1) * apart + 1
+    reach = columns * lanes * stride + ((widths - 1) * apart if stride == 1 else vector.rest_of(widths))  # cells of a large row
     ahead, several, step_of_plane = max(packing.AHEAD, tall), columns * lanes, heights * widths if apart == 1 else 0
-    ask_for_large, ask_for_small = packing.asker(rows, columns, lanes), packing.asker(rows * stride, stride, lanes)
+    ask_for_large, ask_for_small = (
+        packing.asker(rows * stride, columns * stride, lanes),
+        packing.asker(rows * stride, stride, lanes),
+    )
     turns = max(1, own)  # columns of a tile meet their vectors of weights in turn, from the first one on
 
     def depthwise(begin, end, x, w, bias, y, sizes, act):
@@ -76,14 +80,14 @@ def kernel(
             while column < columns_out:
                 left, room, turn = column * stride - left_pad, columns_out - column, column // lanes % turns
                 source, start = image + (top * columns_in + left), first + column % apart
-                inside = rows_inside and left >= 0 and left + several + (widths - 1) * apart <= columns_in
+                inside = rows_inside and left >= 0 and left + reach <= columns_in
                 if columns > 1 and turn == 0 and inside and room >= several:
                     if far > 0:
                         ask_for_large(source + ahead * columns_in, columns_in)
                     large = vector.filled(peek(first), rows, columns, lanes)
                     if apart > 1:
                         large = vector.repeated(start, rows, columns, lanes)
-                    large = vector.fma_inside(large, source, columns_in, weights, heights, widths, apart, own)
+                    large = vector.fma_inside(large, source, columns_in, weights, heights, widths, stride, apart, own)
                     vector.store_spans(activate_tile(large, act), line + column, columns_out, rows, several)
                     column += several
                     continue
@@ -121,6 +125,7 @@ FEW = 8  # of them, where there are 16 registers
 LONG = 12  # vectors of an output row that is worth tiles of several: it is few rows of long lines that the L1 cache holds
 LARGE = {32: ((3, 5), (4, 5)), 16: ((3, 3), (3, 3))}  # such tiles, by registers: for 3x3 kernels, and for others
 MOST = {32: 20, 16: 9}  # vectors of such a tile
+APART, MOST_APART = 2, 7  # vectors, and most rows, of tiles of stride 2
 WIDEST = 9  # taps of a kernel on either axis
 CONFLICT = 1024  # elements of a row, or a multiple: all rows fall into the same sets of an L1 cache
 MOST_CHANNELS = {32: 8, 16: 4}  # that lie together
@@ -140,7 +145,7 @@ def lanes_for(geometry: ConvGeometry, dtype: np.dtype[Any], machine: Machine) ->
 def cycles_of_stack(tile: tuple[int, int], geometry: ConvGeometry, dtype: np.dtype[Any], machine: Machine) -> float:
     """Products, loads and, with strides, the sorting of what was loaded, of the tiles of so many rows."""
     g, (tall, wide), stride, (rows, columns) = geometry, geometry.kernel, geometry.stride[0], tile
-    each, fixed = (0.9 if stride == 1 else 2.5, 3.0) if columns == 1 else (0.45, 2.5 * rows)
+    each, fixed = (2.5, 3.0) if stride > 1 else (0.9, 3.0) if columns == 1 else (0.45, 2.5 * rows)
     loads = ((rows - 1) * stride + tall) * wide * each
     lanes, whole = lanes_for(g, dtype, machine), machine.lanes(dtype)
     vectors, units = -(-g.out_size[1] * channels_together(g) // lanes), machine.units if lanes == whole else 2
@@ -158,10 +163,12 @@ def tile_for(geometry: ConvGeometry, own: int, dtype: np.dtype[Any], machine: Ma
         if large[0] <= g.out_size[0]:
             return large
 
-    def cycles(rows: int) -> float:
-        return -(-g.out_size[0] // rows) * cycles_of_stack((rows, 1), g, dtype, machine)
+    columns, most = (APART, min(most, MOST_APART)) if g.stride[0] > 1 else (1, most)
 
-    return min((rows for rows in ROWS if rows <= min(most, g.out_size[0])), key=cycles, default=1), 1
+    def cycles(rows: int) -> float:
+        return -(-g.out_size[0] // rows) * cycles_of_stack((rows, columns), g, dtype, machine)
+
+    return min((rows for rows in ROWS if rows <= min(most, g.out_size[0])), key=cycles, default=1), columns
 
 
 def cycles(geometry: ConvGeometry, dtype: np.dtype[Any], machine: Machine) -> float:

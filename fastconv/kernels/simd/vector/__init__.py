@@ -34,6 +34,7 @@ from fastconv.kernels.simd.vector.arithmetic import (
     smaller_first,
     splat,
 )
+from fastconv.kernels.simd.vector.building import rest_of
 from fastconv.kernels.simd.vector.memory import load, load_first, load_first_or, prefetch, store, store_first, store_first_wide
 from fastconv.kernels.simd.vector.norms import power, root
 from fastconv.kernels.simd.vector.pointers import distance, line_start, peek, pointer, poke, rows_at
@@ -55,7 +56,7 @@ from fastconv.kernels.simd.vector.tiles import (
     zeros,
 )
 from fastconv.kernels.simd.vector.types import BYTES, ELEMENTS, I1, I8, I32, I64, INTEGERS, Pointer, Rows, Tile, Vector
-from fastconv.kernels.simd.vector.windows import divided_rows, joined, placed_windows, reduced_inside, reduced_windows, rest_of
+from fastconv.kernels.simd.vector.windows import divided_rows, joined, placed_windows, reduced_inside, reduced_windows
 
 __all__ = [
     "BYTES",

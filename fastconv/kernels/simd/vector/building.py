@@ -121,6 +121,40 @@ def better(builder: Any, comparison: str, one: Any, other: Any, dtype: Any) -> A
     return builder.or_(beats, builder.and_(alike, earlier))
 
 
+def rest_of(taps: int) -> int:
+    """Cells, four or eight, that are read behind two vectors for the windows two cells apart that begin in them."""
+    return 0 if taps <= 2 else 4 if taps <= 6 else 8
+
+
+def parts_of(taps: int, tile: Any) -> list[tuple[int, Any]]:
+    """(first cell, type) of the vectors of a row that hold the cells of windows two cells apart."""
+    rest = [(2 * tile.lanes, Vector(tile.dtype, rest_of(taps)))] if taps > 2 else []
+    return [(0, tile), (tile.lanes, tile), *rest]
+
+
+def resized(builder: Any, v: Any, size: int) -> Any:
+    """The vector with lanes behind its own, of any value."""
+    mask = ir.Constant(ir.VectorType(I32, size), [i if i < v.type.count else 0 for i in range(size)])
+    return v if v.type.count == size else builder.shuffle_vector(v, ir.Constant(v.type, ir.Undefined), mask)
+
+
+def two_apart(builder: Any, parts: list[Any], taps: int, tile: Any) -> list[Any]:
+    """The cells under each tap of windows two cells apart, of the vectors that parts_of names."""
+    count = tile.lanes
+    halves = [ir.Constant(ir.VectorType(I32, count), [2 * lane + odd for lane in range(count)]) for odd in (0, 1)]
+    cells = [builder.shuffle_vector(parts[0], parts[1], half) for half in halves[:taps]]
+    if taps > 2:
+        size = max(count, parts[2].type.count)
+        behind = resized(builder, parts[2], size)
+        whole = [resized(builder, half, size) for half in cells]
+        for s in range(2, taps):
+            at = [e + s // 2 for e in range(count)]  # in the half, and then in what follows it
+            chosen = [i if i < count else size + 2 * (i - count) + s % 2 for i in at]
+            mask = ir.Constant(ir.VectorType(I32, count), chosen)
+            cells.append(builder.shuffle_vector(whole[s % 2], behind, mask))
+    return cells
+
+
 def transposed(builder: Any, vectors: list[Any], lanes: int) -> list[Any]:
     """`lanes` vectors as the columns of what they were the rows of, by log2(lanes) rounds of shuffles."""
     half = 1

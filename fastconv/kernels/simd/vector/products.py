@@ -7,7 +7,17 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
-from fastconv.kernels.simd.vector.building import address_of, fused, mask_between, opaque, read, read_masked, splatted
+from fastconv.kernels.simd.vector.building import (
+    address_of,
+    fused,
+    mask_between,
+    opaque,
+    parts_of,
+    read,
+    read_masked,
+    splatted,
+    two_apart,
+)
 from fastconv.kernels.simd.vector.types import BYTES, ELEMENTS, I32, I64
 
 FEW_TAPS = 12
@@ -154,29 +164,22 @@ def fma_plane(
         # Few taps stay in registers. LLVM would keep more on the stack, where each takes a vector: they are read again.
         few = not vectors and heights * widths <= FEW_TAPS
         taps = taps_at(builder, w, heights * widths, tile, vectors)
-        if stride_value == 1:
-            needed = [s * spread for s in range(widths)]
-        else:
-            needed = [s + part for s in range(0, widths, 2) for part in (0, tile.lanes)]
-        masks = {s: mask_between(builder, builder.sub(low, I64(s)), builder.sub(high, I64(s)), tile.lanes) for s in needed}
+        needed = [(s * spread, tile) for s in range(widths)] if stride_value == 1 else parts_of(widths, tile)
+        masks = [mask_between(builder, builder.sub(low, I64(s)), builder.sub(high, I64(s)), part.lanes) for s, part in needed]
         for row in range((tile.rows - 1) * stride_value + heights):
             users = [(i, row - i * stride_value) for i in range(tile.rows) if 0 <= row - i * stride_value < heights]
             there = builder.and_(builder.icmp_signed(">=", I64(row), first), builder.icmp_signed("<", I64(row), last))
             source = builder.select(there, builder.add(x, builder.mul(step, I64(row * BYTES[tile.dtype]))), zeros)
-            loaded = {
-                s: read_masked(builder, builder.add(source, I64(s * BYTES[tile.dtype])), tile, mask)
-                for s, mask in masks.items()
-            }
+            vectors_of_row = [
+                read_masked(builder, builder.add(source, I64(s * BYTES[tile.dtype])), part, mask)
+                for (s, part), mask in zip(needed, masks, strict=True)
+            ]
+            if stride_value == 2:
+                vectors_of_row = two_apart(builder, vectors_of_row, widths, tile)
             if not few:
                 w = opaque(builder, w)
                 taps = taps_at(builder, w, heights * widths, tile, vectors)
-            for s in range(widths):
-                if stride_value == 1:
-                    vector = loaded[s * spread]
-                else:
-                    pair = loaded[s & ~1], loaded[(s & ~1) + tile.lanes]
-                    chosen = ir.Constant(ir.VectorType(I32, tile.lanes), [2 * lane + s % 2 for lane in range(tile.lanes)])
-                    vector = builder.shuffle_vector(*pair, chosen)
+            for s, vector in enumerate(vectors_of_row):
                 for i, tap_row in users:
                     tap = taps(tap_row * widths + s, 0)
                     t = builder.insert_value(t, fused(builder, tap, vector, builder.extract_value(t, i), tile), i)
@@ -187,30 +190,37 @@ def fma_plane(
 
 
 @intrinsic(prefer_literal=True)
-def fma_inside(context: Any, tile: Any, x: Any, step: Any, w: Any, tall: Any, wide: Any, apart: Any, own: Any) -> Any:
-    """tile[i, e] += sum over t < tall, s < wide of x[(i + t) * step + e + s * apart] * w[t * wide + s], all of x in the plane.
+def fma_inside(
+    context: Any, tile: Any, x: Any, step: Any, w: Any, tall: Any, wide: Any, stride: Any, apart: Any, own: Any
+) -> Any:
+    """tile[i, e] += sum over t < tall, s < wide of x[(i * stride + t) * step + e * stride + s * apart] * w[t * wide + s]
 
-    What fma_plane is at stride 1 to tiles of several vectors a row, without a mask. With `own`, w has so many vectors a tap,
-    which the columns take by turns.
+    All of x is in the plane: what fma_plane is to tiles of several vectors a row, without a mask. With `own`, w has so many
+    vectors a tap, which the columns take by turns. At stride 2, rest_of(wide) cells are read behind two to an output.
     """
-    heights, widths, spread, vectors = (literal.literal_value for literal in (tall, wide, apart, own))
+    heights, widths, between, spread, vectors = (literal.literal_value for literal in (tall, wide, stride, apart, own))
 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         t, x, step, w, *_ = args
         few = not vectors and heights * widths <= FEW_TAPS
         taps = taps_at(builder, w, heights * widths, tile, vectors)
-        for row in range(tile.rows - 1 + heights):
+        for row in range((tile.rows - 1) * between + heights):
+            users = [(i, row - i * between) for i in range(tile.rows) if 0 <= row - i * between < heights]
             if not few:
                 w = opaque(builder, w)
                 taps = taps_at(builder, w, heights * widths, tile, vectors)
             source = builder.add(x, builder.mul(step, I64(row * BYTES[tile.dtype])))
+            found = []
+            for j in range(tile.columns if between == 2 else 0):
+                parts = [read(builder, source, part, I64(2 * j * tile.lanes + s)) for s, part in parts_of(widths, tile)]
+                found.append(two_apart(builder, parts, widths, tile))
             for s in range(widths):  # the weights of a column of taps meet all vectors before the next are read
                 for j in range(tile.columns):
-                    vector = read(builder, source, tile, I64(j * tile.lanes + s * spread))
-                    for i in range(max(0, row - heights + 1), min(tile.rows, row + 1)):
+                    vector = found[j][s] if found else read(builder, source, tile, I64(j * tile.lanes + s * spread))
+                    for i, tap_row in users:
                         k = i * tile.columns + j
-                        tap = taps((row - i) * widths + s, j)
+                        tap = taps(tap_row * widths + s, j)
                         t = builder.insert_value(t, fused(builder, tap, vector, builder.extract_value(t, k), tile), k)
         return t
 
-    return tile(tile, x, types.intp, w, tall, wide, apart, own), generate
+    return tile(tile, x, types.intp, w, tall, wide, stride, apart, own), generate

@@ -16,12 +16,14 @@ from fastconv.kernels.simd.vector.building import (
     mask_between,
     mask_of,
     opaque,
+    parts_of,
     read,
     read_masked,
     splatted,
+    two_apart,
 )
 from fastconv.kernels.simd.vector.norms import powered
-from fastconv.kernels.simd.vector.types import BYTES, ELEMENTS, I32, I64, Tile, Vector, vector_of
+from fastconv.kernels.simd.vector.types import BYTES, ELEMENTS, I32, I64, Tile, vector_of
 
 ROW, BEYOND = 16, 2**31 - 1  # the code of a row, which are more than its taps, and one behind those of all cells
 
@@ -73,21 +75,10 @@ class Reducer:
         lost = builder.zext(builder.icmp_unsigned("!=", mask, ir.Constant(mask.type, -1)), I32)
         self.lost = lost if self.lost is None else builder.add(self.lost, lost)
 
-    def picked(self, low: Any, high: Any, rest: Any, taps: int) -> list[Any]:
-        """The cells under each tap of windows two cells apart, of vectors of a row that follow each other; `rest` is short."""
-        builder, count = self.builder, self.tile.lanes
-        halves = [ir.Constant(ir.VectorType(I32, count), [2 * lane + odd for lane in range(count)]) for odd in (0, 1)]
-        cells = [builder.shuffle_vector(low, high, half) for half in halves[:taps]]
-        if taps > 2:
-            size = max(count, rest.type.count)
-            behind = resized(builder, rest, size)
-            whole = [resized(builder, half, size) for half in cells]
-            for s in range(2, taps):
-                at = [e + s // 2 for e in range(count)]  # in the half, and then in what follows it
-                chosen = [i if i < count else size + 2 * (i - count) + s % 2 for i in at]
-                mask = ir.Constant(ir.VectorType(I32, count), chosen)
-                cells.append(builder.shuffle_vector(whole[s % 2], behind, mask))
-        self.look_at([low, high, *cells[max(2, taps - 2) :]])
+    def two_apart(self, parts: list[Any], taps: int) -> list[Any]:
+        """The cells under each tap of windows two cells apart, of the parts of a row that parts_of names."""
+        cells = two_apart(self.builder, parts, taps, self.tile)
+        self.look_at([*parts[:2], *cells[max(2, taps - 2) :]])
         return cells
 
     def down(self, row: Callable[[int], Any], outputs: int, height: int, apart: int) -> Iterator[Any]:
@@ -212,31 +203,14 @@ class Plane:
         source = builder.add(self.x, builder.mul(self.step, I64(k * BYTES[tile.dtype])))
         source = self.reducer.place(builder.select(self.there(k), source, self.spare))
         found = []
-        for s, t in [(s, tile) for s in range(taps)] if every == 1 else followed(taps, tile):
+        for s, t in [(s, tile) for s in range(taps)] if every == 1 else parts_of(taps, tile):
             shift, mask = self.vector(s, t.lanes)
             others = self.outside if t is tile else splatted(builder, self.empty, t.lanes)
             found.append(read_masked(builder, builder.add(source, shift), t, mask, others))
         if every == 2:
-            return self.reducer.picked(found[0], found[1], found[-1], taps)
+            return self.reducer.two_apart(found, taps)
         self.reducer.look_at(found[:: taps - 1] if beside and 1 < taps <= tile.lanes + 1 else found)
         return found
-
-
-def rest_of(taps: int) -> int:
-    """Cells, four or eight, that are read behind two vectors for the windows two cells apart that begin in them."""
-    return 0 if taps <= 2 else 4 if taps <= 6 else 8
-
-
-def followed(taps: int, tile: Any) -> list[tuple[int, Any]]:
-    """(first cell, type) of the vectors of a row that hold the cells of windows two cells apart."""
-    rest = [(2 * tile.lanes, Vector(tile.dtype, rest_of(taps)))] if taps > 2 else []
-    return [(0, tile), (tile.lanes, tile), *rest]
-
-
-def resized(builder: Any, v: Any, size: int) -> Any:
-    """The vector with lanes behind its own, of any value."""
-    mask = ir.Constant(ir.VectorType(I32, size), [i if i < v.type.count else 0 for i in range(size)])
-    return v if v.type.count == size else builder.shuffle_vector(v, ir.Constant(v.type, ir.Undefined), mask)
 
 
 @intrinsic(prefer_literal=True)
@@ -376,8 +350,8 @@ def reduced_inside(
                 cells = [read(builder, source, result, builder.add(I64(j * result.lanes), tap)) for tap in taps]
                 reducer.look_at(cells[:: widths - 1] if beside and 1 < widths <= result.lanes + 1 else cells)
             else:
-                parts = [read(builder, source, t, I64(2 * j * result.lanes + s)) for s, t in followed(widths, result)]
-                cells = reducer.picked(parts[0], parts[1], parts[-1], widths)
+                parts = [read(builder, source, t, I64(2 * j * result.lanes + s)) for s, t in parts_of(widths, result)]
+                cells = reducer.two_apart(parts, widths)
             return reduce(reducer.joined, [reducer.entered(v) for v in cells])
 
         def vectors() -> list[Any]:
