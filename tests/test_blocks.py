@@ -106,3 +106,22 @@ def test_ends_of_rows_of_few_channels_take_tiles_of_one_vector(channels, stride)
         geometry, found = fc.plan_conv2d(x.shape, w, **options).geometry, np.full_like(expected, np.nan)
         direct.run(x, planar.pack(w, bias, geometry), geometry, found)
         np.testing.assert_array_equal(found, expected)
+
+
+@pytest.mark.skipif(host().registers < 32, reason="tiles of four vectors need more registers")
+@pytest.mark.parametrize(
+    ("shape", "outputs", "stride"),
+    [((1, 14, 14, 1024), 64, 1), ((1, 9, 25, 512), 52, 2), ((1, 57, 91, 16), 64, 1)],
+    ids=["pixels 4096 bytes apart", "two pixels 4096 bytes apart", "results beyond the L2 cache"],
+)
+def test_pixels_that_conflict_are_read_where_they_lie(shape, outputs, stride, threads):
+    """By tiles of six rows, of which the last has fewer, and four vectors of channels."""
+    rng = np.random.default_rng(14)
+    x, w = (rng.integers(-2, 3, size).astype(np.float32) for size in (shape, (outputs, 1, 1, shape[-1])))
+    options = {"stride": stride, "layout": "NHWC"}
+    plan = fc.plan_conv2d(shape, w, implementation="direct", **options)
+    assert "_6x4_" in plan.kernel
+    expected = fc.conv2d(x, w, implementation="im2col", **options)
+    for n in (1, 3):
+        fc.set_num_threads(n)
+        np.testing.assert_array_equal(plan(x), expected)

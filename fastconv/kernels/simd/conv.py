@@ -192,16 +192,35 @@ class Tile(NamedTuple):
 
 # Accumulators, the vectors of one row of weights and a broadcast value must fit the vector registers.
 TILES = {32: (Tile(14, 2), Tile(9, 3), Tile(8, 3), Tile(7, 3), Tile(14, 1)), 16: (Tile(6, 2), Tile(4, 3), Tile(7, 1))}
+BROAD = {32: (Tile(6, 4),), 16: ()}  # more tiles, for windows of one pixel with its channels
+WAYS = 7  # rows of a tile whose addresses may fall into one set of an L1 cache
 
 
-def tile_for(positions: int, vectors: int, machine: Machine) -> Tile:
-    """The tile that takes the fewest cycles over `positions` positions and `vectors` vectors of channels."""
+def tile_for(positions: int, vectors: int, machine: Machine, crowded: float = 0.0) -> Tile:
+    """The tile that takes the fewest cycles over `positions` positions and `vectors` vectors of channels.
+
+    With `crowded`, from `crowding`, there are more tiles to choose from, and those of more than WAYS rows take longer.
+    """
 
     def cycles(tile: Tile) -> float:
         tiles = -(-positions // tile.rows) * -(-vectors // tile.columns)
-        return tiles * max(tile.rows * tile.columns, tile.rows + tile.columns + 1) / 2
+        each = max(tile.rows * tile.columns, tile.rows + tile.columns + 1) / 2
+        return tiles * each * (crowded if crowded and tile.rows > WAYS else 1.0)
 
-    return min(TILES[machine.registers], key=cycles)
+    return min(TILES[machine.registers] + (BROAD[machine.registers] if crowded else ()), key=cycles)
+
+
+def crowding(geometry: ConvGeometry, walks: tuple[Walk, ...], machine: Machine, itemsize: int) -> float:
+    """How much longer tiles of many rows take, by measurement, for windows of one pixel with its channels; 0 for others.
+
+    Rows that conflict are copied first. Of results that the L2 cache does not hold, fewer and longer runs are faster.
+    """
+    g = geometry
+    if not g.channels_last or prod(walk.taps for walk in walks) > 1:
+        return 0.0
+    if apart(g, walks, itemsize) % CONFLICT == 0:
+        return 1.06
+    return 1.03 if itemsize * prod(g.out_shape) > machine.l2 else 1.0
 
 
 class Blocking(NamedTuple):
@@ -214,6 +233,11 @@ class Blocking(NamedTuple):
     direct: bool
 
 
+def apart(geometry: ConvGeometry, walks: tuple[Walk, ...], itemsize: int) -> int:
+    """Bytes from what one row of a tile reads to what the next does."""
+    return itemsize * (geometry.in_channels * walks[2].stride if geometry.channels_last else 1)
+
+
 def is_direct(geometry: ConvGeometry, walks: tuple[Walk, ...], tile: Tile, itemsize: int) -> bool:
     """Whether windows can be read where they lie: no padding, and channels that follow each other or one tap alone.
 
@@ -221,8 +245,7 @@ def is_direct(geometry: ConvGeometry, walks: tuple[Walk, ...], tile: Tile, items
     """
     if not (geometry.channels_last or prod(walk.taps for walk in walks) == 1):
         return False
-    apart = geometry.in_channels * walks[2].stride * itemsize if geometry.channels_last else itemsize
-    if tile.rows > 7 and apart % CONFLICT == 0:
+    if tile.rows > WAYS and apart(geometry, walks, itemsize) % CONFLICT == 0:
         return False
     return all(
         walk.origin >= 0 and walk.origin + (walk.outputs - 1) * walk.stride + (walk.taps - 1) * walk.dilation < walk.cells
@@ -284,7 +307,8 @@ def drafts(geometry: ConvGeometry, dtype: np.dtype[Any], machine: Machine) -> tu
     found = []
     for walks in product(*(g.walks(axis) for axis in range(SPATIAL_AXES))):
         outputs, taps = (tuple(getattr(walk, name) for walk in walks) for name in ("outputs", "taps"))
-        tile = tile_for(prod(outputs[1:]), -(-g.out_per_group // lanes), machine)
+        crowded = crowding(g, walks, machine, dtype.itemsize)
+        tile = tile_for(prod(outputs[1:]), -(-g.out_per_group // lanes), machine, crowded)
         cut, width = blocking(g, walks, tile, machine, dtype.itemsize), tile.columns * lanes
         blocks = -(-g.out_per_group // width)
         rows = g.groups * blocks * width

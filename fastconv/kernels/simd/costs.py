@@ -29,7 +29,7 @@ def of_tiles(geometry: ConvGeometry, dtype: np.dtype[Any], machine: Machine) -> 
         outputs, taps = [walk.outputs for walk in walks], [walk.taps for walk in walks]
         if not prod(outputs):
             continue
-        tile = conv.tile_for(prod(outputs[1:]), vectors, machine)
+        tile = conv.tile_for(prod(outputs[1:]), vectors, machine, conv.crowding(g, walks, machine, dtype.itemsize))
         cut = conv.blocking(g, walks, tile, machine, dtype.itemsize)
         high, wide = min(cut.rows, outputs[1]), min(cut.columns, outputs[2])
         blocks = g.batch * g.groups * outputs[0] * -(-outputs[1] // cut.rows) * -(-outputs[2] // cut.columns)
