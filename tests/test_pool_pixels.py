@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from guards import SUPPORTED
-from test_pool_windows import KINDS, cells, same_at_guards
+from test_pool_windows import KINDS, cells, same_at_guards, slow
 
 import fastconv as fc
 from fastconv.kernels.simd import pool, pool_pixels
@@ -25,7 +25,7 @@ def agrees(operation, x, **arguments):
     same_at_guards(plan, operation, x, **arguments)
 
 
-@pytest.mark.parametrize("window", [2, 3, pytest.param(4, marks=pytest.mark.slow), pytest.param(5, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("window", [2, 3, slow(4), slow(5)])
 @pytest.mark.parametrize(("operation", "options"), KINDS)
 @pytest.mark.filterwarnings("ignore:invalid value")
 def test_edges_and_inside(operation, options, window):
@@ -61,7 +61,7 @@ def test_dilated_windows_share_the_columns_that_they_can(operation, options):
             agrees(operation, x, kernel_size=3, dilation=dilation, padding=padding, **options)
 
 
-@pytest.mark.parametrize("operation", ["max_pool3d", "avg_pool3d", "lp_pool3d"])
+@pytest.mark.parametrize("operation", ["max_pool3d", "avg_pool3d", slow("lp_pool3d")])
 @pytest.mark.filterwarnings("ignore:invalid value")
 def test_depths_are_joined_plane_by_plane(operation):
     rng, channels = np.random.default_rng(56), host().lanes(F4) + 3
