@@ -93,8 +93,36 @@ def test_halves_and_the_first(dtype):
         v = vector.load(pointer(x), lanes)
         vector.store(pointer(y), vector.high_half(v))
         vector.store(pointer(y) + half, vector.low_half(v))
+        vector.store(pointer(y) + 2 * half, vector.every_second(v, v))
+        vector.store(pointer(y) + 4 * half, vector.every_other(v, v))
         return vector.first(v)
 
-    x, y = np.arange(1, lanes + 1).astype(dtype), np.empty(2 * half, dtype)
+    x, y = np.arange(1, lanes + 1).astype(dtype), np.empty(6 * half, dtype)
     assert compute(x, y) == 1
-    assert (y == np.roll(x, half)).all()
+    assert (y == np.concatenate([np.roll(x, half), x[::2], x[::2], x[1::2], x[1::2]])).all()
+
+
+def test_masks_are_joined_and_asked(dtype):
+    """Which lanes are larger, smaller, numbers; whether the first ones are set."""
+    lanes = host().lanes(np.dtype(dtype))
+
+    @numba.njit
+    def compute(x, y, count):
+        a, b, one = vector.load(pointer(x), lanes), vector.load(pointer(x) + lanes, lanes), vector.splat(x[0], lanes)
+        none = vector.splat(x.dtype.type(0), lanes)
+        masks = vector.above(a, b), vector.below(a, b), vector.both(vector.numbers(a), vector.numbers(b))
+        for i in range(3):
+            vector.store(pointer(y) + i * lanes, vector.chosen(masks[i], one, none))
+        return vector.first_are_set(masks[2], count), vector.first_are_set(vector.both(masks[0], masks[1]), count)
+
+    x, y = np.resize(np.array([3, 1, 2], dtype), 2 * lanes), np.empty(3 * lanes, dtype)
+    last = lanes - 1
+    if np.dtype(dtype).kind == "f":
+        x[lanes + last] = np.nan
+    for count in (-1, 0, 1, last, lanes):
+        numbers, none = compute(x, y, count)
+        assert numbers == (np.dtype(dtype).kind != "f" or count <= last)
+        assert none == (count <= 0)
+    a, b = x[:lanes], x[lanes:]
+    expected = np.concatenate([a > b, a < b, (a == a) & (b == b)])
+    np.testing.assert_array_equal(y, np.where(expected, x[0], 0))

@@ -10,8 +10,8 @@ sum of an average:
 
 The line is a padded row, with values at its ends that never win, or add nothing.
 
-Small windows are pool_windows.py's, channels first, and pool_pixels.py's, channels last; windows of whole planes are
-pool_planes.py's, indices pool_indices.py's.
+Small windows are pool_windows.py's, channels first, or on small planes pool_pairs.py's, and pool_pixels.py's, channels last;
+windows of whole planes are pool_planes.py's, indices pool_indices.py's.
 """
 
 from functools import lru_cache
@@ -22,7 +22,7 @@ import numpy as np
 
 from fastconv.geometry import Array
 from fastconv.kernels.jit import Kernel, element, inlined
-from fastconv.kernels.simd import packing, pool_indices, pool_pixels, pool_planes, pool_windows, pooling, vector
+from fastconv.kernels.simd import packing, pool_indices, pool_pairs, pool_pixels, pool_planes, pool_windows, pooling, vector
 from fastconv.machine import Machine, host
 from fastconv.pool_geometry import PoolGeometry
 
@@ -199,13 +199,15 @@ def supports(geometry: PoolGeometry, dtype: np.dtype[Any]) -> str | None:
 def cost(geometry: PoolGeometry, dtype: np.dtype[Any], machine: Machine) -> float:
     """A cell of a window a vector, or the bytes at memory speed."""
     g, lanes = geometry, machine.lanes(pooling.computed(geometry, dtype))
+    if pool_pairs.suits(g, dtype, machine):
+        return 3e-6 + machine.seconds(pool_pairs.cycles(g, dtype, machine), g.bytes(dtype.itemsize))
     if pool_pixels.suits(g, dtype, machine):
         return 3e-6 + machine.seconds(pool_pixels.cycles(g, dtype, machine), g.bytes(dtype.itemsize))
     if pool_windows.suits(g, dtype, machine):
         return 3e-6 + machine.seconds(pool_windows.cycles(g, dtype, machine), g.bytes(dtype.itemsize))
     outputs, lines = prod(g.out_shape), 0
-    if pool_planes.suits(g):
-        vectors = prod(g.x_shape) / lanes + 8 * outputs
+    if pool_planes.suits(g, dtype, machine):
+        vectors = prod(g.x_shape) / lanes + (8 * outputs if pooling.rows_are_lines(g) else 0)
     elif pooling.rows_are_lines(g):
         # Windows of whole rows, then those of cells: one by one where vectors do not reach them.
         wide = g.kernel[-1] if not g.adaptive else -(-g.in_size[-1] // max(1, g.out_size[-1]))
@@ -221,8 +223,10 @@ def cost(geometry: PoolGeometry, dtype: np.dtype[Any], machine: Machine) -> floa
 @lru_cache(maxsize=256)
 def launch(geometry: PoolGeometry, dtype: np.dtype[Any], machine: Machine) -> tuple[Any, ...]:
     """(kernel, items, work, and the arguments after x and y)."""
-    if pool_planes.suits(geometry):
+    if pool_planes.suits(geometry, dtype, machine):
         return pool_planes.launch(geometry, dtype, machine)
+    if pool_pairs.suits(geometry, dtype, machine):
+        return pool_pairs.launch(geometry, dtype, machine)
     if pool_windows.suits(geometry, dtype, machine):
         return pool_windows.launch(geometry, dtype, machine)
     if pool_pixels.suits(geometry, dtype, machine):

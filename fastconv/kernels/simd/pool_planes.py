@@ -1,7 +1,10 @@
-"""Pools of whole planes, channels first: a plane is one run of memory.
+"""Pools of whole planes: a plane is one run of memory, channels first, or of pixels, whose channels a tile takes in.
 
-Four vectors take in every fourth vector of a piece of the plane each; the pieces' sums are added up and then folded in
-halves. The order of a sum depends on the plane's size alone, and no vector takes in so many cells that one more is lost.
+Channels first, four vectors take in every fourth vector of a piece of the plane each; the pieces' sums are added up and then
+folded in halves. The order of a sum depends on the plane's size alone, and no vector takes in so many cells that one more is
+lost.
+
+Channels last, a tile has as many vectors as half the registers: pixels lie pages apart, and each page is met once a tile.
 """
 
 from functools import lru_cache
@@ -66,14 +69,48 @@ def kernel(kind: str, lanes: int, dtype: str, isa: str) -> Kernel:
     return Kernel(pool)
 
 
+@lru_cache(maxsize=32)
+def pixels_kernel(kind: str, columns: int, lanes: int, dtype: str, isa: str) -> Kernel:
+    """The compiled loop over groups of channels of an image: f32_max_pool_pixels_1x16_avx512."""
+    (order, _), wide, averages = pooling.order_and_power(kind), columns * lanes, kind == "avg"
+
+    def pool(begin, end, x, y, cells, channels, divisor, initial):
+        groups = -(-channels // wide)
+        memory = np.full(wide + 1, divisor)
+        memory[1:] = 1
+        for item in range(begin, end):
+            n, group = divmod(item, groups)
+            c = min(group * wide, channels - wide)  # the last group may overlap the one before
+            source = pointer(x) + n * cells * channels + c
+            tile = vector.filled(initial, 1, columns, lanes)
+            for i in range(cells):
+                tile = vector.joined(tile, vector.load_tile(source + i * channels, 0, 1, columns, lanes), order)
+            if averages:
+                tile = vector.divided_rows(tile, pointer(memory), 1, pointer(memory) + 1, wide)
+            vector.store_tile(tile, pointer(y) + n * channels + c, 0)
+        memory[0] = divisor  # pointers do not keep an array alive: its last use does
+
+    pool.__name__ = f"{dtype}_{kind}_pool_pixels_1x{columns}_{isa}"
+    return Kernel(pool)
+
+
 # Decisions --------------------------------------------------------------------------------------------------------------
 
 
+def columns_for(machine: Machine) -> int:
+    """Vectors of a tile of channels."""
+    return machine.registers // 2
+
+
 @lru_cache(maxsize=256)
-def suits(geometry: PoolGeometry) -> bool:
-    """Whether each plane is one run of memory and the window of one output."""
+def suits(geometry: PoolGeometry, dtype: np.dtype[Any], machine: Machine) -> bool:
+    """Whether each plane is the window of one output; channels last, whether tiles serve it and channels fill one."""
     g = geometry
-    if g.return_indices or not pooling.rows_are_lines(g) or prod(g.out_size) != 1:
+    if g.return_indices or prod(g.out_size) != 1:
+        return False
+    if not pooling.rows_are_lines(g) and (
+        dtype.kind != "f" or g.kind == "lp" or g.channels < columns_for(machine) * machine.lanes(dtype)
+    ):
         return False
     steps = zip(g.windows, g.in_size, g.dilation, strict=True)
     return all(axis.start[0] == 0 and axis.stop[0] == size and (step == 1 or size == 1) for axis, size, step in steps)
@@ -83,5 +120,10 @@ def launch(geometry: PoolGeometry, dtype: np.dtype[Any], machine: Machine) -> tu
     """(kernel, items, work, and the arguments after x and y)."""
     g, real, kind = geometry, pooling.computed(geometry, dtype), pooling.kind_of(geometry, dtype)
     lanes, divisor = machine.lanes(real), real.type(g.divisors().item() if g.kind == "avg" else 1)
+    if not pooling.rows_are_lines(g):
+        columns = columns_for(machine)
+        arguments = prod(g.in_size), g.channels, divisor, pooling.initial(kind, real)
+        chosen = pixels_kernel(kind, columns, lanes, element(dtype), machine.isa)
+        return chosen, g.batch * -(-g.channels // (columns * lanes)), 4 * g.flops // lanes, arguments
     arguments = prod(g.in_size), divisor, pooling.initial(kind, real), pooling.initial(kind, dtype)
     return kernel(kind, lanes, element(dtype), machine.isa), g.batch * g.channels, 4 * g.flops // lanes, arguments

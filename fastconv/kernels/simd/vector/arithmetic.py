@@ -202,11 +202,20 @@ def numbered(context: Any, start: Any, step: Any, lanes: Any) -> Any:
 @intrinsic
 def every_second(context: Any, a: Any, b: Any) -> Any:
     """The even elements of two vectors that follow each other in memory."""
+    return a(a, a), _picked(range(0, 2 * a.lanes, 2))
 
+
+@intrinsic
+def every_other(context: Any, a: Any, b: Any) -> Any:
+    """The odd elements of two vectors that follow each other in memory."""
+    return a(a, a), _picked(range(1, 2 * a.lanes, 2))
+
+
+def _picked(lanes: range) -> Callable[..., Any]:
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        return builder.shuffle_vector(*args, ir.Constant(ir.VectorType(I32, a.lanes), [2 * i for i in range(a.lanes)]))
+        return builder.shuffle_vector(*args, ir.Constant(ir.VectorType(I32, len(lanes)), list(lanes)))
 
-    return a(a, a), generate
+    return generate
 
 
 @intrinsic
