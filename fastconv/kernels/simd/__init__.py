@@ -4,5 +4,5 @@ conv, planar, depthwise, interleaved, separable,
 winograd, fft, pool, unpool, columns           the loop nests
   -> microkernel                               one register tile from start to end
   -> packing, transforms, spectra, butterflies weights and windows laid out for it, or transformed
-    -> vector                                  pointers, vectors, tiles: the one file that speaks LLVM
+    -> vector                                  pointers, vectors, tiles: the one package that speaks LLVM
 """

@@ -239,7 +239,6 @@ def windows_kernel(kind: str, rows: int, taps: tuple[int, int], stride: int, lan
 
 # Decisions --------------------------------------------------------------------------------------------------------------
 
-
 ROWS = (7, 4, 2, 1)  # output rows of a tile
 WIDEST = 3  # cells of the windows of such tiles on either axis
 
