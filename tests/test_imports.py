@@ -34,7 +34,8 @@ MEASURING += ("svg", "page", "report")
 LAYERS = (*COMPUTING, MEASURING, ("demo", "cli", "__main__"))
 FREE = (len(COMPUTING), len(COMPUTING) + 1)
 GEOMETRY_ONLY = {"arguments": {"geometry"}, "signatures": {"geometry", "pool_geometry", "fold_geometry", "arguments"}}
-PARTS = ("types", "building", "pointers", "memory", "arithmetic", "norms", "tiles", "products", "reducers", "windows", "activations")
+PARTS = ("types", "building", "pointers", "memory", "arithmetic", "norms", "tiles", "products", "reducers", "windows")
+PARTS += ("activations",)
 VECTOR = {f"kernels.simd.vector.{part}" for part in PARTS}
 DOORS = {"llvmlite": VECTOR, "numba": {"kernels.jit", "kernels.cache", "kernels.threads", "machine", "cli", *VECTOR}}
 
