@@ -22,6 +22,7 @@ from fastconv.kernels.simd import (
     pool,
     running,
     separable,
+    strassen,
     unpool,
     winograd,
 )
@@ -131,6 +132,14 @@ OPERATIONS: dict[str, tuple[Implementation, ...]] = {
             winograd.cost,
             winograd.supports,
             winograd.pack,
+        ),
+        Implementation(
+            "strassen",
+            "seven products for eight of halves of positions and channels, at two to three times the rounding error",
+            strassen.run,
+            strassen.cost,
+            strassen.supports,
+            strassen.pack,
         ),
         Implementation(
             "depthwise",

@@ -20,6 +20,7 @@ Geometry = ConvGeometry | PoolGeometry
 DIRECT = 1.0
 FACTORS = {
     "winograd": 16.0,
+    "strassen": 16.0,
     "fft": 64.0,
     "separable": 16.0,
     "scipy": 64.0,

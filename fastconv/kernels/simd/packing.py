@@ -78,7 +78,7 @@ def weight_packer(lanes: int, dtype: str, isa: str) -> Kernel:
         for item in range(begin, end):
             group, block = divmod(item, blocks)
             source = vector.pointer(w) + (first + group * by_group + block * width * by_k)
-            line, count = packed + item * window * c_group * width, min(width, k_group - block * width)
+            line, count = packed + item * window * c_group * width, max(0, min(width, k_group - block * width))
             for k in range(width):
                 vector.poke(rows + (item * width + k), bias[group * k_group + block * width + k] if k < count else zero)
             if count < width:

@@ -39,8 +39,19 @@ from fastconv.kernels.simd.vector.building import rest_of
 from fastconv.kernels.simd.vector.memory import load, load_first, load_first_or, prefetch, store, store_first, store_first_wide
 from fastconv.kernels.simd.vector.norms import power, root
 from fastconv.kernels.simd.vector.pointers import distance, line_start, peek, pointer, poke, rows_at
-from fastconv.kernels.simd.vector.products import fma_grouped, fma_inside, fma_lanes, fma_outer, fma_plane, fma_row, fma_shared
+from fastconv.kernels.simd.vector.products import (
+    fma_grouped,
+    fma_inside,
+    fma_lanes,
+    fma_outer,
+    fma_plane,
+    fma_row,
+    fma_shared,
+    scaled_columns,
+    scaled_rows,
+)
 from fastconv.kernels.simd.vector.tiles import (
+    added,
     filled,
     first_values,
     load_first_rows,
@@ -72,6 +83,7 @@ __all__ = [
     "Tile",
     "Vector",
     "above",
+    "added",
     "as_real",
     "as_whole",
     "below",
@@ -123,6 +135,8 @@ __all__ = [
     "root",
     "rows_at",
     "scaled",
+    "scaled_columns",
+    "scaled_rows",
     "silu",
     "smaller",
     "smaller_first",

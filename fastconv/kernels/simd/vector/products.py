@@ -43,6 +43,39 @@ def fma_outer(context: Any, tile: Any, rows: Any, offset: Any, b: Any) -> Any:
 
 
 @intrinsic
+def scaled_columns(context: Any, tile: Any, factors: Any, terms: Any) -> Any:
+    """tile[i, e] * factors[e] + terms[e]"""
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        t, *sources = args
+        for j in range(tile.columns):
+            factor, term = (read(builder, source, tile, I64(j * tile.lanes)) for source in sources)
+            for k in range(j, tile.rows * tile.columns, tile.columns):
+                t = builder.insert_value(t, fused(builder, builder.extract_value(t, k), factor, term, tile), k)
+        return t
+
+    return tile(tile, factors, terms), generate
+
+
+@intrinsic
+def scaled_rows(context: Any, tile: Any, factors: Any, terms: Any) -> Any:
+    """tile[i, e] * factors[i] + terms[i]"""
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        t, *sources = args
+        for i in range(tile.rows):
+            values = (
+                builder.load(address_of(builder, source, tile.dtype, I64(i)), typ=ELEMENTS[tile.dtype]) for source in sources
+            )
+            factor, term = (splatted(builder, value, tile.lanes) for value in values)
+            for k in range(i * tile.columns, (i + 1) * tile.columns):
+                t = builder.insert_value(t, fused(builder, builder.extract_value(t, k), factor, term, tile), k)
+        return t
+
+    return tile(tile, factors, terms), generate
+
+
+@intrinsic
 def fma_shared(context: Any, tile: Any, w: Any, x: Any) -> Any:
     """tile[i, e] += w[i] * x[e]: each vector of x feeds every row."""
 

@@ -143,6 +143,21 @@ def first_values(context: Any, p: Any, rows: Any, columns: Any, lanes: Any) -> A
 
 
 @intrinsic
+def added(context: Any, tile: Any, p: Any, step: Any) -> Any:
+    """tile[i, j] + p[i * step + j * lanes:][:lanes]"""
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        t, p, step = args
+        for i in range(tile.rows):
+            for j in range(tile.columns):
+                k, offset = i * tile.columns + j, builder.add(builder.mul(step, I64(i)), I64(j * tile.lanes))
+                t = builder.insert_value(t, builder.fadd(builder.extract_value(t, k), read(builder, p, tile, offset)), k)
+        return t
+
+    return tile(tile, p, types.intp), generate
+
+
+@intrinsic
 def store_rows(context: Any, tile: Any, p: Any, offsets: Any) -> Any:
     """p[offsets[i]:] = the vectors of row i; `offsets` points to int64"""
 

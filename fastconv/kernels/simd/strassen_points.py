@@ -1,0 +1,195 @@
+"""Strassen's algorithm for kernels of one tap, channels first: x and y stay planes, and nothing is turned before it is summed.
+
+    y [k][p] = act(bias [k] + sum over c of w [c][k] * x [c][p])
+
+by halves of positions, input and output channels, as strassen_products.py has them. A register tile takes in `span` positions
+and the `span` next to them, whose sums lie together for each panel:
+
+    sums [tile][panel][c / 2][span]
+
+Its vectors lie along positions, and weights are the values that multiply them; or along output channels, and positions are. The
+first way stores rows as they are, the second turns them in registers, but wastes no part of a vector where maps are small.
+"""
+
+from functools import lru_cache
+from math import inf, prod
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from fastconv.geometry import Array, ConvGeometry
+from fastconv.kernels.activations import codes
+from fastconv.kernels.jit import Kernel, Launch, compiled, element, inlined
+from fastconv.kernels.simd import microkernel, packing, vector
+from fastconv.kernels.simd.strassen_products import ITEMS, PANELS, WORKSPACE, half_of, packed_weights, seven_products, summed
+from fastconv.machine import Machine, host
+
+pointer = vector.pointer
+
+
+@lru_cache(maxsize=32)
+def kernel(along: str, rows: int, columns: int, lanes: int, dtype: str, isa: str) -> Kernel:
+    """The compiled loops over blocks of tiles: f32_strassen_5x4_channels_avx512, vectors along output channels."""
+    by_channels = along == "channels"
+    width = columns * lanes
+    span, of_block = (rows, width) if by_channels else (width, rows)
+    activate_tile, spread = microkernel.tile_activation(dtype), summed(lanes, True)[0]
+
+    def multiply(tile, panel, operands):
+        sums, weights, half = operands
+        positions, filters = sums + panel * half * span, weights + panel * half * of_block
+        for c in range(half):
+            if by_channels:
+                tile = vector.fma_shared(tile, positions + c * span, filters + c * of_block)
+            else:
+                tile = vector.fma_shared(tile, filters + c * of_block, positions + c * span)
+        return tile
+
+    def finish(tile, second, half, results):
+        y, plane, count, shown, shown_half, bias, factors, of_half, act = results
+        pairs, seconds = count
+        here, channels = seconds if second else pairs, min(of_block, shown_half if half else shown)
+        if here > 0 and channels > 0:
+            to, ours = y + (half * of_half * plane + second * pairs), half * of_half
+            if by_channels:
+                tile = activate_tile(vector.scaled_columns(tile, factors + ours, bias + ours), act)
+                vector.store_transposed(tile, to, plane, here, channels)
+            else:
+                tile = activate_tile(vector.scaled_rows(tile, factors + ours, bias + ours), act)
+                if here == width and channels == rows:
+                    vector.store_tile(tile, to, plane)
+                else:
+                    vector.store_spans(tile, to, plane, channels, here)
+            if act[0] == 3:
+                for k in range(channels):
+                    microkernel.silu_run(to + k * plane, here)
+
+    compute = seven_products(rows, columns, lanes, inlined(multiply), inlined(finish))
+
+    @compiled
+    def sum_tile(x, plane, count, half, c_group, to):
+        """The sums of `count` positions and those behind them, channel by channel."""
+        pairs, seconds = count
+        panel = half * span
+        for c in range(half):
+            there = half + c < c_group
+            for i in range(0, span, lanes):
+                first, second = x + (c * plane + i), x + (c * plane + pairs + i)
+                firsts, here = pairs - i, seconds - i
+                a11, a21 = vector.load_first(first, firsts, lanes), vector.load_first(second, here, lanes)
+                a12 = vector.load_first(first + half * plane, firsts if there else 0, lanes)
+                a22 = vector.load_first(second + half * plane, here if there else 0, lanes)
+                spread(to + (c * span + i), panel, a11, a12, a21, a22, span - i)
+
+    def strassen(begin, end, x, w, bias, y, sizes, act):
+        (groups, c_group, k_group), plane = packing.three(sizes, 0), sizes[3]
+        tiles, of_part, blocks, k_part, panels = packing.five(sizes, 4)
+        factors, half = sizes[9], -(-c_group // 2)
+        parts, k_parts = -(-tiles // of_part), -(-blocks // k_part)
+        size, of_tile = rows * width, PANELS * half * span
+        memory = np.empty(of_part * of_tile + 3 * size + 32, x.dtype)
+        spare = vector.line_start(pointer(memory))
+        sums = vector.line_start(spare + 3 * size)
+        summed_part = -1  # the items of one part follow each other
+        for item in range(begin, end):
+            part, k_item = divmod(item, k_parts)
+            image, first_tile = divmod(part, parts)
+            first_tile = first_tile * of_part
+            group = image % groups
+            tiles_here = min(of_part, tiles - first_tile)
+            source = pointer(x) + image * c_group * plane
+            for tile in range(tiles_here if part != summed_part else 0):
+                first = (first_tile + tile) * 2 * span
+                pairs = min(span, -(-(plane - first) // 2))
+                count = (pairs, min(pairs, plane - first - pairs))
+                sum_tile(source + first, plane, count, half, c_group, sums + tile * of_tile)
+            summed_part = part
+            of_half = blocks * of_block
+            for k in range(k_item * k_part, min(blocks, (k_item + 1) * k_part)):
+                weights = pointer(w) + (panels + (group * blocks + k) * PANELS * half * of_block)
+                offset = pointer(bias) + (group * 2 * blocks + k) * of_block
+                shown = k_group - k * of_block
+                to = pointer(y) + (image * k_group + k * of_block) * plane
+                for tile in range(tiles_here):
+                    first = (first_tile + tile) * 2 * span
+                    pairs = min(span, -(-(plane - first) // 2))
+                    count = (pairs, min(pairs, plane - first - pairs))
+                    results = to + first, plane, count, shown, shown - of_half, offset, offset + factors, of_half, act
+                    compute((sums + tile * of_tile, weights, half), results, spare)
+        memory[0] = 0  # pointers do not keep an array alive: its last use does
+
+    strassen.__name__ = f"{dtype}_strassen_{rows}x{columns}_{along}_{isa}"
+    return Kernel(strassen)
+
+
+# Decisions --------------------------------------------------------------------------------------------------------------
+
+
+class Cut(NamedTuple):
+    """A register tile and its direction, tiles of a part, blocks of output channels of a half, and of those an item's."""
+
+    along: str
+    rows: int
+    columns: int
+    of_part: int
+    blocks: int
+    k_part: int
+
+
+TILES = {
+    32: (("channels", 5, 4), ("channels", 14, 2), ("positions", 8, 3)),
+    16: (("channels", 6, 2), ("positions", 6, 2)),
+}
+
+
+def suits(geometry: ConvGeometry) -> bool:
+    """Whether every position is its own window, channels first."""
+    g = geometry
+    return not g.channels_last and g.taps == 1 and all(s == 1 for s in g.stride) and not any(any(pair) for pair in g.padding)
+
+
+@lru_cache(maxsize=1024)
+def choice(geometry: ConvGeometry, dtype: np.dtype[Any], machine: Machine) -> tuple[float, Cut | None]:
+    """(seconds that it is expected to take, the cut that takes the fewest); no cut where none has the room."""
+    g, lanes, found = geometry, machine.lanes(dtype), []
+    half, plane, images = -(-g.in_per_group // 2), prod(g.in_size), g.batch * g.groups
+    for along, rows, columns in TILES[machine.registers]:
+        span, of_block = (rows, columns * lanes) if along == "channels" else (columns * lanes, rows)
+        tiles, blocks = -(-plane // (2 * span)), half_of(g.out_per_group, of_block)
+        of_tile = PANELS * half * span * dtype.itemsize
+        of_part = min(tiles, max(1, machine.l2 // of_tile))
+        of_part = -(-tiles // max(1, -(-tiles // max(1, of_part))))
+        parts = images * -(-tiles // max(1, of_part))
+        if of_part * of_tile <= WORKSPACE:
+            cut = Cut(along, rows, columns, of_part, blocks, -(-blocks // max(1, min(blocks, -(-ITEMS // max(1, parts))))))
+            cycles = images * tiles * cycles_of(g, cut, lanes, machine)
+            found.append((machine.seconds(28_000 + cycles, g.bytes(dtype.itemsize)), cut))
+    return min(found, default=(inf, None))
+
+
+def cycles_of(geometry: ConvGeometry, cut: Cut, lanes: int, machine: Machine) -> float:
+    """Of one tile of positions: its products, its ends, turned in registers or not, and its sums."""
+    half, size = -(-geometry.in_per_group // 2), cut.rows * cut.columns
+    vectors = 1 if cut.along == "channels" else cut.columns
+    ends = 50 + (9 if cut.along == "positions" else 20) * size
+    return cut.blocks * (1.01 * PANELS * half * max(size, 8) / machine.units + ends) + 30 * half * vectors
+
+
+# Plan -------------------------------------------------------------------------------------------------------------------
+
+
+def pack(w: Array, bias: Array, geometry: ConvGeometry) -> Launch:
+    """Bias, factors and seven panels a block of output channels, as strassen_products.py has them."""
+    g, machine = geometry, host()
+    cut, lanes, names = choice(g, w.dtype, machine)[1], machine.lanes(w.dtype), (element(w.dtype), machine.isa)
+    assert cut is not None, "supports() tells"
+    span, of_block = (cut.rows, cut.columns * lanes) if cut.along == "channels" else (cut.columns * lanes, cut.rows)
+    plane, k_group, c_group = prod(g.in_size), g.out_per_group, g.in_per_group
+    steps = k_group * c_group, c_group, 1, 1, 1, 1, 0
+    packed, panels = packed_weights(w, bias, g.groups, (cut.blocks, of_block, k_group, c_group), (1, 1, 1), steps, lanes, names)
+    rows, tiles = g.groups * 2 * cut.blocks * of_block, -(-plane // (2 * span))
+    sizes = g.groups, c_group, k_group, plane, tiles, cut.of_part, cut.blocks, cut.k_part, panels, rows
+    items = g.batch * g.groups * -(-tiles // max(1, cut.of_part)) * -(-cut.blocks // cut.k_part)
+    chosen = kernel(cut.along, cut.rows, cut.columns, lanes, *names)
+    arguments = (np.array(sizes, np.int64), codes(g.activation, w.dtype))
+    return Launch(chosen, items, g.flops // 8, packed, packed[:rows], arguments)

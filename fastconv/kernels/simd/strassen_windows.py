@@ -1,0 +1,364 @@
+"""Strassen's algorithm for every convolution: windows as rows of pixels, whose channels follow each other.
+
+    y [P, K] = act(bias [K] + windows [P, L] @ w [L, K])       P output positions, K output channels, L = taps * input channels
+
+by halves of P, L and K, as strassen_products.py has them. Neighbouring positions go together, and the first half of the input
+channels with the second one.
+
+    for block of output rows and columns:                       the sums of its windows fit the L2 cache
+      for pair of positions, for tap:
+        seven panels [pair, L / 2] = sums of both pixels' halves
+      for block of `columns` vectors of output channels, of each half:
+        for tile of `rows` pairs:                               seven products, four results
+
+Pixels are read where they lie, those of padding as zeros; channels first, a block is turned to pixels before it is summed, and
+its results back.
+"""
+
+from functools import lru_cache
+from math import inf, prod
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from fastconv.geometry import SPATIAL_AXES, Array, ConvGeometry, Walk
+from fastconv.kernels.activations import codes
+from fastconv.kernels.jit import Kernel, Launch, compiled, element, inlined
+from fastconv.kernels.simd import microkernel, packing, vector
+from fastconv.kernels.simd.conv import CONFLICT, WAYS, flattened, strides, tap_steps
+from fastconv.kernels.simd.strassen_products import (
+    A11,
+    A12,
+    A22,
+    ITEMS,
+    PANELS,
+    WORKSPACE,
+    half_of,
+    packed_weights,
+    seven_products,
+    summed,
+)
+from fastconv.machine import Machine, host
+
+peek, poke, pointer = vector.peek, vector.poke, vector.pointer
+
+
+@lru_cache(maxsize=64)
+def kernel(rows: int, columns: int, lanes: int, channels_last: bool, dtype: str, isa: str) -> Kernel:
+    """The compiled loops over blocks of pairs of positions: f32_strassen_5x4_avx512."""
+    width, line = columns * lanes, packing.LINE // (8 if dtype == "f64" else 4)
+    store = microkernel.tile_store(rows, columns, lanes, True, dtype)
+    add, add_copied, (_, clear) = summed(lanes, False)[1], summed(lanes, True)[1], packing.runs(lanes)
+    pack_windows, unpack = packing.window_packer(lanes, False), packing.unpacker(lanes)
+
+    def multiply(tile, panel, operands):
+        (plain, behind, firsts, seconds), (sums, a_panel, offsets), weights, b_panel, length = operands
+        if panel == A11:  # which panel it is, is known when the kernel is compiled
+            sources = vector.rows_at(plain, firsts, rows)
+        elif panel == A12:
+            sources = vector.rows_at(plain + behind, firsts, rows)
+        elif panel == A22:
+            sources = vector.rows_at(plain + behind, seconds, rows)
+        else:
+            sources = vector.rows_at(sums + panel * a_panel, offsets, rows)
+        weights = weights + panel * b_panel
+        for i in range(length):
+            tile = vector.fma_outer(tile, sources, i, weights + i * width)
+        return tile
+
+    def finish(tile, second, half, results):
+        y, y_half, offsets, apart, count, shown, shown_half, bias, factors, of_half, act, spare = results
+        here = shown_half if half else shown
+        if here > 0:
+            tile = vector.scaled_columns(tile, factors + half * of_half, bias + half * of_half)
+            store(tile, y + half * y_half, offsets + second * apart, 1, count, min(width, here), True, act, spare)
+
+    compute = seven_products(rows, columns, lanes, inlined(multiply), inlined(finish))
+
+    @compiled
+    def pixel(x, xs, cells, place, mode, zeros):
+        """Where the channels of a cell lie, or zeros."""
+        d, h, w = (
+            packing.cell_under(place[0], cells[0], mode),
+            packing.cell_under(place[1], cells[1], mode),
+            packing.cell_under(place[2], cells[2], mode),
+        )
+        if d < 0 or h < 0 or w < 0:
+            return zeros
+        return x + (d * xs[2] + h * xs[3] + w * xs[4])
+
+    def strassen(begin, end, x, w, bias, y, sizes, act):
+        xs, ys = packing.five(sizes, 0), packing.five(sizes, 5)
+        outputs, taps, cells = packing.three(sizes, 10), packing.three(sizes, 13), packing.three(sizes, 16)
+        origin, stride, dilation = packing.three(sizes, 19), packing.three(sizes, 22), packing.three(sizes, 25)
+        groups, c_group, k_group = packing.three(sizes, 28)
+        block_rows, block_columns, k_part, blocks, mode = packing.five(sizes, 31)
+        (factors, panels, a_step, window, room), in_place = packing.five(sizes, 36), sizes[41] > 0
+        k_parts = -(-blocks // k_part)
+        row_items, column_items = -(-outputs[1] // block_rows), -(-outputs[2] // block_columns)
+        half, count_taps = -(-c_group // 2), taps[0] * taps[1] * taps[2]
+        length, most = count_taps * half, -(-block_rows * block_columns // 2)
+        a_panel, b_panel = most * a_step + line, length * width
+        outcome = 0 if channels_last else block_rows * block_columns + lanes
+        zero, size = x.dtype.type(0), rows * width
+
+        memory = np.empty(room, x.dtype)
+        integers = np.empty(5 * (most + rows) + lanes, np.int64)
+        sums = vector.line_start(pointer(memory))
+        spare = vector.line_start(sums + PANELS * a_panel)
+        zeros = vector.line_start(spare + 4 * size)
+        windows = vector.line_start(zeros + c_group + lanes)
+        finished = vector.line_start(windows + window)
+        apart = most + rows
+        a_offsets = pointer(integers)
+        x_offsets, y_offsets = a_offsets + apart, a_offsets + 3 * apart
+        steps = y_offsets + 2 * apart
+        clear(zeros, zero, c_group)
+        summed_block = -1  # the items of one block follow each other
+
+        for item in range(begin, end):
+            block, part = divmod(item, k_parts)
+            rest, column_item = divmod(block, column_items)
+            rest, row_item = divmod(rest, row_items)
+            rest, depth = divmod(rest, outputs[0])
+            n, group = divmod(rest, groups)
+            top, left = row_item * block_rows, column_item * block_columns
+            high, broad = min(block_rows, outputs[1] - top), min(block_columns, outputs[2] - left)
+            positions = high * broad
+            pairs = -(-positions // 2)
+            k_begin = part * k_part
+            k_here = min(k_part, blocks - k_begin)
+            # Where the pixels of the block lie, and its results go.
+            source = pointer(x) + (n * xs[0] + group * c_group * xs[1])
+            to = pointer(y) + (n * ys[0] + depth * ys[2] + top * ys[3] + left * ys[4] + group * k_group * ys[1])
+            corner = (origin[0] + depth * stride[0], origin[1] + top * stride[1], origin[2] + left * stride[2])
+            if channels_last:
+                y_row, y_column = ys[3], ys[4]
+                at, y_half = to + k_begin * width, blocks * width
+            else:
+                y_row, y_column = broad * k_part * width, k_part * width
+                at, y_half = finished, outcome * k_part * width
+
+            x_row, x_column = stride[1] * xs[3], stride[2] * xs[4]
+            plain, behind = sums + A11 * a_panel, a_panel
+            if in_place:
+                plain, behind = source + (corner[0] * xs[2] + corner[1] * xs[3] + corner[2] * xs[4]), half
+
+            if block != summed_block:
+                summed_block = block
+                inner, inner_cells, start = xs, cells, corner
+                if not channels_last:
+                    tall, wide = (
+                        (high - 1) * stride[1] + (taps[1] - 1) * dilation[1] + 1,
+                        (broad - 1) * stride[2] + (taps[2] - 1) * dilation[2] + 1,
+                    )
+                    pack_windows(
+                        source,
+                        windows,
+                        zero,
+                        xs,
+                        cells,
+                        corner,
+                        tall,
+                        wide,
+                        taps[0],
+                        dilation[0],
+                        c_group,
+                        c_group,
+                        mode,
+                        steps,
+                    )
+                    source = windows
+                    inner, inner_cells = (0, 1, tall * wide * c_group, wide * c_group, c_group), (taps[0], tall, wide)
+                    start = (0, 0, 0)
+                # Channels first, the depths that a window meets follow each other.
+                deep = dilation[0] if channels_last else 1
+                for pair in range(pairs):
+                    i1, j1 = divmod(2 * pair, broad)
+                    i2, j2 = divmod(min(2 * pair + 1, positions - 1), broad)
+                    to_pair = sums + pair * a_step
+                    if in_place:
+                        first = plain + (i1 * x_row + j1 * x_column)
+                        second = plain + (i2 * x_row + j2 * x_column)
+                        add(to_pair, a_panel, first, second, half, half, c_group - half)
+                        continue
+                    for tap in range(count_taps):
+                        rest, s = divmod(tap, taps[2])
+                        t, r = divmod(rest, taps[1])
+                        d, h, c = start[0] + t * deep, start[1] + r * dilation[1], start[2] + s * dilation[2]
+                        first = pixel(source, inner, inner_cells, (d, h + i1 * stride[1], c + j1 * stride[2]), mode, zeros)
+                        second = pixel(source, inner, inner_cells, (d, h + i2 * stride[1], c + j2 * stride[2]), mode, zeros)
+                        add_copied(to_pair + tap * half, a_panel, first, second, half, half, c_group - half)
+
+            for pair in range(-(-pairs // rows) * rows):
+                real = min(pair, pairs - 1)  # the last pair fills up the last tile
+                i1, j1 = divmod(2 * real, broad)
+                i2, j2 = divmod(min(2 * real + 1, positions - 1), broad)
+                poke(a_offsets + pair, real * a_step)
+                poke(x_offsets + pair, i1 * x_row + j1 * x_column if in_place else real * a_step)
+                poke(x_offsets + (apart + pair), i2 * x_row + j2 * x_column if in_place else real * a_step + a_panel)
+                poke(y_offsets + pair, i1 * y_row + j1 * y_column)
+                # The second output of an odd last pair goes where the first one then comes.
+                poke(y_offsets + (apart + pair), i2 * y_row + j2 * y_column)
+
+            of_half = blocks * width
+            for k in range(k_begin, k_begin + k_here):
+                weights = pointer(w) + (panels + (group * blocks + k) * PANELS * b_panel)
+                offset = pointer(bias) + (group * 2 * blocks + k) * width
+                shown = k_group - k * width
+                for first in range(0, pairs, rows):
+                    compute(
+                        (
+                            (plain, behind, x_offsets + first, x_offsets + (apart + first)),
+                            (sums, a_panel, a_offsets + first),
+                            weights,
+                            b_panel,
+                            length,
+                        ),
+                        (
+                            at + (k - k_begin) * width,
+                            y_half,
+                            y_offsets + first,
+                            apart,
+                            min(rows, pairs - first),
+                            shown,
+                            shown - of_half,
+                            offset,
+                            offset + factors,
+                            of_half,
+                            act,
+                            spare + 3 * size,
+                        ),
+                        spare,
+                    )
+            if not channels_last:
+                for second_half in range(2):
+                    k_first = second_half * of_half + k_begin * width
+                    shown = min(k_here * width, k_group - k_first)
+                    if shown > 0:
+                        unpack(at + second_half * y_half, high, broad, shown, y_column, to + k_first * ys[1], ys[3], ys[1])
+        memory[0], integers[0] = zero, 0  # pointers do not keep an array alive: its last use does
+
+    strassen.__name__ = f"{dtype}_strassen_{rows}x{columns}_{isa}"
+    return Kernel(strassen)
+
+
+# Decisions --------------------------------------------------------------------------------------------------------------
+
+
+class Cut(NamedTuple):
+    """A register tile, pairs x vectors of output channels; outputs of a block; blocks of channels of a half, and of an item."""
+
+    rows: int
+    columns: int
+    block_rows: int
+    block_columns: int
+    blocks: int
+    k_part: int
+
+
+TILES = {32: ((5, 4), (6, 4), (14, 2)), 16: ((6, 2), (4, 3))}
+
+
+def walks_of(geometry: ConvGeometry) -> tuple[Walk, ...]:
+    """The walks of a convolution, which has one along each axis."""
+    return tuple(geometry.walks(axis)[0] for axis in range(SPATIAL_AXES))
+
+
+def step_of(geometry: ConvGeometry, lanes: int, itemsize: int) -> int:
+    """Elements from one pair's sums to the next one's: whole vectors, which do not share the sets of an L1 cache."""
+    step = -(-geometry.taps * -(-geometry.in_per_group // 2) // lanes) * lanes
+    return step + (lanes if step * itemsize % 1024 == 0 else 0)
+
+
+def in_place(geometry: ConvGeometry, rows: int, itemsize: int) -> bool:
+    """Whether pixels are read where they lie: by one tap, without padding, and not so far apart that they share cache sets.
+
+    Of an odd number of channels, the second half needs a zero behind it.
+    """
+    g = geometry
+    if not g.channels_last or g.taps > 1 or any(any(pair) for pair in g.padding) or g.in_per_group % 2:
+        return False
+    apart = 2 * itemsize * g.in_channels * g.stride[-1]
+    return rows <= WAYS or apart % CONFLICT > 0
+
+
+def room_of(geometry: ConvGeometry, cut: Cut, lanes: int, itemsize: int) -> tuple[int, int]:
+    """(elements of the workspace of a thread, those of the windows of a block, which are turned to pixels first)."""
+    g, line, width = geometry, packing.LINE // itemsize, cut.columns * lanes
+    _, height, broad = walks_of(g)
+    outputs = cut.block_rows * cut.block_columns
+    reach = g.kernel[0] * height.reach(cut.block_rows) * broad.reach(cut.block_columns)
+    windows, results = (0, 0) if g.channels_last else (max(0, reach) * g.in_per_group, (outputs + lanes) * cut.k_part * width)
+    sums = PANELS * (-(-outputs // 2) * step_of(g, lanes, itemsize) + line)
+    return sums + 4 * cut.rows * width + g.in_per_group + lanes + windows + 2 * results + 8 * line, windows
+
+
+@lru_cache(maxsize=1024)
+def choice(geometry: ConvGeometry, dtype: np.dtype[Any], machine: Machine) -> tuple[float, Cut | None]:
+    """(seconds that it is expected to take, the cut that takes the fewest); no cut where none has the room."""
+    g, lanes = flattened(geometry), machine.lanes(dtype)
+    _, height, width = g.out_size
+    half_vectors = half_of(g.out_per_group, lanes)
+    length, images = g.taps * -(-g.in_per_group // 2), g.batch * g.groups * g.out_size[0]
+    per_pair = PANELS * (length + lanes)
+    if not g.channels_last:
+        per_pair += 2 * (g.kernel[0] * prod(g.stride[1:]) * g.in_per_group + g.out_per_group)
+    fit = machine.l2 // dtype.itemsize // per_pair
+    found = []
+    for rows, columns in TILES[machine.registers]:
+        pairs = max(rows, fit - fit % rows)
+        block_columns = evenly(width, 2 * pairs)
+        block_rows = evenly(height, max(1, 2 * pairs // max(1, block_columns)))
+        parts = images * -(-height // max(1, block_rows)) * -(-width // max(1, block_columns))
+        blocks = -(-half_vectors // columns)
+        cut = Cut(rows, columns, block_rows, block_columns, blocks, -(-blocks // min(blocks, -(-ITEMS // max(1, parts)))))
+        if room_of(g, cut, lanes, dtype.itemsize)[0] * dtype.itemsize <= WORKSPACE:
+            found.append((machine.seconds(28_000 + cycles(g, cut, dtype, machine), g.bytes(dtype.itemsize)), cut))
+    return min(found, default=(inf, None))
+
+
+def evenly(count: int, most: int) -> int:
+    """Parts of about equal size, `most` at most."""
+    return -(-count // max(1, -(-count // max(1, most))))
+
+
+def cycles(geometry: ConvGeometry, cut: Cut, dtype: np.dtype[Any], machine: Machine) -> float:
+    """Of products, of the tiles' ends, of sums and, channels first, of turning pixels and results."""
+    g, lanes = geometry, machine.lanes(dtype)
+    length, vectors = g.taps * -(-g.in_per_group // 2), -(-g.in_per_group // lanes)
+    parts = g.batch * g.groups * g.out_size[0]
+    parts *= -(-g.out_size[1] // max(1, cut.block_rows)) * -(-g.out_size[2] // max(1, cut.block_columns))
+    pairs, size = -(-cut.block_rows * cut.block_columns // 2), cut.rows * cut.columns
+    tiles = cut.blocks * -(-pairs // cut.rows)
+    found = tiles * (1.01 * PANELS * length * max(size, 8) / machine.units + 50 + 9 * size)
+    found += pairs * g.taps * (40 + (8 if in_place(g, cut.rows, dtype.itemsize) else 12) * vectors)
+    if not g.channels_last:
+        cells = g.kernel[0] * prod(g.stride[1:]) * vectors
+        found += 22 * pairs * (cells + -(-g.out_per_group // lanes))
+    return parts * found
+
+
+def pack(w: Array, bias: Array, geometry: ConvGeometry) -> Launch:
+    """Bias, factors and seven panels a block of output channels, as strassen_products.py has them."""
+    g, machine = flattened(geometry), host()
+    cut, lanes, walks = choice(geometry, w.dtype, machine)[1], machine.lanes(w.dtype), walks_of(g)
+    assert cut is not None, "supports() tells"
+    names, width = (element(w.dtype), machine.isa), cut.columns * lanes
+    of_group = cut.blocks, width, g.out_per_group, g.in_per_group
+    packed, panels = packed_weights(w, bias, g.groups, of_group, g.kernel, tap_steps(g, walks), lanes, names)
+    rows = g.groups * 2 * cut.blocks * width
+    room, windows = room_of(g, cut, lanes, w.dtype.itemsize)
+    sizes = (
+        *strides(g, g.in_channels, g.in_size),
+        *strides(g, g.out_channels, g.out_size),
+        *(getattr(walk, name) for name in ("outputs", "taps", "cells", "origin", "stride", "dilation") for walk in walks),
+        *(g.groups, g.in_per_group, g.out_per_group),
+        *(cut.block_rows, cut.block_columns, cut.k_part, cut.blocks, g.mode),
+        *(rows, panels, step_of(g, lanes, w.dtype.itemsize), windows, room, int(in_place(g, cut.rows, w.dtype.itemsize))),
+    )
+    items = g.batch * g.groups * g.out_size[0] * -(-cut.blocks // cut.k_part)
+    items *= -(-g.out_size[1] // max(1, cut.block_rows)) * -(-g.out_size[2] // max(1, cut.block_columns))
+    chosen = kernel(cut.rows, cut.columns, lanes, g.channels_last, *names)
+    arguments = (np.array(sizes, np.int64), codes(g.activation, w.dtype))
+    return Launch(chosen, items, g.flops // 8, packed, packed[:rows], arguments)
