@@ -20,7 +20,7 @@ from case import Array, Case
 DIRECT = 1.0  # the c of families that sum the products themselves
 # The c of each family that does not, and so is never exact. What such a family rounds is shared by many outputs, some of them
 # with hardly more than padding in their windows: for conv(|x|, |w|) it takes the largest of the result.
-FACTORS: dict[str, float] = {"winograd": 0.5, "fft": 4.0, "separable": 2.0}
+FACTORS: dict[str, float] = {"winograd": 0.5, "strassen": 1.0, "fft": 4.0, "separable": 2.0}
 ROUNDINGS = {"none": 0, "clip": 0, "leaky_relu": 1, "silu": 6, "hardswish": 4}  # that an activation adds to a sum
 NORM_ROUNDINGS = 6  # of a power, a root and 1 / p
 COMPLEX_PRODUCT = 4  # roundings of a complex product, for one of a real

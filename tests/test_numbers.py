@@ -5,7 +5,7 @@ import pytest
 
 import fastconv as fc
 
-SPREADING = {"winograd"}  # families whose docstrings say that a NaN spreads further, by a cell here
+SPREADING = {"winograd", "strassen"}  # families whose docstrings say that a NaN spreads further, by a cell here
 LOCAL = [name for name in fc.implementations("conv2d") if name not in ("reference", "fft")]  # fft: test_fft.py
 CASES = {
     "3x3": ((1, 8, 20, 20), (8, 8, 3, 3), {"padding": 1}),

@@ -21,7 +21,16 @@ from fastconv.geometry import Array, ConvGeometry
 from fastconv.kernels.activations import codes
 from fastconv.kernels.jit import Kernel, Launch, compiled, element, inlined
 from fastconv.kernels.simd import microkernel, packing, vector
-from fastconv.kernels.simd.strassen_products import ITEMS, PANELS, WORKSPACE, half_of, packed_weights, seven_products, summed
+from fastconv.kernels.simd.strassen_products import (
+    GROUP,
+    ITEMS,
+    PANELS,
+    WORKSPACE,
+    half_of,
+    packed_weights,
+    seven_products,
+    summed,
+)
 from fastconv.machine import Machine, host
 
 pointer = vector.pointer
@@ -35,8 +44,9 @@ def kernel(along: str, rows: int, columns: int, lanes: int, dtype: str, isa: str
     span, of_block = (rows, width) if by_channels else (width, rows)
     activate_tile, spread = microkernel.tile_activation(dtype), summed(lanes, True)[0]
 
-    def multiply(tile, panel, operands):
+    def multiply(tile, panel, operands, index):
         sums, weights, half = operands
+        sums = sums + index * PANELS * half * span
         positions, filters = sums + panel * half * span, weights + panel * half * of_block
         for c in range(half):
             if by_channels:
@@ -45,12 +55,19 @@ def kernel(along: str, rows: int, columns: int, lanes: int, dtype: str, isa: str
                 tile = vector.fma_shared(tile, filters + c * of_block, positions + c * span)
         return tile
 
-    def finish(tile, second, half, results):
-        y, plane, count, shown, shown_half, bias, factors, of_half, act = results
-        pairs, seconds = count
+    @compiled
+    def pairs_of(first, plane):
+        """The first and second positions of the tile that begins at `first`."""
+        pairs = min(span, -(-(plane - first) // 2))
+        return pairs, min(pairs, plane - first - pairs)
+
+    def finish(tile, second, half, results, index):
+        y, first, plane, shown, shown_half, bias, factors, of_half, act = results
+        first = first + index * 2 * span
+        pairs, seconds = pairs_of(first, plane)
         here, channels = seconds if second else pairs, min(of_block, shown_half if half else shown)
         if here > 0 and channels > 0:
-            to, ours = y + (half * of_half * plane + second * pairs), half * of_half
+            to, ours = y + (half * of_half * plane + first + second * pairs), half * of_half
             if by_channels:
                 tile = activate_tile(vector.scaled_columns(tile, factors + ours, bias + ours), act)
                 vector.store_transposed(tile, to, plane, here, channels)
@@ -87,9 +104,9 @@ def kernel(along: str, rows: int, columns: int, lanes: int, dtype: str, isa: str
         factors, half = sizes[9], -(-c_group // 2)
         parts, k_parts = -(-tiles // of_part), -(-blocks // k_part)
         size, of_tile = rows * width, PANELS * half * span
-        memory = np.empty(of_part * of_tile + 3 * size + 32, x.dtype)
+        memory = np.empty(of_part * of_tile + 3 * GROUP * size + 32, x.dtype)
         spare = vector.line_start(pointer(memory))
-        sums = vector.line_start(spare + 3 * size)
+        sums = vector.line_start(spare + 3 * GROUP * size)
         summed_part = -1  # the items of one part follow each other
         for item in range(begin, end):
             part, k_item = divmod(item, k_parts)
@@ -100,9 +117,7 @@ def kernel(along: str, rows: int, columns: int, lanes: int, dtype: str, isa: str
             source = pointer(x) + image * c_group * plane
             for tile in range(tiles_here if part != summed_part else 0):
                 first = (first_tile + tile) * 2 * span
-                pairs = min(span, -(-(plane - first) // 2))
-                count = (pairs, min(pairs, plane - first - pairs))
-                sum_tile(source + first, plane, count, half, c_group, sums + tile * of_tile)
+                sum_tile(source + first, plane, pairs_of(first, plane), half, c_group, sums + tile * of_tile)
             summed_part = part
             of_half = blocks * of_block
             for k in range(k_item * k_part, min(blocks, (k_item + 1) * k_part)):
@@ -110,12 +125,10 @@ def kernel(along: str, rows: int, columns: int, lanes: int, dtype: str, isa: str
                 offset = pointer(bias) + (group * 2 * blocks + k) * of_block
                 shown = k_group - k * of_block
                 to = pointer(y) + (image * k_group + k * of_block) * plane
-                for tile in range(tiles_here):
+                for tile in range(0, tiles_here, GROUP):
                     first = (first_tile + tile) * 2 * span
-                    pairs = min(span, -(-(plane - first) // 2))
-                    count = (pairs, min(pairs, plane - first - pairs))
-                    results = to + first, plane, count, shown, shown - of_half, offset, offset + factors, of_half, act
-                    compute((sums + tile * of_tile, weights, half), results, spare)
+                    results = to, first, plane, shown, shown - of_half, offset, offset + factors, of_half, act
+                    compute(min(GROUP, tiles_here - tile), (sums + tile * of_tile, weights, half), results, spare)
         memory[0] = 0  # pointers do not keep an array alive: its last use does
 
     strassen.__name__ = f"{dtype}_strassen_{rows}x{columns}_{along}_{isa}"
@@ -136,10 +149,7 @@ class Cut(NamedTuple):
     k_part: int
 
 
-TILES = {
-    32: (("channels", 5, 4), ("channels", 14, 2), ("positions", 8, 3)),
-    16: (("channels", 6, 2), ("positions", 6, 2)),
-}
+TILES = {32: (("channels", 5, 4), ("channels", 14, 2), ("positions", 8, 3)), 16: (("channels", 6, 2), ("positions", 6, 2))}
 
 
 def suits(geometry: ConvGeometry) -> bool:

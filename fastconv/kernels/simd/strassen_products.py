@@ -34,6 +34,7 @@ PANELS = 7
 S2, S3, S1, S4, A11, A12, A22 = range(PANELS)
 WORKSPACE = 16 << 20  # bytes at most, a thread
 ITEMS = 8  # that a call should have for its threads
+GROUP = 4  # register tiles that panels of weights meet before the next
 STEADY = 60  # bits by which a filter is scaled at the most
 
 
@@ -45,29 +46,40 @@ def half_of(count: int, part: int) -> int:
 
 @lru_cache(maxsize=64)
 def seven_products(rows: int, columns: int, lanes: int, multiply: Any, finish: Any) -> Any:
-    """The compiled products of one register tile of each quarter of C.
+    """The compiled products of some register tiles of each quarter of C, GROUP at the most.
 
-    multiply(tile, panel, operands) adds the product of two panels to a tile; finish(tile, second, half, results) stores the
-    quarter of the second outputs of their pairs or the first ones, of the second half of the output channels or the first one.
-    Second outputs are finished before the first. `spare` has room for three tiles.
+    multiply(tile, panel, operands, index) adds the product of two panels to the tile `index`. finish(tile, second, half,
+    results, index) stores one quarter of it: second outputs of the pairs or the first ones, of the second half of the output
+    channels or of the first. Second outputs are finished before the first. A panel of B meets all of the tiles, one after the
+    other, and is fetched once; meanwhile, partial sums wait in `spare`, which has room for GROUP times three tiles.
     """
     width, size = columns * lanes, rows * columns * lanes
 
-    def compute(operands, results, spare):
-        shared, u2, u3 = spare, spare + size, spare + 2 * size
-        tile = multiply(vector.zeros(spare, rows, columns, lanes), A11, operands)
-        vector.store_tile(tile, shared, width)
-        tile = multiply(tile, S2, operands)
-        vector.store_tile(tile, u2, width)
-        tile = multiply(tile, S3, operands)
-        vector.store_tile(tile, u3, width)
-        finish(multiply(tile, A22, operands), 1, 0, results)
-        finish(multiply(vector.load_tile(shared, width, rows, columns, lanes), A12, operands), 0, 0, results)
-        tile = multiply(vector.zeros(spare, rows, columns, lanes), S1, operands)
-        vector.store_tile(tile, shared, width)
-        finish(vector.added(tile, u3, width), 1, 1, results)
-        tile = vector.added(vector.load_tile(shared, width, rows, columns, lanes), u2, width)
-        finish(multiply(tile, S4, operands), 0, 1, results)
+    def compute(count, operands, results, spare):
+        shared, u2, u3 = spare, spare + GROUP * size, spare + 2 * GROUP * size
+        for t in range(count):
+            tile = multiply(vector.zeros(spare, rows, columns, lanes), A11, operands, t)
+            vector.store_tile(tile, shared + t * size, width)
+        for t in range(count):
+            tile = multiply(vector.load_tile(shared + t * size, width, rows, columns, lanes), S2, operands, t)
+            vector.store_tile(tile, u2 + t * size, width)
+        for t in range(count):
+            tile = multiply(vector.load_tile(u2 + t * size, width, rows, columns, lanes), S3, operands, t)
+            vector.store_tile(tile, u3 + t * size, width)
+        for t in range(count):
+            tile = multiply(vector.load_tile(u3 + t * size, width, rows, columns, lanes), A22, operands, t)
+            finish(tile, 1, 0, results, t)
+        for t in range(count):
+            tile = multiply(vector.load_tile(shared + t * size, width, rows, columns, lanes), A12, operands, t)
+            finish(tile, 0, 0, results, t)
+        for t in range(count):
+            tile = multiply(vector.zeros(spare, rows, columns, lanes), S1, operands, t)
+            vector.store_tile(tile, shared + t * size, width)
+            finish(vector.added(tile, u3 + t * size, width), 1, 1, results, t)
+        for t in range(count):
+            tile = vector.load_tile(shared + t * size, width, rows, columns, lanes)
+            tile = multiply(vector.added(tile, u2 + t * size, width), S4, operands, t)
+            finish(tile, 0, 1, results, t)
 
     return inlined(compute)
 

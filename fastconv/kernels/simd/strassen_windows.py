@@ -5,7 +5,7 @@
 by halves of P, L and K, as strassen_products.py has them. Neighbouring positions go together, and the first half of the input
 channels with the second one.
 
-    for block of output rows and columns:                       the sums of its windows fit the L2 cache
+    for block of output rows and columns:
       for pair of positions, for tap:
         seven panels [pair, L / 2] = sums of both pixels' halves
       for block of `columns` vectors of output channels, of each half:
@@ -16,6 +16,7 @@ its results back.
 """
 
 from functools import lru_cache
+from itertools import product
 from math import inf, prod
 from typing import Any, NamedTuple
 
@@ -30,6 +31,7 @@ from fastconv.kernels.simd.strassen_products import (
     A11,
     A12,
     A22,
+    GROUP,
     ITEMS,
     PANELS,
     WORKSPACE,
@@ -43,6 +45,9 @@ from fastconv.machine import Machine, host
 peek, poke, pointer = vector.peek, vector.poke, vector.pointer
 
 
+SPARE = 3 * GROUP + 1  # register tiles of partial sums, and one for what stores need
+
+
 @lru_cache(maxsize=64)
 def kernel(rows: int, columns: int, lanes: int, channels_last: bool, dtype: str, isa: str) -> Kernel:
     """The compiled loops over blocks of pairs of positions: f32_strassen_5x4_avx512."""
@@ -51,27 +56,28 @@ def kernel(rows: int, columns: int, lanes: int, channels_last: bool, dtype: str,
     add, add_copied, (_, clear) = summed(lanes, False)[1], summed(lanes, True)[1], packing.runs(lanes)
     pack_windows, unpack = packing.window_packer(lanes, False), packing.unpacker(lanes)
 
-    def multiply(tile, panel, operands):
+    def multiply(tile, panel, operands, index):
         (plain, behind, firsts, seconds), (sums, a_panel, offsets), weights, b_panel, length = operands
         if panel == A11:  # which panel it is, is known when the kernel is compiled
-            sources = vector.rows_at(plain, firsts, rows)
+            sources = vector.rows_at(plain, firsts + index * rows, rows)
         elif panel == A12:
-            sources = vector.rows_at(plain + behind, firsts, rows)
+            sources = vector.rows_at(plain + behind, firsts + index * rows, rows)
         elif panel == A22:
-            sources = vector.rows_at(plain + behind, seconds, rows)
+            sources = vector.rows_at(plain + behind, seconds + index * rows, rows)
         else:
-            sources = vector.rows_at(sums + panel * a_panel, offsets, rows)
+            sources = vector.rows_at(sums + panel * a_panel, offsets + index * rows, rows)
         weights = weights + panel * b_panel
         for i in range(length):
             tile = vector.fma_outer(tile, sources, i, weights + i * width)
         return tile
 
-    def finish(tile, second, half, results):
-        y, y_half, offsets, apart, count, shown, shown_half, bias, factors, of_half, act, spare = results
+    def finish(tile, second, half, results, index):
+        y, y_half, offsets, apart, pairs, shown, shown_half, bias, factors, of_half, act, spare = results
         here = shown_half if half else shown
         if here > 0:
             tile = vector.scaled_columns(tile, factors + half * of_half, bias + half * of_half)
-            store(tile, y + half * y_half, offsets + second * apart, 1, count, min(width, here), True, act, spare)
+            places, count = offsets + (second * apart + index * rows), min(rows, pairs - index * rows)
+            store(tile, y + half * y_half, places, 1, count, min(width, here), True, act, spare)
 
     compute = seven_products(rows, columns, lanes, inlined(multiply), inlined(finish))
 
@@ -106,7 +112,7 @@ def kernel(rows: int, columns: int, lanes: int, channels_last: bool, dtype: str,
         integers = np.empty(5 * (most + rows) + lanes, np.int64)
         sums = vector.line_start(pointer(memory))
         spare = vector.line_start(sums + PANELS * a_panel)
-        zeros = vector.line_start(spare + 4 * size)
+        zeros = vector.line_start(spare + SPARE * size)
         windows = vector.line_start(zeros + c_group + lanes)
         finished = vector.line_start(windows + window)
         apart = most + rows
@@ -206,28 +212,25 @@ def kernel(rows: int, columns: int, lanes: int, channels_last: bool, dtype: str,
                 weights = pointer(w) + (panels + (group * blocks + k) * PANELS * b_panel)
                 offset = pointer(bias) + (group * 2 * blocks + k) * width
                 shown = k_group - k * width
-                for first in range(0, pairs, rows):
+                for first in range(0, pairs, GROUP * rows):
+                    left = pairs - first
+                    pixels = plain, behind, x_offsets + first, x_offsets + (apart + first)
                     compute(
-                        (
-                            (plain, behind, x_offsets + first, x_offsets + (apart + first)),
-                            (sums, a_panel, a_offsets + first),
-                            weights,
-                            b_panel,
-                            length,
-                        ),
+                        min(GROUP, -(-left // rows)),
+                        (pixels, (sums, a_panel, a_offsets + first), weights, b_panel, length),
                         (
                             at + (k - k_begin) * width,
                             y_half,
                             y_offsets + first,
                             apart,
-                            min(rows, pairs - first),
+                            left,
                             shown,
                             shown - of_half,
                             offset,
                             offset + factors,
                             of_half,
                             act,
-                            spare + 3 * size,
+                            spare + (SPARE - 1) * size,
                         ),
                         spare,
                     )
@@ -258,6 +261,7 @@ class Cut(NamedTuple):
 
 
 TILES = {32: ((5, 4), (6, 4), (14, 2)), 16: ((6, 2), (4, 3))}
+ROOMS = (4 << 20, 2 << 20)  # bytes of a block's sums: what is read of them is little, and comes from the L3 cache in time
 
 
 def walks_of(geometry: ConvGeometry) -> tuple[Walk, ...]:
@@ -291,7 +295,7 @@ def room_of(geometry: ConvGeometry, cut: Cut, lanes: int, itemsize: int) -> tupl
     reach = g.kernel[0] * height.reach(cut.block_rows) * broad.reach(cut.block_columns)
     windows, results = (0, 0) if g.channels_last else (max(0, reach) * g.in_per_group, (outputs + lanes) * cut.k_part * width)
     sums = PANELS * (-(-outputs // 2) * step_of(g, lanes, itemsize) + line)
-    return sums + 4 * cut.rows * width + g.in_per_group + lanes + windows + 2 * results + 8 * line, windows
+    return sums + SPARE * cut.rows * width + g.in_per_group + lanes + windows + 2 * results + 8 * line, windows
 
 
 @lru_cache(maxsize=1024)
@@ -304,9 +308,9 @@ def choice(geometry: ConvGeometry, dtype: np.dtype[Any], machine: Machine) -> tu
     per_pair = PANELS * (length + lanes)
     if not g.channels_last:
         per_pair += 2 * (g.kernel[0] * prod(g.stride[1:]) * g.in_per_group + g.out_per_group)
-    fit = machine.l2 // dtype.itemsize // per_pair
     found = []
-    for rows, columns in TILES[machine.registers]:
+    for (rows, columns), room in product(TILES[machine.registers], ROOMS):
+        fit = room // dtype.itemsize // per_pair
         pairs = max(rows, fit - fit % rows)
         block_columns = evenly(width, 2 * pairs)
         block_rows = evenly(height, max(1, 2 * pairs // max(1, block_columns)))
@@ -326,17 +330,26 @@ def evenly(count: int, most: int) -> int:
 def cycles(geometry: ConvGeometry, cut: Cut, dtype: np.dtype[Any], machine: Machine) -> float:
     """Of products, of the tiles' ends, of sums and, channels first, of turning pixels and results."""
     g, lanes = geometry, machine.lanes(dtype)
-    length, vectors = g.taps * -(-g.in_per_group // 2), -(-g.in_per_group // lanes)
-    parts = g.batch * g.groups * g.out_size[0]
-    parts *= -(-g.out_size[1] // max(1, cut.block_rows)) * -(-g.out_size[2] // max(1, cut.block_columns))
-    pairs, size = -(-cut.block_rows * cut.block_columns // 2), cut.rows * cut.columns
-    tiles = cut.blocks * -(-pairs // cut.rows)
-    found = tiles * (1.01 * PANELS * length * max(size, 8) / machine.units + 50 + 9 * size)
-    found += pairs * g.taps * (40 + (8 if in_place(g, cut.rows, dtype.itemsize) else 12) * vectors)
+    length, vectors, size = g.taps * -(-g.in_per_group // 2), -(-g.in_per_group // lanes), cut.rows * cut.columns
+    # Addresses of many rows do not fit the registers.
+    step, end = (1.01, 9) if cut.rows <= WAYS else (1.03, 18)
+    tile = cut.blocks * (step * PANELS * length * max(size, 8) / machine.units + 50 + end * size)
+    pair = g.taps * (40 + (8 if in_place(g, cut.rows, dtype.itemsize) else 12) * vectors)
     if not g.channels_last:
-        cells = g.kernel[0] * prod(g.stride[1:]) * vectors
-        found += 22 * pairs * (cells + -(-g.out_per_group // lanes))
-    return parts * found
+        pair += 22 * (g.kernel[0] * prod(g.stride[1:]) * vectors + -(-g.out_per_group // lanes))
+    parts = (
+        (number * count, -(-high * wide // 2))
+        for number, high in parts_of(g.out_size[1], cut.block_rows)
+        for count, wide in parts_of(g.out_size[2], cut.block_columns)
+    )
+    found = sum(count * (-(-pairs // cut.rows) * tile + pairs * pair) for count, pairs in parts)
+    return g.batch * g.groups * g.out_size[0] * found
+
+
+def parts_of(count: int, part: int) -> list[tuple[int, int]]:
+    """(how many, outputs of each) of the parts of an axis: whole ones, and what is left."""
+    whole, rest = divmod(count, max(1, part))
+    return [(whole, part)] + ([(1, rest)] if rest else [])
 
 
 def pack(w: Array, bias: Array, geometry: ConvGeometry) -> Launch:
