@@ -202,4 +202,4 @@ def pack(w: Array, bias: Array, geometry: ConvGeometry) -> Launch:
     items = g.batch * g.groups * -(-tiles // max(1, cut.of_part)) * -(-cut.blocks // cut.k_part)
     chosen = kernel(cut.along, cut.rows, cut.columns, lanes, *names)
     arguments = (np.array(sizes, np.int64), codes(g.activation, w.dtype))
-    return Launch(chosen, items, g.flops // 8, packed, packed[:rows], arguments)
+    return Launch(chosen, items, g.flops // 8, packed, packed[: 2 * rows], arguments)

@@ -374,4 +374,4 @@ def pack(w: Array, bias: Array, geometry: ConvGeometry) -> Launch:
     items *= -(-g.out_size[1] // max(1, cut.block_rows)) * -(-g.out_size[2] // max(1, cut.block_columns))
     chosen = kernel(cut.rows, cut.columns, lanes, g.channels_last, *names)
     arguments = (np.array(sizes, np.int64), codes(g.activation, w.dtype))
-    return Launch(chosen, items, g.flops // 8, packed, packed[:rows], arguments)
+    return Launch(chosen, items, g.flops // 8, packed, packed[: 2 * rows], arguments)
