@@ -25,6 +25,7 @@ from fastconv.kernels.simd.strassen_products import (
     GROUP,
     ITEMS,
     PANELS,
+    SPARE,
     WORKSPACE,
     half_of,
     packed_weights,
@@ -104,9 +105,9 @@ def kernel(along: str, rows: int, columns: int, lanes: int, dtype: str, isa: str
         factors, half = sizes[9], -(-c_group // 2)
         parts, k_parts = -(-tiles // of_part), -(-blocks // k_part)
         size, of_tile = rows * width, PANELS * half * span
-        memory = np.empty(of_part * of_tile + 3 * GROUP * size + 32, x.dtype)
+        memory = np.empty(of_part * of_tile + SPARE * size + 32, x.dtype)
         spare = vector.line_start(pointer(memory))
-        sums = vector.line_start(spare + 3 * GROUP * size)
+        sums = vector.line_start(spare + SPARE * size)
         summed_part = -1  # the items of one part follow each other
         for item in range(begin, end):
             part, k_item = divmod(item, k_parts)
@@ -181,7 +182,7 @@ def cycles_of(geometry: ConvGeometry, cut: Cut, lanes: int, machine: Machine) ->
     """Of one tile of positions: its products, its ends, turned in registers or not, and its sums."""
     half, size = -(-geometry.in_per_group // 2), cut.rows * cut.columns
     vectors = 1 if cut.along == "channels" else cut.columns
-    ends = 50 + (9 if cut.along == "positions" else 20) * size
+    ends = 50 + (14 if cut.along == "positions" else 22) * size
     return cut.blocks * (1.01 * PANELS * half * max(size, 8) / machine.units + ends) + 30 * half * vectors
 
 

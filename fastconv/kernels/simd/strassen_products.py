@@ -13,9 +13,9 @@ The sums of A are made once a block and those of B once a plan. What is left of 
 whose partial sums go no further than the L1 cache: a tile adds up to a product and then to the next, from seven panels of A and
 of B
 
-    S2 S3 S1 S4 A11 A12 A22      T2 T3 T1 B22 B11 B21 -T4
+    A11 S2 S3 A22 A12 S1 S4      B11 T2 T3 -T4 B21 T1 B22
 
-that are numbered in this order, by the names of A's.
+in this order, by which they are numbered.
 """
 
 import math
@@ -31,10 +31,11 @@ from fastconv.kernels.simd import packing, vector
 peek, poke, pointer = vector.peek, vector.poke, vector.pointer
 
 PANELS = 7
-S2, S3, S1, S4, A11, A12, A22 = range(PANELS)
+A11, S2, S3, A22, A12, S1, S4 = range(PANELS)
 WORKSPACE = 16 << 20  # bytes at most, a thread
 ITEMS = 8  # that a call should have for its threads
-GROUP = 4  # register tiles that panels of weights meet before the next
+GROUP = 4  # register tiles that a panel of weights meets before the next one does
+SPARE = 3 * GROUP  # register tiles of partial sums
 STEADY = 60  # bits by which a filter is scaled at the most
 
 
@@ -51,35 +52,26 @@ def seven_products(rows: int, columns: int, lanes: int, multiply: Any, finish: A
     multiply(tile, panel, operands, index) adds the product of two panels to the tile `index`. finish(tile, second, half,
     results, index) stores one quarter of it: second outputs of the pairs or the first ones, of the second half of the output
     channels or of the first. Second outputs are finished before the first. A panel of B meets all of the tiles, one after the
-    other, and is fetched once; meanwhile, partial sums wait in `spare`, which has room for GROUP times three tiles.
+    other, and is fetched once; meanwhile, partial sums wait in `spare`, which has room for SPARE tiles.
     """
-    width, size = columns * lanes, rows * columns * lanes
+    width, size, group = columns * lanes, rows * columns * lanes, GROUP * rows * columns * lanes
 
     def compute(count, operands, results, spare):
-        shared, u2, u3 = spare, spare + GROUP * size, spare + 2 * GROUP * size
-        for t in range(count):
-            tile = multiply(vector.zeros(spare, rows, columns, lanes), A11, operands, t)
-            vector.store_tile(tile, shared + t * size, width)
-        for t in range(count):
-            tile = multiply(vector.load_tile(shared + t * size, width, rows, columns, lanes), S2, operands, t)
-            vector.store_tile(tile, u2 + t * size, width)
-        for t in range(count):
-            tile = multiply(vector.load_tile(u2 + t * size, width, rows, columns, lanes), S3, operands, t)
-            vector.store_tile(tile, u3 + t * size, width)
-        for t in range(count):
-            tile = multiply(vector.load_tile(u3 + t * size, width, rows, columns, lanes), A22, operands, t)
-            finish(tile, 1, 0, results, t)
-        for t in range(count):
-            tile = multiply(vector.load_tile(shared + t * size, width, rows, columns, lanes), A12, operands, t)
-            finish(tile, 0, 0, results, t)
-        for t in range(count):
-            tile = multiply(vector.zeros(spare, rows, columns, lanes), S1, operands, t)
-            vector.store_tile(tile, shared + t * size, width)
-            finish(vector.added(tile, u3 + t * size, width), 1, 1, results, t)
-        for t in range(count):
-            tile = vector.load_tile(shared + t * size, width, rows, columns, lanes)
-            tile = multiply(vector.added(tile, u2 + t * size, width), S4, operands, t)
-            finish(tile, 0, 1, results, t)
+        shared, u2, u3 = spare, spare + group, spare + 2 * group  # A11 B11, and later U2 + S1 T1
+        for panel in range(PANELS):
+            waiting = shared + (panel - S2) * group if panel <= A22 else shared
+            for t in range(count):
+                tile = vector.zeros(spare, rows, columns, lanes)
+                if panel not in (A11, S1):
+                    tile = vector.load_tile(waiting + t * size, width, rows, columns, lanes)
+                tile = multiply(tile, panel, operands, t)
+                if panel <= S3:
+                    vector.store_tile(tile, shared + (panel * group + t * size), width)
+                    continue
+                if panel == S1:
+                    vector.store_tile(vector.added(tile, u2 + t * size, width), shared + t * size, width)
+                    tile = vector.added(tile, u3 + t * size, width)
+                finish(tile, int(panel in (A22, S1)), int(panel >= S1), results, t)
 
     return inlined(compute)
 
@@ -88,7 +80,7 @@ def seven_products(rows: int, columns: int, lanes: int, multiply: Any, finish: A
 def summed(lanes: int, copied: bool) -> tuple[Any, Any]:
     """The compiled sums of A, of one vector of each quarter and of a row of them.
 
-    Panels lie `plane` elements apart, in their order; without copies there are no more than the sums.
+    Panels lie `plane` elements apart, in their order; without copies, those of A11, A22 and A12 are not written.
     """
 
     @compiled

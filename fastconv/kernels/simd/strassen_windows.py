@@ -34,6 +34,7 @@ from fastconv.kernels.simd.strassen_products import (
     GROUP,
     ITEMS,
     PANELS,
+    SPARE,
     WORKSPACE,
     half_of,
     packed_weights,
@@ -43,9 +44,6 @@ from fastconv.kernels.simd.strassen_products import (
 from fastconv.machine import Machine, host
 
 peek, poke, pointer = vector.peek, vector.poke, vector.pointer
-
-
-SPARE = 3 * GROUP + 1  # register tiles of partial sums, and one for what stores need
 
 
 @lru_cache(maxsize=64)
@@ -58,14 +56,14 @@ def kernel(rows: int, columns: int, lanes: int, channels_last: bool, dtype: str,
 
     def multiply(tile, panel, operands, index):
         (plain, behind, firsts, seconds), (sums, a_panel, offsets), weights, b_panel, length = operands
-        if panel == A11:  # which panel it is, is known when the kernel is compiled
-            sources = vector.rows_at(plain, firsts + index * rows, rows)
+        at, table = sums + panel * a_panel, offsets + index * rows
+        if panel == A11:
+            at, table = plain, firsts + index * rows
         elif panel == A12:
-            sources = vector.rows_at(plain + behind, firsts + index * rows, rows)
+            at, table = plain + behind, firsts + index * rows
         elif panel == A22:
-            sources = vector.rows_at(plain + behind, seconds + index * rows, rows)
-        else:
-            sources = vector.rows_at(sums + panel * a_panel, offsets + index * rows, rows)
+            at, table = plain + behind, seconds + index * rows
+        sources = vector.rows_at(at, table, rows)
         weights = weights + panel * b_panel
         for i in range(length):
             tile = vector.fma_outer(tile, sources, i, weights + i * width)
@@ -112,7 +110,7 @@ def kernel(rows: int, columns: int, lanes: int, channels_last: bool, dtype: str,
         integers = np.empty(5 * (most + rows) + lanes, np.int64)
         sums = vector.line_start(pointer(memory))
         spare = vector.line_start(sums + PANELS * a_panel)
-        zeros = vector.line_start(spare + SPARE * size)
+        zeros = vector.line_start(spare + (SPARE + 1) * size)
         windows = vector.line_start(zeros + c_group + lanes)
         finished = vector.line_start(windows + window)
         apart = most + rows
@@ -146,7 +144,7 @@ def kernel(rows: int, columns: int, lanes: int, channels_last: bool, dtype: str,
                 at, y_half = finished, outcome * k_part * width
 
             x_row, x_column = stride[1] * xs[3], stride[2] * xs[4]
-            plain, behind = sums + A11 * a_panel, a_panel
+            plain, behind = sums + A11 * a_panel, (A12 - A11) * a_panel
             if in_place:
                 plain, behind = source + (corner[0] * xs[2] + corner[1] * xs[3] + corner[2] * xs[4]), half
 
@@ -202,7 +200,10 @@ def kernel(rows: int, columns: int, lanes: int, channels_last: bool, dtype: str,
                 i2, j2 = divmod(min(2 * real + 1, positions - 1), broad)
                 poke(a_offsets + pair, real * a_step)
                 poke(x_offsets + pair, i1 * x_row + j1 * x_column if in_place else real * a_step)
-                poke(x_offsets + (apart + pair), i2 * x_row + j2 * x_column if in_place else real * a_step + a_panel)
+                poke(
+                    x_offsets + (apart + pair),
+                    i2 * x_row + j2 * x_column if in_place else real * a_step + (A22 - A12) * a_panel,
+                )
                 poke(y_offsets + pair, i1 * y_row + j1 * y_column)
                 # The second output of an odd last pair goes where the first one then comes.
                 poke(y_offsets + (apart + pair), i2 * y_row + j2 * y_column)
@@ -230,7 +231,7 @@ def kernel(rows: int, columns: int, lanes: int, channels_last: bool, dtype: str,
                             offset + factors,
                             of_half,
                             act,
-                            spare + (SPARE - 1) * size,
+                            spare + SPARE * size,
                         ),
                         spare,
                     )
@@ -260,7 +261,7 @@ class Cut(NamedTuple):
     k_part: int
 
 
-TILES = {32: ((5, 4), (6, 4), (14, 2)), 16: ((6, 2), (4, 3))}
+TILES = {32: ((5, 4), (14, 2)), 16: ((6, 2), (4, 3))}
 ROOMS = (4 << 20, 2 << 20)  # bytes of a block's sums: what is read of them is little, and comes from the L3 cache in time
 
 
@@ -295,7 +296,7 @@ def room_of(geometry: ConvGeometry, cut: Cut, lanes: int, itemsize: int) -> tupl
     reach = g.kernel[0] * height.reach(cut.block_rows) * broad.reach(cut.block_columns)
     windows, results = (0, 0) if g.channels_last else (max(0, reach) * g.in_per_group, (outputs + lanes) * cut.k_part * width)
     sums = PANELS * (-(-outputs // 2) * step_of(g, lanes, itemsize) + line)
-    return sums + SPARE * cut.rows * width + g.in_per_group + lanes + windows + 2 * results + 8 * line, windows
+    return sums + (SPARE + 1) * cut.rows * width + g.in_per_group + lanes + windows + 2 * results + 8 * line, windows
 
 
 @lru_cache(maxsize=1024)
@@ -332,7 +333,7 @@ def cycles(geometry: ConvGeometry, cut: Cut, dtype: np.dtype[Any], machine: Mach
     g, lanes = geometry, machine.lanes(dtype)
     length, vectors, size = g.taps * -(-g.in_per_group // 2), -(-g.in_per_group // lanes), cut.rows * cut.columns
     # Addresses of many rows do not fit the registers.
-    step, end = (1.01, 9) if cut.rows <= WAYS else (1.03, 18)
+    step, end = (1.01, 12) if cut.rows <= WAYS else (1.03, 20)
     tile = cut.blocks * (step * PANELS * length * max(size, 8) / machine.units + 50 + end * size)
     pair = g.taps * (40 + (8 if in_place(g, cut.rows, dtype.itemsize) else 12) * vectors)
     if not g.channels_last:
