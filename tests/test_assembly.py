@@ -20,6 +20,8 @@ CASES = {
     "direct, channels first": ((1, 64, 12, 14), (32, 64, 3, 3), {}),
     "fft": ((1, 1, 60, 60), (1, 1, 15, 15), {}),
     "winograd": ((1, 64, 28, 28), (32, 64, 3, 3), {}),
+    "strassen, channels last": ((1, 14, 14, 64), (64, 1, 1, 64), {"layout": "NHWC"}),
+    "strassen, channels first": ((1, 64, 14, 14), (64, 64, 1, 1), {}),
     "depthwise, channels last": ((1, 12, 14, 64), (64, 3, 3, 1), {"layout": "NHWC", "groups": 64}),
     "depthwise, channels first": ((1, 64, 12, 14), (64, 1, 3, 3), {"groups": 64}),
 }

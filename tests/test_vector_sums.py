@@ -136,6 +136,29 @@ def test_shared_products_give_every_row_its_own_tap(dtype, lanes):
     assert (y == b[:, None] + np.outer(w, x)).all()
 
 
+def test_tiles_are_scaled_and_added_to_by_rows_and_by_columns(dtype, lanes):
+    rows, columns = 3, 2
+    size = rows * columns * lanes
+
+    @numba.njit
+    def compute(x, factors, terms, y):
+        tile = vector.load_tile(pointer(x), columns * lanes, rows, columns, lanes)
+        vector.store_tile(vector.scaled_rows(tile, pointer(factors), pointer(terms)), pointer(y), columns * lanes)
+        tile = vector.scaled_columns(tile, pointer(factors), pointer(terms))
+        vector.store_tile(tile, pointer(y) + size, columns * lanes)
+        tile = vector.added(tile, pointer(x) + 1, columns * lanes - 1)
+        vector.store_tile(tile, pointer(y) + 2 * size, columns * lanes)
+
+    x, y = numbers(dtype, rows + 1, columns * lanes), marked(dtype, 3, rows, columns * lanes)
+    factors, terms = numbers(dtype, columns * lanes) + 2, 100 * numbers(dtype, columns * lanes)
+    compute(x, factors, terms, y)
+    tile = x[:rows]
+    assert (y[0] == tile * factors[:rows, None] + terms[:rows, None]).all()
+    assert (y[1] == tile * factors + terms).all()
+    shifted = [x.reshape(-1)[1 + i * (columns * lanes - 1) :][: columns * lanes] for i in range(rows)]
+    assert (y[2] == y[1] + shifted).all()
+
+
 def test_a_row_of_a_tile_takes_a_product_alone(dtype, lanes):
     @numba.njit
     def compute(x, w, y):

@@ -162,9 +162,10 @@ def weight_combiner(lanes: int, dtype: str, isa: str) -> Kernel:
             for _ in range(abs(apart)):
                 up, down = up + up, down * peek(scratch + (4 * lanes + 1))
             poke(scratch + k, one if apart >= 0 else up)
-            poke(factors + k, one if apart >= 0 else down)
             poke(scratch + (lanes + k), up if apart >= 0 else one)
-            poke(others + k, down if apart >= 0 else one)
+            # What a filter of zeros gives is zero, and not what the other one's rounding leaves.
+            poke(factors + k, a if a == 0 else one if apart >= 0 else down)
+            poke(others + k, b if b == 0 else down if apart >= 0 else one)
 
     def combine(begin, end, plain, to, sizes):
         blocks, width, taps = packing.three(sizes, 0)
