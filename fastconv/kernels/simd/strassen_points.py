@@ -30,6 +30,7 @@ from fastconv.kernels.simd.strassen_products import (
     half_of,
     packed_weights,
     seven_products,
+    share_of,
     summed,
 )
 from fastconv.machine import Machine, host
@@ -168,7 +169,7 @@ def choice(geometry: ConvGeometry, dtype: np.dtype[Any], machine: Machine) -> tu
         span, of_block = (rows, columns * lanes) if along == "channels" else (columns * lanes, rows)
         tiles, blocks = -(-plane // (2 * span)), half_of(g.out_per_group, of_block)
         of_tile = PANELS * half * span * dtype.itemsize
-        of_part = min(tiles, max(1, machine.l2 // of_tile))
+        of_part = min(tiles, max(1, machine.l2 // of_tile), share_of(tiles, images * blocks, GROUP))
         of_part = -(-tiles // max(1, -(-tiles // max(1, of_part))))
         parts = images * -(-tiles // max(1, of_part))
         if of_part * of_tile <= WORKSPACE:

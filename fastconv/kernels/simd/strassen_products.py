@@ -45,6 +45,12 @@ def half_of(count: int, part: int) -> int:
     return -(-parts // 2)
 
 
+def share_of(count: int, others: int, least: int) -> int:
+    """The most of `count` that go together, lest threads have fewer than ITEMS items; there are `others` for each part."""
+    parts = -(-ITEMS // max(1, min(ITEMS, others)))
+    return max(least, -(-count // parts))
+
+
 @lru_cache(maxsize=64)
 def seven_products(rows: int, columns: int, lanes: int, multiply: Any, finish: Any) -> Any:
     """The compiled products of some register tiles of each quarter of C, GROUP at the most.

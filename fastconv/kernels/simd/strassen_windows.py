@@ -39,6 +39,7 @@ from fastconv.kernels.simd.strassen_products import (
     half_of,
     packed_weights,
     seven_products,
+    share_of,
     summed,
 )
 from fastconv.machine import Machine, host
@@ -311,12 +312,12 @@ def choice(geometry: ConvGeometry, dtype: np.dtype[Any], machine: Machine) -> tu
         per_pair += 2 * (g.kernel[0] * prod(g.stride[1:]) * g.in_per_group + g.out_per_group)
     found = []
     for (rows, columns), room in product(TILES[machine.registers], ROOMS):
-        fit = room // dtype.itemsize // per_pair
+        blocks = -(-half_vectors // columns)
+        fit = min(room // dtype.itemsize // per_pair, share_of(height * width // 2, images * blocks, GROUP * rows))
         pairs = max(rows, fit - fit % rows)
         block_columns = evenly(width, 2 * pairs)
         block_rows = evenly(height, max(1, 2 * pairs // max(1, block_columns)))
         parts = images * -(-height // max(1, block_rows)) * -(-width // max(1, block_columns))
-        blocks = -(-half_vectors // columns)
         cut = Cut(rows, columns, block_rows, block_columns, blocks, -(-blocks // min(blocks, -(-ITEMS // max(1, parts)))))
         if room_of(g, cut, lanes, dtype.itemsize)[0] * dtype.itemsize <= WORKSPACE:
             found.append((machine.seconds(28_000 + cycles(g, cut, dtype, machine), g.bytes(dtype.itemsize)), cut))
