@@ -151,7 +151,10 @@ class Cut(NamedTuple):
     k_part: int
 
 
-TILES = {32: (("channels", 5, 4), ("channels", 14, 2), ("positions", 8, 3)), 16: (("channels", 6, 2), ("positions", 6, 2))}
+TILES = {
+    32: (*(("channels", *tile) for tile in ((5, 4), (5, 5), (7, 3), (14, 2))), ("positions", 8, 3)),
+    16: (("channels", 6, 2), ("positions", 6, 2)),
+}
 
 
 def suits(geometry: ConvGeometry) -> bool:

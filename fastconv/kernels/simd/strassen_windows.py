@@ -262,7 +262,7 @@ class Cut(NamedTuple):
     k_part: int
 
 
-TILES = {32: ((5, 4), (14, 2)), 16: ((6, 2), (4, 3))}
+TILES = {32: ((5, 4), (5, 5), (7, 3), (14, 2)), 16: ((6, 2), (4, 3))}
 ROOMS = (4 << 20, 2 << 20)  # bytes of a block's sums: what is read of them is little, and comes from the L3 cache in time
 
 
@@ -313,8 +313,8 @@ def choice(geometry: ConvGeometry, dtype: np.dtype[Any], machine: Machine) -> tu
     found = []
     for (rows, columns), room in product(TILES[machine.registers], ROOMS):
         blocks = -(-half_vectors // columns)
-        fit = min(room // dtype.itemsize // per_pair, share_of(height * width // 2, images * blocks, GROUP * rows))
-        pairs = max(rows, fit - fit % rows)
+        fit, share = room // dtype.itemsize // per_pair, share_of(-(-height * width // 2), images * blocks, GROUP * rows)
+        pairs = min(max(rows, fit - fit % rows), -(-share // rows) * rows)
         block_columns = evenly(width, 2 * pairs)
         block_rows = evenly(height, max(1, 2 * pairs // max(1, block_columns)))
         parts = images * -(-height // max(1, block_rows)) * -(-width // max(1, block_columns))
