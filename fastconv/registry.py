@@ -123,6 +123,15 @@ _DIRECT = Implementation(
     direct.pack,
 )
 
+_STRASSEN = Implementation(
+    "strassen",
+    "seven products for eight of halves of positions and channels, at two to three times the rounding error",
+    strassen.run,
+    strassen.cost,
+    strassen.supports,
+    strassen.pack,
+)
+
 OPERATIONS: dict[str, tuple[Implementation, ...]] = {
     "conv": (
         Implementation(
@@ -133,14 +142,7 @@ OPERATIONS: dict[str, tuple[Implementation, ...]] = {
             winograd.supports,
             winograd.pack,
         ),
-        Implementation(
-            "strassen",
-            "seven products for eight of halves of positions and channels, at two to three times the rounding error",
-            strassen.run,
-            strassen.cost,
-            strassen.supports,
-            strassen.pack,
-        ),
+        _STRASSEN,
         Implementation(
             "depthwise",
             "a kernel for each channel, input rows reused in registers",
@@ -176,6 +178,7 @@ OPERATIONS: dict[str, tuple[Implementation, ...]] = {
         _reference(reference.conv, pack=_as_given),
     ),
     "conv_transpose": (
+        _STRASSEN,
         _DIRECT,
         Implementation("im2col", "a matrix product by BLAS, then col2im", im2col.conv_transpose, _blas_cost, pack=im2col.pack),
         _loops(loops.run_conv, 2e8, pack=_as_given),

@@ -18,6 +18,12 @@ WINDOWS = {
     "reflect": ("conv2d", (1, 5, 6, 5), (6, 5, 3, 3), {"padding": 2, "padding_mode": "reflect"}),
     "signal": ("conv1d", (1, 18, 41), (5, 18, 3), {"padding": 1}),
     "volume": ("conv3d", (1, 6, 3, 4, 5), (7, 6, 2, 3, 3), {"padding": 1, "stride": (1, 2, 1)}),
+    "transposed rows": ("conv_transpose2d", (1, 10, 5, 9), (10, 6, 3, 2), {"stride": (2, 1), "groups": 2, "padding": 1}),
+}
+LAST = {
+    "doubled": ("conv_transpose2d", (2, 8, 5, 7), (8, 9, 2, 2), {"stride": 2}),
+    "without taps": ("conv_transpose2d", (1, 5, 4, 7), (5, 6, 1, 2), {"stride": (2, 3), "output_padding": (1, 0)}),
+    "overlapping": ("conv_transpose1d", (1, 6, 23), (6, 40, 5), {"stride": 2, "padding": 2, "output_padding": 1}),
 }
 POINTS = {
     "planes": ("conv2d", (2, 8, 5, 41), (9, 8, 1, 1), {}),
@@ -31,7 +37,8 @@ def arrays(case, dtype, last=False):
     """(operation, x, w, bias, options) of whole numbers, so that sums have no rounding to differ in."""
     operation, x_shape, w_shape, options = case
     rng = np.random.default_rng(3)
-    x, w, bias = (rng.integers(-4, 5, shape).astype(dtype) for shape in (x_shape, w_shape, w_shape[0]))
+    channels = w_shape[1] * options.get("groups", 1) if "transpose" in operation else w_shape[0]
+    x, w, bias = (rng.integers(-4, 5, shape).astype(dtype) for shape in (x_shape, w_shape, channels))
     if last:
         x, w = (np.ascontiguousarray(np.moveaxis(array, 1, -1)) for array in (x, w))
     return operation, x, w, bias, {**options, "layout": LAYOUTS[len(x_shape) - 2][last]}
@@ -58,9 +65,9 @@ def check(module, cut, case, dtype, last, monkeypatch):
         expected = getattr(fc, operation)(x, w, bias, activation=activation, implementation="im2col", **options)
         plan = getattr(fc, f"plan_{operation}")(x.shape, w, bias, activation=activation, implementation="direct", **options)
         with monkeypatch.context() as patch:
-            patch.setattr(module, "choice", lambda geometry, dtype, machine: (1.0, cut(geometry, dtype)))
+            patch.setattr(module, "choice", lambda geometry, *others: (1.0, cut(geometry, x.dtype)))
             packed = module.pack(w, bias, plan.geometry)
-        assert packed.items > 1
+        assert sum(launch.items for launch in packed) > 1
         for at in ("end", "beginning"):
             out = guarded(np.full(expected.shape, np.nan, dtype), at)
             strassen.run(guarded(x, at), guarded_everywhere(packed, at), plan.geometry, out)
@@ -71,7 +78,7 @@ def check(module, cut, case, dtype, last, monkeypatch):
         for n in (1, 3):
             fc.set_num_threads(n)
             again = np.full_like(out, np.nan)
-            strassen.run(x, packed._replace(work=10**9), plan.geometry, again)
+            strassen.run(x, tuple(launch._replace(work=10**9) for launch in packed), plan.geometry, again)
             np.testing.assert_array_equal(again, out)
 
 
@@ -80,7 +87,7 @@ def check(module, cut, case, dtype, last, monkeypatch):
 @pytest.mark.parametrize("last", [False, True], ids=["channels first", "channels last"])
 @pytest.mark.parametrize("tile", strassen_windows.TILES[host().registers], ids=str)
 def test_windows_give_the_sums_by_every_tile(tile, last, dtype, monkeypatch, threads):
-    for case in WINDOWS.values():
+    for case in (*WINDOWS.values(), *(LAST.values() if last else ())):
         check(strassen_windows, lambda g, d: windows_cut(tile, g, d), case, dtype, last, monkeypatch)
 
 
@@ -182,11 +189,13 @@ def test_auto_takes_it_where_an_eighth_of_the_products_is_worth_the_sums(x_shape
 
 def test_what_it_does_not_serve_is_refused_by_name():
     def refused(x_shape, w_shape, **options):
+        planned = fc.plan_conv_transpose2d if options.pop("transposed", False) else fc.plan_conv2d
         with pytest.raises(ValueError, match="'strassen' cannot serve this call") as found:
-            fc.plan_conv2d(x_shape, np.zeros(w_shape, options.pop("dtype", np.float32)), implementation="strassen", **options)
+            planned(x_shape, np.zeros(w_shape, options.pop("dtype", np.float32)), implementation="strassen", **options)
         return str(found.value)
 
     assert "at least 4 channels" in refused((1, 3, 9, 9), (8, 3, 1, 1))
     assert "at least 4 channels" in refused((1, 8, 9, 9), (8, 2, 1, 1), groups=4)
     assert "float32 or float64" in refused((1, 8, 9, 9), (8, 8, 1, 1), dtype=np.int32)
+    assert "stride 2" in refused((1, 8, 9, 9), (8, 8, 2, 2), transposed=True, stride=2)
     assert "MiB" in refused((1, 4096, 60, 60), (4, 4096, 50, 50))

@@ -296,10 +296,18 @@ def blocking(geometry: ConvGeometry, walks: tuple[Walk, ...], tile: Tile, machin
 
 
 def flattened(geometry: ConvGeometry) -> ConvGeometry:
-    """The lifted geometry; where every position is its own window, all of them as one long row."""
+    """The lifted geometry; where every position is its own window, all of them as one long row.
+
+    Columns of a transposed convolution that do not overlap, channels last, lie together as channels do: they become channels.
+    """
     g = geometry.lifted()
-    plain = g.taps == 1 and all(s == 1 for s in g.stride) and not any(any(pair) for pair in g.padding) and not g.transposed
-    return replace(g, in_size=(1, 1, prod(g.in_size))) if plain else g
+    if g.taps == 1 and all(s == 1 for s in g.stride) and not any(any(pair) for pair in g.padding) and not g.transposed:
+        return replace(g, in_size=(1, 1, prod(g.in_size)))
+    plain = g.dilation[-1] == 1 and not any(g.padding[-1]) and not g.output_padding[-1]
+    if g.transposed and g.channels_last and g.groups == 1 and plain and g.kernel[-1] == g.stride[-1]:
+        wide = g.stride[-1]
+        return replace(g, kernel=(*g.kernel[:-1], 1), stride=(*g.stride[:-1], 1), out_channels=wide * g.out_channels)
+    return g
 
 
 @lru_cache(maxsize=256)
@@ -366,7 +374,14 @@ def tap_steps(geometry: ConvGeometry, walks: tuple[Walk, ...]) -> Size:
 
 def pack(w: Array, bias: Array, geometry: ConvGeometry) -> tuple[Launch, ...]:
     """A launch for each walk of the geometry, with the weights of its taps."""
+    bias = widened(bias, geometry)
     return tuple(packing.launched(draft, w, bias) for draft in drafts(geometry, w.dtype, host()))
+
+
+def widened(bias: Array, geometry: ConvGeometry) -> Array:
+    """The bias of all channels of the flattened geometry."""
+    copies = flattened(geometry).out_channels // max(1, geometry.out_channels)
+    return bias if copies <= 1 else np.tile(bias, copies)
 
 
 def strides(geometry: ConvGeometry, channels: int, size: Size) -> Size:

@@ -29,7 +29,7 @@ MARGIN = 1.02
 
 def choice(geometry: ConvGeometry, dtype: np.dtype[Any], machine: Machine) -> tuple[float, Any]:
     """(seconds it is expected to take, what packs for it), infinite where no workspace holds a block."""
-    found = [(strassen_windows.choice(geometry, dtype, machine)[0], strassen_windows.pack)]
+    found = [(strassen_windows.seconds(geometry, dtype, machine), strassen_windows.pack)]
     if strassen_points.suits(geometry):
         found.append((strassen_points.choice(geometry, dtype, machine)[0], strassen_points.pack))
     return min(found, key=lambda one: one[0])
@@ -41,25 +41,27 @@ def cost(geometry: ConvGeometry, dtype: np.dtype[Any], machine: Machine) -> floa
 
 
 def supports(geometry: ConvGeometry, dtype: np.dtype[Any]) -> str | None:
-    """Convolutions of groups of a few channels, in float32 and float64."""
+    """Convolutions of groups of a few channels, in float32 and float64; transposed ones where channels lie together."""
     g = geometry
     if dtype not in (np.float32, np.float64):
         return f"its vectors are float32 or float64, not {dtype}"
-    if g.transposed:
-        return "it serves no transposed convolutions"
     if min(g.in_per_group, g.out_per_group) < LEAST:
         return f"it serves groups of at least {LEAST} channels, not {g.in_per_group} -> {g.out_per_group}"
+    if g.transposed and not g.channels_last and g.stride[-1] > 1:
+        return f"channels first, it serves no transposed convolutions of stride {g.stride[-1]} along the last axis"
     if choice(g, dtype, host())[0] == float("inf"):
         return f"its smallest blocks would take more than {WORKSPACE >> 20} MiB"
     return None
 
 
-def pack(w: Array, bias: Array, geometry: ConvGeometry) -> Launch:
-    """The launch of the kernel that is chosen."""
-    launch: Launch = choice(geometry, w.dtype, host())[1](w, bias, geometry)
-    return launch
+def pack(w: Array, bias: Array, geometry: ConvGeometry) -> tuple[Launch, ...]:
+    """The launches of the kernel that is chosen."""
+    launches: tuple[Launch, ...] = choice(geometry, w.dtype, host())[1](w, bias, geometry)
+    return launches
 
 
-def run(x: Array, packed: Launch, geometry: ConvGeometry, out: Array) -> None:
-    """All blocks."""
-    packed.run(x.reshape(-1), out.reshape(-1))
+def run(x: Array, packed: tuple[Launch, ...], geometry: ConvGeometry, out: Array) -> None:
+    """Every launch, one after the other."""
+    x, y = x.reshape(-1), out.reshape(-1)
+    for launch in packed:
+        launch.run(x, y)

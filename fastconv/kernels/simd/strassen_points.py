@@ -160,7 +160,8 @@ TILES = {
 def suits(geometry: ConvGeometry) -> bool:
     """Whether every position is its own window, channels first."""
     g = geometry
-    return not g.channels_last and g.taps == 1 and all(s == 1 for s in g.stride) and not any(any(pair) for pair in g.padding)
+    plain = not g.channels_last and not g.transposed and g.taps == 1
+    return plain and all(s == 1 for s in g.stride) and not any(any(pair) for pair in g.padding)
 
 
 @lru_cache(maxsize=1024)
@@ -193,7 +194,7 @@ def cycles_of(geometry: ConvGeometry, cut: Cut, lanes: int, machine: Machine) ->
 # Plan -------------------------------------------------------------------------------------------------------------------
 
 
-def pack(w: Array, bias: Array, geometry: ConvGeometry) -> Launch:
+def pack(w: Array, bias: Array, geometry: ConvGeometry) -> tuple[Launch, ...]:
     """Bias, factors and seven panels a block of output channels, as strassen_products.py has them."""
     g, machine = geometry, host()
     cut, lanes, names = choice(g, w.dtype, machine)[1], machine.lanes(w.dtype), (element(w.dtype), machine.isa)
@@ -207,4 +208,4 @@ def pack(w: Array, bias: Array, geometry: ConvGeometry) -> Launch:
     items = g.batch * g.groups * -(-tiles // max(1, cut.of_part)) * -(-cut.blocks // cut.k_part)
     chosen = kernel(cut.along, cut.rows, cut.columns, lanes, *names)
     arguments = (np.array(sizes, np.int64), codes(g.activation, w.dtype))
-    return Launch(chosen, items, g.flops // 8, packed, packed[: 2 * rows], arguments)
+    return (Launch(chosen, items, g.flops // 8, packed, packed[: 2 * rows], arguments),)

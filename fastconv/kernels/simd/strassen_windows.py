@@ -15,6 +15,7 @@ Pixels are read where they lie, those of padding as zeros; channels first, a blo
 its results back.
 """
 
+from collections.abc import Iterator
 from functools import lru_cache
 from itertools import product
 from math import inf, prod
@@ -26,7 +27,7 @@ from fastconv.geometry import SPATIAL_AXES, Array, ConvGeometry, Walk
 from fastconv.kernels.activations import codes
 from fastconv.kernels.jit import Kernel, Launch, compiled, element, inlined
 from fastconv.kernels.simd import microkernel, packing, vector
-from fastconv.kernels.simd.conv import CONFLICT, WAYS, flattened, strides, tap_steps
+from fastconv.kernels.simd.conv import CONFLICT, WAYS, flattened, strides, tap_steps, widened
 from fastconv.kernels.simd.strassen_products import (
     A11,
     A12,
@@ -135,7 +136,7 @@ def kernel(rows: int, columns: int, lanes: int, channels_last: bool, dtype: str,
             k_here = min(k_part, blocks - k_begin)
             # Where the pixels of the block lie, and its results go.
             source = pointer(x) + (n * xs[0] + group * c_group * xs[1])
-            to = pointer(y) + (n * ys[0] + depth * ys[2] + top * ys[3] + left * ys[4] + group * k_group * ys[1])
+            to = pointer(y) + (sizes[42] + n * ys[0] + depth * ys[2] + top * ys[3] + left * ys[4] + group * k_group * ys[1])
             corner = (origin[0] + depth * stride[0], origin[1] + top * stride[1], origin[2] + left * stride[2])
             if channels_last:
                 y_row, y_column = ys[3], ys[4]
@@ -266,62 +267,90 @@ TILES = {32: ((5, 4), (5, 5), (7, 3), (14, 2)), 16: ((6, 2), (4, 3))}
 ROOMS = (4 << 20, 2 << 20)  # bytes of a block's sums: what is read of them is little, and comes from the L3 cache in time
 
 
-def walks_of(geometry: ConvGeometry) -> tuple[Walk, ...]:
-    """The walks of a convolution, which has one along each axis."""
-    return tuple(geometry.walks(axis)[0] for axis in range(SPATIAL_AXES))
+Walks = tuple[Walk, ...]
 
 
-def step_of(geometry: ConvGeometry, lanes: int, itemsize: int) -> int:
+def outputs_of(walks: Walks) -> tuple[int, int, int]:
+    """Outputs along each axis."""
+    depth, height, width = (walk.outputs for walk in walks)
+    return depth, height, width
+
+
+def taps_of(walks: Walks) -> int:
+    """Taps of all axes."""
+    return prod(walk.taps for walk in walks)
+
+
+def step_of(geometry: ConvGeometry, walks: Walks, lanes: int, itemsize: int) -> int:
     """Elements from one pair's sums to the next one's: whole vectors, which do not share the sets of an L1 cache."""
-    step = -(-geometry.taps * -(-geometry.in_per_group // 2) // lanes) * lanes
+    step = -(-taps_of(walks) * -(-geometry.in_per_group // 2) // lanes) * lanes
     return step + (lanes if step * itemsize % 1024 == 0 else 0)
 
 
-def in_place(geometry: ConvGeometry, rows: int, itemsize: int) -> bool:
+def in_place(geometry: ConvGeometry, walks: Walks, rows: int, itemsize: int) -> bool:
     """Whether pixels are read where they lie: by one tap, without padding, and not so far apart that they share cache sets.
 
     Of an odd number of channels, the second half needs a zero behind it.
     """
     g = geometry
-    if not g.channels_last or g.taps > 1 or any(any(pair) for pair in g.padding) or g.in_per_group % 2:
+    if not g.channels_last or taps_of(walks) != 1 or g.in_per_group % 2:
         return False
-    apart = 2 * itemsize * g.in_channels * g.stride[-1]
+    if any(walk.origin < 0 or walk.origin + walk.reach(walk.outputs) > walk.cells for walk in walks):
+        return False
+    apart = 2 * itemsize * g.in_channels * walks[2].stride
     return rows <= WAYS or apart % CONFLICT > 0
 
 
-def room_of(geometry: ConvGeometry, cut: Cut, lanes: int, itemsize: int) -> tuple[int, int]:
+def room_of(geometry: ConvGeometry, walks: Walks, cut: Cut, lanes: int, itemsize: int) -> tuple[int, int]:
     """(elements of the workspace of a thread, those of the windows of a block, which are turned to pixels first)."""
     g, line, width = geometry, packing.LINE // itemsize, cut.columns * lanes
-    _, height, broad = walks_of(g)
+    depth, height, broad = walks
     outputs = cut.block_rows * cut.block_columns
-    reach = g.kernel[0] * height.reach(cut.block_rows) * broad.reach(cut.block_columns)
+    reach = depth.taps * height.reach(cut.block_rows) * broad.reach(cut.block_columns)
     windows, results = (0, 0) if g.channels_last else (max(0, reach) * g.in_per_group, (outputs + lanes) * cut.k_part * width)
-    sums = PANELS * (-(-outputs // 2) * step_of(g, lanes, itemsize) + line)
+    sums = PANELS * (-(-outputs // 2) * step_of(g, walks, lanes, itemsize) + line)
     return sums + (SPARE + 1) * cut.rows * width + g.in_per_group + lanes + windows + 2 * results + 8 * line, windows
 
 
 @lru_cache(maxsize=1024)
-def choice(geometry: ConvGeometry, dtype: np.dtype[Any], machine: Machine) -> tuple[float, Cut | None]:
-    """(seconds that it is expected to take, the cut that takes the fewest); no cut where none has the room."""
-    g, lanes = flattened(geometry), machine.lanes(dtype)
-    _, height, width = g.out_size
-    half_vectors = half_of(g.out_per_group, lanes)
-    length, images = g.taps * -(-g.in_per_group // 2), g.batch * g.groups * g.out_size[0]
+def choice(geometry: ConvGeometry, walks: Walks, dtype: np.dtype[Any], machine: Machine) -> tuple[float, Cut | None]:
+    """(cycles that a walk is expected to take, the cut that takes the fewest); no cut where none has the room.
+
+    The geometry is flattened, and has such a walk along each axis.
+    """
+    g, lanes = geometry, machine.lanes(dtype)
+    deep, height, width = outputs_of(walks)
+    half_vectors, length, images = half_of(g.out_per_group, lanes), taps_of(walks) * -(-g.in_per_group // 2), g.batch * g.groups
     per_pair = PANELS * (length + lanes)
     if not g.channels_last:
-        per_pair += 2 * (g.kernel[0] * prod(g.stride[1:]) * g.in_per_group + g.out_per_group)
+        per_pair += 2 * (walks[0].taps * walks[1].stride * walks[2].stride * g.in_per_group + g.out_per_group)
     found = []
     for (rows, columns), room in product(TILES[machine.registers], ROOMS):
         blocks = -(-half_vectors // columns)
-        fit, share = room // dtype.itemsize // per_pair, share_of(-(-height * width // 2), images * blocks, GROUP * rows)
+        share = share_of(-(-height * width // 2), images * deep * blocks, GROUP * rows)
+        fit = room // dtype.itemsize // per_pair
         pairs = min(max(rows, fit - fit % rows), -(-share // rows) * rows)
         block_columns = evenly(width, 2 * pairs)
-        block_rows = evenly(height, max(1, 2 * pairs // max(1, block_columns)))
-        parts = images * -(-height // max(1, block_rows)) * -(-width // max(1, block_columns))
-        cut = Cut(rows, columns, block_rows, block_columns, blocks, -(-blocks // min(blocks, -(-ITEMS // max(1, parts)))))
-        if room_of(g, cut, lanes, dtype.itemsize)[0] * dtype.itemsize <= WORKSPACE:
-            found.append((machine.seconds(28_000 + cycles(g, cut, dtype, machine), g.bytes(dtype.itemsize)), cut))
+        least = evenly(height, max(1, 2 * pairs // max(1, block_columns)))
+        for block_rows in range(least, max(least, min(height, 2 * least)) + 1):  # some leave less of their last tile empty
+            parts = images * deep * -(-height // max(1, block_rows)) * -(-width // max(1, block_columns))
+            k_part = -(-blocks // min(blocks, -(-ITEMS // max(1, parts))))
+            cut = Cut(rows, columns, block_rows, block_columns, blocks, k_part)
+            if room_of(g, walks, cut, lanes, dtype.itemsize)[0] * dtype.itemsize <= WORKSPACE:
+                found.append((cycles(g, walks, cut, dtype, machine), cut))
     return min(found, default=(inf, None))
+
+
+def seconds(geometry: ConvGeometry, dtype: np.dtype[Any], machine: Machine) -> float:
+    """What all walks are expected to take; infinite where one has not the room."""
+    g = flattened(geometry)
+    total = sum(28_000 + choice(g, walks, dtype, machine)[0] for walks in walks_of(g))
+    return inf if total == inf else machine.seconds(total, g.bytes(dtype.itemsize))
+
+
+def walks_of(geometry: ConvGeometry) -> Iterator[Walks]:
+    """The plain convolutions that the geometry is made of."""
+    return product(*(geometry.walks(axis) for axis in range(SPATIAL_AXES)))
 
 
 def evenly(count: int, most: int) -> int:
@@ -329,23 +358,23 @@ def evenly(count: int, most: int) -> int:
     return -(-count // max(1, -(-count // max(1, most))))
 
 
-def cycles(geometry: ConvGeometry, cut: Cut, dtype: np.dtype[Any], machine: Machine) -> float:
+def cycles(geometry: ConvGeometry, walks: Walks, cut: Cut, dtype: np.dtype[Any], machine: Machine) -> float:
     """Of products, of the tiles' ends, of sums and, channels first, of turning pixels and results."""
-    g, lanes = geometry, machine.lanes(dtype)
-    length, vectors, size = g.taps * -(-g.in_per_group // 2), -(-g.in_per_group // lanes), cut.rows * cut.columns
+    g, lanes, taps, (deep, height, width) = geometry, machine.lanes(dtype), taps_of(walks), outputs_of(walks)
+    length, vectors, size = taps * -(-g.in_per_group // 2), -(-g.in_per_group // lanes), cut.rows * cut.columns
     # Addresses of many rows do not fit the registers.
     step, end = (1.01, 12) if cut.rows <= WAYS else (1.03, 20)
     tile = cut.blocks * (step * PANELS * length * max(size, 8) / machine.units + 50 + end * size)
-    pair = g.taps * (40 + (8 if in_place(g, cut.rows, dtype.itemsize) else 12) * vectors)
+    pair = taps * (40 + (8 if in_place(g, walks, cut.rows, dtype.itemsize) else 12) * vectors)
     if not g.channels_last:
-        pair += 22 * (g.kernel[0] * prod(g.stride[1:]) * vectors + -(-g.out_per_group // lanes))
+        pair += 22 * (walks[0].taps * walks[1].stride * walks[2].stride * vectors + -(-g.out_per_group // lanes))
     parts = (
         (number * count, -(-high * wide // 2))
-        for number, high in parts_of(g.out_size[1], cut.block_rows)
-        for count, wide in parts_of(g.out_size[2], cut.block_columns)
+        for number, high in parts_of(height, cut.block_rows)
+        for count, wide in parts_of(width, cut.block_columns)
     )
     found = sum(count * (-(-pairs // cut.rows) * tile + pairs * pair) for count, pairs in parts)
-    return g.batch * g.groups * g.out_size[0] * found
+    return g.batch * g.groups * deep * found
 
 
 def parts_of(count: int, part: int) -> list[tuple[int, int]]:
@@ -354,26 +383,38 @@ def parts_of(count: int, part: int) -> list[tuple[int, int]]:
     return [(whole, part)] + ([(1, rest)] if rest else [])
 
 
-def pack(w: Array, bias: Array, geometry: ConvGeometry) -> Launch:
-    """Bias, factors and seven panels a block of output channels, as strassen_products.py has them."""
-    g, machine = flattened(geometry), host()
-    cut, lanes, walks = choice(geometry, w.dtype, machine)[1], machine.lanes(w.dtype), walks_of(g)
+def pack(w: Array, bias: Array, geometry: ConvGeometry) -> tuple[Launch, ...]:
+    """A launch for each walk: bias, factors and seven panels a block of output channels, as strassen_products.py has them."""
+    g, bias = flattened(geometry), widened(bias, geometry)
+    return tuple(packed_walk(w, bias, g, walks) for walks in walks_of(g) if prod(outputs_of(walks)))
+
+
+def packed_walk(w: Array, bias: Array, geometry: ConvGeometry, walks: Walks) -> Launch:
+    """The launch of one walk."""
+    g, machine = geometry, host()
+    cut, lanes, taps = choice(g, walks, w.dtype, machine)[1], machine.lanes(w.dtype), tuple(walk.taps for walk in walks)
     assert cut is not None, "supports() tells"
     names, width = (element(w.dtype), machine.isa), cut.columns * lanes
     of_group = cut.blocks, width, g.out_per_group, g.in_per_group
-    packed, panels = packed_weights(w, bias, g.groups, of_group, g.kernel, tap_steps(g, walks), lanes, names)
+    packed, panels = packed_weights(w, bias, g.groups, of_group, taps, tap_steps(g, walks), lanes, names)
     rows = g.groups * 2 * cut.blocks * width
-    room, windows = room_of(g, cut, lanes, w.dtype.itemsize)
+    room, windows = room_of(g, walks, cut, lanes, w.dtype.itemsize)
+    ys = strides(g, g.out_channels, g.out_size)
     sizes = (
         *strides(g, g.in_channels, g.in_size),
-        *strides(g, g.out_channels, g.out_size),
+        *ys[:2],
+        *(step * walk.step for step, walk in zip(ys[2:], walks, strict=True)),
         *(getattr(walk, name) for name in ("outputs", "taps", "cells", "origin", "stride", "dilation") for walk in walks),
         *(g.groups, g.in_per_group, g.out_per_group),
         *(cut.block_rows, cut.block_columns, cut.k_part, cut.blocks, g.mode),
-        *(rows, panels, step_of(g, lanes, w.dtype.itemsize), windows, room, int(in_place(g, cut.rows, w.dtype.itemsize))),
+        *(rows, panels, step_of(g, walks, lanes, w.dtype.itemsize), windows, room),
+        int(in_place(g, walks, cut.rows, w.dtype.itemsize)),
+        sum(step * walk.first for step, walk in zip(ys[2:], walks, strict=True)),
     )
-    items = g.batch * g.groups * g.out_size[0] * -(-cut.blocks // cut.k_part)
-    items *= -(-g.out_size[1] // max(1, cut.block_rows)) * -(-g.out_size[2] // max(1, cut.block_columns))
+    deep, height, broad = outputs_of(walks)
+    items = g.batch * g.groups * deep * -(-cut.blocks // cut.k_part)
+    items *= -(-height // max(1, cut.block_rows)) * -(-broad // max(1, cut.block_columns))
     chosen = kernel(cut.rows, cut.columns, lanes, g.channels_last, *names)
     arguments = (np.array(sizes, np.int64), codes(g.activation, w.dtype))
-    return Launch(chosen, items, g.flops // 8, packed, packed[: 2 * rows], arguments)
+    work = g.batch * prod(outputs_of(walks)) * g.out_channels * g.in_per_group * prod(taps) // 4
+    return Launch(chosen, items, work, packed, packed[: 2 * rows], arguments)
