@@ -78,9 +78,9 @@ def test_weights_and_panels_are_cut_without_a_seam(shares, threads, monkeypatch)
 @pytest.mark.parametrize(
     ("operation", "x_shape", "w_shape", "options"),
     [
-        ("conv2d", (1, 16, 112, 112), (96, 16, 1, 1), {}),
+        ("conv2d", (1, 16, 112, 112), (64, 16, 1, 1), {}),
         ("conv2d", (1, 64, 64, 64), (2, 64, 1, 1), {}),
-        ("conv_transpose2d", (1, 128, 128, 128), (128, 64, 2, 2), {"stride": 2}),
+        ("conv_transpose2d", (1, 64, 128, 128), (64, 64, 2, 2), {"stride": 2}),
     ],
 )
 def test_early_layers_and_decoders_take_it(operation, x_shape, w_shape, options):

@@ -31,6 +31,11 @@ POINTS = {
     "groups": ("conv1d", (2, 10, 131), (26, 5, 1), {"groups": 2}),
     "volume": ("conv3d", (1, 6, 3, 4, 17), (40, 6, 1, 1, 1), {}),
 }
+DOUBLED = {
+    "doubled": ("conv_transpose2d", (2, 7, 3, 37), (7, 13, 2, 2), {"stride": 2}),
+    "in groups": ("conv_transpose1d", (2, 10, 131), (10, 5, 2), {"stride": 2, "groups": 2}),
+    "volume": ("conv_transpose3d", (1, 6, 2, 3, 35), (6, 9, 2, 1, 2), {"stride": (2, 1, 2)}),
+}
 
 
 def arrays(case, dtype, last=False):
@@ -55,7 +60,8 @@ def points_cut(tile, geometry, dtype):
     """Parts of two tiles, and items of one block of output channels."""
     along, rows, columns = tile
     of_block = columns * host().lanes(dtype) if along == "channels" else rows
-    return strassen_points.Cut(along, rows, columns, 2, strassen_points.half_of(geometry.out_per_group, of_block), 1)
+    outputs = geometry.out_per_group * (2 if along == "doubled" else 1)
+    return strassen_points.Cut(along, rows, columns, 2, strassen_points.half_of(outputs, of_block), 1)
 
 
 def check(module, cut, case, dtype, last, monkeypatch):
@@ -93,9 +99,11 @@ def test_windows_give_the_sums_by_every_tile(tile, last, dtype, monkeypatch, thr
 
 @pytest.mark.skipif(not SUPPORTED, reason="guard pages are made by mprotect")
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-@pytest.mark.parametrize("tile", strassen_points.TILES[host().registers], ids=str)
+@pytest.mark.parametrize(
+    "tile", [tiles for table in (strassen_points.TILES, strassen_points.DOUBLED) for tiles in table[host().registers]], ids=str
+)
 def test_points_give_the_sums_by_every_tile(tile, dtype, monkeypatch, threads):
-    for case in POINTS.values():
+    for case in (DOUBLED if tile[0] == "doubled" else POINTS).values():
         check(strassen_points, lambda g, d: points_cut(tile, g, d), case, dtype, False, monkeypatch)
 
 
@@ -197,5 +205,5 @@ def test_what_it_does_not_serve_is_refused_by_name():
     assert "at least 4 channels" in refused((1, 3, 9, 9), (8, 3, 1, 1))
     assert "at least 4 channels" in refused((1, 8, 9, 9), (8, 2, 1, 1), groups=4)
     assert "float32 or float64" in refused((1, 8, 9, 9), (8, 8, 1, 1), dtype=np.int32)
-    assert "stride 2" in refused((1, 8, 9, 9), (8, 8, 2, 2), transposed=True, stride=2)
+    assert "without overlap" in refused((1, 8, 9, 9), (8, 8, 3, 3), transposed=True, stride=2)
     assert "MiB" in refused((1, 4096, 60, 60), (4, 4096, 50, 50))

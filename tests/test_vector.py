@@ -144,23 +144,25 @@ def test_spans_of_rows_are_stored_to_their_end(dtype, lanes):
         assert (y[:, count:] == MARK).all()
 
 
-def test_pairs_of_rows_are_woven_to_their_end(dtype, lanes):
+def test_parts_of_pairs_of_rows_are_woven(dtype, lanes):
     rows, columns = 4, 2
     length = columns * lanes
 
     @numba.njit
-    def move(x, y, shown, count):
+    def move(x, y, shown, low, high):
         tile = vector.load_tile(pointer(x), length, rows, columns, lanes)
-        vector.store_woven(tile, pointer(y), 2 * length, shown, count)
+        vector.store_woven(tile, pointer(y), 2 * length, shown, low, high)
 
     x = numbers(dtype, rows, length)
-    for shown, count in ((0, 1), (2, lanes), (2, length - 1), (4, 1), (4, lanes + 1), (4, length)):
-        y = marked(dtype, rows // 2, 2 * length)
-        move(x, y, shown, count)
-        woven = x.reshape(rows // 2, 2, length).transpose(0, 2, 1).reshape(rows // 2, 2 * length)
-        assert (y[: shown // 2, : 2 * count] == woven[: shown // 2, : 2 * count]).all()
-        assert (y[shown // 2 :] == MARK).all()
-        assert (y[:, 2 * count :] == MARK).all()
+    woven = x.reshape(rows // 2, 2, length).transpose(0, 2, 1).reshape(rows // 2, 2 * length)
+    for shown in (0, 2, 4):
+        for low, high in ((0, 1), (0, length - 1), (1, lanes + 1), (lanes, length), (lanes + 1, lanes + 1), (0, length)):
+            y = marked(dtype, rows // 2, 2 * length)
+            move(x, y, shown, low, high)
+            assert (y[: shown // 2, 2 * low : 2 * high] == woven[: shown // 2, 2 * low : 2 * high]).all()
+            assert (y[shown // 2 :] == MARK).all()
+            assert (y[:, : 2 * low] == MARK).all()
+            assert (y[:, 2 * high :] == MARK).all()
 
 
 @pytest.mark.parametrize("whole", ["int8", "uint8", "int16", "uint16", "int32", "uint32"])

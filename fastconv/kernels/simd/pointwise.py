@@ -36,7 +36,9 @@ def kernel(rows: int, columns: int, apart: int, lanes: int, dtype: str, isa: str
         depth, height, broad = packing.three(sizes, 3)
         taps_t, taps_r, part = packing.three(sizes, 6)
         copied = sizes[9] > 0
-        k_blocks, panels = -(-k_group // of_block), -(-broad // width)
+        # Positions of several rows share a panel where rows are taken apart as they are stored.
+        lines, length = (1, height * broad) if apart == 2 else (height, broad)
+        k_blocks, panels = -(-k_group // of_block), -(-length // width)
         blocks = taps_t * taps_r * k_blocks
         parts = -(-blocks // part)
         plane_in, plane_out = depth * height * broad, depth * taps_t * height * taps_r * broad * apart
@@ -45,12 +47,12 @@ def kernel(rows: int, columns: int, apart: int, lanes: int, dtype: str, isa: str
         packed = pointer(w) + sizes[10]
         for item in range(begin, end):
             rest, panel = divmod(item, panels)
-            rest, h = divmod(rest, height)
+            rest, h = divmod(rest, lines)
             rest, d = divmod(rest, depth)
             rest, share = divmod(rest, parts)
             n, group = divmod(rest, groups)
             first = panel * width
-            count = min(width, broad - first)
+            count = min(width, length - first)
             source = pointer(x) + ((n * groups + group) * c_group * plane_in + (d * height + h) * broad + first)
             step = plane_in
             if copied or count < width:
@@ -68,18 +70,29 @@ def kernel(rows: int, columns: int, apart: int, lanes: int, dtype: str, isa: str
                 for c in range(c_group):
                     tile = vector.fma_shared(tile, weights + c * rows, source + c * step)
                 tile = activate_tile(tile, act)
-                row = ((d * taps_t + t) * height + h) * taps_r + r
-                to = pointer(y) + (((n * groups + group) * k_group + k) * plane_out + (row * broad + first) * apart)
+                plane = pointer(y) + ((n * groups + group) * k_group + k) * plane_out
                 shown = min(rows, (k_group - k) * apart)
                 if apart == 2:
-                    vector.store_woven(tile, to, plane_out, shown, count)
-                elif count == width and shown == rows:
+                    done = 0
+                    while done < count:
+                        h, column = divmod(first + done, broad)
+                        row = ((d * taps_t + t) * height + h) * taps_r + r
+                        to, until = plane + (row * broad + column - done) * 2, min(count, done + broad - column)
+                        vector.store_woven(tile, to, plane_out, shown, done, until)
+                        if act[0] == 3:
+                            for i in range(shown // 2):
+                                microkernel.silu_run(to + (i * plane_out + 2 * done), 2 * (until - done))
+                        done = until
+                    continue
+                row = ((d * taps_t + t) * height + h) * taps_r + r
+                to = plane + (row * broad + first)
+                if count == width and shown == rows:
                     vector.store_tile(tile, to, plane_out)
                 else:
                     vector.store_spans(tile, to, plane_out, shown, count)
                 if act[0] == 3:
-                    for i in range(shown // apart):
-                        microkernel.silu_run(to + i * plane_out, count * apart)
+                    for i in range(shown):
+                        microkernel.silu_run(to + i * plane_out, count)
         memory[0] = 0  # pointers do not keep an array alive: its last use does
 
     pointwise.__name__ = f"{dtype}_pointwise_{rows}x{columns}_s{apart}_{isa}"
@@ -102,7 +115,7 @@ BLOCKS_OF_PANEL = 16  # that read a panel: more, and it is copied, lest its chan
 
 
 class Lines(NamedTuple):
-    """The positions as lines that no vector crosses, and what each of them becomes.
+    """The positions as lines, and what each of them becomes.
 
     Attributes
     ----------
@@ -116,6 +129,12 @@ class Lines(NamedTuple):
     height: int
     width: int
     taps: tuple[int, int, int]
+
+    def panels(self, width: int) -> int:
+        """Panels of `width` positions; those of several lines share one where columns are woven."""
+        if self.taps[2] == 2:
+            return self.depth * -(-self.height * self.width // width)
+        return self.depth * self.height * -(-self.width // width)
 
 
 def lines(geometry: ConvGeometry) -> Lines:
@@ -141,10 +160,10 @@ def suits(geometry: ConvGeometry) -> bool:
 def tile_for(geometry: ConvGeometry, dtype: np.dtype[Any], machine: Machine) -> tuple[float, Tile]:
     """(cycles of all tiles, the tile that takes the fewest)."""
     g, cut, lanes = geometry, lines(geometry), machine.lanes(dtype)
-    apart, images = cut.taps[2], geometry.batch * geometry.groups * cut.depth * cut.height
+    apart, images = cut.taps[2], geometry.batch * geometry.groups
 
     def cycles(tile: Tile) -> float:
-        panels = images * -(-cut.width // (tile.columns * lanes))
+        panels = images * cut.panels(tile.columns * lanes)
         tiles = panels * cut.taps[0] * cut.taps[1] * -(-g.out_per_group * apart // tile.rows)
         products, loads = tile.rows * tile.columns, 2 * tile.columns + tile.rows
         return tiles * (g.in_per_group * max(products, loads) / machine.units + 3 * products + 30)
@@ -178,7 +197,7 @@ def draft(geometry: ConvGeometry, dtype: np.dtype[Any], machine: Machine) -> pac
     steps = k_group * c_group, by_k, by_c, 1, 1, 1, 0
     return packing.Draft(
         kernel(rows, columns, apart, lanes, element(dtype), machine.isa),
-        g.batch * g.groups * shares * cut.depth * cut.height * -(-cut.width // (columns * lanes)),
+        g.batch * g.groups * shares * cut.panels(columns * lanes),
         g.flops // 16,
         (np.array(sizes, np.int64), codes(g.activation, dtype)),
         packing.weight_packer(lanes, element(dtype), machine.isa),

@@ -29,10 +29,17 @@ MARGIN = 1.02
 
 def choice(geometry: ConvGeometry, dtype: np.dtype[Any], machine: Machine) -> tuple[float, Any]:
     """(seconds it is expected to take, what packs for it), infinite where no workspace holds a block."""
-    found = [(strassen_windows.seconds(geometry, dtype, machine), strassen_windows.pack)]
+    found = []
+    if not spread_out(geometry):
+        found.append((strassen_windows.seconds(geometry, dtype, machine), strassen_windows.pack))
     if strassen_points.suits(geometry):
         found.append((strassen_points.choice(geometry, dtype, machine)[0], strassen_points.pack))
     return min(found, key=lambda one: one[0])
+
+
+def spread_out(geometry: ConvGeometry) -> bool:
+    """Whether outputs of a walk lie apart in memory: by cells, not by vectors."""
+    return geometry.transposed and not geometry.channels_last and geometry.stride[-1] > 1
 
 
 def cost(geometry: ConvGeometry, dtype: np.dtype[Any], machine: Machine) -> float:
@@ -41,14 +48,14 @@ def cost(geometry: ConvGeometry, dtype: np.dtype[Any], machine: Machine) -> floa
 
 
 def supports(geometry: ConvGeometry, dtype: np.dtype[Any]) -> str | None:
-    """Convolutions of groups of a few channels, in float32 and float64; transposed ones where channels lie together."""
+    """Convolutions of groups of a few channels, in float32 and float64; of transposed ones, channels first, some."""
     g = geometry
     if dtype not in (np.float32, np.float64):
         return f"its vectors are float32 or float64, not {dtype}"
     if min(g.in_per_group, g.out_per_group) < LEAST:
         return f"it serves groups of at least {LEAST} channels, not {g.in_per_group} -> {g.out_per_group}"
-    if g.transposed and not g.channels_last and g.stride[-1] > 1:
-        return f"channels first, it serves no transposed convolutions of stride {g.stride[-1]} along the last axis"
+    if spread_out(g) and not strassen_points.suits(g):
+        return "channels first, its transposed convolutions have stride 1 along the last axis, or 2 taps without overlap"
     if choice(g, dtype, host())[0] == float("inf"):
         return f"its smallest blocks would take more than {WORKSPACE >> 20} MiB"
     return None

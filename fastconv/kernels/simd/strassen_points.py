@@ -8,7 +8,8 @@ and the `span` next to them, whose sums lie together for each panel:
     sums [tile][panel][c / 2][span]
 
 Its vectors lie along positions, and weights are the values that multiply them; or along output channels, and positions are. The
-first way stores rows as they are, the second turns them in registers, but wastes no part of a vector where maps are small.
+first way stores rows as they are, the second turns them in registers, but wastes no part of a vector where maps are small. Of
+transposed convolutions without overlap, two taps of a row are woven into one, as pointwise.py has them.
 """
 
 from functools import lru_cache
@@ -20,7 +21,7 @@ import numpy as np
 from fastconv.geometry import Array, ConvGeometry
 from fastconv.kernels.activations import codes
 from fastconv.kernels.jit import Kernel, Launch, compiled, element, inlined
-from fastconv.kernels.simd import microkernel, packing, vector
+from fastconv.kernels.simd import microkernel, packing, pointwise, vector
 from fastconv.kernels.simd.strassen_products import (
     GROUP,
     ITEMS,
@@ -41,7 +42,7 @@ pointer = vector.pointer
 @lru_cache(maxsize=32)
 def kernel(along: str, rows: int, columns: int, lanes: int, dtype: str, isa: str) -> Kernel:
     """The compiled loops over blocks of tiles: f32_strassen_5x4_channels_avx512, vectors along output channels."""
-    by_channels = along == "channels"
+    by_channels, doubled = along == "channels", along == "doubled"
     width = columns * lanes
     span, of_block = (rows, width) if by_channels else (width, rows)
     activate_tile, spread = microkernel.tile_activation(dtype), summed(lanes, True)[0]
@@ -63,25 +64,44 @@ def kernel(along: str, rows: int, columns: int, lanes: int, dtype: str, isa: str
         pairs = min(span, -(-(plane - first) // 2))
         return pairs, min(pairs, plane - first - pairs)
 
+    @compiled
+    def place(dh, lines):
+        """The output row that row `dh` of the input, by depth and height, becomes at this tap."""
+        _, height, taps_t, t, taps_r, r = lines
+        d, h = divmod(dh, height)
+        return ((d * taps_t + t) * height + h) * taps_r + r
+
     def finish(tile, second, half, results, index):
-        y, first, plane, shown, shown_half, bias, factors, of_half, act = results
+        y, first, plane, step, lines, shown, shown_half, bias, factors, of_half, act = results
         first = first + index * 2 * span
         pairs, seconds = pairs_of(first, plane)
         here, channels = seconds if second else pairs, min(of_block, shown_half if half else shown)
-        if here > 0 and channels > 0:
-            to, ours = y + (half * of_half * plane + first + second * pairs), half * of_half
-            if by_channels:
-                tile = activate_tile(vector.scaled_columns(tile, factors + ours, bias + ours), act)
-                vector.store_transposed(tile, to, plane, here, channels)
+        if here <= 0 or channels <= 0:
+            return
+        ours, first = half * of_half, first + second * pairs
+        if by_channels:
+            tile = activate_tile(vector.scaled_columns(tile, factors + ours, bias + ours), act)
+            vector.store_transposed(tile, y + (ours * step + first), step, here, channels)
+        else:
+            tile = activate_tile(vector.scaled_rows(tile, factors + ours, bias + ours), act)
+            if doubled:  # two taps of a row are woven, row by row of the input
+                done, broad, to = 0, lines[0], y + ours // 2 * step
+                while done < here:
+                    dh, column = divmod(first + done, broad)
+                    at, until = to + (place(dh, lines) * broad + column - done) * 2, min(here, done + broad - column)
+                    vector.store_woven(tile, at, step, channels, done, until)
+                    if act[0] == 3:
+                        for k in range(channels // 2):
+                            microkernel.silu_run(at + (k * step + 2 * done), 2 * (until - done))
+                    done = until
+                return
+            if here == width and channels == rows:
+                vector.store_tile(tile, y + (ours * step + first), step)
             else:
-                tile = activate_tile(vector.scaled_rows(tile, factors + ours, bias + ours), act)
-                if here == width and channels == rows:
-                    vector.store_tile(tile, to, plane)
-                else:
-                    vector.store_spans(tile, to, plane, channels, here)
-            if act[0] == 3:
-                for k in range(channels):
-                    microkernel.silu_run(to + k * plane, here)
+                vector.store_spans(tile, y + (ours * step + first), step, channels, here)
+        if act[0] == 3:
+            for k in range(channels):
+                microkernel.silu_run(y + ((ours + k) * step + first), here)
 
     compute = seven_products(rows, columns, lanes, inlined(multiply), inlined(finish))
 
@@ -104,6 +124,9 @@ def kernel(along: str, rows: int, columns: int, lanes: int, dtype: str, isa: str
         (groups, c_group, k_group), plane = packing.three(sizes, 0), sizes[3]
         tiles, of_part, blocks, k_part, panels = packing.five(sizes, 4)
         factors, half = sizes[9], -(-c_group // 2)
+        (broad, height, taps_t), (t, taps_r, r) = packing.three(sizes, 10), packing.three(sizes, 13)
+        lines, apart = (broad, height, taps_t, t, taps_r, r), 2 if doubled else 1
+        step = plane * taps_t * taps_r * apart
         parts, k_parts = -(-tiles // of_part), -(-blocks // k_part)
         size, of_tile = rows * width, PANELS * half * span
         memory = np.empty(of_part * of_tile + SPARE * size + 32, x.dtype)
@@ -126,10 +149,10 @@ def kernel(along: str, rows: int, columns: int, lanes: int, dtype: str, isa: str
                 weights = pointer(w) + (panels + (group * blocks + k) * PANELS * half * of_block)
                 offset = pointer(bias) + (group * 2 * blocks + k) * of_block
                 shown = k_group - k * of_block
-                to = pointer(y) + (image * k_group + k * of_block) * plane
+                to = pointer(y) + (image * k_group + k * of_block) // apart * step
                 for tile in range(0, tiles_here, GROUP):
                     first = (first_tile + tile) * 2 * span
-                    results = to, first, plane, shown, shown - of_half, offset, offset + factors, of_half, act
+                    results = to, first, plane, step, lines, shown, shown - of_half, offset, offset + factors, of_half, act
                     compute(min(GROUP, tiles_here - tile), (sums + tile * of_tile, weights, half), results, spare)
         memory[0] = 0  # pointers do not keep an array alive: its last use does
 
@@ -155,31 +178,30 @@ TILES = {
     32: (*(("channels", *tile) for tile in ((5, 4), (5, 5), (7, 3), (14, 2))), ("positions", 8, 3)),
     16: (("channels", 6, 2), ("positions", 6, 2)),
 }
+DOUBLED = {32: (("doubled", 8, 3),), 16: (("doubled", 6, 2),)}
 
 
 def suits(geometry: ConvGeometry) -> bool:
-    """Whether every position is its own window, channels first."""
-    g = geometry
-    plain = not g.channels_last and not g.transposed and g.taps == 1
-    return plain and all(s == 1 for s in g.stride) and not any(any(pair) for pair in g.padding)
+    """Whether every position is its own window, channels first, or becomes two that no other does."""
+    return pointwise.suits(geometry) and pointwise.lines(geometry).taps[2] == (2 if geometry.transposed else 1)
 
 
 @lru_cache(maxsize=1024)
 def choice(geometry: ConvGeometry, dtype: np.dtype[Any], machine: Machine) -> tuple[float, Cut | None]:
     """(seconds that it is expected to take, the cut that takes the fewest); no cut where none has the room."""
-    g, lanes, found = geometry, machine.lanes(dtype), []
+    g, lanes, found, taps = geometry, machine.lanes(dtype), [], pointwise.lines(geometry).taps
     half, plane, images = -(-g.in_per_group // 2), prod(g.in_size), g.batch * g.groups
-    for along, rows, columns in TILES[machine.registers]:
+    for along, rows, columns in (DOUBLED if g.transposed else TILES)[machine.registers]:
         span, of_block = (rows, columns * lanes) if along == "channels" else (columns * lanes, rows)
-        tiles, blocks = -(-plane // (2 * span)), half_of(g.out_per_group, of_block)
+        tiles, blocks = -(-plane // (2 * span)), half_of(g.out_per_group * taps[2], of_block)
         of_tile = PANELS * half * span * dtype.itemsize
         of_part = min(tiles, max(1, machine.l2 // of_tile), share_of(tiles, images * blocks, GROUP))
         of_part = -(-tiles // max(1, -(-tiles // max(1, of_part))))
         parts = images * -(-tiles // max(1, of_part))
         if of_part * of_tile <= WORKSPACE:
             cut = Cut(along, rows, columns, of_part, blocks, -(-blocks // max(1, min(blocks, -(-ITEMS // max(1, parts))))))
-            cycles = images * tiles * cycles_of(g, cut, lanes, machine)
-            found.append((machine.seconds(28_000 + cycles, g.bytes(dtype.itemsize)), cut))
+            cycles = taps[0] * taps[1] * (28_000 + images * tiles * cycles_of(g, cut, lanes, machine))
+            found.append((machine.seconds(cycles, g.bytes(dtype.itemsize)), cut))
     return min(found, default=(inf, None))
 
 
@@ -187,7 +209,7 @@ def cycles_of(geometry: ConvGeometry, cut: Cut, lanes: int, machine: Machine) ->
     """Of one tile of positions: its products, its ends, turned in registers or not, and its sums."""
     half, size = -(-geometry.in_per_group // 2), cut.rows * cut.columns
     vectors = 1 if cut.along == "channels" else cut.columns
-    ends = 50 + (14 if cut.along == "positions" else 22) * size
+    ends = 50 + {"channels": 22, "positions": 14, "doubled": 80}[cut.along] * size
     return cut.blocks * (1.01 * PANELS * half * max(size, 8) / machine.units + ends) + 30 * half * vectors
 
 
@@ -195,17 +217,29 @@ def cycles_of(geometry: ConvGeometry, cut: Cut, lanes: int, machine: Machine) ->
 
 
 def pack(w: Array, bias: Array, geometry: ConvGeometry) -> tuple[Launch, ...]:
-    """Bias, factors and seven panels a block of output channels, as strassen_products.py has them."""
-    g, machine = geometry, host()
+    """A launch for each row of the kernel: bias, factors and seven panels a block, as strassen_products.py has them."""
+    g, machine, (_, height, broad, taps) = geometry, host(), pointwise.lines(geometry)
     cut, lanes, names = choice(g, w.dtype, machine)[1], machine.lanes(w.dtype), (element(w.dtype), machine.isa)
     assert cut is not None, "supports() tells"
     span, of_block = (cut.rows, cut.columns * lanes) if cut.along == "channels" else (cut.columns * lanes, cut.rows)
-    plane, k_group, c_group = prod(g.in_size), g.out_per_group, g.in_per_group
-    steps = k_group * c_group, c_group, 1, 1, 1, 1, 0
-    packed, panels = packed_weights(w, bias, g.groups, (cut.blocks, of_block, k_group, c_group), (1, 1, 1), steps, lanes, names)
+    plane, k_group, c_group = prod(g.in_size), g.out_per_group * taps[2], g.in_per_group
+    by_k, by_c = (1, k_group) if g.transposed else (c_group, 1)
+    # Two taps of a row are output channels, rows of the kernel before them.
+    lines = w.reshape(-1, g.out_per_group, taps[0] * taps[1], taps[2]).transpose(2, 0, 1, 3) if g.transposed else [w]
+    bias = np.repeat(bias, taps[2]) if g.transposed else bias
     rows, tiles = g.groups * 2 * cut.blocks * of_block, -(-plane // (2 * span))
-    sizes = g.groups, c_group, k_group, plane, tiles, cut.of_part, cut.blocks, cut.k_part, panels, rows
     items = g.batch * g.groups * -(-tiles // max(1, cut.of_part)) * -(-cut.blocks // cut.k_part)
     chosen = kernel(cut.along, cut.rows, cut.columns, lanes, *names)
-    arguments = (np.array(sizes, np.int64), codes(g.activation, w.dtype))
-    return (Launch(chosen, items, g.flops // 8, packed, packed[: 2 * rows], arguments),)
+    launches = []
+    for line, weights in enumerate(lines):
+        of_group, steps = (cut.blocks, of_block, k_group, c_group), (k_group * c_group, by_k, by_c, 1, 1, 1, 0)
+        packed, panels = packed_weights(np.ascontiguousarray(weights), bias, g.groups, of_group, (1, 1, 1), steps, lanes, names)
+        t, r = divmod(line, taps[1])
+        sizes = (
+            *(g.groups, c_group, k_group, plane, tiles, cut.of_part, cut.blocks, cut.k_part, panels, rows),
+            *(broad, height, taps[0], t, taps[1], r),
+        )
+        arguments = (np.array(sizes, np.int64), codes(g.activation, w.dtype))
+        work = g.flops // (8 * taps[0] * taps[1])
+        launches.append(Launch(chosen, items, work, packed, packed[: 2 * rows], arguments))
+    return tuple(launches)

@@ -98,7 +98,12 @@ def mapped(tile: Any, function: Callable[[Any, Any, list[Any]], Any]) -> Any:
 
 def write_masked(builder: Any, vector: Any, p: Any, t: Any, count: Any) -> None:
     """The first `count` lanes to p; no other memory is touched."""
-    arguments = [vector, address_of(builder, p, t.dtype), I32(BYTES[t.dtype]), mask_of(builder, count, t.lanes)]
+    write_lanes(builder, vector, p, t, mask_of(builder, count, t.lanes))
+
+
+def write_lanes(builder: Any, vector: Any, p: Any, t: Any, mask: Any) -> None:
+    """The lanes of `mask` to p; no other memory is touched."""
+    arguments = [vector, address_of(builder, p, t.dtype), I32(BYTES[t.dtype]), mask]
     call(builder, f"llvm.masked.store.{suffix(t)}.p0", ir.VoidType(), arguments)
 
 

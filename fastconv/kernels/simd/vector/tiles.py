@@ -8,12 +8,14 @@ from numba.extending import intrinsic
 
 from fastconv.kernels.simd.vector.building import (
     address_of,
+    mask_between,
     mask_of,
     read,
     read_masked,
     splatted,
     transposed,
     write,
+    write_lanes,
     write_masked,
 )
 from fastconv.kernels.simd.vector.types import BYTES, ELEMENTS, I32, I64, Tile, Vector, vector_of
@@ -241,8 +243,8 @@ def store_spans_wide(context: Any, tile: Any, p: Any, step: Any, count: Any) -> 
 
 
 @intrinsic
-def store_woven(context: Any, tile: Any, p: Any, step: Any, rows: Any, count: Any) -> Any:
-    """p[i // 2 * step + 2 * c + i % 2] = element c of row i, for the rows i < rows and the elements c < count
+def store_woven(context: Any, tile: Any, p: Any, step: Any, rows: Any, low: Any, high: Any) -> Any:
+    """p[i // 2 * step + 2 * c + i % 2] = element c of row i, for the rows i < rows and the elements low <= c < high
 
     Two rows become one, in which their elements alternate; `rows` is even, and nothing else is touched.
     """
@@ -253,18 +255,29 @@ def store_woven(context: Any, tile: Any, p: Any, step: Any, rows: Any, count: An
     ]
 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        t, p, step, rows, count = args
-        for i in range(0, tile.rows, 2):
-            with builder.if_then(builder.icmp_signed("<", I64(i), rows)):
-                row = builder.add(p, builder.mul(step, I64(i // 2 * BYTES[tile.dtype])))
-                for j in range(2 * tile.columns):
-                    pair = [builder.extract_value(t, k * tile.columns + j // 2) for k in (i, i + 1)]
-                    here = builder.add(row, I64(j * lanes * BYTES[tile.dtype]))
-                    left = builder.sub(builder.add(count, count), I64(j * lanes))
-                    write_masked(builder, builder.shuffle_vector(*pair, masks[j % 2]), here, tile, left)
+        t, p, step, rows, low, high = args
+        for j in range(2 * tile.columns):
+            begin, end = (builder.sub(builder.add(bound, bound), I64(j * lanes)) for bound in (low, high))
+            # A store of no lanes, to where no memory is, would take microseconds, and one of all lanes needs no mask.
+            some = builder.and_(builder.icmp_signed("<", begin, I64(lanes)), builder.icmp_signed(">", end, I64(0)))
+            all_lanes = builder.and_(builder.icmp_signed("<=", begin, I64(0)), builder.icmp_signed(">=", end, I64(lanes)))
+            mask = mask_between(builder, begin, end, lanes)
+            with builder.if_then(some), builder.if_else(all_lanes) as (whole, part):
+                for branch, lanes_set in ((whole, None), (part, mask)):
+                    with branch:
+                        for i in range(0, tile.rows, 2):
+                            with builder.if_then(builder.icmp_signed("<", I64(i), rows)):
+                                row = builder.add(p, builder.mul(step, I64(i // 2 * BYTES[tile.dtype])))
+                                pair = [builder.extract_value(t, k * tile.columns + j // 2) for k in (i, i + 1)]
+                                woven, here = builder.shuffle_vector(*pair, masks[j % 2]), I64(j * lanes)
+                                if lanes_set is None:
+                                    write(builder, woven, row, tile, here)
+                                else:
+                                    at = builder.add(row, builder.mul(here, I64(BYTES[tile.dtype])))
+                                    write_lanes(builder, woven, at, tile, lanes_set)
         return context.get_dummy_value()
 
-    return types.void(tile, p, types.intp, types.intp, types.intp), generate
+    return types.void(tile, p, types.intp, types.intp, types.intp, types.intp), generate
 
 
 @intrinsic
