@@ -24,6 +24,7 @@ BROAD_NAMES = {
     "reflect-pairs",
     "then-relu",
     "padding1",
+    "doubled-of-many",
     "tall-dilation",
     "ceil-padding",
     "exclude-pad-ceil_mode",

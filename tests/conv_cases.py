@@ -233,6 +233,12 @@ def transposes() -> Iterator[Case]:
     yield transposed("same-lower", (3, 4), (4, 1), padding="same_lower", stride=(1, 3))
     for groups, c, k in ((2, 4, 6), (3, 3, 3), (4, 4, 8)):
         yield transposed(f"groups{groups}-{c}-to-{k}", (3, 2), (2, 3), (c, k), groups=groups, stride=2)
+    yield transposed("doubled-of-many", (3, 5), (2, 2), (5, 6), 2, stride=2)
+    yield transposed(
+        "overlapping-of-many", (4, 3), (3, 3), (6, 4), stride=(2, 1), padding=((1, 0), (0, 1)), output_padding=(1, 0)
+    )
+    yield transposed("long-of-many", 11, 5, (4, 7), stride=3)
+    yield transposed("cube-of-many", (2, 3, 2), (2, 2, 2), (4, 5), stride=2, activation="silu")
     yield transposed("no-bias", (3, 3), (2, 2), bias=False)
     for size, kernel in ((4, 3), ((3, 2), (2, 3)), ((2, 2, 3), (2, 1, 2))):
         yield transposed("no-batch", size, kernel, batch=None, stride=2)

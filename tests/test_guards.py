@@ -14,7 +14,7 @@ from fastconv.registry import OPERATIONS
 
 pytestmark = pytest.mark.skipif(not SUPPORTED, reason="guard pages are made by mprotect")
 DTYPES = ("float32", "float64", "int8", "uint8", "int32", "int64", "float16", "complex64")
-OFTEN = ("float32", "float64", "uint8", "complex64")  # in every run; the others, and most at the beginning, in slow ones
+OFTEN = ("float32", "uint8", "complex64")  # in every run; the others, and most at the beginning, in slow ones
 
 
 @pytest.fixture(scope="module")

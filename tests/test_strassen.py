@@ -9,6 +9,8 @@ from fastconv.geometry import LAYOUTS
 from fastconv.kernels.simd import strassen, strassen_points, strassen_windows
 from fastconv.machine import host
 
+# By float64, the registry's cases try the tiles that are chosen.
+DTYPES = ["float32", pytest.param("float64", marks=pytest.mark.slow)]
 WINDOWS = {
     "one tap": ("conv2d", (2, 8, 3, 7), (9, 8, 1, 1), {}),
     "one tap, odd channels": ("conv2d", (1, 37, 3, 5), (70, 37, 1, 1), {}),
@@ -89,7 +91,7 @@ def check(module, cut, case, dtype, last, monkeypatch):
 
 
 @pytest.mark.skipif(not SUPPORTED, reason="guard pages are made by mprotect")
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("last", [False, True], ids=["channels first", "channels last"])
 @pytest.mark.parametrize("tile", strassen_windows.TILES[host().registers], ids=str)
 def test_windows_give_the_sums_by_every_tile(tile, last, dtype, monkeypatch, threads):
@@ -98,7 +100,7 @@ def test_windows_give_the_sums_by_every_tile(tile, last, dtype, monkeypatch, thr
 
 
 @pytest.mark.skipif(not SUPPORTED, reason="guard pages are made by mprotect")
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize(
     "tile", [tiles for table in (strassen_points.TILES, strassen_points.DOUBLED) for tiles in table[host().registers]], ids=str
 )

@@ -264,6 +264,7 @@ class Cut(NamedTuple):
 
 
 TILES = {32: ((5, 4), (5, 5), (7, 3), (14, 2)), 16: ((6, 2), (4, 3))}
+MORE = 3  # rows that a block may have beyond what fits evenly
 ROOMS = (4 << 20, 2 << 20)  # bytes of a block's sums: what is read of them is little, and comes from the L3 cache in time
 
 
@@ -325,19 +326,19 @@ def choice(geometry: ConvGeometry, walks: Walks, dtype: np.dtype[Any], machine: 
     if not g.channels_last:
         per_pair += 2 * (walks[0].taps * walks[1].stride * walks[2].stride * g.in_per_group + g.out_per_group)
     found = []
-    for (rows, columns), room in product(TILES[machine.registers], ROOMS):
+    for rows, columns in TILES[machine.registers]:
         blocks = -(-half_vectors // columns)
         share = share_of(-(-height * width // 2), images * deep * blocks, GROUP * rows)
-        fit = room // dtype.itemsize // per_pair
-        pairs = min(max(rows, fit - fit % rows), -(-share // rows) * rows)
-        block_columns = evenly(width, 2 * pairs)
-        least = evenly(height, max(1, 2 * pairs // max(1, block_columns)))
-        for block_rows in range(least, max(least, min(height, 2 * least)) + 1):  # some leave less of their last tile empty
-            parts = images * deep * -(-height // max(1, block_rows)) * -(-width // max(1, block_columns))
-            k_part = -(-blocks // min(blocks, -(-ITEMS // max(1, parts))))
-            cut = Cut(rows, columns, block_rows, block_columns, blocks, k_part)
-            if room_of(g, walks, cut, lanes, dtype.itemsize)[0] * dtype.itemsize <= WORKSPACE:
-                found.append((cycles(g, walks, cut, dtype, machine), cut))
+        fits = (room // dtype.itemsize // per_pair for room in ROOMS)
+        for pairs in {min(max(rows, fit - fit % rows), -(-share // rows) * rows) for fit in fits}:
+            block_columns = evenly(width, 2 * pairs)
+            least = evenly(height, max(1, 2 * pairs // max(1, block_columns)))
+            for block_rows in range(least, max(least, min(height, least + MORE)) + 1):  # some fill their last tile better
+                parts = images * deep * -(-height // max(1, block_rows)) * -(-width // max(1, block_columns))
+                k_part = -(-blocks // min(blocks, -(-ITEMS // max(1, parts))))
+                cut = Cut(rows, columns, block_rows, block_columns, blocks, k_part)
+                if room_of(g, walks, cut, lanes, dtype.itemsize)[0] * dtype.itemsize <= WORKSPACE:
+                    found.append((cycles(g, walks, cut, dtype, machine), cut))
     return min(found, default=(inf, None))
 
 
