@@ -144,6 +144,18 @@ def test_spans_of_rows_are_stored_to_their_end(dtype, lanes):
         assert (y[:, count:] == MARK).all()
 
 
+def test_squares_are_turned_as_they_are_loaded(dtype, lanes):
+    step = lanes + 3
+
+    @numba.njit
+    def move(x, y):
+        vector.store_tile(vector.load_turned(pointer(x), step, lanes), pointer(y), lanes)
+
+    x, y = numbers(dtype, lanes, step), marked(dtype, lanes, lanes)
+    move(x.reshape(-1)[: (lanes - 1) * step + lanes].copy(), y)
+    assert (y == x[:, :lanes].T).all()
+
+
 def test_parts_of_pairs_of_rows_are_woven(dtype, lanes):
     rows, columns = 4, 2
     length = columns * lanes

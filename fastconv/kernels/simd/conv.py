@@ -295,6 +295,7 @@ def blocking(geometry: ConvGeometry, walks: tuple[Walk, ...], tile: Tile, machin
 # Plan -----------------------------------------------------------------------------------------------------------------
 
 
+@lru_cache(maxsize=1024)
 def flattened(geometry: ConvGeometry) -> ConvGeometry:
     """The lifted geometry; where every position is its own window, all of them as one long row.
 

@@ -102,6 +102,10 @@ def weight_packer(lanes: int, dtype: str, isa: str) -> Kernel:
                                 vector.poke(offsets + i, (row_tap * c_count + c) * width)
                             for k in range(0, count, lanes):
                                 here = min(lanes, count - k)
+                                if here == there == lanes:
+                                    square = vector.load_turned(at + (run + k * by_k), by_k, lanes)
+                                    vector.store_rows(square, to_chunk + k, offsets)
+                                    continue
                                 square = vector.load_transposed(at + (run + k * by_k), by_k, there, here, lanes, 1, lanes)
                                 vector.store_first_rows(square, to_chunk + k, offsets, there, here)
                     continue

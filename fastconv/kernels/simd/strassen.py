@@ -12,6 +12,7 @@ pair, of all output channels: to the next or the previous position in the order 
 tap, to one that lies SPREAD positions before or behind it at most.
 """
 
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -27,6 +28,7 @@ SPREAD = 64
 MARGIN = 1.02
 
 
+@lru_cache(maxsize=1024)
 def choice(geometry: ConvGeometry, dtype: np.dtype[Any], machine: Machine) -> tuple[float, Any]:
     """(seconds it is expected to take, what packs for it), infinite where no workspace holds a block."""
     found = []

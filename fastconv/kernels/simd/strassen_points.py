@@ -13,6 +13,7 @@ transposed convolutions without overlap, two taps of a row are woven into one, a
 """
 
 from functools import lru_cache
+from itertools import product
 from math import inf, prod
 from typing import Any, NamedTuple
 
@@ -28,8 +29,11 @@ from fastconv.kernels.simd.strassen_products import (
     PANELS,
     SPARE,
     WORKSPACE,
+    Draft,
+    drafted,
     half_of,
-    packed_weights,
+    launched,
+    places,
     seven_products,
     share_of,
     summed,
@@ -216,30 +220,35 @@ def cycles_of(geometry: ConvGeometry, cut: Cut, lanes: int, machine: Machine) ->
 # Plan -------------------------------------------------------------------------------------------------------------------
 
 
-def pack(w: Array, bias: Array, geometry: ConvGeometry) -> tuple[Launch, ...]:
-    """A launch for each row of the kernel: bias, factors and seven panels a block, as strassen_products.py has them."""
-    g, machine, (_, height, broad, taps) = geometry, host(), pointwise.lines(geometry)
-    cut, lanes, names = choice(g, w.dtype, machine)[1], machine.lanes(w.dtype), (element(w.dtype), machine.isa)
+@lru_cache(maxsize=256)
+def drafts(geometry: ConvGeometry, dtype: np.dtype[Any], machine: Machine) -> tuple[Draft, ...]:
+    """A draft for each row of the kernel."""
+    g, (_, height, broad, taps) = geometry, pointwise.lines(geometry)
+    cut, lanes, names = choice(g, dtype, machine)[1], machine.lanes(dtype), (element(dtype), machine.isa)
     assert cut is not None, "supports() tells"
     span, of_block = (cut.rows, cut.columns * lanes) if cut.along == "channels" else (cut.columns * lanes, cut.rows)
     plane, k_group, c_group = prod(g.in_size), g.out_per_group * taps[2], g.in_per_group
     by_k, by_c = (1, k_group) if g.transposed else (c_group, 1)
-    # Two taps of a row are output channels, rows of the kernel before them.
-    lines = w.reshape(-1, g.out_per_group, taps[0] * taps[1], taps[2]).transpose(2, 0, 1, 3) if g.transposed else [w]
-    bias = np.repeat(bias, taps[2]) if g.transposed else bias
     rows, tiles = g.groups * 2 * cut.blocks * of_block, -(-plane // (2 * span))
     items = g.batch * g.groups * -(-tiles // max(1, cut.of_part)) * -(-cut.blocks // cut.k_part)
-    chosen = kernel(cut.along, cut.rows, cut.columns, lanes, *names)
-    launches = []
-    for line, weights in enumerate(lines):
-        of_group, steps = (cut.blocks, of_block, k_group, c_group), (k_group * c_group, by_k, by_c, 1, 1, 1, 0)
-        packed, panels = packed_weights(np.ascontiguousarray(weights), bias, g.groups, of_group, (1, 1, 1), steps, lanes, names)
-        t, r = divmod(line, taps[1])
+    chosen, work = kernel(cut.along, cut.rows, cut.columns, lanes, *names), g.flops // (8 * taps[0] * taps[1])
+    found = []
+    for t, r in product(range(taps[0]), range(taps[1])):
         sizes = (
-            *(g.groups, c_group, k_group, plane, tiles, cut.of_part, cut.blocks, cut.k_part, panels, rows),
+            *(g.groups, c_group, k_group, plane, tiles, cut.of_part, cut.blocks, cut.k_part, places(rows, dtype)[1], rows),
             *(broad, height, taps[0], t, taps[1], r),
         )
-        arguments = (np.array(sizes, np.int64), codes(g.activation, w.dtype))
-        work = g.flops // (8 * taps[0] * taps[1])
-        launches.append(Launch(chosen, items, work, packed, packed[: 2 * rows], arguments))
-    return tuple(launches)
+        launched = chosen, items, work, (np.array(sizes, np.int64), codes(g.activation, dtype))
+        of_group, steps = (cut.blocks, of_block, k_group, c_group), (k_group * c_group, by_k, by_c, 1, 1, 1, 0)
+        found.append(drafted(launched, g.groups, of_group, (1, 1, 1), steps, dtype, (lanes, *names)))
+    return tuple(found)
+
+
+def pack(w: Array, bias: Array, geometry: ConvGeometry) -> tuple[Launch, ...]:
+    """A launch for each row of the kernel: bias, factors and seven panels a block, as strassen_products.py has them."""
+    g, found, lines = geometry, drafts(geometry, w.dtype, host()), [w]
+    if g.transposed:  # two taps of a row are output channels, rows of the kernel before them
+        apart = pointwise.lines(g).taps[2]
+        lines = list(w.reshape(-1, g.out_per_group, len(found), apart).transpose(2, 0, 1, 3))
+        bias = np.repeat(bias, apart)
+    return tuple(launched(one, np.ascontiguousarray(line), bias) for one, line in zip(found, lines, strict=True))

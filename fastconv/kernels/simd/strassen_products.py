@@ -20,12 +20,12 @@ in this order, by which they are numbered.
 
 import math
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from fastconv.geometry import Array, Size
-from fastconv.kernels.jit import Kernel, compiled, inlined
+from fastconv.kernels.jit import Kernel, Launch, compiled, inlined
 from fastconv.kernels.simd import packing, vector
 
 peek, poke, pointer = vector.peek, vector.poke, vector.pointer
@@ -83,32 +83,40 @@ def seven_products(rows: int, columns: int, lanes: int, multiply: Any, finish: A
 
 
 @lru_cache(maxsize=8)
+def putter(lanes: int) -> Any:
+    """The compiled store of a vector, or of its first `count` lanes."""
+
+    @compiled
+    def put(to, v, count):
+        if count >= lanes:
+            vector.store(to, v)
+        else:
+            vector.store_first(to, v, count)
+
+    return put
+
+
+@lru_cache(maxsize=8)
 def summed(lanes: int, copied: bool) -> tuple[Any, Any]:
     """The compiled sums of A, of one vector of each quarter and of a row of them.
 
     Panels lie `plane` elements apart, in their order; without copies, those of A11, A22 and A12 are not written.
     """
-
-    @compiled
-    def place(to, v, count):
-        if count >= lanes:
-            vector.store(to, v)
-        else:
-            vector.store_first(to, v, count)
+    put = putter(lanes)
 
     @compiled
     def spread(to, plane, a11, a12, a21, a22, count):
         """The first `count` lanes are stored, if there are fewer than a vector has."""
         s1 = a21 + a22
         s2 = s1 - a11
-        place(to + S1 * plane, s1, count)
-        place(to + S2 * plane, s2, count)
-        place(to + S3 * plane, a11 - a21, count)
-        place(to + S4 * plane, a12 - s2, count)
+        put(to + S1 * plane, s1, count)
+        put(to + S2 * plane, s2, count)
+        put(to + S3 * plane, a11 - a21, count)
+        put(to + S4 * plane, a12 - s2, count)
         if copied:
-            place(to + A11 * plane, a11, count)
-            place(to + A12 * plane, a12, count)
-            place(to + A22 * plane, a22, count)
+            put(to + A11 * plane, a11, count)
+            put(to + A12 * plane, a12, count)
+            put(to + A22 * plane, a22, count)
 
     @compiled
     def add(to, plane, first, second, behind, count, less):
@@ -142,16 +150,26 @@ def weight_combiner(lanes: int, dtype: str, isa: str) -> Kernel:
     Filters that are summed are first scaled to one magnitude, by powers of two, lest a small one drown in a large one's
     rounding; the results are scaled back by `factors`, which lie behind the bias.
     """
+    put = putter(lanes)
+
+    @compiled
+    def at_least(largest, v, zero):
+        """The larger of both, lane by lane, of what v is without its sign."""
+        opposite = zero - v
+        v = vector.chosen(vector.above(v, opposite), v, opposite)
+        return vector.chosen(vector.above(v, largest), v, largest)
 
     @compiled
     def peaks(w, step, count, lanes_here):
         """The largest magnitudes of `count` rows of a vector."""
         zero = vector.load_first(w, 0, lanes)
-        largest = zero
-        for i in range(count):
-            v = vector.load_first(w + i * step, lanes_here, lanes)
-            largest = vector.larger(largest, vector.larger(v, zero - v))
-        return largest
+        largest, of_odd = zero, zero
+        for i in range(0, count - 1, 2):
+            largest = at_least(largest, vector.load_first(w + i * step, lanes_here, lanes), zero)
+            of_odd = at_least(of_odd, vector.load_first(w + (i + 1) * step, lanes_here, lanes), zero)
+        if count % 2:
+            largest = at_least(largest, vector.load_first(w + (count - 1) * step, lanes_here, lanes), zero)
+        return at_least(largest, of_odd, zero)
 
     @compiled
     def scales(scratch, w, other, step, count, lanes_here, factors, others):
@@ -173,6 +191,19 @@ def weight_combiner(lanes: int, dtype: str, isa: str) -> Kernel:
             poke(factors + k, a if a == 0 else one if apart >= 0 else down)
             poke(others + k, b if b == 0 else down if apart >= 0 else one)
 
+    @compiled
+    def place(to, panel, b11, b12, b21, b22, count):
+        """The first `count` lanes of all panels."""
+        t1 = b12 - b11
+        t2 = b22 - t1
+        put(to + S2 * panel, t2, count)
+        put(to + S3 * panel, b22 - b12, count)
+        put(to + S1 * panel, t1, count)
+        put(to + S4 * panel, b22, count)
+        put(to + A11 * panel, b11, count)
+        put(to + A12 * panel, b21, count)
+        put(to + A22 * panel, b21 - t2, count)
+
     def combine(begin, end, plain, to, sizes):
         blocks, width, taps = packing.three(sizes, 0)
         c_group, rows, from_rows = packing.three(sizes, 3)
@@ -192,47 +223,97 @@ def weight_combiner(lanes: int, dtype: str, isa: str) -> Kernel:
                 factors = pointer(to) + (rows + first * width + k)
                 scales(scratch, w1 + k, w2 + k, width, taps * c_group, here, factors, factors + blocks * width)
                 f1, f2 = vector.load(scratch, lanes), vector.load(scratch + lanes, lanes)
-                for i in range(taps * half):
-                    tap, c = divmod(i, half)
-                    at = (tap * c_group + c) * width + k
-                    there = here if half + c < c_group else 0
-                    b11 = f1 * vector.load_first(w1 + at, here, lanes)
-                    b12 = f2 * vector.load_first(w2 + at, here, lanes)
-                    b21 = f1 * vector.load_first(w1 + (at + half * width), there, lanes)
-                    b22 = f2 * vector.load_first(w2 + (at + half * width), there, lanes)
-                    t1 = b12 - b11
-                    t2 = b22 - t1
-                    row = out + (i * width + k)
-                    vector.store_first(row + S2 * panel, t2, here)
-                    vector.store_first(row + S3 * panel, b22 - b12, here)
-                    vector.store_first(row + S1 * panel, t1, here)
-                    vector.store_first(row + S4 * panel, b22, here)
-                    vector.store_first(row + A11 * panel, b11, here)
-                    vector.store_first(row + A12 * panel, b21, here)
-                    vector.store_first(row + A22 * panel, b21 - t2, here)
+                for tap in range(taps):
+                    source, row = tap * c_group * width + k, out + (tap * half * width + k)
+                    whole = c_group - half if here == lanes else 0
+                    for c in range(whole):
+                        at = source + c * width
+                        b11, b12 = f1 * vector.load(w1 + at, lanes), f2 * vector.load(w2 + at, lanes)
+                        at = at + half * width
+                        b21, b22 = f1 * vector.load(w1 + at, lanes), f2 * vector.load(w2 + at, lanes)
+                        place(row + c * width, panel, b11, b12, b21, b22, lanes)
+                    for c in range(whole, half):
+                        at, there = source + c * width, here if half + c < c_group else 0
+                        b11, b12 = f1 * vector.load_first(w1 + at, here, lanes), f2 * vector.load_first(w2 + at, here, lanes)
+                        at = at + half * width
+                        b21, b22 = f1 * vector.load_first(w1 + at, there, lanes), f2 * vector.load_first(w2 + at, there, lanes)
+                        place(row + c * width, panel, b11, b12, b21, b22, here)
         memory[0] = 0  # pointers do not keep an array alive: its last use does
 
     combine.__name__ = f"{dtype}_strassen_weights_{isa}"
     return Kernel(combine)
 
 
-def packed_weights(
-    w: Array, bias: Array, groups: int, sizes: Size, taps: Size, steps: Size, lanes: int, names: tuple[str, str]
-) -> tuple[Array, int]:
-    """(bias, factors and panels in one array, where the panels begin): [group][block][panel][taps c / 2][width].
+class Draft(NamedTuple):
+    """A launch without its bias and weights.
 
-    `sizes` are the blocks of a half, their width, and the output and input channels of a group; bias and factors have
+    Attributes
+    ----------
+    kernel, items, work, arguments
+        As a Launch has them.
+    rows, plain, panels : int
+        Elements of the bias, which those of the factors equal, of the weights as they are packed first, and of the panels.
+    blocks : int
+        Blocks of output channels of a half, of all groups.
+    names : tuple
+        Lanes, dtype and instruction set, as the kernels that pack are found by.
+    packed_sizes, combined_sizes : array of int64
+        What those kernels need to know.
+    """
+
+    kernel: Kernel
+    items: int
+    work: int
+    arguments: tuple[Any, ...]
+    rows: int
+    plain: int
+    panels: int
+    blocks: int
+    names: tuple[int, str, str]
+    packed_sizes: Array
+    combined_sizes: Array
+
+
+def places(rows: int, dtype: np.dtype[Any]) -> tuple[int, int]:
+    """Where weights begin behind the bias as they are packed first, and panels behind bias and factors."""
+    return packing.whole_lines(rows, dtype), packing.whole_lines(2 * rows, dtype)
+
+
+def drafted(
+    launched: tuple[Kernel, int, int, tuple[Any, ...]],
+    groups: int,
+    of_group: Size,
+    taps: Size,
+    steps: Size,
+    dtype: np.dtype[Any],
+    names: tuple[int, str, str],
+) -> Draft:
+    """The draft of (kernel, items, work, arguments), whose weights become [group][block][panel][taps c / 2][width].
+
+    `of_group` are the blocks of a half, their width, and the output and input channels of a group; bias and factors have
     [group][half][block][width]. `steps` are those of conv.tap_steps.
     """
-    blocks, width, k_group, c_group = sizes
-    rows, weights = groups * 2 * blocks * width, groups * 2 * blocks * width * c_group * math.prod(taps)
-    begun = packing.whole_lines(rows, w.dtype)
-    plain = packing.aligned(begun + weights, w.dtype)
-    plain_sizes = np.array((2 * blocks, width, k_group, c_group, c_group, *taps, *steps, begun), np.int64)
-    packing.weight_packer(lanes, *names)(2 * groups * blocks, 4 * weights, w.reshape(-1), bias, plain, plain_sizes)
-    half, behind = -(-c_group // 2), packing.whole_lines(2 * rows, w.dtype)
-    packed = packing.aligned(behind + groups * blocks * PANELS * math.prod(taps) * half * width, w.dtype)
-    packed[:rows] = plain[:rows]
-    combined_sizes = np.array((blocks, width, math.prod(taps), c_group, rows, begun, behind), np.int64)
-    weight_combiner(lanes, *names)(groups * blocks, 8 * weights, plain, packed, combined_sizes)
-    return packed, behind
+    blocks, width, k_group, c_group = of_group
+    rows, window = groups * 2 * blocks * width, math.prod(taps)
+    begun, behind = places(rows, dtype)
+    return Draft(
+        *launched,
+        rows,
+        rows * c_group * window,
+        groups * blocks * PANELS * window * -(-c_group // 2) * width,
+        groups * blocks,
+        names,
+        np.array((2 * blocks, width, k_group, c_group, c_group, *taps, *steps, begun), np.int64),
+        np.array((blocks, width, window, c_group, rows, begun, behind), np.int64),
+    )
+
+
+def launched(draft: Draft, w: Array, bias: Array) -> Launch:
+    """The draft with its weights: bias, factors and panels in one array."""
+    begun, behind = places(draft.rows, w.dtype)
+    plain = packing.aligned(begun + draft.plain, w.dtype)
+    packing.weight_packer(*draft.names)(2 * draft.blocks, 4 * draft.plain, w.reshape(-1), bias, plain, draft.packed_sizes)
+    packed = packing.aligned(behind + draft.panels, w.dtype)
+    packed[: draft.rows] = plain[: draft.rows]
+    weight_combiner(*draft.names)(draft.blocks, 8 * draft.plain, plain, packed, draft.combined_sizes)
+    return Launch(draft.kernel, draft.items, draft.work, packed, packed[: 2 * draft.rows], draft.arguments)

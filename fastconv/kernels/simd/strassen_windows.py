@@ -37,8 +37,11 @@ from fastconv.kernels.simd.strassen_products import (
     PANELS,
     SPARE,
     WORKSPACE,
+    Draft,
+    drafted,
     half_of,
-    packed_weights,
+    launched,
+    places,
     seven_products,
     share_of,
     summed,
@@ -384,23 +387,20 @@ def parts_of(count: int, part: int) -> list[tuple[int, int]]:
     return [(whole, part)] + ([(1, rest)] if rest else [])
 
 
-def pack(w: Array, bias: Array, geometry: ConvGeometry) -> tuple[Launch, ...]:
-    """A launch for each walk: bias, factors and seven panels a block of output channels, as strassen_products.py has them."""
-    g, bias = flattened(geometry), widened(bias, geometry)
-    return tuple(packed_walk(w, bias, g, walks) for walks in walks_of(g) if prod(outputs_of(walks)))
+@lru_cache(maxsize=256)
+def drafts(geometry: ConvGeometry, dtype: np.dtype[Any], machine: Machine) -> tuple[Draft, ...]:
+    """A draft for each walk of the geometry that has outputs."""
+    g = flattened(geometry)
+    return tuple(draft(g, walks, dtype, machine) for walks in walks_of(g) if prod(outputs_of(walks)))
 
 
-def packed_walk(w: Array, bias: Array, geometry: ConvGeometry, walks: Walks) -> Launch:
-    """The launch of one walk."""
-    g, machine = geometry, host()
-    cut, lanes, taps = choice(g, walks, w.dtype, machine)[1], machine.lanes(w.dtype), tuple(walk.taps for walk in walks)
+def draft(geometry: ConvGeometry, walks: Walks, dtype: np.dtype[Any], machine: Machine) -> Draft:
+    """The draft of one walk."""
+    g, cut, lanes = geometry, choice(geometry, walks, dtype, machine)[1], machine.lanes(dtype)
     assert cut is not None, "supports() tells"
-    names, width = (element(w.dtype), machine.isa), cut.columns * lanes
-    of_group = cut.blocks, width, g.out_per_group, g.in_per_group
-    packed, panels = packed_weights(w, bias, g.groups, of_group, taps, tap_steps(g, walks), lanes, names)
-    rows = g.groups * 2 * cut.blocks * width
-    room, windows = room_of(g, walks, cut, lanes, w.dtype.itemsize)
-    ys = strides(g, g.out_channels, g.out_size)
+    taps, names = tuple(walk.taps for walk in walks), (element(dtype), machine.isa)
+    room, windows = room_of(g, walks, cut, lanes, dtype.itemsize)
+    rows, ys = g.groups * 2 * cut.blocks * cut.columns * lanes, strides(g, g.out_channels, g.out_size)
     sizes = (
         *strides(g, g.in_channels, g.in_size),
         *ys[:2],
@@ -408,14 +408,21 @@ def packed_walk(w: Array, bias: Array, geometry: ConvGeometry, walks: Walks) -> 
         *(getattr(walk, name) for name in ("outputs", "taps", "cells", "origin", "stride", "dilation") for walk in walks),
         *(g.groups, g.in_per_group, g.out_per_group),
         *(cut.block_rows, cut.block_columns, cut.k_part, cut.blocks, g.mode),
-        *(rows, panels, step_of(g, walks, lanes, w.dtype.itemsize), windows, room),
-        int(in_place(g, walks, cut.rows, w.dtype.itemsize)),
+        *(rows, places(rows, dtype)[1], step_of(g, walks, lanes, dtype.itemsize), windows, room),
+        int(in_place(g, walks, cut.rows, dtype.itemsize)),
         sum(step * walk.first for step, walk in zip(ys[2:], walks, strict=True)),
     )
     deep, height, broad = outputs_of(walks)
     items = g.batch * g.groups * deep * -(-cut.blocks // cut.k_part)
     items *= -(-height // max(1, cut.block_rows)) * -(-broad // max(1, cut.block_columns))
-    chosen = kernel(cut.rows, cut.columns, lanes, g.channels_last, *names)
-    arguments = (np.array(sizes, np.int64), codes(g.activation, w.dtype))
     work = g.batch * prod(outputs_of(walks)) * g.out_channels * g.in_per_group * prod(taps) // 4
-    return Launch(chosen, items, work, packed, packed[: 2 * rows], arguments)
+    chosen = kernel(cut.rows, cut.columns, lanes, g.channels_last, *names)
+    launched = chosen, items, work, (np.array(sizes, np.int64), codes(g.activation, dtype))
+    of_group = cut.blocks, cut.columns * lanes, g.out_per_group, g.in_per_group
+    return drafted(launched, g.groups, of_group, taps, tap_steps(g, walks), dtype, (lanes, *names))
+
+
+def pack(w: Array, bias: Array, geometry: ConvGeometry) -> tuple[Launch, ...]:
+    """A launch for each walk: bias, factors and seven panels a block of output channels, as strassen_products.py has them."""
+    bias = widened(bias, geometry)
+    return tuple(launched(found, w, bias) for found in drafts(geometry, w.dtype, host()))

@@ -128,6 +128,21 @@ def load_transposed(context: Any, p: Any, step: Any, count: Any, width: Any, row
 
 
 @intrinsic(prefer_literal=True)
+def load_turned(context: Any, p: Any, step: Any, lanes: Any) -> Any:
+    """The tile of `lanes` rows whose row i holds p[c * step + i] as element c: load_transposed of a whole square."""
+    result = Tile(p.dtype, lanes.literal_value, 1, lanes.literal_value)
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        t = ir.Constant(context.get_value_type(result), ir.Undefined)
+        loaded = [read(builder, args[0], result, builder.mul(args[1], I64(c))) for c in range(result.lanes)]
+        for i, row in enumerate(transposed(builder, loaded, result.lanes)):
+            t = builder.insert_value(t, row, i)
+        return t
+
+    return result(p, types.intp, lanes), generate
+
+
+@intrinsic(prefer_literal=True)
 def first_values(context: Any, p: Any, rows: Any, columns: Any, lanes: Any) -> Any:
     """A tile whose row i is p[i] everywhere."""
     result = Tile(p.dtype, rows.literal_value, columns.literal_value, lanes.literal_value)
