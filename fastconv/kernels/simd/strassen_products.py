@@ -144,12 +144,8 @@ def summed(lanes: int, copied: bool) -> tuple[Any, Any]:
 
 
 @lru_cache(maxsize=8)
-def weight_combiner(lanes: int, dtype: str, isa: str) -> Kernel:
-    """The compiled sums of B, by blocks of output channels of both halves: f32_strassen_weights_avx512.
-
-    Filters that are summed are first scaled to one magnitude, by powers of two, lest a small one drown in a large one's
-    rounding; the results are scaled back by `factors`, which lie behind the bias.
-    """
+def combining(lanes: int) -> tuple[Any, Any, Any]:
+    """What both of the kernels that follow are made of, compiled: the largest magnitudes, what scales filters, the panels."""
     put = putter(lanes)
 
     @compiled
@@ -160,24 +156,13 @@ def weight_combiner(lanes: int, dtype: str, isa: str) -> Kernel:
         return vector.chosen(vector.above(v, largest), v, largest)
 
     @compiled
-    def peaks(w, step, count, lanes_here):
-        """The largest magnitudes of `count` rows of a vector."""
-        zero = vector.load_first(w, 0, lanes)
-        largest, of_odd = zero, zero
-        for i in range(0, count - 1, 2):
-            largest = at_least(largest, vector.load_first(w + i * step, lanes_here, lanes), zero)
-            of_odd = at_least(of_odd, vector.load_first(w + (i + 1) * step, lanes_here, lanes), zero)
-        if count % 2:
-            largest = at_least(largest, vector.load_first(w + (count - 1) * step, lanes_here, lanes), zero)
-        return at_least(largest, of_odd, zero)
+    def scales(scratch, count, factors, others):
+        """scratch[0], [1] = the vectors that two filters a lane are multiplied by; factors, others = what undoes it.
 
-    @compiled
-    def scales(scratch, w, other, step, count, lanes_here, factors, others):
-        """scratch[0], [1] = the vectors that both halves are multiplied by; factors, others = what undoes it."""
+        Their magnitudes are scratch[2], [3], and behind them lie 1 and 1 / 2.
+        """
         one = peek(scratch + 4 * lanes)
-        vector.store(scratch + 2 * lanes, peaks(w, step, count, lanes_here))
-        vector.store(scratch + 3 * lanes, peaks(other, step, count, lanes_here))
-        for k in range(lanes_here):
+        for k in range(count):
             a, b = peek(scratch + (2 * lanes + k)), peek(scratch + (3 * lanes + k))
             apart = 0
             if 0 < a < np.inf and 0 < b < np.inf:
@@ -204,6 +189,30 @@ def weight_combiner(lanes: int, dtype: str, isa: str) -> Kernel:
         put(to + A12 * panel, b21, count)
         put(to + A22 * panel, b21 - t2, count)
 
+    return at_least, scales, place
+
+
+@lru_cache(maxsize=8)
+def weight_combiner(lanes: int, dtype: str, isa: str) -> Kernel:
+    """The compiled sums of B, by blocks of output channels of both halves: f32_strassen_weights_avx512.
+
+    Filters that are summed are first scaled to one magnitude, by powers of two, lest a small one drown in a large one's
+    rounding; the results are scaled back by `factors`, which lie behind the bias.
+    """
+    at_least, scales, place = combining(lanes)
+
+    @compiled
+    def peaks(w, step, count, lanes_here):
+        """The largest magnitudes of `count` rows of a vector."""
+        zero = vector.load_first(w, 0, lanes)
+        largest, of_odd = zero, zero
+        for i in range(0, count - 1, 2):
+            largest = at_least(largest, vector.load_first(w + i * step, lanes_here, lanes), zero)
+            of_odd = at_least(of_odd, vector.load_first(w + (i + 1) * step, lanes_here, lanes), zero)
+        if count % 2:
+            largest = at_least(largest, vector.load_first(w + (count - 1) * step, lanes_here, lanes), zero)
+        return at_least(largest, of_odd, zero)
+
     def combine(begin, end, plain, to, sizes):
         blocks, width, taps = packing.three(sizes, 0)
         c_group, rows, from_rows = packing.three(sizes, 3)
@@ -221,27 +230,99 @@ def weight_combiner(lanes: int, dtype: str, isa: str) -> Kernel:
             for k in range(0, width, lanes):
                 here = min(lanes, width - k)
                 factors = pointer(to) + (rows + first * width + k)
-                scales(scratch, w1 + k, w2 + k, width, taps * c_group, here, factors, factors + blocks * width)
+                vector.store(scratch + 2 * lanes, peaks(w1 + k, width, taps * c_group, here))
+                vector.store(scratch + 3 * lanes, peaks(w2 + k, width, taps * c_group, here))
+                scales(scratch, here, factors, factors + blocks * width)
                 f1, f2 = vector.load(scratch, lanes), vector.load(scratch + lanes, lanes)
-                for tap in range(taps):
-                    source, row = tap * c_group * width + k, out + (tap * half * width + k)
-                    whole = c_group - half if here == lanes else 0
-                    for c in range(whole):
-                        at = source + c * width
-                        b11, b12 = f1 * vector.load(w1 + at, lanes), f2 * vector.load(w2 + at, lanes)
-                        at = at + half * width
-                        b21, b22 = f1 * vector.load(w1 + at, lanes), f2 * vector.load(w2 + at, lanes)
-                        place(row + c * width, panel, b11, b12, b21, b22, lanes)
-                    for c in range(whole, half):
-                        at, there = source + c * width, here if half + c < c_group else 0
-                        b11, b12 = f1 * vector.load_first(w1 + at, here, lanes), f2 * vector.load_first(w2 + at, here, lanes)
-                        at = at + half * width
-                        b21, b22 = f1 * vector.load_first(w1 + at, there, lanes), f2 * vector.load_first(w2 + at, there, lanes)
-                        place(row + c * width, panel, b11, b12, b21, b22, here)
+                for i in range(taps * half):
+                    tap, c = divmod(i, half)
+                    at, there = (tap * c_group + c) * width + k, here if half + c < c_group else 0
+                    b11, b12 = f1 * vector.load_first(w1 + at, here, lanes), f2 * vector.load_first(w2 + at, here, lanes)
+                    at = at + half * width
+                    b21, b22 = f1 * vector.load_first(w1 + at, there, lanes), f2 * vector.load_first(w2 + at, there, lanes)
+                    place(out + (i * width + k), panel, b11, b12, b21, b22, here)
         memory[0] = 0  # pointers do not keep an array alive: its last use does
 
     combine.__name__ = f"{dtype}_strassen_weights_{isa}"
     return Kernel(combine)
+
+
+@lru_cache(maxsize=8)
+def row_combiner(lanes: int, dtype: str, isa: str) -> Kernel:
+    """The same where channels of a filter follow each other: squares are turned, and combined before they leave the L1 cache."""
+    at_least, scales, place = combining(lanes)
+
+    @compiled
+    def peak(at, count, scratch):
+        """The largest magnitude of a run."""
+        zero = vector.load_first(at, 0, lanes)
+        largest, of_odd = zero, zero
+        for i in range(0, count, 2 * lanes):
+            largest = at_least(largest, vector.load_first(at + i, count - i, lanes), zero)
+            if i + lanes < count:
+                of_odd = at_least(of_odd, vector.load_first(at + (i + lanes), count - i - lanes, lanes), zero)
+        vector.store(scratch, at_least(largest, of_odd, zero))
+        found = peek(scratch)
+        for i in range(1, lanes):
+            found = max(found, peek(scratch + i))
+        return found
+
+    @compiled
+    def turn(at, step, rows, filters, to):
+        """to[c][k] = at[k * step + c] for c < rows and k < filters, zeros elsewhere."""
+        if rows == filters == lanes:
+            vector.store_tile(vector.load_turned(at, step, lanes), to, lanes)
+        else:
+            vector.store_tile(vector.load_transposed(at, step, rows, filters, lanes, 1, lanes), to, lanes)
+
+    def combine_rows(begin, end, w, bias, to, sizes):
+        blocks, width, taps = packing.three(sizes, 0)
+        c_group, k_group, rows = packing.three(sizes, 3)
+        to_panels, half = sizes[6], -(-c_group // 2)
+        length, panel, square, zero = taps * c_group, taps * half * width, lanes * lanes, to.dtype.type(0)
+        memory = np.empty(6 * lanes + 4 * square + 32, to.dtype)
+        scratch = pointer(memory)
+        memory[4 * lanes], memory[4 * lanes + 1] = 1, 0.5
+        squares = vector.line_start(scratch + 6 * lanes)
+        for item in range(begin, end):
+            group, block = divmod(item, blocks)
+            first = group * 2 * blocks + block
+            out = pointer(to) + (to_panels + item * PANELS * panel)
+            for j in range(2):
+                for k in range(width):
+                    place_of = (j * blocks + block) * width + k
+                    value = bias[group * k_group + place_of] if place_of < k_group else zero
+                    poke(pointer(to) + ((first + j * blocks) * width + k), value)
+            for k in range(0, width, lanes):
+                here, k1 = min(lanes, width - k), block * width + k
+                k2 = k1 + blocks * width
+                n1, n2 = max(0, min(here, k_group - k1)), max(0, min(here, k_group - k2))
+                w1 = pointer(w) + (group * k_group + k1) * length
+                w2 = w1 + blocks * width * length if n2 > 0 else w1
+                for j in range(lanes):
+                    poke(scratch + (2 * lanes + j), peak(w1 + j * length, length, scratch + 5 * lanes) if j < n1 else zero)
+                    poke(scratch + (3 * lanes + j), peak(w2 + j * length, length, scratch + 5 * lanes) if j < n2 else zero)
+                factors = pointer(to) + (rows + first * width + k)
+                scales(scratch, here, factors, factors + blocks * width)
+                f1, f2 = vector.load(scratch, lanes), vector.load(scratch + lanes, lanes)
+                for tap in range(taps):
+                    for c in range(0, half, lanes):
+                        at, cells, less = tap * c_group + c, min(lanes, half - c), max(0, min(lanes, c_group - half - c))
+                        turn(w1 + at, length, cells, n1, squares)
+                        turn(w2 + at, length, cells, n2, squares + square)
+                        at = at + half if less > 0 else at
+                        turn(w1 + at, length, less, n1, squares + 2 * square)
+                        turn(w2 + at, length, less, n2, squares + 3 * square)
+                        for i in range(cells):
+                            row = squares + i * lanes
+                            b11, b12 = f1 * vector.load(row, lanes), f2 * vector.load(row + square, lanes)
+                            b21 = f1 * vector.load(row + 2 * square, lanes)
+                            b22 = f2 * vector.load(row + 3 * square, lanes)
+                            place(out + ((tap * half + c + i) * width + k), panel, b11, b12, b21, b22, here)
+        memory[0] = 0  # pointers do not keep an array alive: its last use does
+
+    combine_rows.__name__ = f"{dtype}_strassen_weights_by_rows_{isa}"
+    return Kernel(combine_rows)
 
 
 class Draft(NamedTuple):
@@ -255,6 +336,8 @@ class Draft(NamedTuple):
         Elements of the bias, which those of the factors equal, of the weights as they are packed first, and of the panels.
     blocks : int
         Blocks of output channels of a half, of all groups.
+    by_rows : bool
+        Whether the channels of a filter follow each other, tap by tap.
     names : tuple
         Lanes, dtype and instruction set, as the kernels that pack are found by.
     packed_sizes, combined_sizes : array of int64
@@ -269,6 +352,7 @@ class Draft(NamedTuple):
     plain: int
     panels: int
     blocks: int
+    by_rows: bool
     names: tuple[int, str, str]
     packed_sizes: Array
     combined_sizes: Array
@@ -296,24 +380,33 @@ def drafted(
     blocks, width, k_group, c_group = of_group
     rows, window = groups * 2 * blocks * width, math.prod(taps)
     begun, behind = places(rows, dtype)
+    by_group, by_k, by_c, *by_taps, first = steps
+    whole = [c_group * math.prod(taps[axis + 1 :]) for axis in range(3)]
+    in_order = all(step == wanted or count == 1 for step, wanted, count in zip(by_taps, whole, taps, strict=True))
+    by_rows = in_order and by_c == 1 and by_k == c_group * window and by_group == k_group * by_k and first == 0
     return Draft(
         *launched,
         rows,
         rows * c_group * window,
         groups * blocks * PANELS * window * -(-c_group // 2) * width,
         groups * blocks,
+        by_rows,
         names,
         np.array((2 * blocks, width, k_group, c_group, c_group, *taps, *steps, begun), np.int64),
-        np.array((blocks, width, window, c_group, rows, begun, behind), np.int64),
+        np.array((blocks, width, window, c_group, k_group if by_rows else rows, rows if by_rows else begun, behind), np.int64),
     )
 
 
 def launched(draft: Draft, w: Array, bias: Array) -> Launch:
     """The draft with its weights: bias, factors and panels in one array."""
     begun, behind = places(draft.rows, w.dtype)
+    packed = packing.aligned(behind + draft.panels, w.dtype)
+    complete = Launch(draft.kernel, draft.items, draft.work, packed, packed[: 2 * draft.rows], draft.arguments)
+    if draft.by_rows:
+        row_combiner(*draft.names)(draft.blocks, 8 * draft.plain, w.reshape(-1), bias, packed, draft.combined_sizes)
+        return complete
     plain = packing.aligned(begun + draft.plain, w.dtype)
     packing.weight_packer(*draft.names)(2 * draft.blocks, 4 * draft.plain, w.reshape(-1), bias, plain, draft.packed_sizes)
-    packed = packing.aligned(behind + draft.panels, w.dtype)
     packed[: draft.rows] = plain[: draft.rows]
     weight_combiner(*draft.names)(draft.blocks, 8 * draft.plain, plain, packed, draft.combined_sizes)
-    return Launch(draft.kernel, draft.items, draft.work, packed, packed[: 2 * draft.rows], draft.arguments)
+    return complete
