@@ -6,7 +6,7 @@ from guards import SUPPORTED, guarded, guarded_everywhere
 
 import fastconv as fc
 from fastconv.geometry import LAYOUTS
-from fastconv.kernels.simd import strassen, strassen_points, strassen_windows
+from fastconv.kernels.simd import strassen, strassen_cuts, strassen_points, strassen_windows
 from fastconv.machine import host
 
 # By float64, the registry's cases try the tiles that are chosen.
@@ -54,8 +54,8 @@ def arrays(case, dtype, last=False):
 def windows_cut(tile, geometry, dtype):
     """Blocks of two rows and five columns, and items of one block of output channels."""
     rows, columns = tile
-    blocks = -(-strassen_windows.half_of(geometry.out_per_group, host().lanes(dtype)) // columns)
-    return strassen_windows.Cut(rows, columns, 2, 5, blocks, 1)
+    blocks = -(-strassen_cuts.half_of(geometry.out_per_group, host().lanes(dtype)) // columns)
+    return strassen_cuts.Cut(rows, columns, 2, 5, blocks, 1)
 
 
 def points_cut(tile, geometry, dtype):
@@ -95,7 +95,7 @@ def check(module, cut, case, dtype, last, monkeypatch):
 @pytest.mark.skipif(not SUPPORTED, reason="guard pages are made by mprotect")
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("last", [False, True], ids=["channels first", "channels last"])
-@pytest.mark.parametrize("tile", strassen_windows.TILES[host().registers], ids=str)
+@pytest.mark.parametrize("tile", strassen_cuts.TILES[host().registers], ids=str)
 def test_windows_give_the_sums_by_every_tile(tile, last, dtype, monkeypatch, threads):
     for case in (*WINDOWS.values(), *(LAST.values() if last else ())):
         check(strassen_windows, lambda g, d: windows_cut(tile, g, d), case, dtype, last, monkeypatch)

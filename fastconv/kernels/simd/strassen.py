@@ -19,7 +19,7 @@ import numpy as np
 
 from fastconv.geometry import Array, ConvGeometry
 from fastconv.kernels.jit import Launch
-from fastconv.kernels.simd import strassen_points, strassen_windows
+from fastconv.kernels.simd import strassen_cuts, strassen_points, strassen_windows
 from fastconv.kernels.simd.strassen_products import WORKSPACE
 from fastconv.machine import Machine, host
 
@@ -33,7 +33,7 @@ def choice(geometry: ConvGeometry, dtype: np.dtype[Any], machine: Machine) -> tu
     """(seconds it is expected to take, what packs for it), infinite where no workspace holds a block."""
     found = []
     if not spread_out(geometry):
-        found.append((strassen_windows.seconds(geometry, dtype, machine), strassen_windows.pack))
+        found.append((strassen_cuts.seconds(geometry, dtype, machine), strassen_windows.pack))
     if strassen_points.suits(geometry):
         found.append((strassen_points.choice(geometry, dtype, machine)[0], strassen_points.pack))
     return min(found, key=lambda one: one[0])

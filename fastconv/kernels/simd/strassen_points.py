@@ -29,15 +29,12 @@ from fastconv.kernels.simd.strassen_products import (
     PANELS,
     SPARE,
     WORKSPACE,
-    Draft,
-    drafted,
     half_of,
-    launched,
-    places,
     seven_products,
     share_of,
     summed,
 )
+from fastconv.kernels.simd.strassen_weights import Draft, drafted, launched, places
 from fastconv.machine import Machine, host
 
 pointer = vector.pointer
@@ -238,14 +235,14 @@ def drafts(geometry: ConvGeometry, dtype: np.dtype[Any], machine: Machine) -> tu
             *(g.groups, c_group, k_group, plane, tiles, cut.of_part, cut.blocks, cut.k_part, places(rows, dtype)[1], rows),
             *(broad, height, taps[0], t, taps[1], r),
         )
-        launched = chosen, items, work, (np.array(sizes, np.int64), codes(g.activation, dtype))
+        bare = chosen, items, work, (np.array(sizes, np.int64), codes(g.activation, dtype))
         of_group, steps = (cut.blocks, of_block, k_group, c_group), (k_group * c_group, by_k, by_c, 1, 1, 1, 0)
-        found.append(drafted(launched, g.groups, of_group, (1, 1, 1), steps, dtype, (lanes, *names)))
+        found.append(drafted(bare, g.groups, of_group, (1, 1, 1), steps, dtype, (lanes, *names)))
     return tuple(found)
 
 
 def pack(w: Array, bias: Array, geometry: ConvGeometry) -> tuple[Launch, ...]:
-    """A launch for each row of the kernel: bias, factors and seven panels a block, as strassen_products.py has them."""
+    """A launch for each row of the kernel: bias, factors and seven panels a block, as strassen_weights.py has them."""
     g, found, lines = geometry, drafts(geometry, w.dtype, host()), [w]
     if g.transposed:  # two taps of a row are output channels, rows of the kernel before them
         apart = pointwise.lines(g).taps[2]
