@@ -210,4 +210,5 @@ def test_what_it_does_not_serve_is_refused_by_name():
     assert "at least 4 channels" in refused((1, 8, 9, 9), (8, 2, 1, 1), groups=4)
     assert "float32 or float64" in refused((1, 8, 9, 9), (8, 8, 1, 1), dtype=np.int32)
     assert "without overlap" in refused((1, 8, 9, 9), (8, 8, 3, 3), transposed=True, stride=2)
-    assert "MiB" in refused((1, 4096, 60, 60), (4, 4096, 50, 50))
+    assert "40,000 products" in refused((1, 4000, 9, 9), (8, 4000, 2, 5))
+    assert "MiB" in refused((1, 3000, 60, 60), (4, 3000, 45, 45), dtype=np.float64)

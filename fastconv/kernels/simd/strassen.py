@@ -26,6 +26,7 @@ from fastconv.machine import Machine, host
 LEAST = 4  # channels of a group
 SPREAD = 64
 MARGIN = 1.02
+LONGEST = 30_000  # products of a sum, up to which errors stay within 1e-4 of the results' root mean square
 
 
 @lru_cache(maxsize=1024)
@@ -56,6 +57,8 @@ def supports(geometry: ConvGeometry, dtype: np.dtype[Any]) -> str | None:
         return f"its vectors are float32 or float64, not {dtype}"
     if min(g.in_per_group, g.out_per_group) < LEAST:
         return f"it serves groups of at least {LEAST} channels, not {g.in_per_group} -> {g.out_per_group}"
+    if dtype == np.float32 and g.reduction > LONGEST:
+        return f"its rounding is too large for sums of {g.reduction:,} products in float32, {LONGEST:,} at most"
     if spread_out(g) and not strassen_points.suits(g):
         return "channels first, its transposed convolutions have stride 1 along the last axis, or 2 taps without overlap"
     if choice(g, dtype, host())[0] == float("inf"):
