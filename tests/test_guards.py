@@ -87,8 +87,21 @@ def test_kernels_stay_inside_their_arrays(worker: Worker, family: str, implement
 POISON = {"nan": float("nan"), "large": 1e30}
 
 
+SLOW = (
+    "winograd",
+    "depthwise",
+)  # they compile much; what their kernels take for themselves, test_poison.py poisons in each run
+
+
 @pytest.mark.parametrize("poison", ["nan", pytest.param("large", marks=pytest.mark.slow)])
-@pytest.mark.parametrize(("family", "implementation"), [(f, one.name) for f, names in OPERATIONS.items() for one in names[:-1]])
+@pytest.mark.parametrize(
+    ("family", "implementation"),
+    [
+        pytest.param(family, one.name, marks=pytest.mark.slow if one.name in SLOW else ())
+        for family, names in OPERATIONS.items()
+        for one in names[:-1]
+    ],
+)
 def test_nothing_unwritten_is_read(family: str, implementation: str, poison: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """New arrays hold a NaN or a large number in every cell: results, workspaces and packed weights do not depend on it."""
     plain_empty = np.empty
