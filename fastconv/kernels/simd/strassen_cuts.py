@@ -94,9 +94,11 @@ def choice(geometry: ConvGeometry, walks: Walks, dtype: np.dtype[Any], machine: 
     found = []
     for rows, columns in TILES[machine.registers]:
         blocks = -(-half_vectors // columns)
-        share = share_of(-(-height * width // 2), images * deep * blocks, GROUP * rows)
-        fits = (room // dtype.itemsize // per_pair for room in ROOMS)
-        for pairs in {min(max(rows, fit - fit % rows), -(-share // rows) * rows) for fit in fits}:
+        shares = (
+            share_of(-(-height * width // 2), images * deep * blocks, GROUP * rows, items) for items in (ITEMS, ITEMS // 2)
+        )
+        fits = [max(rows, fit - fit % rows) for fit in (room // dtype.itemsize // per_pair for room in ROOMS)]
+        for pairs in {min(fit, -(-share // rows) * rows) for share in shares for fit in fits}:
             block_columns = evenly(width, 2 * pairs)
             least = evenly(height, max(1, 2 * pairs // max(1, block_columns)))
             for block_rows in range(least, max(least, min(height, least + MORE)) + 1):  # some fill their last tile better

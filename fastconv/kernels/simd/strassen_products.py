@@ -38,9 +38,9 @@ def half_of(count: int, part: int) -> int:
     return -(-parts // 2)
 
 
-def share_of(count: int, others: int, least: int) -> int:
-    """The most of `count` that go together, lest threads have fewer than ITEMS items; there are `others` for each part."""
-    parts = -(-ITEMS // max(1, min(ITEMS, others)))
+def share_of(count: int, others: int, least: int, items: int = ITEMS) -> int:
+    """The most of `count` that go together, lest threads have too few items; there are `others` for each part."""
+    parts = -(-items // max(1, min(items, others)))
     return max(least, -(-count // parts))
 
 
