@@ -7,8 +7,8 @@ feeds every output channel of the tile, and nothing is turned. A panel of positi
 L2 cache holds before the next panel begins.
 
 A transposed convolution whose windows meet without overlap, as where a decoder doubles its maps, is the same for each row of
-its kernel, over the output channels times the taps of the row; two taps are woven into one row of the output as it is stored, and
-a panel then has positions of several rows.
+its kernel, over the output channels times the taps of the row; two taps are woven into one row of the output as it is stored,
+and a panel then has positions of several rows.
 """
 
 from functools import lru_cache
