@@ -203,15 +203,23 @@ def test_extremes_keep_nan_and_the_first_of_equals(dtype, lanes):
         vector.store(pointer(y), vector.larger(a, b))
         vector.store(pointer(y) + lanes, vector.smaller(a, b))
         vector.store(pointer(y) + 2 * lanes, vector.divided(a, b))
+        vector.store(pointer(y) + 3 * lanes, vector.larger_number(a, b))
+        vector.store(pointer(y) + 4 * lanes, vector.smaller_number(a, b))
+        mask = vector.numbers_in_both(a, b)
+        vector.store(pointer(y) + 5 * lanes, vector.chosen(mask, vector.splat(one, lanes), vector.splat(zero, lanes)))
 
+    one, zero = np.ones((), dtype)[()], np.zeros((), dtype)[()]
     pairs = [(1, 2), (2, 1), (np.nan, 1), (1, np.nan), (-0.0, 0.0), (0.0, -0.0), (-np.inf, 3), (np.inf, 3)]
     for first in range(0, len(pairs), lanes):
         x = np.ones((2, lanes), dtype)
         x[:, : len(pairs[first : first + lanes])] = np.array(pairs[first : first + lanes], dtype).T
-        y = marked(dtype, 3, lanes)
+        y = marked(dtype, 6, lanes)
         with np.errstate(all="ignore"):
             compute(x, y)
             a, b = x
+            np.testing.assert_array_equal(y[3], np.where(b > a, b, a))
+            np.testing.assert_array_equal(y[4], np.where(b < a, b, a))
+            np.testing.assert_array_equal(y[5], (a == a) & (b == b))
             np.testing.assert_array_equal(y[0], np.maximum(a, b))
             np.testing.assert_array_equal(y[1], np.minimum(a, b))
             np.testing.assert_array_equal(y[2], a / b)

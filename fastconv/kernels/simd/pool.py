@@ -33,7 +33,7 @@ FOLDED = 8  # cells of a row that vectors take in sooner than one by one
 @lru_cache(maxsize=16)
 def channels_last_kernel(kind: str, lanes: int, dtype: str, isa: str) -> Kernel:
     """The compiled loops over rows of n, d, h: f32_max_pool_nhwc_avx512."""
-    enter, combine, _, leave = pooling.reduction(kind, dtype)
+    enter, combine, _, leave, _ = pooling.reduction(kind, dtype)
 
     def pool(begin, end, x, y, sizes, bounds, widths, initial):
         channels, depth_in, rows_in = packing.three(sizes, 0)
@@ -91,7 +91,7 @@ def channels_last_kernel(kind: str, lanes: int, dtype: str, isa: str) -> Kernel:
 @lru_cache(maxsize=32)
 def channels_first_kernel(stride: int, kind: str, lanes: int, dtype: str, isa: str) -> Kernel:
     """The compiled loops over rows of n, c, d, h: f32_max_pool_s2_nchw_avx512; s0 has any other stride, or adaptive windows."""
-    enter, combine, combine_two, leave = pooling.reduction(kind, dtype)
+    enter, combine, combine_two, leave, _ = pooling.reduction(kind, dtype)
 
     def next_cells(at):
         return vector.load(at, lanes)

@@ -21,7 +21,7 @@ pointer = vector.pointer
 @lru_cache(maxsize=32)
 def kernel(kind: str, lanes: int, lanes_out: int, dtype: str, isa: str) -> Kernel:
     """The compiled loop over stacks of output rows of all planes: f32_max_pool_pairs_avx512; vectors of results may be half."""
-    enter, combine, _, leave = pooling.reduction(kind, dtype)
+    enter, combine, _, leave, _ = pooling.reduction(kind, dtype)
     averages = kind == "avg"
 
     def joined(low, high):

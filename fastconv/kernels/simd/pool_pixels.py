@@ -24,7 +24,7 @@ poke, pointer = vector.poke, vector.pointer
 def kernel(kind: str, pixels: int, taps: tuple[int, int], stride: int, deep: bool, lanes: int, dtype: str, isa: str) -> Kernel:
     """The compiled loops over output rows: f32_max_pool_3x1_3x3s1_pixels_avx512; deep ones have windows of several depths."""
     (tall, wide), (order, power) = taps, pooling.order_and_power(kind)
-    enter, combine, _, leave = pooling.reduction(kind, dtype)
+    enter, combine, _, leave, _ = pooling.reduction(kind, dtype)
     averages, roots = kind == "avg", order == 0 and power > 1
 
     def at_the_edge(image, to, depths, rows, columns, steps, channels, divisor, initial):
@@ -152,7 +152,7 @@ def cycles(geometry: PoolGeometry, dtype: np.dtype[Any], machine: Machine) -> fl
     g, pixels, taps = geometry, pixels_for(geometry, dtype), geometry.kernel[-1]
     vectors = prod(g.out_shape) // g.channels * -(-g.channels // machine.lanes(dtype)) * prod(g.kernel[:-2])
     # Of more than 3 x 3 cells, those of wide pixels leave the L1 cache before the next tile meets them again.
-    longer = 1.0 if taps <= 3 else 1.3 if apart(g, dtype) < WIDE else 2.3
+    longer = 1.0 if taps <= 3 else 0.9 if apart(g, dtype) < WIDE else 1.5
     return 2.7 * longer * vectors / pixels * ((pixels - 1) * g.stride[-1] + taps) * taps
 
 

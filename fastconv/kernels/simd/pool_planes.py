@@ -42,7 +42,7 @@ def folder(kind: str, lanes: int, dtype: str) -> Any:
 @lru_cache(maxsize=32)
 def kernel(kind: str, lanes: int, dtype: str, isa: str) -> Kernel:
     """The compiled loop over planes: f32_max_pool_planes_avx512."""
-    enter, combine, _, leave = pooling.reduction(kind, dtype)
+    enter, combine, _, leave, _ = pooling.reduction(kind, dtype)
     fold = folder(kind, lanes, dtype)
 
     def pool(begin, end, x, y, cells, divisor, initial, empty):

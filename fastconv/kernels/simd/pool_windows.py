@@ -167,9 +167,9 @@ def spreads(geometry: PoolGeometry) -> bool:
 def cycles_of_stack(tile: tuple[int, int], geometry: PoolGeometry, dtype: np.dtype[Any], machine: Machine) -> float:
     """Loads and combinations of the tiles of so many rows."""
     g, stride, tall, rows = geometry, geometry.stride[-1], plane_of(geometry)[1], tile[0]
-    taken = ((rows - 1) * stride + tall) * (1.8 * g.kernel[-1] * stride + 3) + 4 * rows
+    taken = 0.8 * (((rows - 1) * stride + tall) * (1.8 * g.kernel[-1] * stride + 3) + 4 * rows)
     if spreads(g):  # each depth is joined to the ones before
-        taken = 0.8 * prod(g.kernel[:-2]) * (taken + 3 * rows)
+        taken = 1.5 * prod(g.kernel[:-2]) * (taken + 3 * rows) * (1.5 if g.in_size[-1] % CONFLICT == 0 else 1)
     return 25 + -(-g.out_size[-1] // machine.lanes_for(g.out_size[-1], dtype)) * taken
 
 

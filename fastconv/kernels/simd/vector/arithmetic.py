@@ -72,10 +72,29 @@ def smaller(context: Any, a: Any, b: Any) -> Any:
     return a(a, a), _extreme("<", a.dtype)
 
 
-def _extreme(comparison: str, dtype: Any) -> Callable[..., Any]:
+@intrinsic
+def larger_number(context: Any, a: Any, b: Any) -> Any:
+    """The larger, lane by lane: of equals a, and where either is NaN."""
+    return a(a, a), _better_number(">", a.dtype)
+
+
+@intrinsic
+def smaller_number(context: Any, a: Any, b: Any) -> Any:
+    """The smaller, lane by lane: of equals a, and where either is NaN."""
+    return a(a, a), _better_number("<", a.dtype)
+
+
+def _better_number(comparison: str, dtype: Any) -> Callable[..., Any]:
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         a, b = args
-        best = builder.select(compared(builder, comparison, b, a, dtype), b, a)
+        return builder.select(compared(builder, comparison, b, a, dtype), b, a)
+
+    return generate
+
+
+def _extreme(comparison: str, dtype: Any) -> Callable[..., Any]:
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        best, b = _better_number(comparison, dtype)(context, builder, signature, args), args[1]
         if dtype in INTEGERS:
             return best
         # A quiet NaN for b's own: with b itself LLVM would join the two choices into one that is slower.
@@ -144,6 +163,18 @@ def numbers(context: Any, v: Any) -> Any:
         return builder.fcmp_ordered("ord", args[0], args[0])
 
     return Vector(types.boolean, v.lanes)(v), generate
+
+
+@intrinsic
+def numbers_in_both(context: Any, a: Any, b: Any) -> Any:
+    """The lanes where neither vector has a NaN."""
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        if a.dtype in INTEGERS:
+            return ir.Constant(vector_of(signature.return_type), [1] * a.lanes)
+        return builder.fcmp_ordered("ord", *args)
+
+    return Vector(types.boolean, a.lanes)(a, a), generate
 
 
 @intrinsic
