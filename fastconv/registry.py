@@ -136,7 +136,7 @@ OPERATIONS: dict[str, tuple[Implementation, ...]] = {
     "conv": (
         Implementation(
             "winograd",
-            "kernels of 3 taps and more by half to a quarter of the products, at about twice the rounding error",
+            "kernels of 3 taps and more with a quarter to three quarters of the products, at about twice the rounding error",
             winograd.run,
             winograd.cost,
             winograd.supports,

@@ -90,6 +90,19 @@ def test_products_inside_a_plane_go_to_tiles_of_several_vectors(dtype, lanes, ta
     assert (y == x[0, 0] + (windows * w).sum((2, 3))).all()
 
 
+@pytest.mark.parametrize(("tall", "rows", "columns"), [(1, 1, 2), (3, 2, 1), (2, 5, 1)])
+def test_a_column_of_taps_meets_rows_below_each_other(dtype, lanes, tall, rows, columns):
+    @numba.njit
+    def compute(x, w, y):
+        tile = vector.filled(x[0, 0], rows, columns, lanes)
+        tile = vector.fma_down(tile, pointer(x), columns * lanes, pointer(w), tall)
+        vector.store_tile(tile, pointer(y), columns * lanes)
+
+    x, w, y = numbers(dtype, rows + tall - 1, columns * lanes), numbers(dtype, tall), marked(dtype, rows, columns * lanes)
+    compute(x, w, y)
+    assert (y == x[0, 0] + sum(x[t : t + rows] * w[t] for t in range(tall))).all()
+
+
 def test_products_of_values_that_lie_together_meet_weights_by_turns(dtype, lanes):
     """Taps three cells apart; the lanes of each of two columns have weights of their own, or all lanes have the same."""
     rows, apart, tall, wide = 2, 3, 2, 3

@@ -131,7 +131,7 @@ def conv2d(
 
     Notes
     -----
-    A NaN or inf in `x` reaches only the outputs whose window holds it.
+    A NaN or inf in `x` reaches the outputs whose window holds it, and under "winograd", "strassen" and "fft" some near them.
 
     Examples
     --------

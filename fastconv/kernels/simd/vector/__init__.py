@@ -43,6 +43,7 @@ from fastconv.kernels.simd.vector.memory import load, load_first, load_first_or,
 from fastconv.kernels.simd.vector.norms import power, root
 from fastconv.kernels.simd.vector.pointers import distance, line_start, peek, pointer, poke, rows_at
 from fastconv.kernels.simd.vector.products import (
+    fma_down,
     fma_grouped,
     fma_inside,
     fma_lanes,
@@ -103,6 +104,7 @@ __all__ = [
     "first",
     "first_are_set",
     "first_values",
+    "fma_down",
     "fma_grouped",
     "fma_inside",
     "fma_lanes",

@@ -257,3 +257,27 @@ def fma_inside(
         return t
 
     return tile(tile, x, types.intp, w, tall, wide, stride, apart, own), generate
+
+
+@intrinsic(prefer_literal=True)
+def fma_down(context: Any, tile: Any, x: Any, step: Any, w: Any, tall: Any) -> Any:
+    """tile[i, e] += sum over t < tall of x[(i + t) * step + e] * w[t]: a column of taps meets rows that lie `step` apart."""
+    heights = tall.literal_value
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        t, x, step, w, _ = args
+        taps = taps_at(builder, w, heights, tile, 0)
+        before: list[Any] = []
+        for row in range(tile.rows + heights - 1):
+            users = [(i, row - i) for i in range(tile.rows) if 0 <= row - i < heights]
+            # LLVM would read rows ahead, and keep them in memory of its own: they are read after what was summed before.
+            source = opaque(builder, builder.add(x, builder.mul(step, I64(row * BYTES[tile.dtype]))), *before)
+            for j in range(tile.columns):
+                vector = read(builder, source, tile, I64(j * tile.lanes))
+                for i, tap_row in users:
+                    k = i * tile.columns + j
+                    total = fused(builder, taps(tap_row, 0), vector, builder.extract_value(t, k), tile)
+                    t, before = builder.insert_value(t, total, k), [total]
+        return t
+
+    return tile(tile, x, types.intp, w, tall), generate
