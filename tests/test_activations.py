@@ -107,7 +107,14 @@ def test_silu_over_its_whole_range(dtype: Any) -> None:
 FUSED = [case for case in CASES if "activation" in dict(case.options)]
 
 
-@pytest.mark.parametrize("implementation", fc.implementations("conv2d"))
+# They compile much, and end with the same tiles as "direct"; test_registry.py has their activations in each run.
+SLOW = ("winograd", "strassen", "fft")
+
+
+@pytest.mark.parametrize(
+    "implementation",
+    [pytest.param(name, marks=pytest.mark.slow if name in SLOW else ()) for name in fc.implementations("conv2d")],
+)
 def test_fused_is_separate(implementation: str) -> None:
     """A fused clip is the clip of the result, bit for bit, and the others are applied to each value as if alone."""
     served = 0

@@ -87,17 +87,16 @@ def test_kernels_stay_inside_their_arrays(worker: Worker, family: str, implement
 POISON = {"nan": float("nan"), "large": 1e30}
 
 
-SLOW = (
-    "winograd",
-    "depthwise",
-)  # they compile much; what their kernels take for themselves, test_poison.py poisons in each run
+# They compile much; what their kernels take for themselves, test_poison.py poisons in each run.
+SLOW = ("winograd", "depthwise")
+ALIKE = ("min_pool", "lp_pool")  # kernels that differ from max_pool's in how a cell is taken in, and not in their memory
 
 
 @pytest.mark.parametrize("poison", ["nan", pytest.param("large", marks=pytest.mark.slow)])
 @pytest.mark.parametrize(
     ("family", "implementation"),
     [
-        pytest.param(family, one.name, marks=pytest.mark.slow if one.name in SLOW else ())
+        pytest.param(family, one.name, marks=pytest.mark.slow if one.name in SLOW or family in ALIKE else ())
         for family, names in OPERATIONS.items()
         for one in names[:-1]
     ],

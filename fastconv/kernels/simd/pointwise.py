@@ -30,13 +30,13 @@ pointer = vector.pointer
 def kernel(rows: int, columns: int, apart: int, lanes: int, dtype: str, isa: str) -> Kernel:
     """The compiled loops over panels of positions: f32_pointwise_8x3_s1_avx512; `apart` output columns for each of x."""
     activate_tile = microkernel.tile_activation(dtype)
-    width, of_block = columns * lanes, rows // apart
+    width, of_block, ask_for = columns * lanes, rows // apart, packing.asker(1, columns, lanes)
 
     def pointwise(begin, end, x, w, bias, y, sizes, act):
         groups, c_group, k_group = packing.three(sizes, 0)
         depth, height, broad = packing.three(sizes, 3)
         taps_t, taps_r, part = packing.three(sizes, 6)
-        copied = sizes[9] > 0
+        copied, far = sizes[9] > 0, sizes[11] > 0
         # Positions of several rows share a panel where rows are taken apart as they are stored.
         lines, length = (1, height * broad) if apart == 2 else (height, broad)
         k_blocks, panels = -(-k_group // of_block), -(-length // width)
@@ -68,8 +68,13 @@ def kernel(rows: int, columns: int, apart: int, lanes: int, dtype: str, isa: str
                 k = k_block * of_block
                 weights = packed + (group * blocks + block) * c_group * rows
                 tile = vector.first_values(pointer(bias) + (group * k_blocks + k_block) * rows, rows, columns, lanes)
-                for c in range(c_group):
-                    tile = vector.fma_shared(tile, weights + c * rows, source + c * step)
+                if far and block == share * part:  # the next panel is on its way while this one is first read
+                    for c in range(c_group):
+                        ask_for(source + (c * step + width), 0)
+                        tile = vector.fma_shared(tile, weights + c * rows, source + c * step)
+                else:
+                    for c in range(c_group):
+                        tile = vector.fma_shared(tile, weights + c * rows, source + c * step)
                 tile = activate_tile(tile, act)
                 plane = pointer(y) + ((n * groups + group) * k_group + k) * plane_out
                 shown = min(rows, (k_group - k) * apart)
@@ -192,6 +197,7 @@ def draft(geometry: ConvGeometry, dtype: np.dtype[Any], machine: Machine) -> pac
         part,
         int(part > BLOCKS_OF_PANEL),
         packing.whole_lines(g.groups * blocks * rows, dtype),
+        int(part <= BLOCKS_OF_PANEL and dtype.itemsize * prod(g.x_shape) > machine.l2),
     )
     shares = -(-tap_lines * blocks // max(1, part))
     by_k, by_c = (1, k_group) if g.transposed else (c_group, 1)
@@ -205,7 +211,7 @@ def draft(geometry: ConvGeometry, dtype: np.dtype[Any], machine: Machine) -> pac
         g.groups * blocks,
         g.groups * blocks * rows,
         g.groups * tap_lines * blocks * c_group * rows,
-        np.array((blocks, rows, k_group, c_group, c_group, 1, 1, 1, *steps, sizes[-1]), np.int64),
+        np.array((blocks, rows, k_group, c_group, c_group, 1, 1, 1, *steps, sizes[-2]), np.int64),
     )
 
 
