@@ -103,6 +103,30 @@ def test_a_column_of_taps_meets_rows_below_each_other(dtype, lanes, tall, rows, 
     assert (y == x[0, 0] + sum(x[t : t + rows] * w[t] for t in range(tall))).all()
 
 
+@pytest.mark.parametrize("outputs", [1, 2, 3])
+def test_dot_products_are_summed_by_lanes_and_then_over_them(dtype, lanes, outputs):
+    """As many results as a vector holds, or a few less; what lies behind the room is not read."""
+    if outputs > lanes:
+        pytest.skip("one vector holds no such results")
+    positions = lanes // outputs
+
+    @numba.njit
+    def compute(x, w, y, room):
+        tile = vector.zeros(pointer(x), positions, outputs, lanes)
+        tile = vector.fma_dots(tile, pointer(x), x.shape[1], pointer(w), lanes, lanes)
+        tile = vector.fma_dots(tile, pointer(x) + lanes, x.shape[1], pointer(w), lanes, room)
+        vector.store(pointer(y), vector.lane_sums(tile))
+
+    x, w = numbers(dtype, positions, 2 * lanes), numbers(dtype, outputs, lanes)
+    for room in (lanes - 1, lanes):
+        y = marked(dtype, lanes)
+        lost = x.copy()
+        lost[:, lanes + room :] = np.nan
+        compute(lost, w, y, room)
+        expected = x[:, :lanes] @ w.T + x[:, lanes : lanes + room] @ w[:, :room].T
+        assert (y == np.concatenate([expected.ravel(), np.zeros(lanes - positions * outputs)])).all()
+
+
 def test_products_of_values_that_lie_together_meet_weights_by_turns(dtype, lanes):
     """Taps three cells apart; the lanes of each of two columns have weights of their own, or all lanes have the same."""
     rows, apart, tall, wide = 2, 3, 2, 3

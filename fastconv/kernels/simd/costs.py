@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from fastconv.geometry import SPATIAL_AXES, ConvGeometry
-from fastconv.kernels.simd import conv, depthwise_planes, interleaved, packing, planar, pointwise
+from fastconv.kernels.simd import conv, depthwise_planes, dots, interleaved, packing, planar, pointwise
 from fastconv.machine import Machine
 
 CALL = 28_000  # cycles of a call that does next to nothing
@@ -76,6 +76,11 @@ def of_planes(geometry: ConvGeometry, dtype: np.dtype[Any], machine: Machine) ->
 def of_points(geometry: ConvGeometry, dtype: np.dtype[Any], machine: Machine) -> float:
     """Of pointwise.py."""
     return machine.seconds(CALL + pointwise.tile_for(geometry, dtype, machine)[0], geometry.bytes(dtype.itemsize))
+
+
+def of_dots(geometry: ConvGeometry, dtype: np.dtype[Any], machine: Machine) -> float:
+    """Of dots.py."""
+    return machine.seconds(CALL + dots.cycles(geometry, dtype, machine), geometry.bytes(dtype.itemsize))
 
 
 def depthwise(geometry: ConvGeometry, dtype: np.dtype[Any], machine: Machine) -> float:

@@ -1,6 +1,7 @@
 """Direct convolution, by the kernel that takes the fewest cycles.
 
-conv.py serves every geometry, planar.py few channels, channels first, and pointwise.py kernels without overlap, channels first.
+conv.py serves every geometry, planar.py few channels, channels first, pointwise.py kernels without overlap, channels first, and
+dots.py kernels of one tap to few channels, channels last.
 """
 
 from functools import lru_cache
@@ -10,7 +11,7 @@ import numpy as np
 
 from fastconv.geometry import Array, ConvGeometry
 from fastconv.kernels.jit import Launch
-from fastconv.kernels.simd import conv, costs, planar, pointwise
+from fastconv.kernels.simd import conv, costs, dots, planar, pointwise
 from fastconv.machine import Machine, host
 
 
@@ -22,6 +23,8 @@ def choice(geometry: ConvGeometry, dtype: np.dtype[Any], machine: Machine) -> tu
         found.append((costs.of_planes(geometry, dtype, machine), planar.pack))
     if pointwise.suits(geometry):
         found.append((costs.of_points(geometry, dtype, machine), pointwise.pack))
+    if dots.suits(geometry, dtype, machine):
+        found.append((costs.of_dots(geometry, dtype, machine), dots.pack))
     return min(found, key=lambda one: one[0])
 
 

@@ -39,6 +39,7 @@ from fastconv.kernels.simd.vector.arithmetic import (
     splat,
 )
 from fastconv.kernels.simd.vector.building import rest_of
+from fastconv.kernels.simd.vector.dots import fma_dots, lane_sums
 from fastconv.kernels.simd.vector.memory import load, load_first, load_first_or, prefetch, store, store_first, store_first_wide
 from fastconv.kernels.simd.vector.norms import power, root
 from fastconv.kernels.simd.vector.pointers import distance, line_start, peek, pointer, poke, rows_at
@@ -104,6 +105,7 @@ __all__ = [
     "first",
     "first_are_set",
     "first_values",
+    "fma_dots",
     "fma_down",
     "fma_grouped",
     "fma_inside",
@@ -115,6 +117,7 @@ __all__ = [
     "hardswish",
     "high_half",
     "joined",
+    "lane_sums",
     "larger",
     "larger_first",
     "larger_number",
