@@ -69,7 +69,7 @@ def of_planes(geometry: ConvGeometry, dtype: np.dtype[Any], machine: Machine) ->
     cells = lines * ((min(strip, outputs[1]) - 1) * steps[1] + extent[1])
     products = used * g.in_per_group * heights * widths * rows
     cycles = CALL + (0.8 * products + 0.25 * terms * (tiles * rows + 2 * used)) / min(machine.units, 1.5)
-    cycles += 20 * tiles + used * rows + 20 * lines + cells * (4 / lanes + (1 if steps[1] > 1 else 0))
+    cycles += 20 * tiles + used * rows + 20 * lines + cells * (4 / lanes + (0, 0, 0.4, 1)[min(steps[1], 3)])
     return machine.seconds(cycles + 6 * images * bands * strips * terms, g.bytes(dtype.itemsize))
 
 
@@ -101,7 +101,8 @@ def depthwise(geometry: ConvGeometry, dtype: np.dtype[Any], machine: Machine) ->
         band, strip = packing.cut_plane(outputs, steps, extent, lanes, room, g.batch * vectors)
         high = (min(band, outputs[0]) - 1) * steps[0] + extent[0]
         wide = (min(strip, outputs[1]) - 1) * steps[1] + extent[1]
-        lines = g.batch * vectors * -(-outputs[0] // band) * -(-outputs[1] // strip) * high
+        turned = g.out_channels // lanes + (2.5 if g.out_channels % lanes else 0)  # by squares, those of fewer lanes by masks
+        lines = g.batch * turned * -(-outputs[0] // band) * -(-outputs[1] // strip) * high
         cycles += lines * lanes * (3.6 * -(-wide // lanes) + 2.2 * (extent[1] - 1))
         cycles += 7 * g.batch * vectors * outputs[0] * -(-outputs[1] // lanes) * lanes
     return machine.seconds(cycles, g.bytes(dtype.itemsize))
