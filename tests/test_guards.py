@@ -88,7 +88,7 @@ POISON = {"nan": float("nan"), "large": 1e30}
 
 
 # They compile much; what their kernels take for themselves, test_poison.py poisons in each run.
-SLOW = ("winograd", "depthwise")
+SLOW = ("winograd", "depthwise", "direct")
 ALIKE = ("min_pool", "lp_pool")  # kernels that differ from max_pool's in how a cell is taken in, and not in their memory
 
 
@@ -96,7 +96,11 @@ ALIKE = ("min_pool", "lp_pool")  # kernels that differ from max_pool's in how a 
 @pytest.mark.parametrize(
     ("family", "implementation"),
     [
-        pytest.param(family, one.name, marks=pytest.mark.slow if one.name in SLOW or family in ALIKE else ())
+        pytest.param(
+            family,
+            one.name,
+            marks=pytest.mark.slow if family in ALIKE or (family in ("conv", "conv_transpose") and one.name in SLOW) else (),
+        )
         for family, names in OPERATIONS.items()
         for one in names[:-1]
     ],

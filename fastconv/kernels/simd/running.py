@@ -40,14 +40,20 @@ AHEAD = 1024  # results that are asked for before they are written
 LINE = 16 << 10  # bytes of a line, which stays in the L1 cache while its widths are taken in
 
 
+def has_numbers(kind: str, dtype: str) -> bool:
+    """Whether cells may be NaN, and to compare them is quicker where none is."""
+    return dtype[0] == "f" and pooling.order_and_power(kind)[0] != 0
+
+
 @lru_cache(maxsize=64)
 def stacker(kind: str, lanes: int, dtype: str, wide: bool) -> Any:
     """The compiled heights of a block: line[i][w] = cells of the rows i .. i + k - 1 at w, for i < count.
 
     Wide ones take in four vectors at a time, the last of which may overlap those before. They tell whether all cells are
-    numbers: if not, what they wrote is of no use.
+    numbers, where that matters: if not, what they wrote is of no use.
     """
     enter, combine, _, _, combine_numbers = pooling.reduction(kind, dtype)
+    matters = has_numbers(kind, dtype)
 
     def one(p, room):
         return (vector.load_first(p, room, lanes),)
@@ -64,7 +70,7 @@ def stacker(kind: str, lanes: int, dtype: str, wide: bool) -> Any:
     def one_value(value):
         return (vector.splat(value, lanes),)
 
-    def look_at_one(seen, a):
+    def look_away(seen, a):
         return seen
 
     def four(p, room):
@@ -100,8 +106,8 @@ def stacker(kind: str, lanes: int, dtype: str, wide: bool) -> Any:
         low, high = vector.numbers_in_both(a[0], a[1]), vector.numbers_in_both(a[2], a[3])
         return vector.both(seen[0], low), vector.both(seen[1], high)
 
-    ones = one, join_one, enter_one, put_one, one_value, look_at_one
-    fours = four, join_four, enter_four, put_four, four_values, look_at_four
+    ones = one, join_one, enter_one, put_one, one_value, look_away
+    fours = four, join_four, enter_four, put_four, four_values, look_at_four if matters else look_away
     cells_at, join, entered, put, all_of, look_at = (inlined(each) for each in (fours if wide else ones))
     width = 4 * lanes if wide else lanes
 
@@ -192,8 +198,8 @@ def shrinker(kind: str, lanes: int, dtype: str, numbers: bool) -> Any:
 def kernel(kind: str, lanes: int, dtype: str, isa: str) -> Kernel:
     """The compiled loops over blocks of output rows, cut into strips of columns: f32_running_max_avx512."""
     stack, stack_one_by_one = stacker(kind, lanes, dtype, True), stacker(kind, lanes, dtype, False)
-    shrink, numbers = shrinker(kind, lanes, dtype, False), dtype[0] == "f" and pooling.order_and_power(kind)[0] != 0
-    shrink_numbers = shrinker(kind, lanes, dtype, True) if numbers else shrink
+    shrink = shrinker(kind, lanes, dtype, False)
+    shrink_numbers = shrinker(kind, lanes, dtype, True) if has_numbers(kind, dtype) else shrink
 
     @compiled
     def fill(to, count, value):
