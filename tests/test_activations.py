@@ -107,7 +107,7 @@ def test_silu_over_its_whole_range(dtype: Any) -> None:
 FUSED = [case for case in CASES if "activation" in dict(case.options)]
 
 
-# They compile much, and end with the same tiles as "direct"; test_registry.py has their activations in each run.
+# They compile much; test_registry.py has their activations in each run, within the tolerance of rounding.
 SLOW = ("winograd", "strassen", "fft")
 
 
