@@ -1,6 +1,6 @@
-"""Convolution with fewer products than the direct sum, by Winograd's minimal filtering: of tiles, or of pairs of rows.
+"""Convolution with fewer products than the direct sum, by Winograd's minimal filtering: of tiles, or of rows.
 
-winograd_tiles.py serves groups of several channels, row_pairs.py groups of one, as filters of images are.
+winograd_tiles.py serves groups of several channels, row_tiles.py groups of one, as filters of images are.
 """
 
 from typing import Any
@@ -9,13 +9,13 @@ import numpy as np
 
 from fastconv.geometry import Array, ConvGeometry
 from fastconv.kernels.jit import Launch
-from fastconv.kernels.simd import row_pairs, winograd_tiles
+from fastconv.kernels.simd import row_tiles, winograd_tiles
 from fastconv.machine import Machine
 
 
 def module_of(geometry: ConvGeometry) -> Any:
     """What serves a geometry, or tells why not."""
-    return row_pairs if geometry.in_per_group == geometry.out_per_group == 1 else winograd_tiles
+    return row_tiles if geometry.in_per_group == geometry.out_per_group == 1 else winograd_tiles
 
 
 def supports(geometry: ConvGeometry, dtype: np.dtype[Any]) -> str | None:
