@@ -1,6 +1,7 @@
 """How much time "auto" loses to the best implementation, over geometries of real layers and random ones.
 
     python -m benchmarks.regret --count 200 --seed 0
+    python -m benchmarks.regret --functions --match conv        of functions, which pack the weights for one call
 
 runs every implementation that is estimated within `MARGIN` of the chosen one's cost, interleaved, and prints the distribution
 of (time of the chosen one) / (time of the best one), and each case above the limit.
@@ -8,7 +9,8 @@ of (time of the chosen one) / (time of the best one), and each case above the li
 
 import argparse
 import statistics
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from math import exp, log, prod
 from time import perf_counter
 from typing import Any, NamedTuple
@@ -102,31 +104,37 @@ class Result(NamedTuple):
         return f"{self.ratio:5.2f}  {self.geometry.operation} {self.geometry.x_shape} {w} {options}: {times}"
 
 
-def measured(geometry: Geometry, rng: np.random.Generator) -> Result:
-    """The medians of interleaved rounds."""
+def measured(geometry: Geometry, rng: np.random.Generator, functions: bool) -> Result:
+    """The medians of interleaved rounds, of plans or of functions."""
     operation, x_shape, w_shape, options = geometry
     planner = getattr(fc, f"plan_{operation}")
     arguments = [] if w_shape is None else [rng.standard_normal(w_shape, np.float32)]
     auto = planner(x_shape, *arguments, **options, dtype=np.float32)
     dtype, sizes = np.dtype(np.float32), auto.geometry
     costs = {
-        one.name: one.cost(sizes, dtype, host())
+        one.name: dispatch.estimate(one, sizes, dtype, host(), functions)
         for one in dispatch.candidates(operation)
         if one.supports(sizes, dtype) is None and one.name != "reference"
     }
-    chosen = auto.implementation.name
+    chosen = dispatch.choose(operation, sizes, dtype, host(), once=functions).name
     names = [chosen, *(name for name, cost in costs.items() if name != chosen and cost < MARGIN * costs[chosen])]
     x = rng.standard_normal(x_shape, np.float32)
-    plans = {name: planner(x_shape, *arguments, **options, dtype=np.float32, implementation=name) for name in names}
+    calls_of: dict[str, Callable[..., Any]]
+    if functions:
+        function = partial(getattr(fc, operation), x, *arguments, **options)
+        calls_of = {name: partial(function, implementation=name) for name in names}
+    else:
+        plans = {name: planner(x_shape, *arguments, **options, dtype=np.float32, implementation=name) for name in names}
+        calls_of = {name: partial(plan, x) for name, plan in plans.items()}
     out = auto(x)
     times: dict[str, list[float]] = {name: [] for name in names}
-    for plan in plans.values():
-        plan(x, out)
+    for call in calls_of.values():
+        call(out=out)
     for _ in range(ROUNDS):
-        for name, plan in plans.items():
+        for name, call in calls_of.items():
             calls, begin = 0, perf_counter()
             while not calls or perf_counter() - begin < LEAST:
-                plan(x, out)
+                call(out=out)
                 calls += 1
             times[name].append((perf_counter() - begin) / calls)
     return Result(geometry, {name: statistics.median(taken) for name, taken in times.items()}, costs)
@@ -139,6 +147,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0, help="of the random geometries (default: %(default)s)")
     parser.add_argument("--real", action=argparse.BooleanOptionalAction, default=True, help="the named layers too")
     parser.add_argument("--match", default="", help="only operations with this in their name")
+    parser.add_argument("--functions", action="store_true", help="measure functions instead of plans")
     arguments = parser.parse_args()
     fc.set_num_threads(1)
     rng = np.random.default_rng(arguments.seed)
@@ -148,7 +157,7 @@ def main() -> None:
     for case in cases:
         if arguments.match in case.operation and str(case) not in seen and not case.options.get("return_indices"):
             seen.add(str(case))
-            results.append(measured(case, rng))
+            results.append(measured(case, rng, arguments.functions))
     ratios = sorted(result.ratio for result in results)
     bad = [result for result in results if result.ratio > WORST and result.lost > EXCUSED]
     for result in sorted(results, key=lambda one: -one.ratio)[: max(25, len(bad))]:

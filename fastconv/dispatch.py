@@ -33,15 +33,19 @@ def family_of(operation: Any) -> str:
     return family
 
 
+def estimate(one: Implementation, geometry: Geometry, dtype: np.dtype[Any], machine: Machine, once: bool) -> float:
+    """The seconds of a call of a plan; or, `once`, of making the plan too."""
+    return one.cost(geometry, dtype, machine) + (one.pack_cost(geometry, dtype, machine) if once else 0.0)
+
+
 def choose(
-    operation: str, geometry: Geometry, dtype: np.dtype[Any], machine: Machine, implementation: Any = "auto"
+    operation: str, geometry: Geometry, dtype: np.dtype[Any], machine: Machine, implementation: Any = "auto", once: bool = False
 ) -> Implementation:
-    """The cheapest implementation that supports the call, or the one named."""
+    """The cheapest implementation that supports the call, weights packed for it or `once`, or the one named."""
     found = candidates(operation)
     if isinstance(implementation, str) and implementation == "auto":
-        return min(
-            (one for one in found if one.supports(geometry, dtype) is None), key=lambda one: one.cost(geometry, dtype, machine)
-        )
+        fitting = (one for one in found if one.supports(geometry, dtype) is None)
+        return min(fitting, key=lambda one: estimate(one, geometry, dtype, machine, once))
     names = [one.name for one in found]
     if not isinstance(implementation, str) or implementation not in names:
         raise ValueError(f'implementation must be "auto" or one of {names} for {operation}, got {implementation!r}')
@@ -53,15 +57,23 @@ def choose(
 
 
 def rivals(
-    operation: str, geometry: Geometry, dtype: np.dtype[Any], machine: Machine, chosen: Implementation
+    operation: str, geometry: Geometry, dtype: np.dtype[Any], machine: Machine, chosen: Implementation, once: bool = False
 ) -> tuple[Implementation, ...]:
     """The implementations that some weights make cheaper than the chosen one."""
-    limit = chosen.cost(geometry, dtype, machine)
+    limit = estimate(chosen, geometry, dtype, machine, once)
     return tuple(
         one
         for one in candidates(operation)
-        if one.weigh and one.supports(geometry, dtype) is None and one.weigh(None, geometry, dtype, machine) < limit
+        if one.weigh and one.supports(geometry, dtype) is None and weighed(one, None, geometry, dtype, machine, once) < limit
     )
+
+
+def weighed(
+    one: Implementation, w: Any, geometry: Geometry, dtype: np.dtype[Any], machine: Machine, once: bool = False
+) -> float:
+    """The estimate for these weights; of None, for the best."""
+    assert one.weigh is not None
+    return one.weigh(w, geometry, dtype, machine) + (one.pack_cost(geometry, dtype, machine) if once else 0.0)
 
 
 def cheapest(
@@ -71,11 +83,12 @@ def cheapest(
     geometry: Geometry,
     dtype: np.dtype[Any],
     machine: Machine,
+    once: bool = False,
 ) -> Implementation:
     """The chosen implementation, or the one of its rivals that is cheaper for these weights."""
-    costs = {one.name: one.weigh(w, geometry, dtype, machine) for one in found if one.weigh}
+    costs = {one.name: weighed(one, w, geometry, dtype, machine, once) for one in found}
     best = min(found, key=lambda one: costs[one.name], default=chosen)
-    return best if costs.get(best.name, float("inf")) < chosen.cost(geometry, dtype, machine) else chosen
+    return best if costs.get(best.name, float("inf")) < estimate(chosen, geometry, dtype, machine, once) else chosen
 
 
 def contenders(operation: str, geometry: Geometry, dtype: np.dtype[Any], machine: Machine, chosen: Implementation) -> list[str]:
@@ -102,9 +115,13 @@ def explanation(operation: str, geometry: Geometry, dtype: np.dtype[Any], machin
             lines.append(refusal(one, reason))
             continue
         cost = one.cost(geometry, dtype, machine)
-        estimate = f"estimated {1e6 * cost:,.0f} us"
+        expected = f"estimated {1e6 * cost:,.0f} us"
         if one is chosen:
-            lines.append(f"implementation {one.name!r} is chosen: {estimate}; {one.summary}")
+            lines.append(f"implementation {one.name!r} is chosen: {expected}; {one.summary}")
         else:
-            lines.append(f"implementation {one.name!r} is not chosen: {estimate}, {cost / best:.3g} times the chosen one's")
+            lines.append(f"implementation {one.name!r} is not chosen: {expected}, {cost / best:.3g} times the chosen one's")
+    other = choose(operation, geometry, dtype, machine, once=True)
+    if other is not chosen:
+        seconds = 1e6 * estimate(other, geometry, dtype, machine, True)
+        lines.append(f"a function, which packs the weights for one call, takes {other.name!r}: estimated {seconds:,.0f} us")
     return lines

@@ -268,6 +268,11 @@ class ConvGeometry(SpatialGeometry):
         return self.in_per_group * self.taps
 
     @cached_property
+    def weights(self) -> int:
+        """Elements of the weights."""
+        return self.in_channels * self.out_per_group * self.taps
+
+    @cached_property
     def flops(self) -> int:
         """Multiplications and additions of the direct sum, taps in padding counted."""
         cells = self.in_size if self.transposed else self.out_size

@@ -30,9 +30,9 @@ def same(geometry: Geometry) -> Geometry:
     return geometry
 
 
-def decide(operation: str, geometry: Geometry, dtype: np.dtype[Any], implementation: Any) -> Implementation:
+def decide(operation: str, geometry: Geometry, dtype: np.dtype[Any], implementation: Any, once: bool = False) -> Implementation:
     """What serves this call on this machine."""
-    return choose(operation, geometry, dtype, host(), implementation)
+    return choose(operation, geometry, dtype, host(), implementation, once)
 
 
 def raced(make: Callable[[str], AnyPlan]) -> AnyPlan:
@@ -120,26 +120,27 @@ def plan_convolution(operation: str, rank: int, x_shape: Any, dtype: Any, w: Any
         )
     given, w = check.shape("x_shape", x_shape), check.array("w", w)
     dtype = check.native(w.dtype) if dtype is None else check.dtype("dtype", dtype)
-    found, weights = decided_plan(operation, rank, given, dtype, w, options)
+    found, weights = decided_plan(operation, rank, given, dtype, w, options, once=False)
     if np.may_share_memory(weights, w):
         weights = weights.copy()
     return replace(found, packed=found.packing(weights, bias_array(bias, found)))
 
 
 def decided_plan(
-    operation: str, rank: int, x_shape: Size, dtype: np.dtype[Any], w: Array, options: dict[str, Any]
+    operation: str, rank: int, x_shape: Size, dtype: np.dtype[Any], w: Array, options: dict[str, Any], once: bool
 ) -> tuple[ConvPlan, Array]:
-    """All of a convolution's plan but its packed weights, and the weights as its implementation packs them."""
+    """All of a convolution's plan but its packed weights, for calls without end or for one, and the weights to pack."""
     values = tuple(options.values())
-    key: Any = (operation, x_shape, dtype, w.shape, w.dtype, values, tuple(map(type, values)))  # True is not 1, nor is 1.0
+    # True is not 1, nor is 1.0.
+    key: Any = (operation, once, x_shape, dtype, w.shape, w.dtype, values, tuple(map(type, values)))
     choices = OPERATIONS[operation[:-2]]
     try:
         kept, found, others = _unpacked.get(key, _NOTHING)
     except TypeError:  # lists have no hash
         kept, found, others = _NOTHING
     if kept is not choices or not _tuples_are_plain(values):  # an implementation may have been registered since
-        found = unpacked_plan(operation, rank, x_shape, dtype, w, **options)
-        about = operation, found.geometry, found.compute_dtype, host(), found.implementation
+        found = plan_without_weights(operation, rank, x_shape, dtype, w, once, **options)
+        about = operation, found.geometry, found.compute_dtype, host(), found.implementation, once
         others = rivals(*about) if options["implementation"] == "auto" else ()
         if _may_be_kept(values):
             if len(_unpacked) >= MOST_KEPT:
@@ -147,13 +148,13 @@ def decided_plan(
             _unpacked[key] = choices, found, others
     weights = check.contiguous(w, found.compute_dtype)
     if others:
-        chosen = cheapest(others, found.implementation, weights, found.geometry, found.compute_dtype, host())
+        chosen = cheapest(others, found.implementation, weights, found.geometry, found.compute_dtype, host(), once)
         found = replace(found, implementation=chosen)
     return found, weights
 
 
-def unpacked_plan(
-    operation: str, rank: int, given: Size, dtype: np.dtype[Any], w: Array, *, implementation: Any, **options: Any
+def plan_without_weights(
+    operation: str, rank: int, given: Size, dtype: np.dtype[Any], w: Array, once: bool, *, implementation: Any, **options: Any
 ) -> ConvPlan:
     """All of a convolution's plan but the weights."""
     dtype = check.native(dtype)
@@ -162,7 +163,7 @@ def unpacked_plan(
     full, single = check.batched("x", given, rank)
     transposed = operation.startswith("conv_transpose")
     geometry: Any = same(signatures.convolution(full, w.shape, result, rank=rank, transposed=transposed, **options))
-    chosen = decide(operation, geometry, compute, implementation)
+    chosen = decide(operation, geometry, compute, implementation, once)
     return ConvPlan(operation, geometry, dtype, result, compute, chosen, given, unbatched(geometry.out_shape, single))
 
 
@@ -184,7 +185,7 @@ def convolve(operation: str, rank: int, x: Any, w: Any, bias: Any, out: Any, **o
     once(options["implementation"])
     x, w = check.array("x", x), check.array("w", w)
     bias = bias if bias is None else check.array("bias", bias)
-    plan, weights = decided_plan(operation, rank, x.shape, x.dtype, w, options)
+    plan, weights = decided_plan(operation, rank, x.shape, x.dtype, w, options, once=True)
     packed = plan.packing(weights, bias_array(bias, plan))
     return plan.run(x, out, packed, {"w": w} if bias is None else {"w": w, "bias": bias})
 

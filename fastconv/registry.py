@@ -23,6 +23,7 @@ from fastconv.kernels.simd import (
     running,
     separable,
     strassen,
+    unpacked,
     unpool,
     winograd,
 )
@@ -51,6 +52,8 @@ class Implementation:
         pack(w, bias, geometry) -> what `run` takes as `packed`; None for operations without weights.
     weigh : callable or None
         weigh(w, geometry, dtype, machine) -> the cost for these weights, where it depends on them; for None, the least.
+    pack_cost : callable
+        pack_cost(geometry, dtype, machine) -> the seconds that `pack` is expected to take.
     """
 
     name: str
@@ -60,11 +63,22 @@ class Implementation:
     supports: Callable[[Any, Dtype], str | None] = lambda geometry, dtype: None
     pack: Callable[[Any, Any, Any], Any] | None = None
     weigh: Callable[[Any, Any, Dtype, Machine], float] | None = None
+    pack_cost: Callable[[Any, Dtype, Machine], float] = lambda geometry, dtype, machine: 0.0
 
 
 def _at(operations_per_second: float, overhead: float) -> Callable[[Geometry, Dtype, Machine], float]:
     """A cost that grows with the operations alone."""
     return lambda geometry, dtype, machine: overhead + geometry.flops / operations_per_second
+
+
+def _per_weight(seconds_per_byte: float, overhead: float) -> Callable[[ConvGeometry, Dtype, Machine], float]:
+    """A time to pack that grows with the bytes of the weights, and doubles where taps lie together and channels apart."""
+
+    def seconds(geometry: ConvGeometry, dtype: Dtype, machine: Machine) -> float:
+        apart = 1 if geometry.channels_last or geometry.taps == 1 else 2
+        return overhead + geometry.weights * dtype.itemsize * seconds_per_byte * apart
+
+    return seconds
 
 
 def _as_given(w: Any, bias: Any, geometry: Any) -> Any:
@@ -121,6 +135,7 @@ _DIRECT = Implementation(
     direct.cost,
     direct.supports,
     direct.pack,
+    pack_cost=_per_weight(8e-11, 6e-6),
 )
 
 _STRASSEN = Implementation(
@@ -130,6 +145,7 @@ _STRASSEN = Implementation(
     strassen.cost,
     strassen.supports,
     strassen.pack,
+    pack_cost=_per_weight(1.5e-10, 1e-5),
 )
 
 OPERATIONS: dict[str, tuple[Implementation, ...]] = {
@@ -141,6 +157,7 @@ OPERATIONS: dict[str, tuple[Implementation, ...]] = {
             winograd.cost,
             winograd.supports,
             winograd.pack,
+            pack_cost=winograd.pack_cost,
         ),
         _STRASSEN,
         Implementation(
@@ -150,8 +167,17 @@ OPERATIONS: dict[str, tuple[Implementation, ...]] = {
             costs.depthwise,
             depthwise.supports,
             depthwise.pack,
+            pack_cost=_per_weight(1e-9, 5e-6),
         ),
         _DIRECT,
+        Implementation(
+            "unpacked",
+            "dot products of windows, copied into rows, with the weights as they lie: for one call on a small map",
+            unpacked.run,
+            unpacked.cost,
+            unpacked.supports,
+            unpacked.pack,
+        ),
         Implementation(
             "separable",
             "filters of one channel as columns times rows, as many as their rank: auto looks at the weights",
@@ -160,9 +186,16 @@ OPERATIONS: dict[str, tuple[Implementation, ...]] = {
             separable.supports,
             separable.pack,
             separable.weigh,
+            _per_weight(2e-8, 1e-4),
         ),
         Implementation(
-            "fft", "Fourier transforms of overlapping blocks: for large kernels", fft.run, fft.cost, fft.supports, fft.pack
+            "fft",
+            "Fourier transforms of overlapping blocks: for large kernels",
+            fft.run,
+            fft.cost,
+            fft.supports,
+            fft.pack,
+            pack_cost=fft.pack_cost,
         ),
         Implementation(
             "im2col", "windows copied into columns, 16 MiB at a time, then BLAS", im2col.conv, _blas_cost, pack=im2col.pack

@@ -15,6 +15,14 @@ pytestmark = [
 KERNELS = [(2, 2), (3, 3), (5, 5)]
 
 
+@pytest.fixture(autouse=True)
+def decisions():
+    """What a test decides otherwise is for nobody else."""
+    depthwise_planes.draft.cache_clear()
+    yield
+    depthwise_planes.draft.cache_clear()
+
+
 def agrees(x, w, bias, **options):
     """The kernel's result is exactly im2col's, on arrays that end, and that begin, at a guard page."""
     groups = x.shape[-1 if options.get("layout") == "NHWC" else 1]

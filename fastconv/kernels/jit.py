@@ -21,7 +21,7 @@ from fastconv.geometry import Array
 from fastconv.kernels import threads
 from fastconv.kernels.cache import DiskCache, lasting_name
 
-__all__ = ["Kernel", "Launch", "compiled", "element", "inlined", "overload", "types"]
+__all__ = ["NO_WEIGHTS", "Kernel", "Launch", "compiled", "element", "inlined", "overload", "types"]
 
 # A NaN or inf goes where the standard says: no flag lets LLVM assume that there are none, or change the order of a sum.
 OPTIONS: dict[str, Any] = {"nogil": True, "error_model": "numpy", "fastmath": {"contract"}}
@@ -135,6 +135,9 @@ class Kernel:
         return found
 
 
+NO_WEIGHTS = np.empty(0)  # of a launch that waits for them
+
+
 class Launch(NamedTuple):
     """A kernel of a convolution with all of its arguments but the arrays x and y.
 
@@ -154,6 +157,10 @@ class Launch(NamedTuple):
     weights: Array
     bias: Array
     arguments: tuple[Any, ...]
+
+    def with_weights(self, weights: Array, bias: Array) -> "Launch":
+        """The same launch with other arrays: all else depends on the geometry alone, and is kept from call to call."""
+        return Launch(self.kernel, self.items, self.work, weights, bias, self.arguments)
 
     def run(self, x: Array, y: Array) -> None:
         """On flat arrays."""

@@ -21,7 +21,7 @@ import numpy as np
 
 from fastconv.geometry import Array, ConvGeometry
 from fastconv.kernels.activations import codes
-from fastconv.kernels.jit import Kernel, Launch, element, inlined
+from fastconv.kernels.jit import NO_WEIGHTS, Kernel, Launch, element, inlined
 from fastconv.kernels.simd import microkernel, packing, vector
 from fastconv.machine import Machine, host
 
@@ -193,25 +193,31 @@ def suits(geometry: ConvGeometry, machine: Machine) -> bool:
     )
 
 
+@lru_cache(maxsize=256)
+def draft(geometry: ConvGeometry, own: int, dtype: np.dtype[Any], machine: Machine) -> tuple[Launch, int]:
+    """(the launch without its weights, vectors of its tiles), with `own` weights for channels that lie together, or one set."""
+    g, together, lanes = geometry, channels_together(geometry), lanes_for(geometry, dtype, machine)
+    tile = tile_for(g, own, dtype, machine)
+    (top, _), (left, _) = g.padding
+    rows_in, rows_out, far = g.in_size[0], g.out_size[0], int(prod(g.in_size) * dtype.itemsize >= packing.FAR)
+    planes = g.in_channels // together
+    sizes = (planes, rows_in, g.in_size[1] * together, rows_out, g.out_size[1] * together, top, left * together, far, g.mode)
+    taps, name = (g.kernel[0], g.kernel[1]), (lanes, element(dtype), machine.isa)
+    chosen = kernel(tile, taps, g.stride[0], together, own, g.activation.kind == "silu", *name)
+    items = g.batch * planes * -(-rows_out // tile[0])
+    arguments: tuple[Any, ...] = (np.array(sizes, np.int64), codes(g.activation, dtype))
+    return Launch(chosen, items, 2 * g.flops, NO_WEIGHTS, NO_WEIGHTS, arguments), tile[1]
+
+
 def pack(w: Array, bias: Array, geometry: ConvGeometry) -> Launch:
     """Weights as they are; of channels that lie together one set, or, where they differ, C vectors a tap."""
-    g, machine, lanes = geometry, host(), lanes_for(geometry, w.dtype, host())
-    together, own, packed = channels_together(g), 0, w.reshape(-1).copy()
+    g, machine, together = geometry, host(), channels_together(geometry)
+    own, packed, lanes = 0, w.reshape(-1).copy(), lanes_for(geometry, w.dtype, machine)
     if together > 1:
         by_channel = w.reshape(together, -1)
         packed = by_channel[0].copy()
         if (by_channel != packed).any():
             own, turns = together, np.arange(together * lanes) % together
             packed = np.ascontiguousarray(by_channel.T[:, turns]).reshape(-1)
-    tile = tile_for(g, own, w.dtype, machine)
-    if together > 1:
-        bias = np.resize(bias, together + tile[1] * lanes)
-    (top, _), (left, _) = g.padding
-    rows_in, rows_out, far = g.in_size[0], g.out_size[0], int(prod(g.in_size) * w.dtype.itemsize >= packing.FAR)
-    planes = g.in_channels // together
-    sizes = (planes, rows_in, g.in_size[1] * together, rows_out, g.out_size[1] * together, top, left * together, far, g.mode)
-    taps, name = (g.kernel[0], g.kernel[1]), (lanes, element(w.dtype), machine.isa)
-    chosen = kernel(tile, taps, g.stride[0], together, own, g.activation.kind == "silu", *name)
-    items = g.batch * planes * -(-rows_out // tile[0])
-    arguments: tuple[Any, ...] = (np.array(sizes, np.int64), codes(g.activation, w.dtype))
-    return Launch(chosen, items, 2 * g.flops, packed, bias, arguments)
+    found, columns = draft(g, own, w.dtype, machine)
+    return found.with_weights(packed, np.resize(bias, together + columns * lanes) if together > 1 else bias)

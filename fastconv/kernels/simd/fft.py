@@ -319,6 +319,13 @@ def cost(geometry: ConvGeometry, dtype: np.dtype[Any], machine: Machine) -> floa
     return float("inf") if found is None else part * found.seconds
 
 
+def pack_cost(geometry: ConvGeometry, dtype: np.dtype[Any], machine: Machine) -> float:
+    """Seconds that `pack` takes: a transform for each kernel."""
+    found = choice(geometry, dtype, machine)
+    kernels = geometry.out_channels * geometry.in_per_group
+    return float("inf") if found is None else 2.5e-5 + 1e-9 * kernels * prod(found.shape) * real_of(dtype).itemsize
+
+
 def pack(w: Array, bias: Array, geometry: ConvGeometry) -> Launch:
     """The spectra of all kernels as [group][k][c][strip][re, im][m][lanes]."""
     g, machine, real = geometry.lifted(), host(), real_of(w.dtype)

@@ -20,7 +20,7 @@ import numpy as np
 
 from fastconv.geometry import Array, ConvGeometry, Size
 from fastconv.kernels.activations import codes
-from fastconv.kernels.jit import Kernel, Launch, compiled, element, inlined
+from fastconv.kernels.jit import NO_WEIGHTS, Kernel, Launch, compiled, element, inlined
 from fastconv.kernels.simd import microkernel, packing, vector
 from fastconv.machine import Machine, host
 
@@ -210,29 +210,19 @@ def plane_sizes(geometry: ConvGeometry) -> tuple[Size, ...]:
     return (*(ones + size for size in (g.in_size, g.out_size, g.kernel, g.stride, g.dilation)), before)
 
 
-def pack(w: Array, bias: Array, geometry: ConvGeometry) -> tuple[Launch, ...]:
-    """Weights as [group][block of output channels][c r s][rows], filled up with zeros."""
-    g, machine = geometry, host()
-    lanes = machine.lanes(w.dtype)
+@lru_cache(maxsize=256)
+def draft(geometry: ConvGeometry, dtype: np.dtype[Any], machine: Machine) -> tuple[Launch, int, int]:
+    """(the launch without its weights, rows of its tiles, output rows that share them)."""
+    g, lanes = geometry, machine.lanes(dtype)
     in_size, out_size, taps, steps, dilation, before = plane_sizes(g)
-    vectors, stack, blocks = -(-out_size[1] // lanes), 1, 1
+    vectors, stack = -(-out_size[1] // lanes), 1
     if g.out_per_group == steps[0] == dilation[0] == 1:
         stack, columns = rows, _ = stack_for(taps[0], vectors, machine)
         taps = (taps[0] + stack - 1, taps[1])
-        packed = np.zeros((g.groups, g.in_per_group, *taps, stack), w.dtype)
-        for row in range(stack):
-            packed[:, :, row : row + taps[0] - stack + 1, :, row] = w.reshape(g.groups, g.in_per_group, -1, taps[1])
-        filled = np.repeat(bias, stack)
     else:
         rows, columns = tile_for(g.out_per_group, vectors, machine)
-        blocks = -(-g.out_per_group // rows)
-        packed = np.zeros((g.groups, blocks * rows, g.reduction), w.dtype)
-        packed[:, : g.out_per_group] = w.reshape(g.groups, g.out_per_group, g.reduction)
-        packed = np.ascontiguousarray(packed.reshape(g.groups * blocks, rows, g.reduction).transpose(0, 2, 1))
-        filled = np.zeros((g.groups, blocks * rows), w.dtype)
-        filled[:, : g.out_per_group] = bias.reshape(g.groups, g.out_per_group)
     extent = tuple(spread * (count - 1) + 1 for spread, count in zip(dilation, taps, strict=True))
-    room = machine.l2 // 4 // w.dtype.itemsize
+    room = machine.l2 // 4 // dtype.itemsize
     band, strip = packing.cut_plane(out_size, steps, extent, g.in_per_group, room, g.batch * g.groups)
     sizes = (
         *(g.groups, g.in_per_group, g.out_per_group),
@@ -249,7 +239,27 @@ def pack(w: Array, bias: Array, geometry: ConvGeometry) -> tuple[Launch, ...]:
         stack,
     )
     items = g.batch * g.groups * -(-out_size[0] // band) * -(-out_size[1] // strip)
-    chosen = kernel(rows, columns, lanes, element(w.dtype), machine.isa)
+    chosen = kernel(rows, columns, lanes, element(dtype), machine.isa)
     work = g.batch * g.groups * prod(out_size) * g.out_per_group * g.reduction // 8
-    arguments = (np.array(sizes, np.int64), codes(g.activation, w.dtype))
-    return (Launch(chosen, items, work, packed.reshape(-1), filled.reshape(-1), arguments),)
+    arguments = (np.array(sizes, np.int64), codes(g.activation, dtype))
+    return Launch(chosen, items, work, NO_WEIGHTS, NO_WEIGHTS, arguments), rows, stack
+
+
+def pack(w: Array, bias: Array, geometry: ConvGeometry) -> tuple[Launch, ...]:
+    """Weights as [group][block of output channels][c r s][rows], filled up with zeros; one row down for each row of a stack."""
+    g, (found, rows, stack) = geometry, draft(geometry, w.dtype, host())
+    if stack > 1:
+        wide = g.kernel[-1]
+        tall = g.taps // wide
+        packed = np.zeros((g.groups, g.in_per_group, tall + stack - 1, wide, stack), w.dtype)
+        for row in range(stack):
+            packed[:, :, row : row + tall, :, row] = w.reshape(g.groups, g.in_per_group, tall, wide)
+        return (found.with_weights(packed.reshape(-1), np.repeat(bias, stack)),)
+    blocks = -(-g.out_per_group // rows)
+    packed, filled = np.zeros((g.groups, blocks, g.reduction, rows), w.dtype), np.zeros((g.groups, blocks * rows), w.dtype)
+    by_group = w.reshape(g.groups, g.out_per_group, g.reduction)
+    for block in range(blocks):
+        some = by_group[:, block * rows : (block + 1) * rows]
+        packed[:, block, :, : some.shape[1]] = some.transpose(0, 2, 1)
+    filled[:, : g.out_per_group] = bias.reshape(g.groups, g.out_per_group)
+    return (found.with_weights(packed.reshape(-1), filled.reshape(-1)),)

@@ -27,7 +27,7 @@ import numpy as np
 
 from fastconv.geometry import Array, ConvGeometry
 from fastconv.kernels.activations import codes
-from fastconv.kernels.jit import Kernel, Launch, compiled, element
+from fastconv.kernels.jit import NO_WEIGHTS, Kernel, Launch, compiled, element
 from fastconv.kernels.simd import microkernel, packing, vector
 from fastconv.kernels.simd.row_transforms import WEIGHTS, input_transform, output_transform
 from fastconv.machine import Machine, host
@@ -257,6 +257,11 @@ def cost(geometry: ConvGeometry, dtype: np.dtype[Any], machine: Machine) -> floa
     return machine.seconds(20_000 + chosen(geometry, dtype, machine)[0], moved) + slow
 
 
+def pack_cost(geometry: ConvGeometry, dtype: np.dtype[Any], machine: Machine) -> float:
+    """Seconds that `pack` takes, by NumPy."""
+    return 7e-6 + 6e-9 * geometry.weights
+
+
 def pitch_of(columns: int, taps: int, width: int, dtype: np.dtype[Any]) -> int:
     """Elements from one row of an image to the next: what its last tile reads, and lines that spread over an L1 cache."""
     line = packing.LINE // dtype.itemsize
@@ -266,25 +271,28 @@ def pitch_of(columns: int, taps: int, width: int, dtype: np.dtype[Any]) -> int:
     return lines * line
 
 
-def pack(w: Array, bias: Array, geometry: ConvGeometry, cut: Cut | None = None) -> Launch:
-    """Of each channel 2 m - 1 filters of a row for m taps: [p][s][j], the last one without the taps that are none."""
-    g, machine = geometry, host()
-    (tall, wide), lanes = g.kernel, machine.lanes(w.dtype)
-    m, rows, columns, band, strip, pitch = cut or chosen(g, w.dtype, machine)[1]
-    taps, last_taps = -(-tall // m), tall // m
-    kernels = np.zeros((g.groups, taps * m, wide))
-    kernels[:, :tall] = w.reshape(g.groups, tall, wide)
-    filters = np.einsum("pb,gjbs->gpsj", WEIGHTS[m], kernels.reshape(g.groups, taps, m, wide))
-    parts = filters[:, :-1], filters[:, -1, :, :last_taps]
-    packed = np.concatenate([part.reshape(g.groups, -1) for part in parts], axis=1).astype(w.dtype).reshape(-1)
-    (top, _), (left, _) = g.padding
+@lru_cache(maxsize=256)
+def draft(geometry: ConvGeometry, cut: Cut, dtype: np.dtype[Any], machine: Machine) -> Launch:
+    """The launch without its weights."""
+    g, (m, rows, columns, band, strip, pitch) = geometry, cut
+    (tall, wide), (top, left) = g.kernel, (before for before, _ in g.padding)
     sizes = (g.groups, *g.in_size, *g.out_size, wide, top, left, g.mode, band, strip, pitch, tall)
     items = g.batch * g.groups * -(-g.out_size[0] // (m * band)) * -(-g.out_size[1] // strip)
-    return Launch(
-        kernel(m, rows, columns, taps, last_taps, lanes, element(w.dtype), machine.isa),
-        items,
-        8 * prod(g.out_shape) * g.taps // lanes,
-        packed,
-        bias,
-        (np.array(sizes, np.int64), codes(g.activation, w.dtype)),
-    )
+    lanes = machine.lanes(dtype)
+    chosen_kernel = kernel(m, rows, columns, -(-tall // m), tall // m, lanes, element(dtype), machine.isa)
+    arguments = (np.array(sizes, np.int64), codes(g.activation, dtype))
+    return Launch(chosen_kernel, items, 8 * prod(g.out_shape) * g.taps // lanes, NO_WEIGHTS, NO_WEIGHTS, arguments)
+
+
+def pack(w: Array, bias: Array, geometry: ConvGeometry) -> Launch:
+    """Of each channel 2 m - 1 filters of a row for m taps: [p][s][j], the last one without the taps that are none."""
+    g, (_, cut) = geometry, chosen(geometry, w.dtype, host())
+    (tall, wide), taps = g.kernel, -(-g.kernel[0] // cut.m)
+    kernels = np.zeros((g.groups, taps * cut.m, wide))
+    kernels[:, :tall] = w.reshape(g.groups, tall, wide)
+    filters = WEIGHTS[cut.m] @ kernels.reshape(g.groups, taps, cut.m, wide)
+    packed = np.empty((g.groups, wide * (len(WEIGHTS[cut.m]) * taps - (tall % cut.m > 0))), w.dtype)
+    whole = packed[:, : wide * taps * (len(WEIGHTS[cut.m]) - 1)]
+    whole.reshape(g.groups, -1, wide, taps)[...] = filters[:, :, :-1].transpose(0, 2, 3, 1)
+    packed[:, whole.shape[1] :].reshape(g.groups, wide, -1)[...] = filters[:, : tall // cut.m, -1].transpose(0, 2, 1)
+    return draft(g, cut, w.dtype, host()).with_weights(packed.reshape(-1), bias)

@@ -38,6 +38,12 @@ def pack(w: Array, bias: Array, geometry: ConvGeometry) -> Launch:
     return launch
 
 
+def pack_cost(geometry: ConvGeometry, dtype: np.dtype[Any], machine: Machine) -> float:
+    """Seconds that `pack` takes."""
+    seconds: float = module_of(geometry).pack_cost(geometry, dtype, machine)
+    return seconds
+
+
 def run(x: Array, packed: Launch, geometry: ConvGeometry, out: Array) -> None:
     """All blocks."""
     packed.run(x.reshape(-1), out.reshape(-1))

@@ -30,7 +30,7 @@ from fastconv.kernels.activations import codes
 from fastconv.kernels.jit import Kernel, Launch, compiled, element
 from fastconv.kernels.simd import microkernel, packing, vector
 from fastconv.kernels.simd.conv import strides
-from fastconv.kernels.simd.transforms import KERNEL, cells_of, input_transform, output_transform, weight_transform
+from fastconv.kernels.simd.transforms import KERNEL, cells_of, input_transform, output_transform
 from fastconv.kernels.simd.winograd_cuts import (
     MOST_PIECES,
     WORKSPACE,
@@ -43,6 +43,7 @@ from fastconv.kernels.simd.winograd_cuts import (
     spreads_of,
     terms_of,
 )
+from fastconv.kernels.simd.winograd_weights import weight_kernel
 from fastconv.machine import Machine, host
 
 peek, poke, pointer = vector.peek, vector.poke, vector.pointer
@@ -269,68 +270,6 @@ def kernel(form: tuple[int, int], rows: int, columns: int, lanes: int, channels_
     return Kernel(winograd)
 
 
-@lru_cache(maxsize=16)
-def weight_kernel(form: tuple[int, int], lanes: int, dtype: str, isa: str) -> Kernel:
-    """The compiled U = G w G^T, by blocks of output channels and `lanes` input channels: f32_winograd_4x4_weights_avx512."""
-    n, planes = max(form) + KERNEL - 1, cells_of(form)[0] * cells_of(form)[1]
-    tall, broad = (1 if outputs == 1 else KERNEL for outputs in form)
-    to_planes = weight_transform(form, lanes, dtype)
-
-    def weights(begin, end, w, u, sizes):
-        _, c_group, k_group = packing.three(sizes, 0)
-        by_k, by_c, by_tap = packing.three(sizes, 3)
-        width, u_plane, taps_d = packing.three(sizes, 6)
-        (high, wide, step_h), (step_w, pieces_w, pieces) = packing.three(sizes, 9), packing.three(sizes, 12)
-        taps, places_h, places_w = taps_d * high * wide, 15, 15 + pieces // pieces_w
-        blocks, c_parts = -(-k_group // width), -(-c_group // lanes)
-        zero = u.dtype.type(0)
-        memory = np.empty((lanes * taps + n * KERNEL + tall * broad) * lanes + 32, u.dtype)
-        table = np.empty(2 * lanes, np.int64)
-        square = vector.line_start(pointer(memory))
-        scratch, by_column, by_channel = square + lanes * taps * lanes, pointer(table), pointer(table) + lanes
-        one_piece, nothing = scratch + n * KERNEL * lanes, vector.splat(zero, lanes)
-        for i in range(lanes):
-            poke(by_column + i, i * lanes)
-            poke(by_channel + i, i * taps * lanes)
-        for item in range(begin, end):
-            rest, part = divmod(item, c_parts)
-            group, block = divmod(rest, blocks)
-            c_first = part * lanes
-            c_count = min(lanes, c_group - c_first)
-            for k in range(0, width, lanes):
-                k_first = block * width + k
-                k_count = min(lanes, k_group - k_first)
-                source = pointer(w) + ((group * k_group + k_first) * by_k + c_first * by_c)
-                # square[c][tap] = the kernels of `lanes` output channels
-                if by_c == 1:
-                    for tap in range(taps):
-                        turned = vector.load_transposed(source + tap * by_tap, by_k, c_count, k_count, lanes, 1, lanes)
-                        vector.store_rows(turned, square + tap * lanes, by_channel)
-                else:
-                    for run in range(0, c_count * taps, lanes):
-                        there = min(lanes, c_count * taps - run)
-                        turned = vector.load_transposed(source + run, by_k, there, k_count, lanes, 1, lanes)
-                        vector.store_rows(turned, square + run * lanes, by_column)
-                to = pointer(u) + (group * planes * u_plane + block * taps_d * pieces * c_group * width + k)
-                for index in range(c_count * taps_d * pieces):
-                    rest, piece = divmod(index, pieces)
-                    c, t = divmod(rest, taps_d)
-                    at = square + (c * taps + t * high * wide) * lanes
-                    if pieces > 1:  # its taps, and zeros for those beyond the kernel, one behind the other
-                        top, left = sizes[places_h + piece // pieces_w], sizes[places_w + piece % pieces_w]
-                        for tap in range(tall * broad):
-                            row, column = top + tap // broad * step_h, left + tap % broad * step_w
-                            inside = row < high and column < wide
-                            value = vector.load(at + (row * wide + column) * lanes, lanes) if inside else nothing
-                            vector.store(one_piece + tap * lanes, value)
-                        at = one_piece
-                    to_planes(at, scratch, to + ((t * pieces + piece) * c_group + c_first + c) * width, u_plane)
-        memory[0], table[0] = zero, 0  # pointers do not keep an array alive: its last use does
-
-    weights.__name__ = f"{dtype}_winograd_{form[0]}x{form[1]}_weights_{isa}"
-    return Kernel(weights)
-
-
 # Decisions --------------------------------------------------------------------------------------------------------------
 
 
@@ -354,24 +293,25 @@ def cost(geometry: ConvGeometry, dtype: np.dtype[Any], machine: Machine) -> floa
     return seconds(geometry.lifted(), choice(geometry, dtype, machine), dtype, machine)
 
 
-def pack(w: Array, bias: Array, geometry: ConvGeometry) -> Launch:
-    """U = G w G^T as [group][plane][block of output channels][t c][width]; planes lie a cache line more than that apart."""
-    g, machine = geometry.lifted(), host()
-    cut, lanes = choice(geometry, w.dtype, machine), machine.lanes(w.dtype)
-    width, names, planes = cut.columns * lanes, (element(w.dtype), machine.isa), prod(cells_of(cut.form))
+def pack_cost(geometry: ConvGeometry, dtype: np.dtype[Any], machine: Machine) -> float:
+    """Seconds that `pack` takes, most of them to write U."""
+    planes = prod(cells_of(choice(geometry, dtype, machine).form))
+    return 6e-6 + 8e-11 * dtype.itemsize * planes * geometry.out_channels * geometry.in_per_group * terms_of(geometry.lifted())
+
+
+@lru_cache(maxsize=256)
+def draft(geometry: ConvGeometry, dtype: np.dtype[Any], machine: Machine) -> packing.Draft:
+    """Everything but the weights: U as [group][plane][block of output channels][t c][width], a line behind each plane."""
+    g, cut, lanes = geometry.lifted(), choice(geometry, dtype, machine), machine.lanes(dtype)
+    width, names, planes = cut.columns * lanes, (element(dtype), machine.isa), prod(cells_of(cut.form))
     (depth, down, right), (spread_h, spread_w), slices = pieces_of(g), spreads_of(g), terms_of(g)
     blocks, terms = -(-g.out_per_group // width), g.in_per_group * slices
-    u_plane = blocks * terms * width + packing.LINE // w.dtype.itemsize
-    u = packing.aligned(g.groups * planes * u_plane, w.dtype)
+    u_plane = blocks * terms * width + packing.LINE // dtype.itemsize
     by_c, by_tap = (1, g.in_per_group) if g.channels_last else (g.taps, 1)
     weight_sizes = (
         *(g.groups, g.in_per_group, g.out_per_group, g.reduction, by_c, by_tap),
         *(width, u_plane, *g.kernel, *g.stride[1:], len(right), len(down) * len(right), *down, *right),
     )
-    transform = weight_kernel(cut.form, lanes, *names)
-    transform(g.groups * blocks * -(-g.in_per_group // lanes), 4 * u.size, w.reshape(-1), u, np.array(weight_sizes, np.int64))
-    filled = np.zeros((g.groups, blocks * width), w.dtype)
-    filled[:, : g.out_per_group] = bias.reshape(g.groups, -1)
     sizes = (
         *strides(g, g.in_channels, g.in_size),
         *strides(g, g.out_channels, g.out_size),
@@ -387,7 +327,24 @@ def pack(w: Array, bias: Array, geometry: ConvGeometry) -> Launch:
     )
     high, wide = groups_of(g, cut.form)
     items = g.batch * g.groups * g.out_size[0]
-    items *= -(-high // cut.block_rows) * -(-wide // cut.block_columns) * -(-blocks // cut.k_part)
-    chosen = kernel(cut.form, cut.rows, cut.columns, lanes, g.channels_last, *names)
-    arguments = (np.array(sizes, np.int64), codes(g.activation, w.dtype))
-    return Launch(chosen, items, g.flops // 32, u, filled.reshape(-1), arguments)
+    return packing.Draft(
+        kernel(cut.form, cut.rows, cut.columns, lanes, g.channels_last, *names),
+        items * -(-high // cut.block_rows) * -(-wide // cut.block_columns) * -(-blocks // cut.k_part),
+        g.flops // 32,
+        (np.array(sizes, np.int64), codes(g.activation, dtype)),
+        weight_kernel(cut.form, lanes, *names),
+        g.groups * blocks * -(-g.in_per_group // lanes),
+        blocks * width,
+        g.groups * planes * u_plane,
+        np.array(weight_sizes, np.int64),
+    )
+
+
+def pack(w: Array, bias: Array, geometry: ConvGeometry) -> Launch:
+    """U = G w G^T, and the bias in whole blocks."""
+    groups, found = geometry.groups, draft(geometry, w.dtype, host())
+    u = packing.aligned(found.weights, w.dtype)
+    found.packer(found.blocks, 4 * u.size, w.reshape(-1), u, found.weight_sizes)
+    filled = np.zeros((groups, found.rows), w.dtype)
+    filled[:, : geometry.out_per_group] = bias.reshape(groups, -1)
+    return Launch(found.kernel, found.items, found.work, u, filled.reshape(-1), found.arguments)

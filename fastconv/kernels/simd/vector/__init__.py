@@ -39,7 +39,7 @@ from fastconv.kernels.simd.vector.arithmetic import (
     splat,
 )
 from fastconv.kernels.simd.vector.building import rest_of
-from fastconv.kernels.simd.vector.dots import fma_dots, lane_sums
+from fastconv.kernels.simd.vector.dots import fma_dots, lane_sums, store_lane_sums
 from fastconv.kernels.simd.vector.memory import load, load_first, load_first_or, prefetch, store, store_first, store_first_wide
 from fastconv.kernels.simd.vector.norms import power, root
 from fastconv.kernels.simd.vector.pointers import distance, line_start, peek, pointer, poke, rows_at
@@ -158,6 +158,7 @@ __all__ = [
     "store_first",
     "store_first_rows",
     "store_first_wide",
+    "store_lane_sums",
     "store_rows",
     "store_spans",
     "store_spans_wide",
