@@ -13,6 +13,7 @@ FAMILIES = {
     **dict.fromkeys(("relu", "relu6", "leaky_relu", "silu", "hardswish", "clip"), "activation"),
 }
 
+WORTH = 3e-5  # seconds of packing, from which on a call that packs for itself may be served otherwise
 HOPELESS = 8.0  # times the least estimate: what is estimated dearer is not worth a measurement
 
 
@@ -41,10 +42,16 @@ def estimate(one: Implementation, geometry: Geometry, dtype: np.dtype[Any], mach
 def choose(
     operation: str, geometry: Geometry, dtype: np.dtype[Any], machine: Machine, implementation: Any = "auto", once: bool = False
 ) -> Implementation:
-    """The cheapest implementation that supports the call, weights packed for it or `once`, or the one named."""
+    """The cheapest implementation that supports the call, or the one named.
+
+    `once`, the time to pack the weights counts, where it is worth that a function and a plan differ in their last bits.
+    """
     found = candidates(operation)
     if isinstance(implementation, str) and implementation == "auto":
-        fitting = (one for one in found if one.supports(geometry, dtype) is None)
+        fitting = [one for one in found if one.supports(geometry, dtype) is None]
+        best = min(fitting, key=lambda one: one.cost(geometry, dtype, machine))
+        if not once or best.pack_cost(geometry, dtype, machine) < WORTH:
+            return best
         return min(fitting, key=lambda one: estimate(one, geometry, dtype, machine, once))
     names = [one.name for one in found]
     if not isinstance(implementation, str) or implementation not in names:

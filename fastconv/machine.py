@@ -27,7 +27,7 @@ CLOCK = 3.5e9  # cycles a second: only ratios of costs matter
 ONE_UNIT = ("znver4",)  # LLVM names of CPUs that run a vector of 64 bytes as two halves
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)  # looked up by identity on every call: there is one
 class Machine:
     """A kind of CPU.
 
@@ -53,9 +53,6 @@ class Machine:
     l2: int = 1 << 20
     l3: int = 32 << 20
     bandwidth: float = 12e9
-
-    def __hash__(self) -> int:
-        return hash((self.isa, self.l2))  # it is looked up on every call, and there is one
 
     def lanes(self, dtype: np.dtype[Any]) -> int:
         """Elements of `dtype` in one vector."""

@@ -91,12 +91,14 @@ def remembered(build: Callable[..., AnyPlan]) -> Callable[..., AnyPlan]:
     @wraps(build)
     def recall(operation: str, *arguments: Any, implementation: Any, **options: Any) -> AnyPlan:
         values = (implementation, *arguments, *options.values())
-        key: Any = (operation, values, tuple(map(type, values)))  # True is not 1, nor is 1.0
+        kinds = tuple(map(type, values))  # True is not 1, nor is 1.0
+        key: Any = (operation, values, kinds)
         try:
             found = _planned.get(key)
         except TypeError:  # lists have no hash
             found = None
-        if found is not None and found[0] is OPERATIONS.get(found[1]) and _tuples_are_plain(values):
+        plain = tuple not in kinds or _tuples_are_plain(values)
+        if found is not None and found[0] is OPERATIONS.get(found[1]) and plain:
             return found[2]  # type: ignore[return-value]
         plan = build(operation, *arguments, implementation=implementation, **options)
         if _may_be_kept(values) and not is_measured(implementation):
@@ -131,14 +133,15 @@ def decided_plan(
 ) -> tuple[ConvPlan, Array]:
     """All of a convolution's plan but its packed weights, for calls without end or for one, and the weights to pack."""
     values = tuple(options.values())
-    # True is not 1, nor is 1.0.
-    key: Any = (operation, once, x_shape, dtype, w.shape, w.dtype, values, tuple(map(type, values)))
+    kinds = tuple(map(type, values))  # True is not 1, nor is 1.0
+    key: Any = (operation, once, x_shape, dtype, w.shape, w.dtype, values, kinds)
     choices = OPERATIONS[operation[:-2]]
     try:
         kept, found, others = _unpacked.get(key, _NOTHING)
     except TypeError:  # lists have no hash
         kept, found, others = _NOTHING
-    if kept is not choices or not _tuples_are_plain(values):  # an implementation may have been registered since
+    # An implementation may have been registered since.
+    if kept is not choices or (tuple in kinds and not _tuples_are_plain(values)):
         found = plan_without_weights(operation, rank, x_shape, dtype, w, once, **options)
         about = operation, found.geometry, found.compute_dtype, host(), found.implementation, once
         others = rivals(*about) if options["implementation"] == "auto" else ()

@@ -381,6 +381,8 @@ def pack(w: Array, bias: Array, geometry: ConvGeometry) -> tuple[Launch, ...]:
 
 def widened(bias: Array, geometry: ConvGeometry) -> Array:
     """The bias of all channels of the flattened geometry."""
+    if not geometry.transposed:
+        return bias
     copies = flattened(geometry).out_channels // max(1, geometry.out_channels)
     return bias if copies <= 1 else np.tile(bias, copies)
 

@@ -17,7 +17,7 @@ import numpy as np
 from fastconv.geometry import SPATIAL_AXES, Array, ConvGeometry
 from fastconv.kernels.activations import codes
 from fastconv.kernels.jit import NO_WEIGHTS, Kernel, Launch, compiled, element, inlined
-from fastconv.kernels.simd import conv, microkernel, packing, vector
+from fastconv.kernels.simd import conv, costs, microkernel, packing, vector
 from fastconv.machine import Machine, host
 
 peek, poke, pointer = vector.peek, vector.poke, vector.pointer
@@ -266,7 +266,7 @@ def is_pixels(geometry: ConvGeometry) -> bool:
 def cost(geometry: ConvGeometry, dtype: np.dtype[Any], machine: Machine) -> float:
     """Cycles, and weights that come from memory."""
     weights = machine.seconds(0, dtype.itemsize * geometry.weights)
-    return machine.seconds(20_000 + chosen(geometry, dtype, machine)[0], geometry.bytes(dtype.itemsize)) + weights
+    return machine.seconds(costs.CALL + chosen(geometry, dtype, machine)[0], geometry.bytes(dtype.itemsize)) + weights
 
 
 @lru_cache(maxsize=256)
