@@ -217,9 +217,10 @@ def draft(geometry: ConvGeometry, dtype: np.dtype[Any], machine: Machine) -> pac
 
 def pack(w: Array, bias: Array, geometry: ConvGeometry) -> tuple[Launch, ...]:
     """The draft with its weights and a bias for every row of a tile."""
-    g, found, (taps_t, taps_r, apart) = geometry, draft(geometry, w.dtype, host()), lines(geometry).taps
+    g, found = geometry, draft(geometry, w.dtype, host())
     if g.taps == 1:
         return (packing.launched(found, w, bias),)
+    taps_t, taps_r, apart = lines(g).taps
     blocks, rows = int(found.weight_sizes[0]), int(found.weight_sizes[1])
     of_line, tap_lines, c_group = g.out_per_group * apart, taps_t * taps_r, g.in_per_group
     # Taps of a row go with the output channels, rows of the kernel before them.
