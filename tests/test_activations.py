@@ -108,7 +108,7 @@ FUSED = [case for case in CASES if "activation" in dict(case.options)]
 
 
 # They compile much; test_registry.py has their activations in each run, within the tolerance of rounding.
-SLOW = ("winograd", "strassen", "fft")
+SLOW = ("winograd", "strassen", "fft", "unpacked", "direct")
 
 
 @pytest.mark.parametrize(

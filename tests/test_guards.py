@@ -66,6 +66,9 @@ def test_packed_weights_are_guarded_inside_what_holds_them() -> None:
         np.testing.assert_array_equal(copy, array)
 
 
+ALIKE = ("min_pool", "lp_pool")  # kernels that differ from max_pool's in how a cell is taken in, and not in their memory
+
+
 @pytest.mark.parametrize(
     ("dtype", "at"),
     [
@@ -74,7 +77,12 @@ def test_packed_weights_are_guarded_inside_what_holds_them() -> None:
     ],
 )
 @pytest.mark.parametrize(
-    ("family", "implementation"), [(family, one.name) for family, names in OPERATIONS.items() for one in names]
+    ("family", "implementation"),
+    [
+        pytest.param(family, one.name, marks=pytest.mark.slow if family in ALIKE else ())
+        for family, names in OPERATIONS.items()
+        for one in names
+    ],
 )
 def test_kernels_stay_inside_their_arrays(worker: Worker, family: str, implementation: str, dtype: str, at: str) -> None:
     """x, w, packed weights, bias and out at guard pages, in both layouts: no fault, and the same bits as elsewhere."""
@@ -88,8 +96,7 @@ POISON = {"nan": float("nan"), "large": 1e30}
 
 
 # They compile much; what their kernels take for themselves, test_poison.py poisons in each run.
-SLOW = ("winograd", "depthwise", "direct")
-ALIKE = ("min_pool", "lp_pool")  # kernels that differ from max_pool's in how a cell is taken in, and not in their memory
+SLOW = ("winograd", "depthwise", "direct", "unpacked")
 
 
 @pytest.mark.parametrize("poison", ["nan", pytest.param("large", marks=pytest.mark.slow)])

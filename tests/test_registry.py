@@ -26,10 +26,15 @@ def rivals(case: Case) -> list[Implementation]:
     return [one for one in OPERATIONS[case.family] if one.name != "reference"]
 
 
-def matrix(cases: list[Case], *others: Any) -> Any:
-    """Parameters: every case on every implementation of its operation."""
+def matrix(cases: list[Case], seldom: tuple[str, ...] = ()) -> Any:
+    """Parameters: every case on every implementation of its operation; the families `seldom` in slow runs alone."""
     return pytest.mark.parametrize(
-        ("case", "implementation"), [pytest.param(case, one, id=f"{case}-{one.name}") for case in cases for one in rivals(case)]
+        ("case", "implementation"),
+        [
+            pytest.param(case, one, id=f"{case}-{one.name}", marks=pytest.mark.slow if case.family in seldom else ())
+            for case in cases
+            for one in rivals(case)
+        ],
     )
 
 
@@ -74,9 +79,9 @@ def test_every_implementation_gives_what_the_reference_gives(case: Case, impleme
 
 
 @pytest.mark.parametrize(
-    "dtype", [pytest.param(one, marks=pytest.mark.slow if one == np.int8 else ()) for one in MORE_DTYPES], ids=str
+    "dtype", [pytest.param(one, marks=pytest.mark.slow if one.kind == "i" else ()) for one in MORE_DTYPES], ids=str
 )
-@matrix(BROAD)
+@matrix(BROAD, seldom=("min_pool", "lp_pool"))  # kernels that differ from max_pool's and avg_pool's in how a cell is taken in
 def test_every_dtype(case: Case, implementation: Implementation, dtype: Any) -> None:
     """Integers wrap, float16 is rounded once, complex works; where an operation is not defined, a TypeError names the dtype."""
     inputs = case.inputs(dtype)

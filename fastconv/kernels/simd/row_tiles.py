@@ -200,7 +200,7 @@ class Cut(NamedTuple):
 
 TILES = {32: ((4, 4), (8, 2)), 16: ((3, 4), (4, 2))}  # (rows of images, vectors) of a tile, by the number of vector registers
 TALLEST = 20  # rows of a kernel
-STRIP = 2048  # output columns of a block
+STRIP = 1040  # output columns of a block, or a few more
 LEAST = 3  # tiles above each other in a block: what a block reads beyond its own is split twice
 NEAR_LINES = 6  # lines of a cache that a row of a tile takes: rows that lie fewer, or about LINES, apart share its sets
 LINES = 64
@@ -224,7 +224,7 @@ def cut_for(geometry: ConvGeometry, m: int, tile: tuple[int, int], dtype: np.dty
     lines = machine.l2 // 2 // dtype.itemsize // ((2 * m - 1) * pitch)
     stacks = -(-g.out_size[0] // (m * rows))
     shares = -(-packing.SHARES // max(1, g.batch * g.groups * -(-g.out_size[1] // strip)))
-    most = min(max(LEAST, (lines - taps) // rows), max(LEAST, -(-stacks // shares)))
+    most = min(max(2, (lines - taps) // rows), max(LEAST, -(-stacks // shares)))
     return Cut(m, rows, columns, rows * -(-stacks // -(-stacks // most)), strip, pitch)
 
 
@@ -290,9 +290,10 @@ def pack(w: Array, bias: Array, geometry: ConvGeometry) -> Launch:
     (tall, wide), taps = g.kernel, -(-g.kernel[0] // cut.m)
     kernels = np.zeros((g.groups, taps * cut.m, wide))
     kernels[:, :tall] = w.reshape(g.groups, tall, wide)
-    filters = WEIGHTS[cut.m] @ kernels.reshape(g.groups, taps, cut.m, wide)
     packed = np.empty((g.groups, wide * (len(WEIGHTS[cut.m]) * taps - (tall % cut.m > 0))), w.dtype)
     whole = packed[:, : wide * taps * (len(WEIGHTS[cut.m]) - 1)]
-    whole.reshape(g.groups, -1, wide, taps)[...] = filters[:, :, :-1].transpose(0, 2, 3, 1)
-    packed[:, whole.shape[1] :].reshape(g.groups, wide, -1)[...] = filters[:, : tall // cut.m, -1].transpose(0, 2, 1)
+    with np.errstate(invalid="ignore", over="ignore"):  # weights that are not finite are the caller's affair
+        filters = WEIGHTS[cut.m] @ kernels.reshape(g.groups, taps, cut.m, wide)
+        whole.reshape(g.groups, -1, wide, taps)[...] = filters[:, :, :-1].transpose(0, 2, 3, 1)
+        packed[:, whole.shape[1] :].reshape(g.groups, wide, -1)[...] = filters[:, : tall // cut.m, -1].transpose(0, 2, 1)
     return draft(g, cut, w.dtype, host()).with_weights(packed.reshape(-1), bias)

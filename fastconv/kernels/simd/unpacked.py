@@ -212,10 +212,8 @@ class Cut(NamedTuple):
     step: int
 
 
-TILES = {
-    32: ((5, 5), (6, 4), (4, 6)),
-    16: ((4, 3), (3, 3), (4, 2), (3, 4)),
-}  # (positions, output channels), by the number of registers
+TILES = {32: ((5, 5), (6, 4)), 16: ((4, 3), (3, 4))}  # (positions, output channels), by the number of registers
+LOW = (6, 1)  # where there are fewer output channels
 PANEL = 64  # positions, or a few more or less
 
 
@@ -229,14 +227,15 @@ def supports(geometry: ConvGeometry, dtype: np.dtype[Any]) -> str | None:
 @lru_cache(maxsize=1024)
 def chosen(geometry: ConvGeometry, dtype: np.dtype[Any], machine: Machine) -> tuple[float, Cut]:
     """(cycles, cut) of the tile that takes the fewest."""
-    return min(candidate(geometry, tile, dtype, machine) for tile in TILES[machine.registers])
+    tiles = [tile for tile in TILES[machine.registers] if tile[1] <= geometry.out_per_group]
+    return min(candidate(geometry, tile, dtype, machine) for tile in tiles or [LOW])
 
 
 def candidate(geometry: ConvGeometry, tile: tuple[int, int], dtype: np.dtype[Any], machine: Machine) -> tuple[float, Cut]:
     """The expected cycles with such a tile, and how its panels and chunks are cut: rows take half the L2 cache."""
     g, lanes, size = geometry, machine.lanes(dtype), machine.vector_bytes
     plane, length, line = prod(g.out_size), g.taps * g.in_per_group, packing.LINE // dtype.itemsize
-    positions, outputs = tile[0], max(1, min(tile[1], g.out_per_group))
+    positions, outputs = tile
     panels = -(-plane // PANEL)
     panel = -(-plane // max(1, panels) // positions) * positions or positions
     panels = -(-plane // panel)
