@@ -91,7 +91,11 @@ def make_loops(paths: list[Path]) -> None:
 DAMAGES = (truncate, empty, garble, replace_by_garbage, swap, make_folders, make_loops)
 
 
-@pytest.mark.parametrize("damage", DAMAGES, ids=lambda damage: damage.__name__)
+@pytest.mark.parametrize(
+    "damage",
+    [pytest.param(one, marks=() if one in (truncate, swap, make_folders) else pytest.mark.slow) for one in DAMAGES],
+    ids=lambda damage: damage.__name__,
+)
 def test_a_damaged_file_is_a_miss(filled: Path, damage: Callable[[list[Path]], None]) -> None:
     """Every file cut, emptied, altered by a bit, overwritten, swapped with another, or no file at all: compiled again."""
     damage(kernels(filled))
@@ -284,7 +288,10 @@ def test_a_disk_without_room(tmp_path: Path) -> None:
         subprocess.run(["umount", str(disk)], check=True)
 
 
-@pytest.mark.parametrize("library", ["numba.__version__", "np.__version__", "sys.version"])
+@pytest.mark.parametrize(
+    "library",
+    ["numba.__version__", *(pytest.param(other, marks=pytest.mark.slow) for other in ("np.__version__", "sys.version"))],
+)
 def test_another_version_looks_elsewhere(filled: Path, library: str) -> None:
     """Numba's, NumPy's or Python's: everything is compiled anew, in a folder of its own."""
     _, _, usual = run({"NUMBA_CACHE_DIR": str(filled)})

@@ -37,7 +37,7 @@ def agrees(x, w, bias, **options):
     return plan
 
 
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("dtype", ["float32", pytest.param("float64", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("stride", [1, 2])
 @pytest.mark.parametrize("kernel", KERNELS, ids=str)
 def test_padding_and_ends_of_rows_are_met_by_masks(kernel, stride, dtype, monkeypatch):

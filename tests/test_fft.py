@@ -35,7 +35,9 @@ def channels_last(array):
     return np.ascontiguousarray(np.moveaxis(array, 1, -1))
 
 
-@pytest.mark.parametrize("dtype", ["float32", "float64", "complex64", "complex128"])
+@pytest.mark.parametrize(
+    "dtype", ["float32", "complex64", *(pytest.param(wide, marks=pytest.mark.slow) for wide in ("float64", "complex128"))]
+)
 @pytest.mark.parametrize("last", [False, True], ids=["channels first", "channels last"])
 @pytest.mark.parametrize("name", MANY_BLOCKS)
 def test_many_blocks_give_what_the_sum_of_products_gives(name, last, dtype):

@@ -120,19 +120,19 @@ def kernel(positions: int, outputs: int, lanes: int, channels_last: bool, dtype:
 
         They begin with the bias, or with what lies in y, and end with the activation.
         """
-        width = ended[1] - begun[1]
         for i in range(begun[0], ended[0]):
-            to = y + (i * row + begun[1])
-            value = vector.load_first(found + (i * columns + begun[1]), width, lanes)
-            if not begins:
-                value = value + vector.load_first(to, width, lanes)
-            elif channels_last:
-                value = value + vector.load_first(bias + begun[1], width, lanes)
-            else:
-                value = value + vector.splat(peek(bias + i), lanes)
-            if ends:
-                value = vector.silu(value) if act[0] == 3 else activate(value, act)
-            vector.store_first(to, value, width)
+            for j in range(begun[1], ended[1], lanes):
+                to, width = y + (i * row + j), min(lanes, ended[1] - j)
+                value = vector.load_first(found + (i * columns + j), width, lanes)
+                if not begins:
+                    value = value + vector.load_first(to, width, lanes)
+                elif channels_last:
+                    value = value + vector.load_first(bias + j, width, lanes)
+                else:
+                    value = value + vector.splat(peek(bias + i), lanes)
+                if ends:
+                    value = vector.silu(value) if act[0] == 3 else activate(value, act)
+                vector.store_first(to, value, width)
 
     def unpacked(begin, end, x, w, bias, y, sizes, act):
         xs, ys = packing.five(sizes, 0), packing.five(sizes, 5)
@@ -169,7 +169,7 @@ def kernel(positions: int, outputs: int, lanes: int, channels_last: bool, dtype:
                         for p in range(0, count, positions):
                             # What the next tile reads is asked for, a part of its lines at a time.
                             if tile + 1 < last_tile:
-                                share = l_count * positions // count + line
+                                share = min(l_count, l_count * positions // count + line)
                                 ahead = weights + (outputs * length + share * (p // positions))
                                 for j in range(outputs):
                                     for i in range(0, share, line):
