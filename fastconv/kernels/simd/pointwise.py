@@ -117,6 +117,7 @@ class Tile(NamedTuple):
 
 # By the number of vector registers, which hold a tile's sums, the vectors of one input channel and a weight.
 TILES = {32: (Tile(8, 3), Tile(12, 2), Tile(6, 4), Tile(4, 6), Tile(2, 8)), 16: (Tile(4, 3), Tile(6, 2), Tile(2, 4))}
+SQUARE = 4  # weights that are turned together along either axis: rows of a tile are seldom a multiple of more
 BLOCKS_OF_PANEL = 16  # that read a panel: more, and it is copied, lest its channels' lines, far apart, leave the cache
 
 
@@ -207,7 +208,7 @@ def draft(geometry: ConvGeometry, dtype: np.dtype[Any], machine: Machine) -> pac
         g.batch * g.groups * shares * cut.panels(columns * lanes),
         g.flops // 16,
         (np.array(sizes, np.int64), codes(g.activation, dtype)),
-        packing.weight_packer(lanes, element(dtype), machine.isa),
+        packing.weight_packer(min(lanes, SQUARE), element(dtype), machine.isa),
         g.groups * blocks,
         g.groups * blocks * rows,
         g.groups * tap_lines * blocks * c_group * rows,

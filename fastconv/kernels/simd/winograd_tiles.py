@@ -272,6 +272,8 @@ def kernel(form: tuple[int, int], rows: int, columns: int, lanes: int, channels_
 
 # Decisions --------------------------------------------------------------------------------------------------------------
 
+KEPT = 32 << 20  # bytes of an array whose memory an allocator keeps for the next one
+
 
 def supports(geometry: ConvGeometry, dtype: np.dtype[Any]) -> str | None:
     """Kernels of one tap, or at least 3, along each of the last axes, strided or dilated there."""
@@ -294,9 +296,10 @@ def cost(geometry: ConvGeometry, dtype: np.dtype[Any], machine: Machine) -> floa
 
 
 def pack_cost(geometry: ConvGeometry, dtype: np.dtype[Any], machine: Machine) -> float:
-    """Seconds that `pack` takes, most of them to write U."""
+    """Seconds that `pack` takes, most of them to write U; twice as long where memory for it comes from the system each time."""
     planes = prod(cells_of(choice(geometry, dtype, machine).form))
-    return 6e-6 + 8e-11 * dtype.itemsize * planes * geometry.out_channels * geometry.in_per_group * terms_of(geometry.lifted())
+    size = dtype.itemsize * planes * geometry.out_channels * geometry.in_per_group * terms_of(geometry.lifted())
+    return 6e-6 + (8e-11 if size < KEPT else 2.3e-10) * size
 
 
 @lru_cache(maxsize=256)
