@@ -247,12 +247,11 @@ def candidate(geometry: ConvGeometry, tile: tuple[int, int], dtype: np.dtype[Any
     loads = (positions + outputs * (1 + size / 64)) / port
     sums = 30 + 4 * positions * outputs
     tiles = g.batch * g.groups * -(-g.out_per_group // outputs) * panels * -(-panel // positions)
-    cell = (2 / lanes if g.channels_last else 0.4 if is_pixels(g) else 2.5) * g.batch * g.groups * plane * length
     products = max(positions * outputs / machine.units, loads) * (1.2 if machine.registers <= 16 else 1.0)
     cycles = tiles * chunks * (-(-chunk // lanes) * products + sums)
-    return cycles + cell + (25 if g.channels_last else 12) * g.batch * g.groups * plane * g.taps * chunks, Cut(
-        positions, outputs, panel, chunk, step
-    )
+    cell, run = (2 / lanes, 25) if g.channels_last else (0.4 if is_pixels(g) else 2.5, 12)
+    cycles += g.batch * g.groups * plane * (cell * length + run * g.taps * chunks)
+    return cycles, Cut(positions, outputs, panel, chunk, step)
 
 
 def is_pixels(geometry: ConvGeometry) -> bool:
