@@ -111,9 +111,9 @@ def refusal(implementation: Implementation, reason: str) -> str:
 
 
 def explanation(operation: str, geometry: Geometry, dtype: np.dtype[Any], machine: Machine) -> list[str]:
-    """One line a candidate: chosen, dearer than the chosen one, or why it cannot."""
+    """One line a candidate: chosen, dearer than the chosen one and yet what a function takes, or why it cannot."""
     found = candidates(operation)
-    chosen = choose(operation, geometry, dtype, machine)
+    chosen, chosen_once = (choose(operation, geometry, dtype, machine, once=once) for once in (False, True))
     best = chosen.cost(geometry, dtype, machine)
     lines = []
     for one in found:
@@ -125,10 +125,7 @@ def explanation(operation: str, geometry: Geometry, dtype: np.dtype[Any], machin
         expected = f"estimated {1e6 * cost:,.0f} us"
         if one is chosen:
             lines.append(f"implementation {one.name!r} is chosen: {expected}; {one.summary}")
-        else:
-            lines.append(f"implementation {one.name!r} is not chosen: {expected}, {cost / best:.3g} times the chosen one's")
-    other = choose(operation, geometry, dtype, machine, once=True)
-    if other is not chosen:
-        seconds = 1e6 * estimate(other, geometry, dtype, machine, True)
-        lines.append(f"a function, which packs the weights for one call, takes {other.name!r}: estimated {seconds:,.0f} us")
+            continue
+        line = f"implementation {one.name!r} is not chosen: {expected}, {cost / best:.3g} times the chosen one's"
+        lines.append(line + ("; a function, which packs the weights for one call, takes it" if one is chosen_once else ""))
     return lines

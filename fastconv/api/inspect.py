@@ -42,8 +42,9 @@ def explain(
     dtype: npt.DTypeLike = np.float32,
     **options: Any,
 ) -> str:
-    """Which implementation "auto" takes for a call, and for each of the others why not: one line a candidate.
+    """Which implementation "auto" takes for a plan, and for each of the others why not: one line a candidate.
 
+    A function takes the same one, but where packing many weights for one call would take long: its line then says so.
     Shapes decide, but for filters of one channel: those that are few columns times rows go to "separable", which a plan sees.
 
     Parameters
