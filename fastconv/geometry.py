@@ -268,6 +268,16 @@ class ConvGeometry(SpatialGeometry):
         return self.in_per_group * self.taps
 
     @cached_property
+    def is_pointwise(self) -> bool:
+        """Whether each window is one cell, and every cell is one window."""
+        return (
+            self.taps == 1
+            and all(step == 1 for step in self.stride)
+            and not any(any(pair) for pair in self.padding)
+            and not self.transposed
+        )
+
+    @cached_property
     def weights(self) -> int:
         """Elements of the weights."""
         return self.in_channels * self.out_per_group * self.taps

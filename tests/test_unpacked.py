@@ -73,7 +73,8 @@ class TestOnGuardPages:
     def test_other_ranks_and_doubles(self, tile, last):
         agrees("conv1d", (2, 9, 23), (7, 9, 5), last, stride=3, padding=2)
         agrees("conv3d", (1, 5, 4, 5, 6), (6, 5, 2, 3, 2), last, padding=1)
-        agrees("conv2d", (1, 9, 5, 6), (7, 9, 3, 3), last, dtype="float64", padding=1)
+        for k in (2, 7):  # with few output channels, rows of a tile may be longer than a vector
+            agrees("conv2d", (1, 9, 5, 6), (k, 9, 3, 3), last, dtype="float64", padding=1)
 
 
 def test_a_plan_has_weights_of_its_own_and_a_function_sees_new_ones():

@@ -258,3 +258,23 @@ def test_activations_bound_and_scale_and_keep_nan(dtype, lanes):
         np.testing.assert_array_equal(y[0], np.clip(x, -1, 2))
         np.testing.assert_array_equal(y[1], np.where(x < 0, x * slope, x))
         np.testing.assert_array_equal(y[2], x * np.clip(x + 3, 0, 6) * sixth)
+
+
+@pytest.mark.parametrize("outputs", [1, 3, 5])
+def test_dot_products_of_more_vectors_than_lanes(dtype, lanes, outputs):
+    """Sums of every vector, zeros up to whole vectors, and no more; of neither operand is read what lies behind the room."""
+    positions, room = 5, lanes - 1
+    written = -(-positions * outputs // lanes) * lanes
+
+    @numba.njit
+    def compute(x, w, y):
+        tile = vector.zeros(pointer(x), positions, outputs, lanes)
+        vector.store_lane_sums(vector.fma_dots(tile, pointer(x), lanes, pointer(w), lanes, room), pointer(y))
+
+    x, w, y = numbers(dtype, positions, lanes), numbers(dtype, outputs, lanes), marked(dtype, written + lanes)
+    expected = (x[:, :room] @ w[:, :room].T).ravel()
+    x[:, room:] = w[:, room:] = np.nan
+    compute(x, w, y)
+    assert (y[: expected.size] == expected).all()
+    assert (y[expected.size : written] == 0).all()
+    assert (y[written:] == MARK).all()

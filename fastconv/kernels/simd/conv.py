@@ -302,7 +302,7 @@ def flattened(geometry: ConvGeometry) -> ConvGeometry:
     Columns of a transposed convolution that do not overlap, channels last, lie together as channels do: they become channels.
     """
     g = geometry.lifted()
-    if g.taps == 1 and all(s == 1 for s in g.stride) and not any(any(pair) for pair in g.padding) and not g.transposed:
+    if g.is_pointwise:
         return replace(g, in_size=(1, 1, prod(g.in_size)))
     plain = g.dilation[-1] == 1 and not any(g.padding[-1]) and not g.output_padding[-1]
     if g.transposed and g.channels_last and g.groups == 1 and plain and g.kernel[-1] == g.stride[-1]:

@@ -61,9 +61,8 @@ PANEL = 1024  # positions of an item, or a few less
 def suits(geometry: ConvGeometry, dtype: np.dtype[Any], machine: Machine) -> bool:
     """Whether each of few outputs is one dot product, at positions that follow each other and fill a tile."""
     g, lanes = geometry, machine.lanes(dtype)
-    plain = g.taps == 1 and all(step == 1 for step in g.stride) and not any(any(pair) for pair in g.padding)
     few = g.groups == 1 and g.out_channels <= min(MOST, lanes) and g.in_channels > 1 and g.channels_last
-    return few and plain and not g.transposed and g.batch * prod(g.out_size) * g.out_channels >= lanes
+    return few and g.is_pointwise and g.batch * prod(g.out_size) * g.out_channels >= lanes
 
 
 def cycles(geometry: ConvGeometry, dtype: np.dtype[Any], machine: Machine) -> float:

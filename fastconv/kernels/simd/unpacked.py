@@ -234,7 +234,7 @@ def chosen(geometry: ConvGeometry, dtype: np.dtype[Any], machine: Machine) -> tu
 def candidate(geometry: ConvGeometry, tile: tuple[int, int], dtype: np.dtype[Any], machine: Machine) -> tuple[float, Cut]:
     """The expected cycles with such a tile, and how its panels and chunks are cut: rows take half the L2 cache."""
     g, lanes, size = geometry, machine.lanes(dtype), machine.vector_bytes
-    plane, length, line = prod(g.out_size), g.taps * g.in_per_group, packing.LINE // dtype.itemsize
+    plane, length, line = prod(g.out_size), g.reduction, packing.LINE // dtype.itemsize
     positions, outputs = tile
     panels = -(-plane // PANEL)
     panel = -(-plane // max(1, panels) // positions) * positions or positions
@@ -256,9 +256,7 @@ def candidate(geometry: ConvGeometry, tile: tuple[int, int], dtype: np.dtype[Any
 
 def is_pixels(geometry: ConvGeometry) -> bool:
     """Whether each window is one pixel, and they follow each other in planes."""
-    g = geometry
-    plain = g.taps == 1 and all(step == 1 for step in g.stride) and not any(any(pair) for pair in g.padding)
-    return plain and not g.channels_last
+    return geometry.is_pointwise and not geometry.channels_last
 
 
 def cost(geometry: ConvGeometry, dtype: np.dtype[Any], machine: Machine) -> float:
