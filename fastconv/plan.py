@@ -59,7 +59,7 @@ class Plan:
 
     def run(self, x: Any, out: Any, packed: Any, others: dict[str, Array]) -> Array:
         """Check x and out, which may share memory with none of `others`, and run on packed weights."""
-        y = self.target(x, out, others)
+        y = self.target(x, out, others) if self.takes(x) else None
         if y is not None:
             self.implementation.run(x, packed, self.geometry, y)
             return y
@@ -72,12 +72,10 @@ class Plan:
     def takes(self, x: Any) -> bool:
         """Whether x may go to the kernel as it is."""
         same = type(x) is np.ndarray and x.dtype is self.dtype and x.shape == self.x_shape
-        return bool(same and x.flags.carray and self.takes_as_is)
+        return same and x.flags.carray and self.takes_as_is
 
-    def target(self, x: Any, out: Any, others: dict[str, Array]) -> Any:
-        """Where the kernel writes the result of x as it is, or None where there is more to see to."""
-        if not self.takes(x):
-            return None
+    def target(self, x: Array, out: Any, others: dict[str, Array]) -> Any:
+        """Where the kernel writes the result of x, which it takes as it is, or None where there is more to see to."""
         if out is None:
             return np.empty(self.out_shape, self.out_dtype)
         alone = (
@@ -229,7 +227,7 @@ class ElementwisePlan(Plan):
 
     def run(self, x: Any, out: Any, packed: Any, others: dict[str, Array]) -> Array:
         """Check x and out and run, in place where they are one array."""
-        y = self.target(x, out, others) if out is not x else x if self.takes(x) else None
+        y = None if not self.takes(x) else x if out is x else self.target(x, out, others)
         if y is not None:
             self.implementation.run(x, None, self.geometry, y)
             return y

@@ -68,16 +68,17 @@ _HASHABLE = {*_PLAIN, bool, float, tuple}
 
 def _are_plain(values: tuple[Any, ...]) -> bool:
     """Whether equal values mean the same: 1 and True and 1.0 are equal, and only the first is an int."""
-    for value in values:
-        kind = type(value)
-        if not (kind in _PLAIN or (kind is tuple and _are_plain(value))):
-            return False
-    return True
+    if _PLAIN.issuperset(map(type, values)):
+        return True
+    return all([type(value) in _PLAIN or (type(value) is tuple and _are_plain(value)) for value in values])
 
 
 def _tuples_are_plain(values: tuple[Any, ...]) -> bool:
     """Whether what is inside of tuples is, where the types of all else are part of a key."""
-    return _are_plain(tuple([value for value in values if type(value) is tuple]))
+    for value in values:  # a loop, not all(): this is on the way of every call
+        if type(value) is tuple and not _are_plain(value):
+            return False
+    return True
 
 
 def _may_be_kept(values: tuple[Any, ...]) -> bool:
@@ -85,28 +86,32 @@ def _may_be_kept(values: tuple[Any, ...]) -> bool:
     return _tuples_are_plain(values) and all(type(value) in _HASHABLE or isinstance(value, np.dtype) for value in values)
 
 
+def recalled(build: Callable[..., AnyPlan], operation: str, arguments: tuple[Any, ...], options: dict[str, Any]) -> AnyPlan:
+    """build(operation, *arguments, **options), or the plan that it made of equal arguments before."""
+    values = (*arguments, *options.values())
+    kinds = tuple(map(type, values))  # True is not 1, nor is 1.0
+    key: Any = (operation, values, kinds)
+    try:
+        found = _planned.get(key)
+    except TypeError:  # lists have no hash
+        found = None
+    if found is not None and found[0] is OPERATIONS.get(found[1]) and (tuple not in kinds or _tuples_are_plain(values)):
+        return found[2]  # type: ignore[return-value]
+    plan = build(operation, *arguments, **options)
+    if _may_be_kept(values) and not is_measured(options["implementation"]):
+        if len(_planned) >= MOST_KEPT:
+            _planned.clear()
+        family = family_of(operation)  # whose choices may change: an implementation may be registered
+        _planned[key] = OPERATIONS[family], family, plan
+    return plan
+
+
 def remembered(build: Callable[..., AnyPlan]) -> Callable[..., AnyPlan]:
     """`build`, or the plan that it made of equal arguments before: a function then costs little more than a call of a plan."""
 
     @wraps(build)
-    def recall(operation: str, *arguments: Any, implementation: Any, **options: Any) -> AnyPlan:
-        values = (implementation, *arguments, *options.values())
-        kinds = tuple(map(type, values))  # True is not 1, nor is 1.0
-        key: Any = (operation, values, kinds)
-        try:
-            found = _planned.get(key)
-        except TypeError:  # lists have no hash
-            found = None
-        plain = tuple not in kinds or _tuples_are_plain(values)
-        if found is not None and found[0] is OPERATIONS.get(found[1]) and plain:
-            return found[2]  # type: ignore[return-value]
-        plan = build(operation, *arguments, implementation=implementation, **options)
-        if _may_be_kept(values) and not is_measured(implementation):
-            if len(_planned) >= MOST_KEPT:
-                _planned.clear()
-            family = family_of(operation)  # whose choices may change: an implementation may be registered
-            _planned[key] = OPERATIONS[family], family, plan
-        return plan
+    def recall(operation: str, *arguments: Any, **options: Any) -> AnyPlan:
+        return recalled(build, operation, arguments, options)
 
     return recall
 
@@ -193,8 +198,7 @@ def convolve(operation: str, rank: int, x: Any, w: Any, bias: Any, out: Any, **o
     return plan.run(x, out, packed, {"w": w} if bias is None else {"w": w, "bias": bias})
 
 
-@remembered
-def plan_pool(operation: str, rank: int, x_shape: Any, dtype: Any, *, implementation: Any, **options: Any) -> PoolPlan:
+def build_pool(operation: str, rank: int, x_shape: Any, dtype: Any, *, implementation: Any, **options: Any) -> PoolPlan:
     """The plan of {max, min, avg, lp}_pool, global_{max, avg}_pool or adaptive_{max, avg}_pool over `rank` axes."""
     if is_measured(implementation):
         return raced(lambda one: plan_pool(operation, rank, x_shape, dtype, implementation=one, **options))
@@ -206,6 +210,9 @@ def plan_pool(operation: str, rank: int, x_shape: Any, dtype: Any, *, implementa
     compute = check.compute_dtype(dtype)
     chosen = decide(operation, geometry, compute, implementation)
     return PoolPlan(operation, geometry, dtype, dtype, compute, chosen, given, unbatched(geometry.out_shape, single))
+
+
+plan_pool = remembered(build_pool)
 
 
 def pool_dtype(operation: str, dtype: Any) -> np.dtype[Any]:
@@ -222,7 +229,7 @@ def pooled(operation: str, rank: int, x: Any, out: Any, **options: Any) -> Any:
     """A plan made and called once."""
     once(options["implementation"])
     x = check.array("x", x)
-    return plan_pool(operation, rank, x.shape, x.dtype, **options)(x, out)
+    return recalled(build_pool, operation, (rank, x.shape, x.dtype), options)(x, out)
 
 
 @remembered

@@ -71,18 +71,9 @@ def _at(operations_per_second: float, overhead: float) -> Callable[[Geometry, Dt
     return lambda geometry, dtype, machine: overhead + geometry.flops / operations_per_second
 
 
-NEAR = 4 << 20  # bytes of weights, beyond which packing them waits for memory
-
-
 def _per_weight(seconds_per_byte: float, overhead: float) -> Callable[[ConvGeometry, Dtype, Machine], float]:
-    """A time to pack that grows with the bytes of the weights, and doubles where taps lie together and channels apart."""
-
-    def seconds(geometry: ConvGeometry, dtype: Dtype, machine: Machine) -> float:
-        size = geometry.weights * dtype.itemsize
-        apart = 1 if geometry.channels_last or geometry.taps == 1 else 2
-        return overhead + (size + 1.5 * max(0, size - NEAR)) * seconds_per_byte * apart
-
-    return seconds
+    """A time to pack that grows with the bytes of the weights."""
+    return lambda geometry, dtype, machine: costs.of_packing(geometry, dtype, seconds_per_byte, overhead)
 
 
 def _as_given(w: Any, bias: Any, geometry: Any) -> Any:
@@ -139,7 +130,7 @@ _DIRECT = Implementation(
     direct.cost,
     direct.supports,
     direct.pack,
-    pack_cost=_per_weight(8e-11, 6e-6),
+    pack_cost=direct.pack_cost,
 )
 
 _STRASSEN = Implementation(

@@ -70,6 +70,21 @@ def test_pointers_advance_by_elements_and_find_cache_lines(dtype, lanes):
     assert x[3] == 3
 
 
+@pytest.mark.parametrize(("step", "count"), [(3, 4), (-2, 4), (5, 1), (3, 2)])
+def test_rows_apart_end_with_the_last_one_that_is_there(dtype, lanes, step, count):
+    rows = 4
+
+    @numba.njit
+    def compute(x, b, y, step, count):
+        tile = vector.zeros(pointer(x), rows, 1, lanes)
+        sources = vector.rows_apart(pointer(x) + 6, step, count, rows)
+        vector.store_tile(vector.fma_outer(tile, sources, 1, pointer(b)), pointer(y), lanes)
+
+    x, b, y = numbers(dtype, 20), numbers(dtype, lanes), marked(dtype, rows, lanes)
+    compute(x, b, y, step, count)
+    assert (y == np.outer(x[7 + step * np.minimum(np.arange(rows), count - 1)], b)).all()
+
+
 def test_tiles_start_from_zero(dtype, lanes):
     @numba.njit
     def compute(y):

@@ -26,6 +26,11 @@ def codes(activation: Activation, dtype: np.dtype[Any]) -> tuple[int, Any, Any]:
     return KINDS.index(activation.kind), dtype.type(low), dtype.type(high)
 
 
+def coded(activation: Activation, dtype: np.dtype[Any]) -> Array:
+    """The codes as an array of `dtype`."""
+    return np.array(codes(activation, dtype), dtype)
+
+
 def activated(value: Any, kind: int, low: Any, high: Any) -> Any:
     """The activation of one value; inside a kernel, the version that its type has."""
     if kind == 1:

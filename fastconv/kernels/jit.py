@@ -164,7 +164,10 @@ class Launch(NamedTuple):
 
     def run(self, x: Array, y: Array) -> None:
         """On flat arrays."""
-        self.kernel(self.items, self.work, x, self.weights, self.bias, y, *self.arguments)
+        if self.work < GRAIN:  # as the kernel would decide, without asking it
+            self.kernel.serial(0, self.items, x, self.weights, self.bias, y, *self.arguments)
+        else:
+            self.kernel(self.items, self.work, x, self.weights, self.bias, y, *self.arguments)
 
 
 def element(dtype: np.dtype[Any]) -> str:

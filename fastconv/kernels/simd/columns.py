@@ -180,4 +180,4 @@ def launch(geometry: FoldGeometry, dtype: np.dtype[Any], machine: Machine) -> tu
 def run(x: Array, packed: None, geometry: FoldGeometry, out: Array) -> None:
     """All rows."""
     kernel, items, work, sizes = launch(geometry, x.dtype, host())
-    kernel(items, work, x.reshape(-1), out.reshape(-1), sizes)
+    kernel(items, work, x.ravel(), out.ravel(), sizes)

@@ -16,6 +16,7 @@ from fastconv.kernels.simd import conv, depthwise_planes, dots, interleaved, pac
 from fastconv.machine import Machine
 
 CALL = 28_000  # cycles of a call that does next to nothing
+NEAR = 4 << 20  # bytes of weights, beyond which packing them waits for memory
 
 
 def of_tiles(geometry: ConvGeometry, dtype: np.dtype[Any], machine: Machine) -> float:
@@ -106,3 +107,10 @@ def depthwise(geometry: ConvGeometry, dtype: np.dtype[Any], machine: Machine) ->
         cycles += lines * lanes * (3.6 * -(-wide // lanes) + 2.2 * (extent[1] - 1))
         cycles += 7 * g.batch * vectors * outputs[0] * -(-outputs[1] // lanes) * lanes
     return machine.seconds(cycles, g.bytes(dtype.itemsize))
+
+
+def of_packing(geometry: ConvGeometry, dtype: np.dtype[Any], seconds_per_byte: float, overhead: float) -> float:
+    """Seconds; twice as many where taps lie together and channels apart."""
+    size = geometry.weights * dtype.itemsize
+    apart = 1 if geometry.channels_last or geometry.taps == 1 else 2
+    return overhead + (size + 1.5 * max(0, size - NEAR)) * seconds_per_byte * apart

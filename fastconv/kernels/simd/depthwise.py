@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from fastconv.geometry import Array, ConvGeometry
-from fastconv.kernels.activations import codes
+from fastconv.kernels.activations import coded
 from fastconv.kernels.jit import Kernel, Launch, element
 from fastconv.kernels.simd import depthwise_planes, interleaved, microkernel, packing, vector
 from fastconv.machine import host
@@ -35,7 +35,8 @@ def channels_last_kernel(rows: int, taps: int, stride: int, group: int, lanes: i
     """The compiled loops over rows of n, h: f32_depthwise_8x1_3s1_g1_nhwc_avx512."""
     activate_tile = microkernel.tile_activation(dtype)
 
-    def depthwise(begin, end, x, w, bias, y, sizes, heights, strides, dilation, before, mode, act):
+    def depthwise(begin, end, x, w, bias, y, sizes, heights, strides, dilation, before, mode, activation):
+        act = microkernel.kind_and_bounds(activation)
         channels, rows_in, columns_in, rows_out, columns_out = sizes
         row_step, column_step = columns_in * channels, channels
         # Outputs inside .. outside - 1 have windows without padding on their row.
@@ -94,7 +95,8 @@ def channels_first_kernel(rows: int, taps: int, stride: int, lanes: int, dtype: 
     activate_tile = microkernel.tile_activation(dtype)
     pack_windows, unpack = packing.window_packer(lanes, False), packing.unpacker(lanes)
 
-    def depthwise(begin, end, x, w, bias, y, sizes, act):
+    def depthwise(begin, end, x, w, bias, y, sizes, activation):
+        act = microkernel.kind_and_bounds(activation)
         channels, rows_in, columns_in = packing.three(sizes, 0)
         rows_out, columns_out, heights = packing.three(sizes, 3)
         pieces, down, dilation_h = packing.three(sizes, 6)
@@ -196,7 +198,7 @@ def pack(w: Array, bias: Array, geometry: ConvGeometry) -> Launch:
     strides, dilation = ((1,) * missing + steps for steps in (g.stride, g.dilation))
     before = (0,) * missing + tuple(pair[0] for pair in g.padding)
     sizes = (g.in_channels, *in_size, *out_size)
-    act = codes(g.activation, w.dtype)
+    act = coded(g.activation, w.dtype)
     if g.channels_last:
         weights = np.ascontiguousarray(np.moveaxis(w.reshape(g.out_channels, -1), 0, 1)).reshape(-1)
         arguments: tuple[Any, ...] = (sizes, kernel[0], strides[0], dilation[0], before, g.mode, act)
@@ -219,4 +221,4 @@ def pack(w: Array, bias: Array, geometry: ConvGeometry) -> Launch:
 
 def run(x: Array, packed: Launch, geometry: ConvGeometry, out: Array) -> None:
     """All rows, or all planes."""
-    packed.run(x.reshape(-1), out.reshape(-1))
+    packed.run(x.ravel(), out.ravel())

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from fastconv.geometry import Array, ConvGeometry
-from fastconv.kernels.activations import codes
+from fastconv.kernels.activations import coded
 from fastconv.kernels.jit import NO_WEIGHTS, Kernel, Launch, element, inlined
 from fastconv.kernels.simd import microkernel, packing, vector
 from fastconv.machine import Machine, host
@@ -62,7 +62,8 @@ def kernel(
     )
     turns = max(1, own)  # columns of a tile meet their vectors of weights in turn, from the first one on
 
-    def depthwise(begin, end, x, w, bias, y, sizes, act):
+    def depthwise(begin, end, x, w, bias, y, sizes, activation):
+        act = microkernel.kind_and_bounds(activation)
         channels, rows_in, columns_in = packing.three(sizes, 0)
         rows_out, columns_out, top_pad = packing.three(sizes, 3)
         left_pad, far, mode = packing.three(sizes, 6)
@@ -205,7 +206,7 @@ def draft(geometry: ConvGeometry, own: int, dtype: np.dtype[Any], machine: Machi
     taps, name = (g.kernel[0], g.kernel[1]), (lanes, element(dtype), machine.isa)
     chosen = kernel(tile, taps, g.stride[0], together, own, g.activation.kind == "silu", *name)
     items = g.batch * planes * -(-rows_out // tile[0])
-    arguments: tuple[Any, ...] = (np.array(sizes, np.int64), codes(g.activation, dtype))
+    arguments: tuple[Any, ...] = (np.array(sizes, np.int64), coded(g.activation, dtype))
     return Launch(chosen, items, 2 * g.flops, NO_WEIGHTS, NO_WEIGHTS, arguments), tile[1]
 
 

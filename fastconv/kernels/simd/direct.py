@@ -17,14 +17,14 @@ from fastconv.machine import Machine, host
 
 @lru_cache(maxsize=1024)
 def choice(geometry: ConvGeometry, dtype: np.dtype[Any], machine: Machine) -> tuple[float, Any]:
-    """(seconds it is expected to take, what packs for it: pack(w, bias, geometry) -> launches)."""
-    found = [(costs.of_tiles(geometry, dtype, machine), conv.pack)]
-    if planar.suits(geometry, dtype, machine):
-        found.append((costs.of_planes(geometry, dtype, machine), planar.pack))
+    """(seconds it is expected to take, the module of the kernel)."""
+    found = [(costs.of_tiles(geometry, dtype, machine), conv)]
     if pointwise.suits(geometry):
-        found.append((costs.of_points(geometry, dtype, machine), pointwise.pack))
+        found.append((costs.of_points(geometry, dtype, machine), pointwise))
+    elif planar.suits(geometry):  # which copies what the one above reads where it lies
+        found.append((costs.of_planes(geometry, dtype, machine), planar))
     if dots.suits(geometry, dtype, machine):
-        found.append((costs.of_dots(geometry, dtype, machine), dots.pack))
+        found.append((costs.of_dots(geometry, dtype, machine), dots))
     return min(found, key=lambda one: one[0])
 
 
@@ -33,15 +33,22 @@ def cost(geometry: ConvGeometry, dtype: np.dtype[Any], machine: Machine) -> floa
     return choice(geometry, dtype, machine)[0]
 
 
+def pack_cost(geometry: ConvGeometry, dtype: np.dtype[Any], machine: Machine) -> float:
+    """Of the kernel that is chosen; some take the weights as they lie."""
+    module = choice(geometry, dtype, machine)[1]
+    packs = module is conv or (module is pointwise and pointwise.draft(geometry, dtype, machine)[-1])
+    return costs.of_packing(geometry, dtype, 8e-11, 6e-6) if packs else 2e-6
+
+
 def pack(w: Array, bias: Array, geometry: ConvGeometry) -> tuple[Launch, ...]:
     """The launches of the kernel that is chosen."""
-    launches: tuple[Launch, ...] = choice(geometry, w.dtype, host())[1](w, bias, geometry)
+    launches: tuple[Launch, ...] = choice(geometry, w.dtype, host())[1].pack(w, bias, geometry)
     return launches
 
 
 def run(x: Array, packed: tuple[Launch, ...], geometry: ConvGeometry, out: Array) -> None:
     """Every launch, one after the other."""
-    x, y = x.reshape(-1), out.reshape(-1)
+    x, y = x.ravel(), out.ravel()
     for launch in packed:
         launch.run(x, y)
 

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from fastconv.geometry import Array, ConvGeometry
-from fastconv.kernels.activations import codes
+from fastconv.kernels.activations import coded
 from fastconv.kernels.jit import Kernel, Launch, element
 from fastconv.kernels.simd import microkernel, packing, vector
 from fastconv.machine import Machine, host
@@ -28,7 +28,8 @@ def kernel(positions: int, outputs: int, lanes: int, dtype: str, isa: str) -> Ke
     activate, whole, results = microkernel.tile_activation(dtype), lanes, positions * outputs
     line = packing.LINE // (4 if dtype == "f32" else 8)
 
-    def dots(begin, end, x, w, bias, y, sizes, act):
+    def dots(begin, end, x, w, bias, y, sizes, activation):
+        act = microkernel.kind_and_bounds(activation)
         count, channels, panel = packing.three(sizes, 0)
         full, step = channels - channels % lanes, -(-channels // lanes) * lanes
         added = vector.load(pointer(bias), lanes)
@@ -83,6 +84,6 @@ def pack(w: Array, bias: Array, geometry: ConvGeometry) -> tuple[Launch, ...]:
     rows = packed.reshape(g.out_channels, -1)
     rows[:, : g.in_channels], rows[:, g.in_channels :] = w.reshape(g.out_channels, -1), 0
     panel = max(1, PANEL // positions) * positions
-    arguments = (np.array((count, g.in_channels, panel), np.int64), codes(g.activation, w.dtype))
+    arguments = (np.array((count, g.in_channels, panel), np.int64), coded(g.activation, w.dtype))
     chosen = kernel(positions, g.out_channels, lanes, element(w.dtype), machine.isa)
     return (Launch(chosen, -(-count // panel), g.flops // 8, packed, np.resize(bias, lanes), arguments),)

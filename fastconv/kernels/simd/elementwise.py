@@ -78,4 +78,4 @@ def launch(geometry: ElementwiseGeometry, dtype: np.dtype[Any], machine: Machine
 def run(x: Array, packed: None, geometry: ElementwiseGeometry, out: Array) -> None:
     """Every element; x and out may be the same array."""
     found, items, work, low, high = launch(geometry, x.dtype, host())
-    found(items, work, x.reshape(-1), out.reshape(-1), low, high)
+    found(items, work, x.ravel(), out.ravel(), low, high)

@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fastconv.geometry import Array, ConvGeometry, Size, source_cell
-from fastconv.kernels.activations import activated, codes
+from fastconv.kernels.activations import activated, coded
 from fastconv.kernels.jit import Kernel, Launch, compiled, element
 from fastconv.kernels.simd import microkernel, packing, spectra, vector
 from fastconv.kernels.simd.conv import strides
@@ -149,7 +149,8 @@ def kernel(lanes: int, dtype: str, isa: str) -> Kernel:
         )
         return first, shown
 
-    def fft(begin, end, x, w, bias, y, sizes, tables, act):
+    def fft(begin, end, x, w, bias, y, sizes, tables, activation):
+        act = microkernel.kind_and_bounds(activation)
         xs, ys, cells, out_size = (
             packing.five(sizes, 0),
             packing.five(sizes, 5),
@@ -366,7 +367,7 @@ def pack(w: Array, bias: Array, geometry: ConvGeometry) -> Launch:
     )
     items = g.batch * g.groups * -(-pairs // chunk)
     work = int(cut.seconds * 5e8)
-    arguments = (np.array(sizes, np.int64), tables, codes(g.activation, real))
+    arguments = (np.array(sizes, np.int64), tables, coded(g.activation, real))
     return Launch(kernel(lanes, *name), items, work, filters, bias.view(real), arguments)
 
 

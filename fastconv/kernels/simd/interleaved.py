@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from fastconv.geometry import Array, ConvGeometry
-from fastconv.kernels.activations import codes
+from fastconv.kernels.activations import coded
 from fastconv.kernels.jit import Kernel, Launch, element
 from fastconv.kernels.simd import microkernel, packing, planar, vector
 from fastconv.kernels.simd.depthwise_planes import MOST_CHANNELS
@@ -31,7 +31,8 @@ def kernel(columns: int, shared: bool, lanes: int, dtype: str, isa: str) -> Kern
     pack_windows = packing.window_packer(lanes, True)
     width, taps_size = columns * lanes, 1 if shared else columns * lanes
 
-    def interleaved(begin, end, x, w, bias, y, sizes, act):
+    def interleaved(begin, end, x, w, bias, y, sizes, activation):
+        act = microkernel.kind_and_bounds(activation)
         (rows_in, columns_in, rows_out), (columns_out, heights, widths) = packing.three(sizes, 0), packing.three(sizes, 3)
         (down, dilation_h, dilation_w), (top_pad, left_pad, band) = packing.three(sizes, 6), packing.three(sizes, 9)
         (strip, mode, channels), zero = packing.three(sizes, 12), x.dtype.type(0)
@@ -107,5 +108,5 @@ def pack(w: Array, bias: Array, geometry: ConvGeometry) -> Launch:
     sizes = (*in_size, *out_size, *taps, steps[0], *dilation, *before, band, strip, g.mode, channels)
     items = g.batch * -(-out_size[0] // band) * -(-out_size[1] // strip)
     chosen = kernel(columns, shared, lanes, element(w.dtype), machine.isa)
-    arguments = (np.array(sizes, np.int64), codes(g.activation, w.dtype))
+    arguments = (np.array(sizes, np.int64), coded(g.activation, w.dtype))
     return Launch(chosen, items, g.flops // 4, repeated.reshape(-1), np.tile(bias, columns // channels * lanes), arguments)

@@ -20,6 +20,12 @@ from fastconv.kernels.simd import vector
 peek, poke = vector.peek, vector.poke
 
 
+@compiled
+def kind_and_bounds(activation):
+    """What activations.coded put into an array: an array is a cheaper argument than a tuple of three numbers."""
+    return int(activation[0]), activation[1], activation[2]
+
+
 @lru_cache(maxsize=64)
 def tile_activation(dtype: str) -> Any:
     """The compiled activation of a whole tile, or of one vector; silu is left to the store, value by value."""

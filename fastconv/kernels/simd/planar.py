@@ -1,6 +1,6 @@
 """Direct convolution of few input channels, channels first: vectors lie along the width, and no output is transposed.
 
-    y [k][w] = act(bias[k] + sum over l of x[offset[l] + w] * w[l][k])        l runs over c, r, s
+    y [k][w] = act(bias[k] + sum over l of x[offset[l] + w] * w[k][l])        l runs over c, r, s
 
 A block of each input plane is copied with its padding, which leaves it in the cache, its columns sorted by their phase of the
 stride, so that the cells under a tap follow each other whatever the stride. A tile of output channels by vectors of one output
@@ -9,7 +9,7 @@ one vector. First layers of networks, grouped convolutions with few channels a g
 where vectors along the channels would be half empty.
 
 Where a group has one output channel, as an image filter has, the rows of a tile are output rows that follow each other: the
-kernel is repeated for each, one row further down.
+kernel meets each of them one row further down. Weights are read where they lie, since a vector takes one at a time.
 """
 
 from functools import lru_cache
@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from fastconv.geometry import Array, ConvGeometry, Size
-from fastconv.kernels.activations import codes
+from fastconv.kernels.activations import coded
 from fastconv.kernels.jit import NO_WEIGHTS, Kernel, Launch, compiled, element, inlined
 from fastconv.kernels.simd import microkernel, packing, vector
 from fastconv.machine import Machine, host
@@ -33,7 +33,7 @@ TILES = {
 }
 # The same, of (output rows, vectors), for one output channel.
 STACKS = {32: ((2, 8), (2, 4), (1, 8), (1, 4)), 16: ((2, 4), (2, 2), (1, 8), (1, 4))}
-MOST_CHANNELS, MOST_CHANNELS_OF_GROUP = 4, 16
+MOST_CHANNELS = 16  # of a group
 
 
 @lru_cache(maxsize=32)
@@ -60,28 +60,32 @@ def kernel(rows: int, columns: int, lanes: int, dtype: str, isa: str) -> Kernel:
     last, slim = rows - 1, slims(rows, columns)
 
     @inlined
-    def stacked(tile, weights, source, offsets, begun, widths, ends):
+    def stacked(tile, weights, source, offsets, taps, widths):
         """The taps of one channel; cells outside a row's window must not meet it, not even with a weight of zero."""
-        for i in range(begun, begun + widths):
-            tile = vector.fma_row(tile, 0, weights + i * rows, source + peek(offsets + i))
-        for i in range(begun + widths, ends - widths):
-            tile = vector.fma_shared(tile, weights + i * rows, source + peek(offsets + i))
-        for i in range(ends - widths, ends):
-            tile = vector.fma_row(tile, last, weights + (i * rows + last), source + peek(offsets + i))
+        lines = vector.rows_apart(weights, -widths, rows, rows)
+        for i in range(widths):
+            tile = vector.fma_row(tile, 0, weights + i, source + peek(offsets + i))
+        for i in range(widths, taps - widths):
+            tile = vector.fma_outer(tile, lines, i, source + peek(offsets + i))
+        for i in range(taps - widths, taps):
+            tile = vector.fma_row(tile, last, weights + (i - last * widths), source + peek(offsets + i))
         return tile
 
     @inlined
-    def summed(tile, weights, source, offsets, c_group, taps, widths, stack):
-        """All taps of all channels."""
+    def summed(tile, weights, source, offsets, c_group, taps, widths, stack, there):
+        """All taps of all channels; `there` rows are output channels, or output rows of one that has a stack."""
         if stack == 1:
+            lines = vector.rows_apart(weights, c_group * taps, there, rows)
             for i in range(c_group * taps):
-                tile = vector.fma_shared(tile, weights + i * rows, source + peek(offsets + i))
+                tile = vector.fma_outer(tile, lines, i, source + peek(offsets + i))
         else:
-            for begun in range(0, c_group * taps, taps):
-                tile = stacked(tile, weights, source, offsets, begun, widths, begun + taps)
+            for c in range(c_group):
+                line = weights + c * (taps - (stack - 1) * widths)
+                tile = stacked(tile, line, source, offsets + c * taps, taps, widths)
         return tile
 
-    def planar(begin, end, x, w, bias, y, sizes, act):
+    def planar(begin, end, x, w, bias, y, sizes, activation):
+        act = microkernel.kind_and_bounds(activation)
         groups, c_group, k_group = packing.three(sizes, 0)
         rows_in, columns_in, rows_out = packing.three(sizes, 3)
         columns_out, heights, widths = packing.three(sizes, 6)
@@ -90,18 +94,21 @@ def kernel(rows: int, columns: int, lanes: int, dtype: str, isa: str) -> Kernel:
         (mode, stride, strip), stack = packing.three(sizes, 15), sizes[18]
         bands, strips = -(-rows_out // band), -(-columns_out // strip)
         k_blocks, taps = -(-k_group // rows), heights * widths
+        reduction = c_group * (taps - (stack - 1) * widths)
         # Of a stack `heights` has the rows of zeros, and a last stack of a band reads on below it.
         wide = (strip - 1) * stride + (widths - 1) * dilation_w + 1
         tall = (-(-band // stack) * stack - stack) * down + (heights - 1) * dilation_h + 1
         each = -(-wide // stride)
         pitch = each * stride
         # A tile at the end of a row reads on into what follows, which is there, and does not store it.
-        memory = np.empty(c_group * tall * pitch + (tall * wide if stride > 1 else 0) + 2 * (width + lanes) + 32, x.dtype)
+        room = c_group * tall * pitch + (tall * wide if stride > 1 else 0) + 2 * (width + lanes)
+        memory = np.empty(rows + room + 32, x.dtype)
         integers = np.empty(c_group * taps + lanes, np.int64)
-        padded, zero = vector.line_start(pointer(memory)), x.dtype.type(0)
+        padded, zero = vector.line_start(pointer(memory) + rows), x.dtype.type(0)
         unsorted = vector.line_start(padded + (c_group * tall * pitch + width))
         offsets = pointer(integers)
         steps = offsets + c_group * taps
+        starts = pointer(memory)
         for item in range(begin, end):
             rest, piece = divmod(item, strips)
             rest, part = divmod(rest, bands)
@@ -124,28 +131,32 @@ def kernel(rows: int, columns: int, lanes: int, dtype: str, isa: str) -> Kernel:
                         sort_phases(unsorted + row * wide, at + row * pitch, stride, each, wide)
                 for r in range(heights):
                     for s in range(widths):
-                        cell, phase = divmod(s * dilation_w, stride)
+                        cell, phase = (s * dilation_w, 0) if stride == 1 else divmod(s * dilation_w, stride)
                         place = (c * high + r * dilation_h) * pitch + phase * each + cell
                         poke(offsets + ((c * heights + r) * widths + s), place)
             for k in range(k_blocks):
-                weights = pointer(w) + (group * k_blocks + k) * c_group * taps * rows
-                first = group * k_group + k * rows
+                first, there = group * k_group + k * rows, min(rows, k_group - k * rows)
+                weights, first_bias = pointer(w) + first * reduction, pointer(bias) + first
+                if there < rows:  # of the last block, or of a stack, whose rows all have one channel's
+                    for i in range(rows):
+                        poke(starts + i, peek(first_bias + min(i, there - 1)))
+                    first_bias = starts
                 plane = pointer(y) + (n * groups * k_group + first) * rows_out * columns_out
                 apart = rows_out * columns_out if stack == 1 else columns_out
                 for h in range(0, count, stack):
-                    shown = min(rows, k_group - k * rows) if stack == 1 else min(stack, count - h)
+                    shown = there if stack == 1 else min(stack, count - h)
                     line = plane + ((top + h) * columns_out + left)
-                    first_bias, column = pointer(bias) + (group * k_blocks + k) * rows, 0
+                    column = 0
                     while column < broad:
                         source, room = padded + (h * down * pitch + column), broad - column
                         if slim and 2 * room <= width:
                             narrow = vector.first_values(first_bias, rows, 1, lanes)
-                            narrow = summed(narrow, weights, source, offsets, c_group, taps, widths, stack)
+                            narrow = summed(narrow, weights, source, offsets, c_group, taps, widths, stack, there)
                             vector.store_spans(activate_tile(narrow, act), line + column, apart, shown, room)
                             column += lanes
                             continue
                         tile = vector.first_values(first_bias, rows, columns, lanes)
-                        tile = summed(tile, weights, source, offsets, c_group, taps, widths, stack)
+                        tile = summed(tile, weights, source, offsets, c_group, taps, widths, stack, there)
                         vector.store_spans(activate_tile(tile, act), line + column, apart, shown, room)
                         column += width
                     if act[0] == 3:
@@ -160,13 +171,12 @@ def kernel(rows: int, columns: int, lanes: int, dtype: str, isa: str) -> Kernel:
 # Decisions --------------------------------------------------------------------------------------------------------------
 
 
-def suits(geometry: ConvGeometry, dtype: np.dtype[Any], machine: Machine) -> bool:
-    """Whether few channels meet rows long enough for vectors."""
-    g, lanes = geometry, machine.lanes(dtype)
-    if (g.channels_last and g.in_channels + g.out_channels > 2) or g.transposed or g.rank > 2 or g.out_size[-1] < lanes:
+def suits(geometry: ConvGeometry) -> bool:
+    """Whether few channels lie in planes; the estimate knows what rows shorter than a vector cost."""
+    g = geometry
+    if (g.channels_last and g.in_channels + g.out_channels > 2) or g.transposed or g.rank > 2:
         return False
-    few = g.in_per_group <= MOST_CHANNELS
-    return few or (g.out_per_group < lanes and g.in_per_group <= MOST_CHANNELS_OF_GROUP)
+    return 0 < g.in_per_group <= MOST_CHANNELS
 
 
 def slims(rows: int, columns: int) -> bool:
@@ -211,8 +221,8 @@ def plane_sizes(geometry: ConvGeometry) -> tuple[Size, ...]:
 
 
 @lru_cache(maxsize=256)
-def draft(geometry: ConvGeometry, dtype: np.dtype[Any], machine: Machine) -> tuple[Launch, int, int]:
-    """(the launch without its weights, rows of its tiles, output rows that share them)."""
+def draft(geometry: ConvGeometry, dtype: np.dtype[Any], machine: Machine) -> Launch:
+    """The launch without its weights."""
     g, lanes = geometry, machine.lanes(dtype)
     in_size, out_size, taps, steps, dilation, before = plane_sizes(g)
     vectors, stack = -(-out_size[1] // lanes), 1
@@ -241,25 +251,10 @@ def draft(geometry: ConvGeometry, dtype: np.dtype[Any], machine: Machine) -> tup
     items = g.batch * g.groups * -(-out_size[0] // band) * -(-out_size[1] // strip)
     chosen = kernel(rows, columns, lanes, element(dtype), machine.isa)
     work = g.batch * g.groups * prod(out_size) * g.out_per_group * g.reduction // 8
-    arguments = (np.array(sizes, np.int64), codes(g.activation, dtype))
-    return Launch(chosen, items, work, NO_WEIGHTS, NO_WEIGHTS, arguments), rows, stack
+    arguments = (np.array(sizes, np.int64), coded(g.activation, dtype))
+    return Launch(chosen, items, work, NO_WEIGHTS, NO_WEIGHTS, arguments)
 
 
 def pack(w: Array, bias: Array, geometry: ConvGeometry) -> tuple[Launch, ...]:
-    """Weights as [group][block of output channels][c r s][rows], filled up with zeros; one row down for each row of a stack."""
-    g, (found, rows, stack) = geometry, draft(geometry, w.dtype, host())
-    if stack > 1:
-        wide = g.kernel[-1]
-        tall = g.taps // wide
-        packed = np.zeros((g.groups, g.in_per_group, tall + stack - 1, wide, stack), w.dtype)
-        for row in range(stack):
-            packed[:, :, row : row + tall, :, row] = w.reshape(g.groups, g.in_per_group, tall, wide)
-        return (found.with_weights(packed.reshape(-1), np.repeat(bias, stack)),)
-    blocks = -(-g.out_per_group // rows)
-    packed, filled = np.zeros((g.groups, blocks, g.reduction, rows), w.dtype), np.zeros((g.groups, blocks * rows), w.dtype)
-    by_group = w.reshape(g.groups, g.out_per_group, g.reduction)
-    for block in range(blocks):
-        some = by_group[:, block * rows : (block + 1) * rows]
-        packed[:, block, :, : some.shape[1]] = some.transpose(0, 2, 1)
-    filled[:, : g.out_per_group] = bias.reshape(g.groups, g.out_per_group)
-    return (found.with_weights(packed.reshape(-1), filled.reshape(-1)),)
+    """The weights themselves."""
+    return (draft(geometry, w.dtype, host()).with_weights(w.reshape(-1), bias),)

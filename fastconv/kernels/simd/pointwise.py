@@ -18,12 +18,13 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fastconv.geometry import Array, ConvGeometry
-from fastconv.kernels.activations import codes
-from fastconv.kernels.jit import Kernel, Launch, element
+from fastconv.kernels.activations import coded
+from fastconv.kernels.jit import NO_WEIGHTS, Kernel, Launch, element
 from fastconv.kernels.simd import microkernel, packing, vector
+from fastconv.kernels.simd.conv import CONFLICT, WAYS
 from fastconv.machine import Machine, host
 
-pointer = vector.pointer
+peek, poke, pointer = vector.peek, vector.poke, vector.pointer
 
 
 @lru_cache(maxsize=32)
@@ -32,20 +33,21 @@ def kernel(rows: int, columns: int, apart: int, lanes: int, dtype: str, isa: str
     activate_tile = microkernel.tile_activation(dtype)
     width, of_block, ask_for = columns * lanes, rows // apart, packing.asker(1, columns, lanes)
 
-    def pointwise(begin, end, x, w, bias, y, sizes, act):
+    def pointwise(begin, end, x, w, bias, y, sizes, activation):
+        act = microkernel.kind_and_bounds(activation)
         groups, c_group, k_group = packing.three(sizes, 0)
         depth, height, broad = packing.three(sizes, 3)
         taps_t, taps_r, part = packing.three(sizes, 6)
-        copied, far = sizes[9] > 0, sizes[11] > 0
+        copied, far, packed = sizes[9] > 0, sizes[10] > 0, sizes[11] > 0
         # Positions of several rows share a panel where rows are taken apart as they are stored.
         lines, length = (1, height * broad) if apart == 2 else (height, broad)
         k_blocks, panels = -(-k_group // of_block), -(-length // width)
         blocks = taps_t * taps_r * k_blocks
         parts = -(-blocks // part)
         plane_in, plane_out = depth * height * broad, depth * taps_t * height * taps_r * broad * apart
-        memory = np.empty(c_group * width + 32, x.dtype)
-        spare = vector.line_start(pointer(memory))
-        packed = pointer(w) + sizes[10]
+        memory = np.empty(c_group * width + 32 + rows, x.dtype)
+        starts, by_c = pointer(memory), rows if packed else 1
+        spare = vector.line_start(starts + rows)
         for item in range(begin, end):
             rest, panel = divmod(item, panels)
             rest, h = divmod(rest, lines)
@@ -66,18 +68,26 @@ def kernel(rows: int, columns: int, apart: int, lanes: int, dtype: str, isa: str
                 line, k_block = divmod(block, k_blocks)
                 t, r = divmod(line, taps_r)
                 k = k_block * of_block
-                weights = packed + (group * blocks + block) * c_group * rows
-                tile = vector.first_values(pointer(bias) + (group * k_blocks + k_block) * rows, rows, columns, lanes)
+                shown = min(rows, (k_group - k) * apart)
+                if packed:
+                    weights = vector.rows_apart(pointer(w) + (group * blocks + block) * c_group * rows, 1, rows, rows)
+                else:
+                    weights = vector.rows_apart(pointer(w) + (group * k_group + k) * c_group, c_group, shown, rows)
+                first_bias = pointer(bias) + (group * k_group + k)
+                if apart == 2 or shown < rows:  # of the last block some may be no channel's, and none is stored
+                    for i in range(shown):
+                        poke(starts + i, peek(first_bias + i // apart))
+                    first_bias = starts
+                tile = vector.first_values(first_bias, rows, columns, lanes)
                 if far and block == share * part:  # the next panel is on its way while this one is first read
                     for c in range(c_group):
                         ask_for(source + (c * step + width), 0)
-                        tile = vector.fma_shared(tile, weights + c * rows, source + c * step)
+                        tile = vector.fma_outer(tile, weights, c * by_c, source + c * step)
                 else:
                     for c in range(c_group):
-                        tile = vector.fma_shared(tile, weights + c * rows, source + c * step)
+                        tile = vector.fma_outer(tile, weights, c * by_c, source + c * step)
                 tile = activate_tile(tile, act)
                 plane = pointer(y) + ((n * groups + group) * k_group + k) * plane_out
-                shown = min(rows, (k_group - k) * apart)
                 if apart == 2:
                     done = 0
                     while done < count:
@@ -182,58 +192,62 @@ def tile_for(geometry: ConvGeometry, dtype: np.dtype[Any], machine: Machine) -> 
 
 
 @lru_cache(maxsize=256)
-def draft(geometry: ConvGeometry, dtype: np.dtype[Any], machine: Machine) -> packing.Draft:
-    """Everything but the weights, which lie as [group][row of the kernel][block of output channels and taps][c][rows]."""
+def draft(geometry: ConvGeometry, dtype: np.dtype[Any], machine: Machine) -> tuple[Launch, int, bool]:
+    """(the launch without its weights, rows of its tiles, whether it takes weights that are packed)."""
     g, cut, lanes = geometry, lines(geometry), machine.lanes(dtype)
-    apart, tap_lines, k_group, c_group = cut.taps[2], cut.taps[0] * cut.taps[1], g.out_per_group, g.in_per_group
+    apart, tap_lines, c_group = cut.taps[2], cut.taps[0] * cut.taps[1], g.in_per_group
     _, (rows, columns) = tile_for(g, dtype, machine)
-    blocks = -(-k_group * apart // rows)
-    part = min(tap_lines * blocks, max(1, machine.l2 // 2 // dtype.itemsize // max(1, c_group * rows)))
+    blocks = tap_lines * -(-g.out_per_group * apart // rows)
+    # Rows that are a multiple of CONFLICT apart share the ways of one set of the L1 cache.
+    packed = g.transposed or (rows > WAYS and c_group * dtype.itemsize % CONFLICT == 0)
+    part = min(blocks, max(1, machine.l2 // 2 // dtype.itemsize // max(1, c_group * rows)))
     sizes = (
-        g.groups,
-        c_group,
-        k_group,
+        *(g.groups, c_group, g.out_per_group),
         *cut[:3],
         *cut.taps[:2],
         part,
         int(part > BLOCKS_OF_PANEL),
-        packing.whole_lines(g.groups * blocks * rows, dtype),
         int(part <= BLOCKS_OF_PANEL and dtype.itemsize * prod(g.x_shape) > machine.l2),
+        int(packed),
     )
-    shares = -(-tap_lines * blocks // max(1, part))
-    by_k, by_c = (1, k_group) if g.transposed else (c_group, 1)
-    steps = k_group * c_group, by_k, by_c, 1, 1, 1, 0
-    return packing.Draft(
-        kernel(rows, columns, apart, lanes, element(dtype), machine.isa),
-        g.batch * g.groups * shares * cut.panels(columns * lanes),
-        g.flops // 16,
-        (np.array(sizes, np.int64), codes(g.activation, dtype)),
-        packing.weight_packer(min(lanes, SQUARE), element(dtype), machine.isa),
-        g.groups * blocks,
-        g.groups * blocks * rows,
-        g.groups * tap_lines * blocks * c_group * rows,
-        np.array((blocks, rows, k_group, c_group, c_group, 1, 1, 1, *steps, sizes[-2]), np.int64),
-    )
+    items = g.batch * g.groups * -(-blocks // max(1, part)) * cut.panels(columns * lanes)
+    chosen = kernel(rows, columns, apart, lanes, element(dtype), machine.isa)
+    arguments = (np.array(sizes, np.int64), coded(g.activation, dtype))
+    return Launch(chosen, items, g.flops // 16, NO_WEIGHTS, NO_WEIGHTS, arguments), rows, packed
 
 
 def pack(w: Array, bias: Array, geometry: ConvGeometry) -> tuple[Launch, ...]:
-    """The draft with its weights and a bias for every row of a tile."""
-    g, found = geometry, draft(geometry, w.dtype, host())
-    if g.taps == 1:
-        return (packing.launched(found, w, bias),)
-    taps_t, taps_r, apart = lines(g).taps
-    blocks, rows = int(found.weight_sizes[0]), int(found.weight_sizes[1])
+    """The weights themselves, or, packed, [group][row of the kernel][block of output channels and taps][c][rows]."""
+    g, (found, rows, packed) = geometry, draft(geometry, w.dtype, host())
+    if packed:
+        w = pack_taps(w, g, rows) if g.transposed else pack_channels(w, bias, g, rows)
+    return (found.with_weights(w.reshape(-1), bias),)
+
+
+def pack_channels(w: Array, bias: Array, geometry: ConvGeometry, rows: int) -> Array:
+    """The weights of one tap, with those of a block of output channels together."""
+    g, machine = geometry, host()
+    blocks, c_group, lanes = -(-g.out_per_group // rows), g.in_per_group, min(machine.lanes(w.dtype), SQUARE)
+    begun = packing.whole_lines(g.groups * blocks * rows, w.dtype)  # where the packer puts a bias for each of them
+    packed = packing.aligned(begun + g.groups * blocks * c_group * rows, w.dtype)
+    steps = g.out_per_group * c_group, c_group, 1, 1, 1, 1, 0
+    sizes = np.array((blocks, rows, g.out_per_group, c_group, c_group, 1, 1, 1, *steps, begun), np.int64)
+    packer = packing.weight_packer(lanes, element(w.dtype), machine.isa)
+    packer(g.groups * blocks, 4 * w.size, w.reshape(-1), bias, packed, sizes)
+    return packed[begun:]
+
+
+def pack_taps(w: Array, geometry: ConvGeometry, rows: int) -> Array:
+    """Of a transposed convolution; taps of a row go with the output channels, rows of the kernel before them."""
+    g, (taps_t, taps_r, apart) = geometry, lines(geometry).taps
     of_line, tap_lines, c_group = g.out_per_group * apart, taps_t * taps_r, g.in_per_group
-    # Taps of a row go with the output channels, rows of the kernel before them.
+    blocks = -(-of_line // rows)
     turned = w.reshape(g.groups, c_group, g.out_per_group, tap_lines, apart).transpose(0, 3, 1, 2, 4)
     turned = turned.reshape(g.groups, tap_lines, c_group, of_line)
-    begun = packing.whole_lines(found.rows, w.dtype)
-    packed = packing.aligned(begun + found.weights, w.dtype)
-    to = packed[begun:].reshape(g.groups, tap_lines, blocks, c_group, rows)
+    packed = packing.aligned(turned.size // max(1, of_line) * blocks * rows, w.dtype)
+    to = packed.reshape(g.groups, tap_lines, blocks, c_group, rows)
     for block in range(blocks):
         first, last = block * rows, min((block + 1) * rows, of_line)
         to[:, :, block, :, : last - first] = turned[..., first:last]
         to[:, :, block, :, last - first :] = 0
-    filled = packed[: found.rows].reshape(g.groups, blocks * rows)
-    filled[:, :of_line], filled[:, of_line:] = np.repeat(bias, apart).reshape(g.groups, of_line), 0
-    return (Launch(found.kernel, found.items, found.work, packed, packed[: found.rows], found.arguments),)
+    return packed

@@ -251,4 +251,4 @@ def run(x: Array, packed: None, geometry: PoolGeometry, out: Any) -> None:
         pool_indices.run(x, geometry, *out)
         return
     kernel, items, work, arguments = launch(geometry, x.dtype, host())
-    kernel(items, work, x.reshape(-1), out.reshape(-1), *arguments)
+    kernel(items, work, x.ravel(), out.ravel(), *arguments)

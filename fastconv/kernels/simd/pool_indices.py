@@ -274,4 +274,4 @@ def launch(geometry: PoolGeometry, dtype: np.dtype[Any], machine: Machine) -> tu
 def run(x: Array, geometry: PoolGeometry, values: Array, indices: Array) -> None:
     """All rows."""
     kernel, items, work, arguments = launch(geometry, x.dtype, host())
-    kernel(items, work, x.reshape(-1), values.reshape(-1), indices.reshape(-1), *arguments)
+    kernel(items, work, x.ravel(), values.ravel(), indices.ravel(), *arguments)

@@ -26,7 +26,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fastconv.geometry import Array, ConvGeometry
-from fastconv.kernels.activations import codes
+from fastconv.kernels.activations import coded
 from fastconv.kernels.jit import NO_WEIGHTS, Kernel, Launch, compiled, element
 from fastconv.kernels.simd import microkernel, packing, vector
 from fastconv.kernels.simd.row_transforms import WEIGHTS, input_transform, output_transform
@@ -106,7 +106,8 @@ def kernel(m: int, rows: int, columns: int, taps: int, last_taps: int, lanes: in
     real = np.dtype(dtype.replace("f", "float")).type
     highest = real(np.inf)
 
-    def row_tiles(begin, end, x, w, bias, y, sizes, act):
+    def row_tiles(begin, end, x, w, bias, y, sizes, activation):
+        act = microkernel.kind_and_bounds(activation)
         (channels, rows_in, columns_in), (rows_out, columns_out, widths) = packing.three(sizes, 0), packing.three(sizes, 3)
         (top_pad, left_pad, mode), (band, strip, pitch) = packing.three(sizes, 6), packing.three(sizes, 9)
         tall, zero = sizes[12], x.dtype.type(0)
@@ -280,7 +281,7 @@ def draft(geometry: ConvGeometry, cut: Cut, dtype: np.dtype[Any], machine: Machi
     items = g.batch * g.groups * -(-g.out_size[0] // (m * band)) * -(-g.out_size[1] // strip)
     lanes = machine.lanes(dtype)
     chosen_kernel = kernel(m, rows, columns, -(-tall // m), tall // m, lanes, element(dtype), machine.isa)
-    arguments = (np.array(sizes, np.int64), codes(g.activation, dtype))
+    arguments = (np.array(sizes, np.int64), coded(g.activation, dtype))
     return Launch(chosen_kernel, items, 8 * prod(g.out_shape) * g.taps // lanes, NO_WEIGHTS, NO_WEIGHTS, arguments)
 
 

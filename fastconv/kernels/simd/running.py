@@ -379,4 +379,4 @@ def launch(geometry: PoolGeometry, dtype: np.dtype[Any], machine: Machine) -> tu
 def run(x: Array, packed: None, geometry: PoolGeometry, out: Array) -> None:
     """All blocks of rows."""
     found, items, work, arguments = launch(geometry, x.dtype, host())
-    found(items, work, x.reshape(-1), out.reshape(-1), *arguments)
+    found(items, work, x.ravel(), out.ravel(), *arguments)

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from fastconv.geometry import Array, ConvGeometry
-from fastconv.kernels.activations import codes
+from fastconv.kernels.activations import coded
 from fastconv.kernels.jit import Kernel, Launch, element
 from fastconv.kernels.simd import microkernel, packing, vector
 from fastconv.machine import Machine, host
@@ -34,7 +34,8 @@ def kernel(columns: int, lanes: int, dtype: str, isa: str) -> Kernel:
     pack_windows = packing.window_packer(lanes, True)
     width = columns * lanes
 
-    def separable(begin, end, x, w, bias, y, sizes, act):
+    def separable(begin, end, x, w, bias, y, sizes, activation):
+        act = microkernel.kind_and_bounds(activation)
         (channels, rank, mode), (rows_in, columns_in, rows_out) = packing.three(sizes, 0), packing.three(sizes, 3)
         (columns_out, heights, widths), (dilation_h, dilation_w, top_pad) = packing.three(sizes, 6), packing.three(sizes, 9)
         left_pad, band, strip = packing.three(sizes, 12)
@@ -198,10 +199,10 @@ def pack(w: Array, bias: Array, geometry: ConvGeometry) -> Launch:
     items = g.batch * g.groups * -(-g.out_size[0] // band) * -(-g.out_size[1] // strip)
     chosen = kernel(COLUMNS[machine.registers], lanes, element(w.dtype), machine.isa)
     work = int(5e8 * seconds(g, rank, w.dtype, machine))
-    arguments = (np.array(sizes, np.int64), codes(g.activation, w.dtype))
+    arguments = (np.array(sizes, np.int64), coded(g.activation, w.dtype))
     return Launch(chosen, items, work, filters.reshape(-1), bias, arguments)
 
 
 def run(x: Array, packed: Launch, geometry: ConvGeometry, out: Array) -> None:
     """All blocks."""
-    packed.run(x.reshape(-1), out.reshape(-1))
+    packed.run(x.ravel(), out.ravel())

@@ -74,6 +74,6 @@ def pack(w: Array, bias: Array, geometry: ConvGeometry) -> tuple[Launch, ...]:
 
 def run(x: Array, packed: tuple[Launch, ...], geometry: ConvGeometry, out: Array) -> None:
     """Every launch, one after the other."""
-    x, y = x.reshape(-1), out.reshape(-1)
+    x, y = x.ravel(), out.ravel()
     for launch in packed:
         launch.run(x, y)

@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fastconv.geometry import Array, ConvGeometry
-from fastconv.kernels.activations import codes
+from fastconv.kernels.activations import coded
 from fastconv.kernels.jit import Kernel, Launch, compiled, element, inlined
 from fastconv.kernels.simd import microkernel, packing, pointwise, vector
 from fastconv.kernels.simd.strassen_products import (
@@ -121,7 +121,8 @@ def kernel(along: str, rows: int, columns: int, lanes: int, dtype: str, isa: str
                 a22 = vector.load_first(second + half * plane, here if there else 0, lanes)
                 spread(to + (c * span + i), panel, a11, a12, a21, a22, span - i)
 
-    def strassen(begin, end, x, w, bias, y, sizes, act):
+    def strassen(begin, end, x, w, bias, y, sizes, activation):
+        act = microkernel.kind_and_bounds(activation)
         (groups, c_group, k_group), plane = packing.three(sizes, 0), sizes[3]
         tiles, of_part, blocks, k_part, panels = packing.five(sizes, 4)
         factors, half = sizes[9], -(-c_group // 2)
@@ -235,7 +236,7 @@ def drafts(geometry: ConvGeometry, dtype: np.dtype[Any], machine: Machine) -> tu
             *(g.groups, c_group, k_group, plane, tiles, cut.of_part, cut.blocks, cut.k_part, places(rows, dtype)[1], rows),
             *(broad, height, taps[0], t, taps[1], r),
         )
-        bare = chosen, items, work, (np.array(sizes, np.int64), codes(g.activation, dtype))
+        bare = chosen, items, work, (np.array(sizes, np.int64), coded(g.activation, dtype))
         of_group, steps = (cut.blocks, of_block, k_group, c_group), (k_group * c_group, by_k, by_c, 1, 1, 1, 0)
         found.append(drafted(bare, g.groups, of_group, (1, 1, 1), steps, dtype, (lanes, *names)))
     return tuple(found)

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fastconv.geometry import SPATIAL_AXES, Array, ConvGeometry
-from fastconv.kernels.activations import codes
+from fastconv.kernels.activations import coded
 from fastconv.kernels.jit import NO_WEIGHTS, Kernel, Launch, compiled, element, inlined
 from fastconv.kernels.simd import conv, costs, microkernel, packing, vector
 from fastconv.machine import Machine, host
@@ -134,7 +134,8 @@ def kernel(positions: int, outputs: int, lanes: int, channels_last: bool, dtype:
                     value = vector.silu(value) if act[0] == 3 else activate(value, act)
                 vector.store_first(to, value, width)
 
-    def unpacked(begin, end, x, w, bias, y, sizes, act):
+    def unpacked(begin, end, x, w, bias, y, sizes, activation):
+        act = microkernel.kind_and_bounds(activation)
         xs, ys = packing.five(sizes, 0), packing.five(sizes, 5)
         axes = (
             packing.three(sizes, 10),
@@ -280,7 +281,7 @@ def draft(geometry: ConvGeometry, dtype: np.dtype[Any], machine: Machine) -> Lau
     )
     names = element(dtype), machine.isa
     items = g.groups * -(-g.out_per_group // cut.outputs)
-    arguments = (np.array(sizes, np.int64), codes(g.activation, dtype))
+    arguments = (np.array(sizes, np.int64), coded(g.activation, dtype))
     chosen_kernel = kernel(cut.positions, cut.outputs, machine.lanes(dtype), g.channels_last, *names)
     return Launch(chosen_kernel, items, g.flops // 8, NO_WEIGHTS, NO_WEIGHTS, arguments)
 
@@ -292,4 +293,4 @@ def pack(w: Array, bias: Array, geometry: ConvGeometry) -> Launch:
 
 def run(x: Array, packed: Launch, geometry: ConvGeometry, out: Array) -> None:
     """All tiles."""
-    packed.run(x.reshape(-1), out.reshape(-1))
+    packed.run(x.ravel(), out.ravel())

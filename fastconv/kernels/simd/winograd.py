@@ -46,4 +46,4 @@ def pack_cost(geometry: ConvGeometry, dtype: np.dtype[Any], machine: Machine) ->
 
 def run(x: Array, packed: Launch, geometry: ConvGeometry, out: Array) -> None:
     """All blocks."""
-    packed.run(x.reshape(-1), out.reshape(-1))
+    packed.run(x.ravel(), out.ravel())

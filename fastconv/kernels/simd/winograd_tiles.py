@@ -26,7 +26,7 @@ from typing import Any
 import numpy as np
 
 from fastconv.geometry import Array, ConvGeometry
-from fastconv.kernels.activations import codes
+from fastconv.kernels.activations import coded
 from fastconv.kernels.jit import Kernel, Launch, compiled, element
 from fastconv.kernels.simd import microkernel, packing, vector
 from fastconv.kernels.simd.conv import strides
@@ -102,7 +102,8 @@ def kernel(form: tuple[int, int], rows: int, columns: int, lanes: int, channels_
                     few = vector.load_first(source + peek(offsets + tap), channels, lanes)
                     vector.store(cell + tap * channels, few)
 
-    def winograd(begin, end, x, u, bias, y, sizes, act):
+    def winograd(begin, end, x, u, bias, y, sizes, activation):
+        act = microkernel.kind_and_bounds(activation)
         xs, ys = packing.five(sizes, 0), packing.five(sizes, 5)
         cells, (deep_out, high_out, wide_out) = packing.three(sizes, 10), packing.three(sizes, 13)
         (groups, c_group, k_group), (front_pad, top_pad, left_pad) = packing.three(sizes, 16), packing.three(sizes, 19)
@@ -334,7 +335,7 @@ def draft(geometry: ConvGeometry, dtype: np.dtype[Any], machine: Machine) -> pac
         kernel(cut.form, cut.rows, cut.columns, lanes, g.channels_last, *names),
         items * -(-high // cut.block_rows) * -(-wide // cut.block_columns) * -(-blocks // cut.k_part),
         g.flops // 32,
-        (np.array(sizes, np.int64), codes(g.activation, dtype)),
+        (np.array(sizes, np.int64), coded(g.activation, dtype)),
         weight_kernel(cut.form, lanes, *names),
         g.groups * blocks * -(-g.in_per_group // lanes),
         blocks * width,

@@ -42,7 +42,7 @@ from fastconv.kernels.simd.vector.building import rest_of
 from fastconv.kernels.simd.vector.dots import fma_dots, lane_sums, store_lane_sums
 from fastconv.kernels.simd.vector.memory import load, load_first, load_first_or, prefetch, store, store_first, store_first_wide
 from fastconv.kernels.simd.vector.norms import power, root
-from fastconv.kernels.simd.vector.pointers import distance, line_start, peek, pointer, poke, rows_at
+from fastconv.kernels.simd.vector.pointers import distance, line_start, peek, pointer, poke, rows_apart, rows_at
 from fastconv.kernels.simd.vector.products import (
     fma_down,
     fma_grouped,
@@ -145,6 +145,7 @@ __all__ = [
     "repeated",
     "rest_of",
     "root",
+    "rows_apart",
     "rows_at",
     "scaled",
     "scaled_columns",

@@ -90,3 +90,20 @@ def rows_at(context: Any, p: Any, offsets: Any, rows: Any) -> Any:
         return r
 
     return result(p, offsets, rows), generate
+
+
+@intrinsic(prefer_literal=True)
+def rows_apart(context: Any, p: Any, step: Any, count: Any, rows: Any) -> Any:
+    """The addresses p, p + step, p + 2 * step, ... of `count` rows, and the last one's again for the rest."""
+    result = Rows(p.dtype, rows.literal_value)
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        base, apart, there, _ = args
+        apart, last = builder.mul(apart, I64(BYTES[p.dtype])), builder.sub(there, I64(1))
+        r = ir.Constant(context.get_value_type(result), ir.Undefined)
+        for i in range(result.rows):
+            row = builder.select(builder.icmp_signed("<", I64(i), last), I64(i), last)
+            r = builder.insert_value(r, builder.add(base, builder.mul(row, apart)), i)
+        return r
+
+    return result(p, types.intp, types.intp, rows), generate
