@@ -70,15 +70,12 @@ def _are_plain(values: tuple[Any, ...]) -> bool:
     """Whether equal values mean the same: 1 and True and 1.0 are equal, and only the first is an int."""
     if _PLAIN.issuperset(map(type, values)):
         return True
-    return all([type(value) in _PLAIN or (type(value) is tuple and _are_plain(value)) for value in values])
+    return all(type(value) in _PLAIN or (type(value) is tuple and _are_plain(value)) for value in values)
 
 
 def _tuples_are_plain(values: tuple[Any, ...]) -> bool:
     """Whether what is inside of tuples is, where the types of all else are part of a key."""
-    for value in values:  # a loop, not all(): this is on the way of every call
-        if type(value) is tuple and not _are_plain(value):
-            return False
-    return True
+    return all(map(_are_plain, [value for value in values if type(value) is tuple]))
 
 
 def _may_be_kept(values: tuple[Any, ...]) -> bool:
