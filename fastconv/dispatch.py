@@ -13,7 +13,7 @@ FAMILIES = {
     **dict.fromkeys(("relu", "relu6", "leaky_relu", "silu", "hardswish", "clip"), "activation"),
 }
 
-WORTH = 3e-5  # seconds of packing, from which on a call that packs for itself may be served otherwise
+WORTH = 1e-5  # seconds of packing, from which on a call that packs for itself may be served otherwise
 HOPELESS = 8.0  # times the least estimate: what is estimated dearer is not worth a measurement
 
 

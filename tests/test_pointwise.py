@@ -54,6 +54,35 @@ def test_every_tile_gives_the_sums(tile, case, dtype, activation, monkeypatch):
             np.testing.assert_array_equal(out, expected)
 
 
+@pytest.mark.skipif(not SUPPORTED, reason="guard pages are made by mprotect")
+@pytest.mark.parametrize("activation", [None, pytest.param("relu6", marks=pytest.mark.slow), "silu"])
+@pytest.mark.parametrize("dtype", ["float32", pytest.param("float64", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("tile", TILES, ids=str)
+def test_positions_that_whole_panels_leave_over_are_summed_too(tile, dtype, activation, monkeypatch, threads):
+    """One to a few, of one panel and of two, by weights that lie in one share of the cache and in several."""
+    rng, lanes = np.random.default_rng(7), host().lanes(np.dtype(dtype))
+    monkeypatch.setattr(pointwise, "tile_for", lambda *arguments: (0.0, tile))
+    most = pointwise.LEFT_OVER[host().registers][1][1]
+    for extra in range(1, most + 2):
+        for channels, outputs, groups, l2 in ((3, 8, 1, host().l2), (2 * lanes + 3, 19, 2, host().l2), (lanes, 41, 1, 4096)):
+            small = host().__class__(**{**host().__dict__, "l2": l2})
+            monkeypatch.setattr(pointwise, "host", lambda small=small: small)
+            pointwise.draft.cache_clear()
+            length = (1 + extra % 2) * tile.columns * lanes + extra
+            shapes = (2, groups * channels, length), (groups * outputs, channels, 1), (groups * outputs,)
+            x, w, bias = (rng.integers(-4, 5, shape).astype(dtype) for shape in shapes)
+            options = {"groups": groups, "activation": activation}
+            geometry = fc.plan_conv1d(x.shape, w, bias, implementation="direct", **options).geometry
+            assert pointwise.extras(geometry, tile, np.dtype(dtype), host()) == (extra if extra <= most else 0)
+            expected = fc.conv1d(x, w, bias, implementation="im2col", **options)
+            packed = pointwise.pack(w, bias, geometry)
+            for at, n in (("end", 1), ("beginning", 3)):
+                fc.set_num_threads(n)
+                out = guarded(np.full(expected.shape, np.nan, dtype), at)
+                direct.run(guarded(x, at), guarded_everywhere(packed, at), geometry, out)
+                np.testing.assert_allclose(out, expected, rtol=8 * np.finfo(dtype).eps if activation == "silu" else 0)
+
+
 @pytest.mark.parametrize("shares", [1, 3])
 def test_weights_and_panels_are_cut_without_a_seam(shares, threads, monkeypatch):
     """Panels that are copied or read where they lie, weights in one share of the cache or in several, one thread or three."""

@@ -36,7 +36,7 @@ def cost(geometry: ConvGeometry, dtype: np.dtype[Any], machine: Machine) -> floa
 def pack_cost(geometry: ConvGeometry, dtype: np.dtype[Any], machine: Machine) -> float:
     """Of the kernel that is chosen; some take the weights as they lie."""
     module = choice(geometry, dtype, machine)[1]
-    packs = module is conv or (module is pointwise and pointwise.draft(geometry, dtype, machine)[-1])
+    packs = module is conv or (module is pointwise and geometry.transposed)
     return costs.of_packing(geometry, dtype, 8e-11, 6e-6) if packs else 2e-6
 
 
