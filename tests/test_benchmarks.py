@@ -152,6 +152,21 @@ def test_pools_are_printed_in_80_columns(monkeypatch, threads, capsys):
     assert pools.line(CaseResult(few[0], "NCL", "float32", 1, 1, []), 1.0).split()[-1] == "-"
 
 
+def test_functions_are_printed_in_80_columns(monkeypatch, threads, capsys):
+    """Without torch there is no ratio; with a peer, the faster of several counts."""
+    functions = modules()["functions"]
+    monkeypatch.setattr(functions, "PEERS", ())
+    monkeypatch.setattr(functions, "SECONDS", 0.001)
+    monkeypatch.setattr("sys.argv", ["functions", "--network", "mobilenetv2", "--match", "b7_first_dw"])
+    functions.main()
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 3
+    assert [line.split()[:2] for line in lines[1:]] == [["mobilenetv2.b7_first_dw", order] for order in ("first", "last")]
+    assert all(float(line.split()[2]) > 0 for line in lines[1:])
+    assert max(map(len, (functions.line("x" * 30, "channels_first", 0.1, 0.2), *lines))) <= 80
+    assert functions.line("x", "channels_last", 2e-6, 3e-6).split() == ["x", "last", "2.0", "3.0", "1.50x"]
+
+
 def test_memory_has_an_empty_twin(monkeypatch, threads):
     monkeypatch.setattr(layers, "layer", small)
     found = modules()["process"].Memory

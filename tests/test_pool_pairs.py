@@ -73,6 +73,26 @@ def test_tiles_of_channels_take_in_a_whole_plane(kind, dtype):
         agrees("pixels", f"{kind}_pool2d", x, kernel_size=size, stride=1, layout="NHWC")
 
 
+@pytest.mark.parametrize("kind", ["max", "min"])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("size", [(1, 1), (7, 7), (9, 29)])
+def test_planes_with_and_without_a_nan_lie_side_by_side(kind, dtype, size):
+    """What is not NaN is looked at with less care, some planes at a time; infinities of both signs add up to a NaN too."""
+    rng = np.random.default_rng(65)
+    for planes in (1, pool_planes.TOGETHER, pool_planes.TOGETHER + 1, 3 * pool_planes.TOGETHER - 1):
+        for special in ((), (np.nan,), (np.inf,), (np.inf, -np.inf), (np.finfo(dtype).max,) * 3, (np.nan, np.inf)):
+            x = rng.standard_normal((1, planes, *size)).astype(dtype)
+            flat = x.reshape(-1)
+            flat[rng.integers(0, flat.size, len(special))] = special
+            agrees("planes", f"{kind}_pool2d", x, kernel_size=size, stride=1)
+    for place in range(size[0] * size[1]):
+        x = rng.standard_normal((1, 3, *size)).astype(dtype)
+        x[0, 1].reshape(-1)[place] = np.nan
+        found = getattr(fc, f"{kind}_pool2d")(x, size, implementation="direct")
+        assert np.isnan(found[0, 1]).all()
+        assert not np.isnan(found[0, [0, 2]]).any()
+
+
 def test_threads_share_planes(threads):
     rng = np.random.default_rng(64)
     x, pixels = rng.standard_normal((8, 300, 14, 14), np.float32), rng.standard_normal((9, 20, 20, 700), np.float32)

@@ -99,7 +99,7 @@ def channels_first_kernel(stride: int, kind: str, lanes: int, dtype: str, isa: s
     def next_cells_apart(at):
         return vector.every_second(vector.load(at, lanes), vector.load(at + lanes, lanes))
 
-    strided, fold = inlined(next_cells if stride < 2 else next_cells_apart), pool_planes.folder(kind, lanes, dtype)
+    strided, fold = inlined(next_cells if stride < 2 else next_cells_apart), pool_planes.folder(combine, lanes)
 
     def pool(begin, end, x, y, sizes, bounds, widths, initial):
         depth_in, rows_in, columns_in = packing.three(sizes, 0)

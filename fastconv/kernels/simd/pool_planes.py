@@ -20,10 +20,11 @@ from fastconv.pool_geometry import PoolGeometry
 
 poke, pointer = vector.poke, vector.pointer
 PIECE = 2**16  # cells: a multiple of four vectors of any width
+TOGETHER = 16  # planes that are looked over for a NaN together
 
 
 @lru_cache(maxsize=32)
-def folder(kind: str, lanes: int, dtype: str) -> Any:
+def folder(combine: Any, lanes: int) -> Any:
     """The compiled reduction of a vector to a scalar, half by half."""
     if lanes == 1:
 
@@ -31,7 +32,7 @@ def folder(kind: str, lanes: int, dtype: str) -> Any:
             return vector.first(v)
 
         return inlined(only)
-    combine, rest = pooling.reduction(kind, dtype).combine, folder(kind, lanes // 2, dtype)
+    rest = folder(combine, lanes // 2)
 
     def fold(v):
         return rest(combine(vector.low_half(v), vector.high_half(v)))
@@ -40,30 +41,58 @@ def folder(kind: str, lanes: int, dtype: str) -> Any:
 
 
 @lru_cache(maxsize=32)
+def plane_reducer(enter: Any, combine: Any, lanes: int, witness: bool) -> Any:
+    """The compiled reduction of a plane: (scalar, the vector `sums` and, where there is a witness, all cells added to it)."""
+    fold = folder(combine, lanes)
+
+    def reduce(source, cells, sums, initial, empty):
+        four = cells - cells % (4 * lanes)
+        all_pieces = vector.splat(initial, lanes)
+        for start in range(0, four, PIECE):
+            a = vector.splat(initial, lanes)
+            b, c, d = a, a, a
+            for i in range(start, min(start + PIECE, four), 4 * lanes):
+                e, f = enter(vector.load(source + i, lanes)), enter(vector.load(source + (i + lanes), lanes))
+                g, h = enter(vector.load(source + (i + 2 * lanes), lanes)), enter(vector.load(source + (i + 3 * lanes), lanes))
+                a, b, c, d = combine(a, e), combine(b, f), combine(c, g), combine(d, h)
+                if witness:
+                    sums = sums + ((e + f) + (g + h))
+            all_pieces = combine(all_pieces, combine(combine(a, b), combine(c, d)))
+        for i in range(four, cells, lanes):
+            last = enter(vector.load_first_or(source + i, cells - i, vector.splat(empty, lanes)))
+            all_pieces = combine(all_pieces, last)
+            if witness:
+                sums = sums + last
+        return fold(all_pieces), sums
+
+    return inlined(reduce)
+
+
+@lru_cache(maxsize=32)
 def kernel(kind: str, lanes: int, dtype: str, isa: str) -> Kernel:
-    """The compiled loop over planes: f32_max_pool_planes_avx512."""
-    enter, combine, _, leave, _ = pooling.reduction(kind, dtype)
-    fold = folder(kind, lanes, dtype)
+    """The compiled loop over planes: f32_max_pool_planes_avx512.
+
+    A NaN among the cells of some planes makes their sum a NaN, and so may infinities: what was done as if all were numbers is
+    then done again with care.
+    """
+    enter, combine, _, leave, combine_numbers = pooling.reduction(kind, dtype)
+    witness = dtype[0] == "f" and pooling.order_and_power(kind)[0] != 0
+    careful = plane_reducer(enter, combine, lanes, False)
+    quick = plane_reducer(enter, combine_numbers, lanes, witness)
+    fold_sums: Any = folder(pooling.reduction("avg", dtype).combine, lanes) if witness else None
 
     def pool(begin, end, x, y, cells, divisor, initial, empty):
-        four = cells - cells % (4 * lanes)
-        for plane in range(begin, end):
-            source = pointer(x) + plane * cells
-            all_pieces = vector.splat(initial, lanes)
-            for start in range(0, four, PIECE):
-                a = vector.splat(initial, lanes)
-                b, c, d = a, a, a
-                for i in range(start, min(start + PIECE, four), 4 * lanes):
-                    a = combine(a, enter(vector.load(source + i, lanes)))
-                    b = combine(b, enter(vector.load(source + (i + lanes), lanes)))
-                    c = combine(c, enter(vector.load(source + (i + 2 * lanes), lanes)))
-                    d = combine(d, enter(vector.load(source + (i + 3 * lanes), lanes)))
-                all_pieces = combine(all_pieces, combine(combine(a, b), combine(c, d)))
-            for i in range(four, cells, lanes):
-                last = vector.load_first_or(source + i, cells - i, vector.splat(empty, lanes))
-                all_pieces = combine(all_pieces, enter(last))
-            total = fold(all_pieces)
-            poke(pointer(y) + plane, vector.first(leave(vector.splat(total, lanes), vector.splat(divisor, lanes))))
+        for some in range(begin, end, TOGETHER):
+            most, sums = min(some + TOGETHER, end), vector.splat(x.dtype.type(0), lanes)
+            for plane in range(some, most):
+                total, sums = quick(pointer(x) + plane * cells, cells, sums, initial, empty)
+                poke(pointer(y) + plane, vector.first(leave(vector.splat(total, lanes), vector.splat(divisor, lanes))))
+            if witness:
+                sum_of_all = fold_sums(sums)
+                if sum_of_all != sum_of_all:
+                    for plane in range(some, most):
+                        total, _ = careful(pointer(x) + plane * cells, cells, sums, initial, empty)
+                        poke(pointer(y) + plane, vector.first(leave(vector.splat(total, lanes), vector.splat(divisor, lanes))))
 
     pool.__name__ = f"{dtype}_{kind}_pool_planes_{isa}"
     return Kernel(pool)
