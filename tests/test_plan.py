@@ -177,3 +177,17 @@ def test_the_dtype_of_a_plan_is_that_of_its_weights_unless_told() -> None:
     assert (plan.dtype, plan.out_dtype) == (np.float64, np.float64)
     assert plan(np.array([[1.5, 2, 3]])).tolist() == [[3.5, 5.0]]
     assert fc.plan_max_pool1d((1, 3), 2).dtype == np.float32
+
+
+@pytest.mark.parametrize("size", [(127, 128), (128, 128), (129, 131)])
+def test_large_results_begin_a_cache_line(size):
+    """As plain arrays: in C order, writeable, of no memory that another result has."""
+    x = np.ones((1, 1, *size), np.float32)
+    for plan in (fc.plan_relu(x.shape), fc.plan_conv2d(x.shape, np.ones((1, 1, 1, 1), np.float32))):
+        first, second = plan(x), plan(x)
+        assert plan.cells_in_lines == (x.size if x.nbytes >= 64 << 10 else 0)
+        if plan.cells_in_lines:
+            assert first.ctypes.data % 64 == 0
+        assert first.flags.carray
+        assert not np.may_share_memory(first, second)
+        np.testing.assert_array_equal(first, x)

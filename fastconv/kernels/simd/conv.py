@@ -192,10 +192,7 @@ class Tile(NamedTuple):
 
 
 # Accumulators, the vectors of one row of weights and a broadcast value must fit the vector registers.
-TILES = {
-    32: (Tile(14, 2), Tile(8, 3), Tile(7, 3), Tile(8, 2), Tile(14, 1)),
-    16: (Tile(6, 2), Tile(4, 3), Tile(7, 1)),
-}
+TILES = {32: (Tile(14, 2), Tile(8, 3), Tile(7, 3), Tile(8, 2), Tile(14, 1)), 16: (Tile(6, 2), Tile(4, 3), Tile(7, 1))}
 BROAD = {32: (Tile(6, 4),), 16: ()}  # more tiles, for windows of one pixel with its channels
 WAYS = 7  # rows of a tile whose addresses may fall into one set of an L1 cache
 

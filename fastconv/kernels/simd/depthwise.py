@@ -19,9 +19,9 @@ import numpy as np
 
 from fastconv.geometry import Array, ConvGeometry
 from fastconv.kernels.activations import coded
-from fastconv.kernels.jit import Kernel, Launch, element
+from fastconv.kernels.jit import NO_WEIGHTS, Kernel, Launch, element
 from fastconv.kernels.simd import depthwise_planes, interleaved, microkernel, packing, vector
-from fastconv.machine import host
+from fastconv.machine import Machine, host
 
 peek, poke, pointer = vector.peek, vector.poke, vector.pointer
 cell_under = packing.cell_under
@@ -35,20 +35,22 @@ def channels_last_kernel(rows: int, taps: int, stride: int, group: int, lanes: i
     """The compiled loops over rows of n, h: f32_depthwise_8x1_3s1_g1_nhwc_avx512."""
     activate_tile = microkernel.tile_activation(dtype)
 
-    def depthwise(begin, end, x, w, bias, y, sizes, heights, strides, dilation, before, mode, activation):
+    def depthwise(begin, end, x, w, bias, y, sizes, activation):
         act = microkernel.kind_and_bounds(activation)
-        channels, rows_in, columns_in, rows_out, columns_out = sizes
+        channels, rows_in, columns_in, rows_out, columns_out = packing.five(sizes, 0)
+        heights, strides, dilation = packing.three(sizes, 5)
+        top_pad, left_pad, mode = packing.three(sizes, 8)
         row_step, column_step = columns_in * channels, channels
         # Outputs inside .. outside - 1 have windows without padding on their row.
-        inside = min(columns_out, -(-before[1] // stride))
-        outside = max(inside, min(columns_out, (columns_in + before[1] - taps) // stride + 1))
+        inside = min(columns_out, -(-left_pad // stride))
+        outside = max(inside, min(columns_out, (columns_in + left_pad - taps) // stride + 1))
         memory = np.empty(heights, np.int64)
         cells = pointer(memory)
         for line_out in range(begin, end):
             n, h = divmod(line_out, rows_out)
             first, last = heights, 0
             for r in range(heights):
-                cell = cell_under(h * strides + r * dilation - before[0], rows_in, mode)
+                cell = cell_under(h * strides + r * dilation - top_pad, rows_in, mode)
                 poke(cells + r, cell)
                 if cell >= 0:
                     first, last = min(first, r), r + 1
@@ -63,7 +65,7 @@ def channels_last_kernel(rows: int, taps: int, stride: int, group: int, lanes: i
                     if count == rows:
                         tile = vector.repeated(pointer(bias) + c, rows, 1, lanes)
                         for r in range(first, last):
-                            source = image + (peek(cells + r) * row_step + (column * stride - before[1]) * column_step + c)
+                            source = image + (peek(cells + r) * row_step + (column * stride - left_pad) * column_step + c)
                             taps_at = pointer(w) + (r * taps * group * channels + c)
                             tile = vector.fma_grouped(tile, source, column_step, taps_at, channels, taps, stride, group)
                         vector.store_tile(activate_tile(tile, act), line + (column * channels + c), channels)
@@ -71,7 +73,7 @@ def channels_last_kernel(rows: int, taps: int, stride: int, group: int, lanes: i
                         single = vector.repeated(pointer(bias) + c, 1, 1, lanes)
                         for r in range(first, last):
                             for s in range(taps):
-                                cell = cell_under(column * stride + s - before[1], columns_in, mode)
+                                cell = cell_under(column * stride + s - left_pad, columns_in, mode)
                                 if cell >= 0:
                                     source = image + (peek(cells + r) * row_step + cell * column_step + c)
                                     taps_at = pointer(w) + ((r * taps + s) * group * channels + c)
@@ -185,6 +187,34 @@ def rows_for(outputs: int) -> int:
     return min(ROWS, key=lambda rows: (outputs < rows, -(-outputs // rows) * (rows + 2)))
 
 
+@lru_cache(maxsize=256)
+def draft(geometry: ConvGeometry, dtype: np.dtype[Any], machine: Machine) -> tuple[Launch, int]:
+    """(the launch without its weights, channels that they are filled up to)."""
+    g, lanes, name = geometry, machine.lanes(dtype), (element(dtype), machine.isa)
+    missing = 2 - g.rank
+    in_size, out_size, kernel = ((1,) * missing + size for size in (g.in_size, g.out_size, g.kernel))
+    strides, dilation = ((1,) * missing + steps for steps in (g.stride, g.dilation))
+    before = (0,) * missing + tuple(pair[0] for pair in g.padding)
+    act = coded(g.activation, dtype)
+    if g.channels_last:
+        rows = rows_for((in_size[1] - kernel[1]) // strides[1] + 1)
+        chosen = channels_last_kernel(rows, kernel[1], strides[1], g.in_per_group, lanes, *name)
+        sizes = (g.in_channels, *in_size, *out_size, kernel[0], strides[0], dilation[0], *before, g.mode)
+        arguments = (np.array(sizes, np.int64), act)
+        return Launch(chosen, g.batch * out_size[0], 2 * g.flops, NO_WEIGHTS, NO_WEIGHTS, arguments), g.out_channels
+    taps = kernel[1] if dilation[1] == 1 and kernel[1] <= WIDEST else 1
+    filled = -(-g.out_channels // lanes) * lanes
+    extent = tuple(spread * (count - 1) + 1 for spread, count in zip(dilation, kernel, strict=True))
+    room = machine.l2 // 4 // dtype.itemsize
+    band, strip = packing.cut_plane(out_size, strides, extent, lanes, room, g.batch * (filled // lanes))
+    rows = min(rows_for(strip), out_size[1] % strip or strip)
+    chosen = channels_first_kernel(rows, taps, strides[1], lanes, *name)
+    sizes = (g.in_channels, *in_size, *out_size, kernel[0], kernel[1] // taps, strides[0], *dilation, *before)
+    items = g.batch * (filled // lanes) * -(-out_size[0] // band) * -(-out_size[1] // strip)
+    arguments = (np.array((*sizes, band, g.mode, strip), np.int64), act)
+    return Launch(chosen, items, 2 * g.flops, NO_WEIGHTS, NO_WEIGHTS, arguments), filled
+
+
 def pack(w: Array, bias: Array, geometry: ConvGeometry) -> Launch:
     """Weights as [r][s][channel of the group][k] channels last, [r][s][k] first, or as the other files have them."""
     g, machine = geometry, host()
@@ -192,31 +222,13 @@ def pack(w: Array, bias: Array, geometry: ConvGeometry) -> Launch:
         return depthwise_planes.pack(w, bias, g)
     if interleaved.suits(g, w.dtype, machine):
         return interleaved.pack(w, bias, g)
-    lanes, name = machine.lanes(w.dtype), (element(w.dtype), machine.isa)
-    missing = 2 - g.rank
-    in_size, out_size, kernel = ((1,) * missing + size for size in (g.in_size, g.out_size, g.kernel))
-    strides, dilation = ((1,) * missing + steps for steps in (g.stride, g.dilation))
-    before = (0,) * missing + tuple(pair[0] for pair in g.padding)
-    sizes = (g.in_channels, *in_size, *out_size)
-    act = coded(g.activation, w.dtype)
-    if g.channels_last:
-        weights = np.ascontiguousarray(np.moveaxis(w.reshape(g.out_channels, -1), 0, 1)).reshape(-1)
-        arguments: tuple[Any, ...] = (sizes, kernel[0], strides[0], dilation[0], before, g.mode, act)
-        rows = rows_for((in_size[1] - kernel[1]) // strides[1] + 1)
-        chosen = channels_last_kernel(rows, kernel[1], strides[1], g.in_per_group, lanes, *name)
-        return Launch(chosen, g.batch * out_size[0], 2 * g.flops, weights, bias, arguments)
-    taps = kernel[1] if dilation[1] == 1 and kernel[1] <= WIDEST else 1
-    filled = -(-g.out_channels // lanes) * lanes
+    found, filled = draft(g, w.dtype, machine)
+    by_channel = w.reshape(g.out_channels, -1)
+    if filled == g.out_channels:
+        return found.with_weights(by_channel.T.reshape(-1), bias)
     weights, biases = np.zeros((g.taps, filled), w.dtype), np.zeros(filled, w.dtype)
-    weights[:, : g.out_channels], biases[: g.out_channels] = w.reshape(g.out_channels, -1).T, bias
-    extent = tuple(spread * (count - 1) + 1 for spread, count in zip(dilation, kernel, strict=True))
-    room = machine.l2 // 4 // w.dtype.itemsize
-    band, strip = packing.cut_plane(out_size, strides, extent, lanes, room, g.batch * (filled // lanes))
-    rows = min(rows_for(strip), out_size[1] % strip or strip)
-    chosen = channels_first_kernel(rows, taps, strides[1], lanes, *name)
-    cut = (*sizes, kernel[0], kernel[1] // taps, strides[0], *dilation, *before, band, g.mode, strip)
-    items = g.batch * (filled // lanes) * -(-out_size[0] // band) * -(-out_size[1] // strip)
-    return Launch(chosen, items, 2 * g.flops, weights.reshape(-1), biases, (np.array(cut, np.int64), act))
+    weights[:, : g.out_channels], biases[: g.out_channels] = by_channel.T, bias
+    return found.with_weights(weights.reshape(-1), biases)
 
 
 def run(x: Array, packed: Launch, geometry: ConvGeometry, out: Array) -> None:

@@ -7,7 +7,6 @@
 `width` is the number of output channels of a register tile; the last block is filled up with zeros.
 """
 
-from ctypes import addressof, c_char
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -16,23 +15,10 @@ import numpy as np
 from fastconv.geometry import Array, Size, source_cell
 from fastconv.kernels.jit import Kernel, Launch, compiled, inlined
 from fastconv.kernels.simd import vector
+from fastconv.memory import LINE as LINE
+from fastconv.memory import aligned as aligned
 
-LINE = 64  # bytes of a cache line
-LITTLE = 4096  # bytes of an array that may begin anywhere
 cell_under = compiled(source_cell)
-
-
-def aligned(size: int, dtype: np.dtype[Any]) -> Array:
-    """An uninitialised flat array that begins a cache line: NumPy's own begin 16 bytes into one, and every access splits.
-
-    To find the line costs more than it brings where there is little to read.
-    """
-    if size * dtype.itemsize < LITTLE:
-        return np.empty(size, dtype)
-    memory = np.empty(size + LINE // dtype.itemsize, dtype)
-    address = addressof(c_char.from_buffer(memory))  # type: ignore[arg-type]  # memory.ctypes takes four times as long
-    start = -address % LINE // dtype.itemsize
-    return memory[start : start + size]
 
 
 def whole_lines(size: int, dtype: np.dtype[Any]) -> int:

@@ -172,11 +172,11 @@ def kernel(rows: int, columns: int, lanes: int, dtype: str, isa: str) -> Kernel:
 
 
 def suits(geometry: ConvGeometry) -> bool:
-    """Whether few channels lie in planes; the estimate knows what rows shorter than a vector cost."""
+    """Whether few channels lie in planes, and rows are not mostly steps; the estimate knows what rows of few vectors cost."""
     g = geometry
     if (g.channels_last and g.in_channels + g.out_channels > 2) or g.transposed or g.rank > 2:
         return False
-    return 0 < g.in_per_group <= MOST_CHANNELS
+    return 0 < g.in_per_group <= MOST_CHANNELS and g.stride[-1] <= max(g.window[-1], g.in_size[-1] // 2)
 
 
 def slims(rows: int, columns: int) -> bool:
