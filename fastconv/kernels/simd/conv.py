@@ -95,8 +95,11 @@ def kernel(rows: int, columns: int, lanes: int, channels_last: bool, dtype: str,
         runs = y_offsets + (positions + rows)
         steps = runs + taps[0] * taps[1] * pieces
 
-        for item in range(begin, end):
+        item = begin
+        while item < end:
             rest, k_item = divmod(item, k_items)
+            share = min(k_items - k_item, end - item)  # items that meet the same windows, which are then packed once
+            item += share
             rest, column_item = divmod(rest, column_items)
             rest, row_item = divmod(rest, row_items)
             rest, depth = divmod(rest, outputs[0])
@@ -143,7 +146,7 @@ def kernel(rows: int, columns: int, lanes: int, channels_last: bool, dtype: str,
                     while t_last > t_first and corner[0] + (t_last - 1) * dilation[0] >= cells[0]:
                         t_last -= 1
 
-                for k in range(k_item * k_blocks, min(k_total, (k_item + 1) * k_blocks)):
+                for k in range(k_item * k_blocks, min(k_total, (k_item + share) * k_blocks)):
                     block = weights + (((group * k_total + k) * c_group + c_begin) * taps[0] * taps[1] * taps[2] * width)
                     k_count = min(width, k_group - k * width)
                     for first in range(0, count, rows):
