@@ -283,7 +283,7 @@ def blocking(geometry: ConvGeometry, walks: tuple[Walk, ...], tile: Tile, machin
     vectors = -(-g.out_per_group // lanes)
     k_total = max(1, -(-vectors // tile.columns))
     rows = min(rows, max(1, 4096 // max(1, columns)))
-    columns = min(columns, 4096)
+    columns = -(-columns // -(-columns // 4096))
     if height.outputs == 1 and depth.outputs * g.batch * g.groups < 8 and columns == width.outputs > 32 * tile.rows:
         columns = -(-columns // 8)
     columns = -(-columns // tile.rows) * tile.rows if columns < width.outputs else columns
