@@ -83,19 +83,26 @@ def _may_be_kept(values: tuple[Any, ...]) -> bool:
     return _tuples_are_plain(values) and all(type(value) in _HASHABLE or isinstance(value, np.dtype) for value in values)
 
 
-def recalled(build: Callable[..., AnyPlan], operation: str, arguments: tuple[Any, ...], options: dict[str, Any]) -> AnyPlan:
-    """build(operation, *arguments, **options), or the plan that it made of equal arguments before."""
-    values = (*arguments, *options.values())
+def recalled(
+    build: Callable[..., AnyPlan], operation: str, arguments: tuple[Any, ...], options: dict[str, Any], known: bool = False
+) -> AnyPlan:
+    """build(operation, *arguments, **options), or the plan that it made of equal arguments before.
+
+    `known`, the arguments come from an array, and their tuples are plain.
+    """
+    values = tuple(options.values())
     kinds = tuple(map(type, values))  # True is not 1, nor is 1.0
-    key: Any = (operation, values, kinds)
+    key: Any = (operation, arguments, values, kinds)
     try:
         found = _planned.get(key)
     except TypeError:  # lists have no hash
         found = None
-    if found is not None and found[0] is OPERATIONS.get(found[1]) and (tuple not in kinds or _tuples_are_plain(values)):
-        return found[2]  # type: ignore[return-value]
+    if found is not None and found[0] is OPERATIONS.get(found[1]):
+        plain = tuple not in kinds or _tuples_are_plain(values)
+        if plain and (known or _tuples_are_plain(arguments)):
+            return found[2]  # type: ignore[return-value]
     plan = build(operation, *arguments, **options)
-    if _may_be_kept(values) and not is_measured(options["implementation"]):
+    if _may_be_kept((*arguments, *values)) and not is_measured(options["implementation"]):
         if len(_planned) >= MOST_KEPT:
             _planned.clear()
         family = family_of(operation)  # whose choices may change: an implementation may be registered
@@ -226,7 +233,7 @@ def pooled(operation: str, rank: int, x: Any, out: Any, **options: Any) -> Any:
     """A plan made and called once."""
     once(options["implementation"])
     x = check.array("x", x)
-    return recalled(build_pool, operation, (rank, x.shape, x.dtype), options)(x, out)
+    return recalled(build_pool, operation, (rank, x.shape, x.dtype), options, known=True)(x, out)
 
 
 @remembered

@@ -14,12 +14,14 @@ OutputSize = int | None | Sequence[int | None]
 ActivationLike = str | tuple[str, float] | tuple[str, float, float] | None
 
 
+RANKS = {name: rank for rank, names in LAYOUTS.items() for name in names}
+
+
 def pooled_rank(shape: Size, layout: str | None) -> tuple[int, Size]:
     """(number of spatial axes, their sizes) of a global pool's input."""
-    ranks = {name: rank for rank, names in LAYOUTS.items() for name in names}
-    if layout is not None and layout not in ranks:
-        raise ValueError(f"layout must be None or one of {tuple(ranks)}, got {layout!r}")
-    rank = len(shape) - 2 if layout is None else ranks[layout]
+    if layout is not None and layout not in RANKS:
+        raise ValueError(f"layout must be None or one of {tuple(RANKS)}, got {layout!r}")
+    rank = len(shape) - 2 if layout is None else RANKS[layout]
     if not 1 <= rank <= 3 or len(shape) not in (rank + 1, rank + 2):
         raise ValueError(
             f"x must have a batch, a channel and 1 to 3 spatial axes, or a layout that names its axes, got shape {shape} and "
