@@ -87,7 +87,8 @@ def test_a_plan_has_weights_of_its_own_and_a_function_sees_new_ones():
 
 def test_one_call_counts_the_packing_and_calls_without_end_do_not():
     """On a small map with many weights, whose packing takes as long as their use."""
-    about = fc.plan_conv2d((1, 1024, 7, 7), np.zeros((2048, 1024, 1, 1), np.float32)).geometry, np.dtype(np.float32), host()
+    w = np.zeros((2048, 1, 1, 1024), np.float32)
+    about = fc.plan_conv2d((1, 7, 7, 1024), w, layout="NHWC").geometry, np.dtype(np.float32), host()
     fitting = {one.name: one for one in OPERATIONS["conv"] if one.supports(*about[:2]) is None}
     chosen = {}
     for once in (False, True):
@@ -97,7 +98,7 @@ def test_one_call_counts_the_packing_and_calls_without_end_do_not():
     for name in ("direct", "strassen"):
         assert estimate(fitting[name], *about, True) - fitting[name].cost(*about) > 1e-4
     assert estimate(fitting["unpacked"], *about, True) == fitting["unpacked"].cost(*about)
-    lines = fc.explain("conv2d", (1, 1024, 7, 7), (2048, 1024, 1, 1)).splitlines()
+    lines = fc.explain("conv2d", (1, 7, 7, 1024), w.shape, layout="NHWC").splitlines()
     told = [line for line in lines if "a function, which packs the weights for one call, takes it" in line]
     others = {chosen[True].name} - {chosen[False].name}
     assert [line.split("'")[1] for line in told] == list(others)
