@@ -27,11 +27,13 @@ def serves(module: Any, geometry: Any, dtype: np.dtype) -> bool:
 @pytest.mark.parametrize("dtype", ["float32", pytest.param("float64", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("name", MODULES)
 def test_each_kernel_gives_what_it_would_give_if_it_were_chosen(name, dtype, at, monkeypatch):
-    """Whatever the costs say; whole numbers, which have no rounding."""
-    module, served = MODULES[name], 0
+    """Whatever the costs say; whole numbers, which have no rounding. Where tiles are chosen, other tests have them."""
+    module, served, choice = MODULES[name], 0, direct.choice
     monkeypatch.setattr(direct, "choice", lambda *_: (0.0, module))
     for case in CASES:
         if case.family not in ("conv", "conv_transpose") or not serves(module, case.geometry, np.dtype(dtype)):
+            continue
+        if module is conv and choice(case.geometry, np.dtype(dtype), host())[1] is conv:
             continue
         inputs = case.inputs(dtype)
         plan = case.plan(inputs, "direct")
@@ -59,6 +61,7 @@ def test_rows_shorter_than_a_vector(channels, outputs, dtype, monkeypatch):
             np.testing.assert_array_equal(plan(x), expected)
 
 
+@pytest.mark.skipif(host().vector_bytes < 32, reason="narrow vectors are not half empty along the channels")
 def test_small_maps_of_few_channels_read_their_weights_where_they_lie():
     """A call of the function then packs nothing."""
     w = np.ones((4, 3, 3, 3), np.float32)
