@@ -5,7 +5,7 @@ import pytest
 
 import fastconv as fc
 from fastconv.kernels.jit import Launch
-from fastconv.kernels.simd import direct, planar, winograd
+from fastconv.kernels.simd import conv, direct, planar, winograd
 from fastconv.machine import host
 
 CASES = {
@@ -91,6 +91,24 @@ def test_winograd_refuses_blocks_that_no_workspace_holds(layout):
     assert supports(64, 40, 3) is None
     assert "MiB" in supports(256, 256, 64)
     assert "MiB" in supports(64, 10, 1000)
+
+
+@pytest.mark.parametrize("layout", ["NCHW", "NHWC"])
+def test_items_that_share_windows_may_be_split_anywhere(layout):
+    """Output channels are shared out: wherever one thread ends and the next begins, each packs the windows that it meets."""
+    rng = np.random.default_rng(15)
+    x_shape, w_shape = ((2, 20, 9, 9), (300, 20, 3, 3)) if layout == "NCHW" else ((2, 9, 9, 20), (300, 3, 3, 20))
+    x, w = (rng.integers(-2, 3, shape).astype(np.float32) for shape in (x_shape, w_shape))
+    options = {"stride": 2, "padding": 1, "layout": layout}
+    expected = fc.conv2d(x, w, implementation="im2col", **options)
+    (launch,) = conv.pack(w, np.zeros(300, np.float32), fc.plan_conv2d(x_shape, w, **options).geometry)
+    assert launch.items >= 8
+    for split in range(launch.items + 1):
+        found = np.full_like(expected, np.nan)
+        arguments = x.reshape(-1), launch.weights, launch.bias, found.reshape(-1), *launch.arguments
+        launch.kernel.serial(0, split, *arguments)
+        launch.kernel.serial(split, launch.items, *arguments)
+        np.testing.assert_array_equal(found, expected)
 
 
 @pytest.mark.parametrize("stride", [1, 2, 3])

@@ -95,7 +95,7 @@ def kernel(rows: int, columns: int, lanes: int, dtype: str, isa: str) -> Kernel:
         bands, strips = -(-rows_out // band), -(-columns_out // strip)
         k_blocks, taps = -(-k_group // rows), heights * widths
         reduction = c_group * (taps - (stack - 1) * widths)
-        # Of a stack `heights` has the rows of zeros, and a last stack of a band reads on below it.
+        # Of a stack `heights` has the rows that any of its windows meets, and a last stack of a band reads on below it.
         wide = (strip - 1) * stride + (widths - 1) * dilation_w + 1
         tall = (-(-band // stack) * stack - stack) * down + (heights - 1) * dilation_h + 1
         each = -(-wide // stride)
