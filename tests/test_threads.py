@@ -16,6 +16,7 @@ from large import LARGE
 
 import fastconv as fc
 from fastconv.kernels import threads as kernel_threads
+from fastconv.kernels.jit import Kernel
 
 SECONDS = 120  # that a process may take, compilation included
 
@@ -373,3 +374,21 @@ def test_an_interrupted_call_leaves_nothing_broken(layer: str) -> None:
     alarm = "import signal\nsignal.signal(signal.SIGALRM, signal.default_int_handler)\n"
     code = f"{alarm}TESTS = {str(Path(__file__).parent)!r}\n{PRELUDE}{INTERRUPTED}"
     assert run(code, NUMBA_THREADING_LAYER=layer, NUMBA_NUM_THREADS="3") == "done"
+
+
+@Kernel
+def scaled_cells(begin, end, x, y, factor):
+    """y[i] = x[i] * factor"""
+    for i in range(begin, end):
+        y[i] = x[i] * factor
+
+
+@pytest.mark.parametrize("order", [("int32", "float32", "uint8"), ("float32", "uint8", "int32")])
+def test_code_is_looked_up_by_the_types_of_all_arguments(order: tuple[str, ...], threads: None) -> None:
+    """One kernel, the same dtype of x, results of several dtypes: each call runs the code compiled for its own types."""
+    fc.set_num_threads(2)
+    x = np.arange(1000, dtype=np.uint8) % 100
+    for name in order:
+        y = np.zeros(1000, name)
+        scaled_cells(1000, 10**9, x, y, np.dtype(name).type(2))
+        np.testing.assert_array_equal(y, 2 * x.astype(name))

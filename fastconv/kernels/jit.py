@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numba import njit, prange, types
+from numba._dispatcher import compute_fingerprint
 from numba.core import cgutils
 from numba.core.callconv import RETCODE_NONE, RETCODE_OK
 from numba.extending import intrinsic, overload
@@ -106,13 +107,13 @@ class Kernel:
     """A compiled kernel(begin, end, *arguments) that writes items begin .. end - 1 of its output and reads no other's.
 
     Call it with the number of items, the number of scalar operations in all (which decides how many threads pay), and the
-    arguments, of which the first is an array whose dtype tells the types of all the others.
+    arguments. It is compiled once for each combination of the types of all its arguments.
     """
 
     def __init__(self, function: Callable[..., Any]) -> None:
         self.serial = entry(function, lasting_name(function))
         self.region = region_of(len(inspect.signature(function).parameters) - 2)
-        self.addresses: dict[Any, int] = {}
+        self.addresses: dict[bytes, int] = {}
         self.__name__ = function.__name__
         self.__doc__ = function.__doc__
 
@@ -124,8 +125,11 @@ class Kernel:
             self.serial(0, total, *arguments)
 
     def address(self, arguments: tuple[Any, ...]) -> int:
-        """Where the code for arguments of these types lies, compiled if need be."""
-        key = arguments[0].dtype
+        """Where the code for arguments of these types lies, compiled if need be.
+
+        Numba's fingerprint tells the types of all arguments, those inside tuples too, in a microsecond.
+        """
+        key = compute_fingerprint(arguments)
         found = self.addresses.get(key)
         if found is None:
             self.serial(0, 0, *arguments)
