@@ -2,7 +2,7 @@
 
 import fastconv as fc
 from benchmarks.common import ORDERS, planned
-from fastconv import layers
+from fastconv.measuring import layers
 
 LAYERS = ["resnet50.res3_3x3", "resnet50.res4_1x1b", "mobilenetv2.b3_dw", "resnet50.pool1"]
 

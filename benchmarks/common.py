@@ -6,10 +6,10 @@ from functools import lru_cache
 import numpy as np
 
 import fastconv as fc
-from fastconv import layers
-from fastconv.geometry import LAYOUTS
-from fastconv.roofs import copy_bandwidth, fma_peak
-from fastconv.sampling import sample
+from fastconv.measuring import layers
+from fastconv.measuring.checking import sample
+from fastconv.measuring.roofs import copy_bandwidth, fma_peak
+from fastconv.problem.convolutions import LAYOUTS
 
 ORDERS = ["channels_first", "channels_last"]
 THREADS = [1, 2]

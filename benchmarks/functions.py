@@ -15,12 +15,12 @@ from typing import Any
 import numpy as np
 
 import fastconv as fc
-from fastconv import layers
-from fastconv.geometry import LAYOUTS
-from fastconv.layers import Layer
-from fastconv.measuring import GENERIC_LAYOUTS, progress
-from fastconv.peers import Case, Peer, opened
-from fastconv.peers.case import timed_round
+from fastconv.measuring import layers
+from fastconv.measuring.layers import Layer
+from fastconv.measuring.measure import GENERIC_LAYOUTS, progress
+from fastconv.measuring.peers import Case, Peer, opened
+from fastconv.measuring.peers.case import timed_round
+from fastconv.problem.convolutions import LAYOUTS
 
 PEERS = ("torch", "torch_channels_last")
 ROUNDS, SECONDS = 5, 0.03  # rounds, and the seconds that each side has in one

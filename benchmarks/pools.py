@@ -8,9 +8,9 @@ on one thread and float32. Small maps lie in the caches, and move more than a co
 import math
 
 import fastconv as fc
-from fastconv.layers import Layer
-from fastconv.measuring import GENERIC_LAYOUTS, measure
-from fastconv.reporting import CaseResult
+from fastconv.measuring.layers import Layer
+from fastconv.measuring.measure import GENERIC_LAYOUTS, measure
+from fastconv.measuring.report.results import CaseResult
 
 SHAPES = {1: (1, 64, 16_000), 2: (1, 64, 112, 112), 3: (1, 64, 16, 28, 28)}
 SMALL = (1, 512, 14, 14)

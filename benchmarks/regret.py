@@ -18,9 +18,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 import fastconv as fc
-from fastconv import dispatch, layers
-from fastconv.geometry import LAYOUTS
 from fastconv.machine import host
+from fastconv.measuring import layers
+from fastconv.plans import dispatch
+from fastconv.problem.convolutions import LAYOUTS
 
 MARGIN = 6.0  # candidates that are estimated dearer than this many times the chosen one are not run
 ROUNDS, LEAST = 5, 0.004  # rounds, and the seconds that an implementation has in one

@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 
 import fastconv as fc
-from fastconv.extras import require
-from fastconv.roofs import copy_bandwidth
+from fastconv.measuring.extras import require
+from fastconv.measuring.roofs import copy_bandwidth
 
 SIDE = 1024
 SIZES = (3, 5, 7, 9, 11, 15, 21, 31, 63)

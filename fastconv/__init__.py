@@ -1,13 +1,13 @@
 """fastconv: fast convolution and pooling for NumPy arrays on the CPU.
 
-A call goes through these stages, one module each:
+A call goes through these stages, one room each:
 
-    conv2d(x, w, ...)                     api/           signature, docstring; plan, then call
-      -> check arrays and arguments       arguments.py, signatures.py
-      -> geometry                         geometry.py, pool_geometry.py, fold_geometry.py: frozen; all size arithmetic
-      -> choose an implementation         dispatch.py, from the ordered lists of registry.py
-      -> pack the weights                 planning.py makes a plan.py object
-      -> run                              kernels/
+    conv2d(x, w, ...)                     operations/   signature, docstring; plan, then call
+      -> check arrays and arguments       problem/      arguments, signatures: every error that a user meets
+      -> geometry                         problem/      frozen: all size arithmetic
+      -> choose an implementation         plans/        dispatch, from the ordered lists of the registry
+      -> pack the weights                 plans/        planning makes a Plan
+      -> run                              kernels/      reference, strided, im2col, loops; simd/ a family a folder
 
 Examples
 --------
@@ -21,12 +21,12 @@ Examples
 
 from typing import TYPE_CHECKING, Any
 
-from fastconv.api import *  # noqa: F403
-from fastconv.api import __all__ as _functions
-from fastconv.plan import ConvPlan, ElementwisePlan, Plan, PoolPlan, UnpoolPlan
+from fastconv.operations import *  # noqa: F403
+from fastconv.operations import __all__ as _functions
+from fastconv.plans.plan import ConvPlan, ElementwisePlan, Plan, PoolPlan, UnpoolPlan
 
 if TYPE_CHECKING:
-    from fastconv.comparison import compare
+    from fastconv.measuring.comparison import compare
 
 __version__ = "0.1.0"
 __all__ = ["ConvPlan", "ElementwisePlan", "Plan", "PoolPlan", "UnpoolPlan", "compare", *_functions]
@@ -35,7 +35,7 @@ __all__ = ["ConvPlan", "ElementwisePlan", "Plan", "PoolPlan", "UnpoolPlan", "com
 def __getattr__(name: str) -> Any:
     """`compare` is imported when it is first asked for: it brings what only measuring needs."""
     if name == "compare":
-        from fastconv.comparison import compare
+        from fastconv.measuring.comparison import compare
 
         globals()["compare"] = compare
         return compare

@@ -16,10 +16,12 @@ from typing import Any
 
 import numpy as np
 
-from fastconv import __version__, api, layers
-from fastconv.extras import MissingExtra, require
+from fastconv import __version__
+from fastconv import operations as api
 from fastconv.kernels import cache, threads
 from fastconv.machine import cpu_name, host
+from fastconv.measuring import layers
+from fastconv.measuring.extras import MissingExtra, require
 
 PEER_PACKAGES = ("torch", "onnx", "onnxruntime", "openvino", "opencv-python-headless", "opencv-python", "scipy")
 PICTURES = (".png", ".svg", ".pdf")
@@ -163,7 +165,8 @@ def _names(text: str) -> tuple[str, ...]:
 
 
 def _compare(given: argparse.Namespace) -> int:
-    from fastconv import measuring, reporting
+    from fastconv.measuring import measure as measuring
+    from fastconv.measuring.report import results as reporting
 
     chosen = _chosen_layers(given)
     if given.seconds is not None and not given.seconds > 0:
@@ -193,7 +196,7 @@ def _compare(given: argparse.Namespace) -> int:
         for path in measuring.draw(results, given.plot):
             print(f"wrote {path}", file=sys.stderr)
     if given.report is not None:
-        from fastconv import report
+        from fastconv.measuring.report import html as report
 
         print(f"wrote {report.write(results, given.report)}", file=sys.stderr)
     if not results.complete:
@@ -202,7 +205,7 @@ def _compare(given: argparse.Namespace) -> int:
 
 
 def _chosen_layers(given: argparse.Namespace) -> list[layers.Layer]:
-    from fastconv.measuring import DEFAULT_LAYERS
+    from fastconv.measuring.measure import DEFAULT_LAYERS
 
     names = ("shape", "weight", "kernel", "stride", "dilation", "output_padding", "padding", "groups")
     described = [name for name in names if getattr(given, name) is not None]
@@ -255,7 +258,7 @@ def _layers(given: argparse.Namespace) -> int:
 
 
 def _demo(given: argparse.Namespace) -> int:
-    from fastconv import demo
+    from fastconv.measuring import demo
 
     require("matplotlib.figure")
     image = demo.photograph(given.image)
@@ -314,7 +317,7 @@ def _version(package: str) -> str | None:
 
 
 def _schema(given: argparse.Namespace) -> int:
-    from fastconv import reporting
+    from fastconv.measuring.report import results as reporting
 
     print(reporting.schema(), end="")
     return 0

@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from fastconv.geometry import Activation, Array
 from fastconv.kernels.jit import overload, types
+from fastconv.problem.convolutions import Activation, Array
 
 KINDS = ("none", "clip", "leaky_relu", "silu", "hardswish")
 

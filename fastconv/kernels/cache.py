@@ -1,8 +1,9 @@
 """Compiled kernels on disk, so that a new process need not compile: every doubt about a file is a miss, never an error.
 
-One file holds one compiled signature. Its folder is named by a hash of this package's sources, the versions of Python,
-NumPy, Numba and llvmlite, and the CPU: edited sources, another Numba or another CPU look elsewhere. A file begins with the
-SHA-256 of the rest and repeats its own key, so that a truncated, damaged or swapped file is noticed before it is unpickled.
+One file holds one compiled signature. Its folder is named by a hash of the sources that any kernel may be made of, the
+versions of Python, NumPy, Numba and llvmlite, and the CPU; its key has the hash of the kernel's own family. Edited sources,
+another Numba or another CPU look elsewhere. A file begins with the SHA-256 of the rest and repeats its own key, so that a
+truncated, damaged or swapped file is noticed before it is unpickled.
 Files are pickles, which run code when read: folder and file must belong to this user and be writable by nobody else.
 """
 
@@ -30,17 +31,36 @@ PACKAGE = Path(__file__).resolve().parent.parent
 DIGEST = hashlib.sha256().digest_size
 
 
-@lru_cache(maxsize=1)
-def sources_digest() -> str | None:
-    """A hash of every source file of the package, or None where they cannot be read."""
+# What a kernel of any family may import: a test of the imports holds it to that.
+SHARED: tuple[str, ...] = ("machine.py", "problem/**/*.py", "kernels/*.py", "kernels/simd/*.py", "kernels/simd/engine/*.py")
+SHARED += ("kernels/simd/vector/*.py",)
+FAMILIES = "fastconv.kernels.simd."
+
+
+def digest_of(patterns: tuple[str, ...]) -> str | None:
+    """A hash of the package's files that match, or None where they cannot be read."""
     found = hashlib.sha256()
     try:
-        paths = sorted(PACKAGE.rglob("*.py"))
+        paths = sorted({path for pattern in patterns for path in PACKAGE.glob(pattern)})
         for path in paths:
             found.update(str(path.relative_to(PACKAGE)).encode() + b"\0" + path.read_bytes() + b"\0")
     except OSError:
         return None
     return found.hexdigest() if paths else None
+
+
+@lru_cache(maxsize=1)
+def sources_digest() -> str | None:
+    """A hash of the sources that kernels of all families share."""
+    return digest_of(SHARED)
+
+
+@lru_cache(maxsize=32)
+def family_digest(module: str) -> str | None:
+    """A hash of the sources of the family that a module belongs to; of no file, of a module outside of all."""
+    if not module.startswith(FAMILIES):
+        return ""
+    return digest_of((f"kernels/simd/{module.removeprefix(FAMILIES).split('.')[0]}/**/*.py",))
 
 
 def _parents() -> Iterator[Path]:
@@ -122,8 +142,8 @@ def _closure(function: Any) -> str:
 class DiskCache(_Cache):  # type: ignore[misc]
     """What a Numba dispatcher asks for compiled signatures of one function, and hands new ones to."""
 
-    def __init__(self, name: str, lasting_name: str) -> None:
-        self._name, self._lasting_name = name, lasting_name
+    def __init__(self, name: str, lasting_name: str, module: str) -> None:
+        self._name, self._lasting_name, self._module = name, lasting_name, module
         self._enabled = True
 
     @property
@@ -142,10 +162,10 @@ class DiskCache(_Cache):  # type: ignore[misc]
         """Nothing is held back: files are written as they come."""
 
     def _file(self, signature: Any, codegen: Any) -> tuple[Path, str] | None:
-        where = folder(codegen)
-        if where is None or not self._enabled:
+        where, family = folder(codegen), family_digest(self._module)
+        if where is None or family is None or not self._enabled:
             return None
-        key = repr((self._lasting_name, str(signature), codegen.magic_tuple()))
+        key = repr((self._lasting_name, family, str(signature), codegen.magic_tuple()))
         digest = hashlib.sha256(key.encode()).hexdigest()[:32]
         return where / f"{self._name}-{digest}.kernel", key
 

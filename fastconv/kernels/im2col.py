@@ -16,8 +16,8 @@ from typing import Any
 
 import numpy as np
 
-from fastconv.geometry import Array, ConvGeometry, Size
 from fastconv.kernels.activations import activate
+from fastconv.problem.convolutions import Array, ConvGeometry, Size
 
 WORKSPACE = 16 << 20
 EVERY: Any = slice(None)

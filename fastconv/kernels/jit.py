@@ -18,9 +18,9 @@ from numba.core import cgutils
 from numba.core.callconv import RETCODE_NONE, RETCODE_OK
 from numba.extending import intrinsic, overload
 
-from fastconv.geometry import Array
 from fastconv.kernels import threads
 from fastconv.kernels.cache import DiskCache, lasting_name
+from fastconv.problem.convolutions import Array
 
 __all__ = ["NO_WEIGHTS", "Kernel", "Launch", "compiled", "element", "inlined", "overload", "types"]
 
@@ -57,7 +57,7 @@ def entry(function: Callable[..., Any], name: str, **options: Any) -> Any:
     """`function` for Python to call: compiled on its first call with each signature, and kept on disk under `name`."""
     dispatcher = njit(**OPTIONS, no_cfunc_wrapper=True, **options)(distinct(function, name))
     if hasattr(dispatcher, "_cache"):
-        dispatcher._cache = DiskCache(function.__name__, name)
+        dispatcher._cache = DiskCache(function.__name__, name, function.__module__)
     return dispatcher
 
 

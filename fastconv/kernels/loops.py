@@ -9,12 +9,12 @@ from typing import Any
 
 import numpy as np
 
-from fastconv import geometry as sizes
-from fastconv.fold_geometry import ElementwiseGeometry, FoldGeometry
-from fastconv.geometry import Array, ConvGeometry, Size
 from fastconv.kernels.activations import activated, codes
 from fastconv.kernels.jit import Kernel, compiled, overload, types
-from fastconv.pool_geometry import PoolGeometry, UnpoolGeometry
+from fastconv.problem import convolutions as sizes
+from fastconv.problem.convolutions import Array, ConvGeometry, Size
+from fastconv.problem.pools import PoolGeometry, UnpoolGeometry
+from fastconv.problem.windows import ElementwiseGeometry, FoldGeometry
 
 UNPOOLED = 32  # planes side by side that one thread fills at a time
 source_cell = compiled(sizes.source_cell)

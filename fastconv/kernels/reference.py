@@ -11,10 +11,10 @@ from typing import Any
 
 import numpy as np
 
-from fastconv.fold_geometry import ElementwiseGeometry, FoldGeometry
-from fastconv.geometry import Array, ConvGeometry, Size
 from fastconv.kernels.activations import KINDS, activated
-from fastconv.pool_geometry import PoolGeometry, UnpoolGeometry
+from fastconv.problem.convolutions import Array, ConvGeometry, Size
+from fastconv.problem.pools import PoolGeometry, UnpoolGeometry
+from fastconv.problem.windows import ElementwiseGeometry, FoldGeometry
 
 WIDER: dict[np.dtype[Any], np.dtype[Any]] = {
     np.dtype(np.float32): np.dtype(np.float64),

@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
-from fastconv.geometry import Array, ConvGeometry, Pairs, Size
 from fastconv.kernels.activations import activate
-from fastconv.pool_geometry import PoolGeometry
+from fastconv.problem.convolutions import Array, ConvGeometry, Pairs, Size
+from fastconv.problem.pools import PoolGeometry
 
 WORKSPACE = 16 << 20
 NUMPY_MODES = {"zeros": "constant", "reflect": "reflect", "replicate": "edge", "circular": "wrap"}

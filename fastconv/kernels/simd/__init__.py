@@ -1,8 +1,6 @@
 """The SIMD engine: vectors and register tiles as Numba values, and kernels written on them in plain compiled Python.
 
-conv, planar, depthwise, interleaved, separable,
-winograd, strassen, fft, pool, unpool, columns the loop nests
-  -> microkernel                               one register tile from start to end
-  -> packing, transforms, spectra, butterflies weights and windows laid out for it, or transformed
-    -> vector                                  pointers, vectors, tiles: the one package that speaks LLVM
+direct depthwise winograd strassen fourier filters pools arrays     a family a folder; no family imports another
+  -> engine                                                         walks, operands laid out, register tiles, tables, costs
+    -> vector                                                       pointers, vectors, tiles: the one package that speaks LLVM
 """

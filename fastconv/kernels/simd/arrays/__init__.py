@@ -1,0 +1,1 @@
+"""Windows as columns, and what is done element by element."""

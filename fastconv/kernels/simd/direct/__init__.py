@@ -1,0 +1,1 @@
+"""Direct convolution: register tiles over blocks of the output."""

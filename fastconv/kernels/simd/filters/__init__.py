@@ -1,0 +1,1 @@
+"""Filters of one channel that are columns times rows."""

@@ -1,0 +1,1 @@
+"""Pools: windows reduced to their largest, smallest, mean or norm; max_unpool."""

@@ -1,0 +1,1 @@
+"""Strassen's algorithm over halves of positions and channels."""

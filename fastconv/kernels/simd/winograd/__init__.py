@@ -1,0 +1,1 @@
+"""Winograd's minimal filtering, of tiles and of rows."""

@@ -1,0 +1,150 @@
+"""How a Winograd convolution is cut: its kernel into pieces, its outputs into groups of tiles, and those into blocks.
+
+Tiles are taken in blocks whose V and M stay in the L2 cache, as winograd.py has them, or where weights would be read too often,
+in larger ones. All geometries here are lifted to three axes, but for those of `cuts` and `choice`.
+"""
+
+from functools import lru_cache
+from math import prod
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from fastconv.kernels.simd.engine.tables import tile_for
+from fastconv.kernels.simd.winograd.transforms import KERNEL, cells_of
+from fastconv.machine import Machine
+from fastconv.problem.convolutions import ConvGeometry
+
+ROOMS = (2 << 20, 4 << 20, 8 << 20)  # bytes of V and M that a block may take where the L2 cache would hold too few tiles
+WORKSPACE = 16 << 20  # bytes of a block at most, a thread
+NEAR = 4 << 20  # bytes that come back from the last cache at some speed
+FEW = 4  # items below which blocks are shared out further
+MOST_PIECES = 4  # along an axis
+LONGEST = 100_000  # products of a sum of which F(4) stays within 1e-4 of the results' root mean square
+
+
+class Choice(NamedTuple):
+    """How a geometry is cut: outputs of a tile's sides, groups of tiles of a block, the register tile, and an item's part."""
+
+    form: tuple[int, int]
+    block_rows: int
+    block_columns: int
+    rows: int
+    columns: int
+    k_part: int
+
+
+@lru_cache(maxsize=64)
+def places(taps: int, stride: int) -> tuple[int, ...]:
+    """The first tap of each piece along an axis; its others lie `stride` apart, 3 in all, and may lie beyond the kernel."""
+    if taps == 1:
+        return (0,)
+    phases = (range(phase, taps, stride) for phase in range(min(taps, stride)))
+    return tuple(first for phase in phases for first in phase[::KERNEL])
+
+
+def pieces_of(geometry: ConvGeometry) -> tuple[int, tuple[int, ...], tuple[int, ...]]:
+    """The slices, and the places of the pieces along the other axes, that a kernel is the sum of."""
+    (depth, high, wide), (_, down, right) = geometry.kernel, geometry.stride
+    return depth, places(high, down), places(wide, right)
+
+
+def spreads_of(geometry: ConvGeometry) -> tuple[int, int]:
+    """What outputs of a tile lie apart by, along the last two axes."""
+    high, wide = (spread if taps > 1 else 1 for spread, taps in zip(geometry.dilation[1:], geometry.kernel[1:], strict=True))
+    return high, wide
+
+
+def groups_of(geometry: ConvGeometry, form: tuple[int, int]) -> tuple[int, int]:
+    """Groups of tiles that go between each other, along the last two axes."""
+    sizes = zip(geometry.out_size[1:], form, spreads_of(geometry), strict=True)
+    high, wide = (-(-size // (m * spread)) for size, m, spread in sizes)
+    return high, wide
+
+
+def terms_of(geometry: ConvGeometry) -> int:
+    """Slices times pieces."""
+    depth, down, right = pieces_of(geometry)
+    return depth * len(down) * len(right)
+
+
+def forms(geometry: ConvGeometry) -> tuple[tuple[int, int], ...]:
+    """The tiles' sizes that the kernel can have: F(4), whose rounding errors are larger, where sums are not too long for it."""
+    high, wide = geometry.kernel[1:]
+    return tuple((m if high > 1 else 1, m if wide > 1 else 1) for m in (4, 2) if m == 2 or geometry.reduction <= LONGEST)
+
+
+def cut(geometry: ConvGeometry, form: tuple[int, int], room: int, dtype: np.dtype[Any], machine: Machine) -> Choice:
+    """Blocks of tiles whose V and M take `room` bytes at most."""
+    g = geometry
+    planes, terms = prod(cells_of(form)), g.in_per_group * terms_of(g)
+    high, wide = groups_of(g, form)
+    per_group = planes * (terms + g.out_per_group) * dtype.itemsize * prod(spreads_of(g))
+    tiles = max(1, room // per_group)
+    columns = min(wide, tiles)
+    columns = -(-wide // max(1, -(-wide // max(1, columns))))
+    rows = min(high, max(1, tiles // max(1, columns)))
+    rows = -(-high // max(1, -(-high // max(1, rows))))
+    vectors = -(-g.out_per_group // machine.lanes(dtype))
+    tile = tile_for(rows * columns * prod(spreads_of(g)), vectors, machine)
+    k_blocks = max(1, -(-vectors // tile.columns))
+    items = g.batch * g.groups * g.out_size[0] * -(-high // max(1, rows)) * -(-wide // max(1, columns))
+    # Few blocks are shared out by their output channels: each thread then transforms the input for itself.
+    return Choice(form, rows, columns, *tile, -(-k_blocks // min(k_blocks, -(-FEW // max(1, items)))))
+
+
+def seconds(geometry: ConvGeometry, cut: Choice, dtype: np.dtype[Any], machine: Machine) -> float:
+    """Cycles of products, of transforms and of turning channels to the front, and the weights from where they lie."""
+    g, form, planes, lanes = geometry, cut.form, prod(cells_of(cut.form)), machine.lanes(dtype)
+    high, wide = groups_of(g, form)
+    blocks = g.batch * g.groups * g.out_size[0] * -(-high // max(1, cut.block_rows)) * -(-wide // max(1, cut.block_columns))
+    tiles, pieces = cut.block_rows * cut.block_columns * prod(spreads_of(g)), terms_of(g)
+    terms = g.in_per_group * pieces
+    k_blocks, c_vectors = -(-g.out_per_group // (cut.columns * lanes)), -(-g.in_per_group // lanes)
+    rows = planes * -(-tiles // cut.rows) * cut.rows * k_blocks
+    transform = pieces * c_vectors * (10 + 1.8 * planes)
+    if pieces > 1 and g.in_per_group < lanes:  # gathered from all pieces first
+        transform = 5.0 * planes * pieces + -(-terms // lanes) * (10 + 1.8 * planes)
+    cycles = rows * (13 + 1.07 * terms * cut.columns / machine.units) + tiles * transform
+    if not g.channels_last:
+        cells = g.kernel[0] * prod(g.stride[1:]) * c_vectors
+        cycles += 5.8 * tiles * prod(form) * (cells + -(-g.out_per_group // lanes))
+    weights = planes * terms * k_blocks * cut.columns * lanes * dtype.itemsize
+    speed = machine.bandwidth * (9 if weights * g.groups <= machine.l3 else 2)
+    # V and M leave the L2 cache, and come back, where they are larger.
+    held = planes * tiles * (terms + min(g.out_per_group, cut.k_part * cut.columns * lanes)) * dtype.itemsize
+    back = 2 * held / (machine.bandwidth * (3 if held <= NEAR else 1)) if held > machine.l2 else 0.0
+    # Weights come while products are made: the slower of both tells, and a part of the other.
+    slow, fast = sorted((machine.seconds(cycles), weights / speed), reverse=True)
+    return machine.seconds(28_000, g.bytes(dtype.itemsize)) + blocks * (slow + 0.25 * fast + back)
+
+
+def workspace(geometry: ConvGeometry, cut: Choice, dtype: np.dtype[Any], machine: Machine) -> int:
+    """Bytes of a block: V and M, and channels first its windows and outputs."""
+    g, width, terms = geometry, cut.columns * machine.lanes(dtype), geometry.in_per_group * terms_of(geometry)
+    spreads, blocks = spreads_of(g), (cut.block_rows, cut.block_columns)
+    high, wide = (m * block * spread for m, block, spread in zip(cut.form, blocks, spreads, strict=True))
+    tiles = -(-prod(blocks) * prod(spreads) // cut.rows) * cut.rows
+    values = prod(cells_of(cut.form)) * tiles * (terms + cut.k_part * width)
+    if not g.channels_last:
+        _, down, right = pieces_of(g)
+        tall = high * g.stride[1] + (max(down) + KERNEL) * spreads[0]
+        broad = wide * g.stride[2] + (max(right) + KERNEL) * spreads[1]
+        values += g.kernel[0] * tall * broad * g.in_per_group + high * wide * cut.k_part * width
+    return values * dtype.itemsize
+
+
+@lru_cache(maxsize=1024)
+def cuts(geometry: ConvGeometry, dtype: np.dtype[Any], machine: Machine) -> tuple[Choice, ...]:
+    """F(4) and F(2), in blocks that fit the L2 cache or, where weights would be read too often, larger ones."""
+    g = geometry.lifted()
+    rooms = (machine.l2 // 2, *(room for room in ROOMS if room > machine.l2 // 2))
+    found = (cut(g, form, room, dtype, machine) for form in forms(g) for room in rooms)
+    return tuple(one for one in found if workspace(g, one, dtype, machine) <= WORKSPACE)
+
+
+@lru_cache(maxsize=1024)
+def choice(geometry: ConvGeometry, dtype: np.dtype[Any], machine: Machine) -> Choice:
+    """The cut that is expected to be the fastest."""
+    g = geometry.lifted()
+    return min(cuts(geometry, dtype, machine), key=lambda one: seconds(g, one, dtype, machine))

@@ -1,0 +1,1 @@
+"""Comparisons, timings, rivals and reports; what only measuring needs."""

@@ -1,0 +1,394 @@
+"""Every implementation of one operation on one case: verify, then time.
+
+    comparison = Comparison("conv2d", x, w, padding=1)     # checks the call; nothing has run yet
+    for step in comparison.steps(): ...                    # reference loops, first calls, checks, rounds in turn
+    comparison.rows()                                      # at any time: what is known so far
+
+`compare` is that in one call, with peers started and stopped.
+"""
+
+import inspect
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from statistics import median
+from typing import Any, Protocol
+
+import numpy as np
+
+from fastconv import operations as api
+from fastconv.machine import host
+from fastconv.measuring.checking import Sample, sample
+from fastconv.measuring.peers import NAMES, Case, Peer, PeerError, opened
+from fastconv.measuring.peers.case import timed_round
+from fastconv.measuring.roofs import fma_peak
+from fastconv.plans import dispatch
+from fastconv.plans.plan import Plan
+from fastconv.plans.registry import Implementation
+from fastconv.problem.convolutions import Array, ConvGeometry
+from fastconv.problem.pools import PoolGeometry
+
+__all__ = ["Comparison", "Row", "compare"]
+
+ROUNDS = 5
+LONGEST_CALL = 20.0  # seconds that one call may be expected to take
+
+
+@dataclass(frozen=True)
+class Row:
+    """What one implementation, or one peer, did with the case.
+
+    Attributes
+    ----------
+    implementation : str
+        A name from `fastconv.implementations(operation)`, or of a peer.
+    peer : bool
+        Whether it is another library.
+    auto : bool
+        Whether `implementation="auto"` picks it.
+    kernel : str or None
+        The kernel that ran, where the implementation has several.
+    status : str
+        "ok", "wrong" (and then not timed) or "skipped".
+    verified : str
+        What was compared with the reference: "all outputs", "k of n outputs"; or how it failed, or why it was skipped.
+    seconds : float or None
+        Median of one call, weights packed and arrays converted beforehand.
+    gflops : float or None
+        Operations of the direct method a second, in 10**9, whatever the method: Winograd and FFT may pass the peak.
+    share_of_peak : float or None
+        gflops over the measured multiply-add peak of all threads; None for pools and where there is no such peak.
+    gbytes_per_second : float or None
+        Bytes of input, weights and output, each once, a second, in 10**9.
+    speedup : float or None
+        Time of the reference loops over this time.
+    max_error : float or None
+        The largest absolute difference from the reference among the outputs compared.
+    note : str
+        What else the reader should know.
+    """
+
+    implementation: str
+    peer: bool = False
+    auto: bool = False
+    kernel: str | None = None
+    status: str = "skipped"
+    verified: str = ""
+    seconds: float | None = None
+    gflops: float | None = None
+    share_of_peak: float | None = None
+    gbytes_per_second: float | None = None
+    speedup: float | None = None
+    max_error: float | None = None
+    note: str = ""
+
+
+def compare(
+    operation: str,
+    x: Any,
+    *args: Any,
+    implementations: Iterable[str] | None = None,
+    peers: bool | Iterable[str] = False,
+    seconds: float = 0.5,
+    **kwargs: Any,
+) -> list[Row]:
+    """Verify and time every implementation of an operation on one case.
+
+    Each is first checked against the reference loops: on all outputs, or on a seeded sample where those loops would take
+    more than about a second. Then all are timed in turn, round by round, and medians are taken.
+
+    Parameters
+    ----------
+    operation : str
+        A convolution or pool: "conv2d", "conv_transpose1d", "max_pool3d" ...
+    x, *args, **kwargs
+        As the function of that name takes them, without `out` and `implementation`.
+    implementations : iterable of str, optional
+        Which of `fastconv.implementations(operation)`; "auto" is the one it picks; all if not given.
+    peers : bool or iterable of str
+        Whether to run other libraries too, or which: "torch", "torch_channels_last", "onnxruntime", "openvino", "cv2",
+        "scipy". Each runs in its own process, with the number of threads that fastconv uses.
+    seconds : float
+        About how long each is timed, all rounds together.
+
+    Returns
+    -------
+    list of Row
+        Implementations best first, then peers.
+
+    Raises
+    ------
+    ValueError, TypeError
+        What the function itself would raise; or for a name that is unknown.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> x, w = np.ones((1, 2, 6, 6), np.float32), np.ones((3, 2, 3, 3), np.float32)
+    >>> rows = compare("conv2d", x, w, implementations=["reference", "loops"], seconds=0.01)
+    >>> [(row.implementation, row.status, row.verified) for row in rows]
+    [('loops', 'ok', 'all outputs'), ('reference', 'ok', 'all outputs')]
+    """
+    names = peer_names(peers)
+    comparison = Comparison(operation, x, *args, implementations=implementations, seconds=seconds, **kwargs)
+    with opened(names, api.get_num_threads()) as running:
+        comparison.add_peers(running)
+        for _ in comparison.steps():
+            pass
+    return comparison.rows()
+
+
+def peer_names(peers: bool | Iterable[str]) -> tuple[str, ...]:
+    """The peers that the argument asks for."""
+    if isinstance(peers, bool):
+        return NAMES if peers else ()
+    chosen = tuple(peers)
+    for name in chosen:
+        if name not in NAMES:
+            raise ValueError(f"peers must be True, False or some of {', '.join(NAMES)}, got {name!r}")
+    return chosen
+
+
+class Runner(Protocol):
+    """What a comparison asks of an implementation, a peer, or the reference loops."""
+
+    name: str
+    peer: bool
+
+    def prepare(self) -> str | None:
+        """Gets ready, first call included; returns why it cannot serve the case, or None."""
+
+    def result(self) -> Array:
+        """The output as (n, c, ...)."""
+
+    def run(self, seconds: float) -> list[float]:
+        """Seconds of each call in a round."""
+
+    def notes(self) -> tuple[str | None, str]:
+        """(kernel, note)."""
+
+
+class _Own:
+    """An implementation of fastconv, run through its plan. `like` is a plan of the same case."""
+
+    peer = False
+
+    def __init__(self, record: Implementation, make: Callable[..., Plan], x: Array, like: Plan) -> None:
+        self.name, self._record, self._make, self._x, self._like = record.name, record, make, x, like
+
+    def prepare(self) -> str | None:
+        geometry, dtype = self._like.geometry, self._like.compute_dtype
+        reason = self._record.supports(geometry, dtype)
+        if reason is not None:
+            return reason
+        cost = self._record.cost(geometry, dtype, host()) / api.get_num_threads()
+        if cost > LONGEST_CALL:
+            return f"one call is expected to take {cost:,.0f} s"
+        self.plan = self._make(implementation=self.name)
+        self.y = self.plan(self._x)
+        return None
+
+    def result(self) -> Array:
+        values = self.y[0] if isinstance(self.y, tuple) else self.y
+        geometry = self.plan.geometry
+        return geometry.channels_first(values.reshape(geometry.out_shape))  # type: ignore[no-any-return]
+
+    def run(self, seconds: float) -> list[float]:
+        plan, x, y = self.plan, self._x, self.y
+        return timed_round(lambda: plan(x, y), seconds)
+
+    def notes(self) -> tuple[str | None, str]:
+        return getattr(self.plan, "kernel", None), ""
+
+
+class _Other:
+    """A peer."""
+
+    peer = True
+
+    def __init__(self, peer: Peer, case: Case) -> None:
+        self.name, self._peer, self._case = peer.name, peer, case
+
+    def prepare(self) -> str | None:
+        return self._peer.prepare(self._case)
+
+    def result(self) -> Array:
+        return self._peer.result()
+
+    def run(self, seconds: float) -> list[float]:
+        return self._peer.run(seconds)
+
+    def notes(self) -> tuple[str | None, str]:
+        return None, ", ".join(filter(None, (self._peer.version, self._peer.note)))
+
+
+@dataclass
+class _Entry:
+    """A runner and what is known of it."""
+
+    runner: Runner
+    auto: bool = False
+    status: str = "waiting"
+    verified: str = ""
+    max_error: float | None = None
+    kernel: str | None = None
+    note: str = ""
+    times: list[float] = field(default_factory=list)
+    extrapolated: bool = False
+
+
+class Comparison:
+    """One case that is verified and timed step by step.
+
+    Parameters
+    ----------
+    operation, x, *args, implementations, seconds, **kwargs
+        As `compare` takes them.
+    reference_seconds : float
+        For the reference loops and the error bounds: the fewer, the smaller the sample of a large case.
+
+    Attributes
+    ----------
+    geometry : ConvGeometry or PoolGeometry
+        The sizes of the case.
+    dtype : numpy.dtype
+        Of the result.
+    """
+
+    def __init__(
+        self,
+        operation: str,
+        x: Any,
+        *args: Any,
+        implementations: Iterable[str] | None = None,
+        seconds: float = 0.5,
+        reference_seconds: float = 1.0,
+        **kwargs: Any,
+    ) -> None:
+        if not seconds > 0:
+            raise ValueError(f"seconds must be above 0, got {seconds!r}")
+        family = dispatch.family_of(operation)
+        builder = getattr(api, f"plan_{operation}", None)
+        if builder is None or not family.endswith(("conv", "conv_transpose", "_pool")):
+            raise ValueError(f"operation must be a convolution or pool, as in 'conv2d' or 'max_pool1d', got {operation!r}")
+        self.operation, self.seconds, self._reference_limit = operation, seconds, reference_seconds
+        x = np.asarray(x)
+
+        def make(implementation: str) -> Plan:
+            return builder(x.shape, *args, dtype=x.dtype, implementation=implementation, **kwargs)  # type: ignore[no-any-return]
+
+        given = inspect.signature(builder).bind(x.shape, *args, **kwargs).arguments
+        plan = make("reference")
+        self.geometry: ConvGeometry | PoolGeometry = plan.geometry
+        self.dtype = plan.out_dtype
+        self._x = x.reshape(self.geometry.x_shape)
+        self._w, self._bias = (None if given.get(name) is None else np.asarray(given[name]) for name in ("w", "bias"))
+        self._sample: Sample | None = None
+        self._peers: tuple[Peer, ...] = ()
+        chosen = make("auto").implementation.name  # weights may decide
+        selected = _selected(operation, implementations, chosen)
+        self._entries = [_Entry(_Own(record, make, x, plan), record.name == chosen) for record in selected]
+
+    def add_peers(self, peers: Iterable[Peer]) -> None:
+        """Runs the case in these too."""
+        case = Case(self.geometry, self._x, self._w, self._bias)
+        self._peers = tuple(peers)
+        self._entries += [_Entry(_Other(peer, case)) for peer in self._peers]
+
+    @property
+    def total_steps(self) -> int:
+        """How many steps `steps` yields at most."""
+        return 1 + len(self._peers) + len(self._entries) * (1 + ROUNDS)
+
+    def steps(self) -> Iterator[str]:
+        """Does the work, and before each part yields what comes."""
+        for peer in self._peers:  # while they start, nothing else can be timed
+            yield f"{peer.name}: start"
+            peer.start()
+        yield "reference loops"
+        self._sample = sample(self.geometry, self._x, self._w, self._bias, self.dtype, self._reference_limit)
+        for entry in self._entries:
+            yield f"{entry.runner.name}: first call"
+            self._verify(entry, self._sample)
+        for number in range(ROUNDS):
+            for entry in self._entries:
+                if entry.status == "ok" and not self._timed_enough(entry):
+                    yield f"{entry.runner.name}: round {number + 1} of {ROUNDS}"
+                    self._time(entry)
+
+    def _timed_enough(self, entry: _Entry) -> bool:
+        return entry.extrapolated or sum(entry.times) >= self.seconds
+
+    def _verify(self, entry: _Entry, expected: Sample) -> None:
+        runner = entry.runner
+        if runner.name == "reference" and not expected.complete:
+            entry.status, entry.verified, entry.max_error = "ok", expected.coverage, 0.0
+            entry.note, entry.times, entry.extrapolated = (f"extrapolated from {expected.coverage}", [expected.seconds], True)
+            return
+        try:
+            reason = runner.prepare()
+            if reason is not None:
+                entry.status, entry.verified = "skipped", reason
+                return
+            entry.kernel, entry.note = runner.notes()
+            entry.max_error, wrong = expected.check(runner.result(), runner.name)
+        except (PeerError, MemoryError) as error:
+            entry.status, entry.verified = "skipped", str(error) or type(error).__name__
+            return
+        except Exception as error:  # one that fails must not hide what the others do
+            entry.status, entry.verified = "wrong", f"raised {type(error).__name__}: {error}"
+            return
+        entry.status = "ok" if wrong is None else "wrong"
+        entry.verified = expected.coverage if wrong is None else wrong
+
+    def _time(self, entry: _Entry) -> None:
+        try:
+            entry.times += entry.runner.run(self.seconds / ROUNDS)
+        except PeerError as error:
+            entry.status, entry.verified = "skipped", str(error)
+
+    def rows(self) -> list[Row]:
+        """What is known so far: implementations best first, then peers; those not reached yet are left out."""
+        return [self._row(entry) for entry in self._entries if entry.status != "waiting"]
+
+    def _row(self, entry: _Entry) -> Row:
+        seconds = median(entry.times) if entry.times and entry.status == "ok" else None
+        row: dict[str, Any] = {}
+        if seconds and self._sample is not None:
+            peak = fma_peak(self.dtype, api.get_num_threads()) if isinstance(self.geometry, ConvGeometry) else None
+            rate = self.geometry.flops / seconds
+            row = {
+                "seconds": seconds,
+                "gflops": rate / 1e9,
+                "share_of_peak": rate / peak if peak else None,
+                "gbytes_per_second": self.geometry.bytes(self.dtype.itemsize) / seconds / 1e9,
+                "speedup": self._reference_seconds(self._sample) / seconds,
+            }
+        return Row(
+            entry.runner.name,
+            entry.runner.peer,
+            entry.auto,
+            entry.kernel,
+            entry.status,
+            entry.verified,
+            max_error=entry.max_error,
+            note=entry.note,
+            **row,
+        )
+
+    def _reference_seconds(self, expected: Sample) -> float:
+        """The loops' time as their own row has it, so that its speedup is 1."""
+        times = next((entry.times for entry in self._entries if entry.runner.name == "reference"), [])
+        return median(times) if times else expected.seconds
+
+
+def _selected(operation: str, implementations: Iterable[str] | None, auto: str) -> Sequence[Implementation]:
+    """Records in the order of the registry; "auto" stands for the one that it picks."""
+    records = dispatch.candidates(operation)
+    if implementations is None:
+        return records
+    known = [record.name for record in records]
+    wanted = [auto if name == "auto" else name for name in implementations]
+    for name in wanted:
+        if name not in known:
+            raise ValueError(f"implementations must be some of auto, {', '.join(known)} for {operation}, got {name!r}")
+    return [record for record in records if record.name in wanted]

@@ -1,0 +1,94 @@
+"""Compiling ahead: small calls of everything, so that their kernels lie in the disk cache."""
+
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from fastconv.kernels import threads
+from fastconv.plans import dispatch
+from fastconv.problem import arguments as check
+
+Call = Callable[..., Any]
+
+
+def warmup(dtypes: Sequence[npt.DTypeLike] = (np.float32, np.float64)) -> int:
+    """Compile ahead what usual calls on arrays of these dtypes need, into the disk cache.
+
+    Shapes matter little: a kernel is compiled once for a dtype and the shape of its register tile, and the usual tiles are
+    compiled here. It takes a minute or two where nothing is compiled yet.
+
+    Parameters
+    ----------
+    dtypes : sequence of dtype
+        Types to compile for.
+
+    Returns
+    -------
+    int
+        How many calls were made.
+
+    Raises
+    ------
+    TypeError
+        If a dtype is not supported.
+
+    Examples
+    --------
+    >>> import fastconv as fc
+    >>> fc.warmup([]) == 0
+    True
+    """
+    calls, before = 0, threads.count()
+    try:
+        for dtype in [check.dtype("dtypes", dtype) for dtype in dtypes]:
+            for operation, call in small_calls(dtype):
+                names = [one.name for one in dispatch.candidates(operation) if one.name != "reference"]
+                for name in names:
+                    calls += _made(call, name, before)
+    finally:
+        threads.set_count(before)
+    return calls
+
+
+def _made(call: Call, name: str, most: int) -> int:
+    """How often a call was made, on one thread and on all; never where the implementation cannot serve it."""
+    counts = sorted({1, most})
+    for n in counts:
+        threads.set_count(n)
+        try:
+            call(implementation=name)
+        except (ValueError, TypeError):
+            return 0
+    return len(counts)
+
+
+def small_calls(dtype: np.dtype[Any]) -> Iterator[tuple[str, Call]]:
+    """(operation, call that wants its implementation) with work enough for several threads."""
+    from fastconv import operations as api
+
+    for layout, shape, kernels, groups in (
+        ("NCHW", (1, 32, 32, 32), (64, 32, 3, 3), 1),
+        ("NHWC", (1, 32, 32, 32), (64, 3, 3, 32), 1),
+        ("NCHW", (1, 256, 7, 7), (64, 256, 3, 3), 1),
+        ("NHWC", (1, 7, 7, 256), (64, 3, 3, 256), 1),
+        ("NCHW", (1, 64, 64, 64), (64, 1, 3, 3), 64),
+        ("NHWC", (1, 64, 64, 64), (64, 3, 3, 1), 64),
+    ):
+        x, w = np.ones(shape, dtype), np.ones(kernels, dtype)
+        yield "conv2d", partial(api.conv2d, x, w, padding=1, groups=groups, layout=layout)
+    x = np.ones((1, 32, 128, 128), dtype)
+    yield "conv_transpose2d", partial(api.conv_transpose2d, x[..., :32, :32], np.ones((32, 32, 2, 2), dtype), stride=2)
+    for operation in ("max_pool2d", "min_pool2d", "avg_pool2d"):
+        yield operation, partial(getattr(api, operation), x, 2)
+    if dtype.kind == "f":
+        yield "lp_pool2d", partial(api.lp_pool2d, x, 2.0, 2)
+    if dtype.kind != "c":
+        values, where = api.max_pool2d(x, 2, return_indices=True)
+        yield "max_unpool2d", partial(api.max_unpool2d, values, where, 2)
+        yield "relu", partial(api.relu, x)
+    columns = api.unfold(x, 2, stride=2)
+    yield "unfold", partial(api.unfold, x, 2, stride=2)
+    yield "fold", partial(api.fold, columns, (128, 128), 2, stride=2)

@@ -1,0 +1,1 @@
+"""How a call is served: the registry of implementations, the choice among them, and plans."""

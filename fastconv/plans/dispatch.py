@@ -1,0 +1,131 @@
+"""Which implementation serves a call: a pure function of geometry, dtype and kind of CPU, never of a timing."""
+
+from typing import Any
+
+import numpy as np
+
+from fastconv.machine import Machine
+from fastconv.plans.registry import OPERATIONS, Geometry, Implementation
+
+FAMILIES = {
+    "global_max_pool": "max_pool",
+    "global_avg_pool": "avg_pool",
+    **dict.fromkeys(("relu", "relu6", "leaky_relu", "silu", "hardswish", "clip"), "activation"),
+}
+
+WORTH = 1e-5  # seconds of packing, from which on a call that packs for itself may be served otherwise
+HOPELESS = 8.0  # times the least estimate: what is estimated dearer is not worth a measurement
+
+
+def candidates(operation: str) -> tuple[Implementation, ...]:
+    """The implementations of an operation, best first; its number of axes may be in the name or not."""
+    family = family_of(operation)
+    return OPERATIONS[family]
+
+
+def family_of(operation: Any) -> str:
+    """ "conv" of "conv2d", "max_pool" of "global_max_pool"."""
+    if not isinstance(operation, str):
+        raise TypeError(f"operation must be a string, got {operation!r}")
+    family = operation[:-2] if operation[-2:] in ("1d", "2d", "3d") else operation
+    family = FAMILIES.get(family, family)
+    if family not in OPERATIONS:
+        raise ValueError(f"operation must be one of {', '.join(OPERATIONS)} (with 1d, 2d or 3d), got {operation!r}")
+    return family
+
+
+def estimate(one: Implementation, geometry: Geometry, dtype: np.dtype[Any], machine: Machine, once: bool) -> float:
+    """The seconds of a call of a plan; or, `once`, of making the plan too."""
+    return one.cost(geometry, dtype, machine) + (one.pack_cost(geometry, dtype, machine) if once else 0.0)
+
+
+def choose(
+    operation: str, geometry: Geometry, dtype: np.dtype[Any], machine: Machine, implementation: Any = "auto", once: bool = False
+) -> Implementation:
+    """The cheapest implementation that supports the call, or the one named.
+
+    `once`, the time to pack the weights counts, where it is worth that a function and a plan differ in their last bits.
+    """
+    found = candidates(operation)
+    if isinstance(implementation, str) and implementation == "auto":
+        fitting = [one for one in found if one.supports(geometry, dtype) is None]
+        best = min(fitting, key=lambda one: one.cost(geometry, dtype, machine))
+        if not once or best.pack_cost(geometry, dtype, machine) < WORTH:
+            return best
+        return min(fitting, key=lambda one: estimate(one, geometry, dtype, machine, once))
+    names = [one.name for one in found]
+    if not isinstance(implementation, str) or implementation not in names:
+        raise ValueError(f'implementation must be "auto" or one of {names} for {operation}, got {implementation!r}')
+    chosen = found[names.index(implementation)]
+    reason = chosen.supports(geometry, dtype)
+    if reason is not None:
+        raise ValueError(refusal(chosen, reason))
+    return chosen
+
+
+def rivals(
+    operation: str, geometry: Geometry, dtype: np.dtype[Any], machine: Machine, chosen: Implementation, once: bool = False
+) -> tuple[Implementation, ...]:
+    """The implementations that some weights make cheaper than the chosen one."""
+    limit = estimate(chosen, geometry, dtype, machine, once)
+    return tuple(
+        one
+        for one in candidates(operation)
+        if one.weigh and one.supports(geometry, dtype) is None and weighed(one, None, geometry, dtype, machine, once) < limit
+    )
+
+
+def weighed(
+    one: Implementation, w: Any, geometry: Geometry, dtype: np.dtype[Any], machine: Machine, once: bool = False
+) -> float:
+    """The estimate for these weights; of None, for the best."""
+    assert one.weigh is not None
+    return one.weigh(w, geometry, dtype, machine) + (one.pack_cost(geometry, dtype, machine) if once else 0.0)
+
+
+def cheapest(
+    found: tuple[Implementation, ...],
+    chosen: Implementation,
+    w: Any,
+    geometry: Geometry,
+    dtype: np.dtype[Any],
+    machine: Machine,
+    once: bool = False,
+) -> Implementation:
+    """The chosen implementation, or the one of its rivals that is cheaper for these weights."""
+    costs = {one.name: weighed(one, w, geometry, dtype, machine, once) for one in found}
+    best = min(found, key=lambda one: costs[one.name], default=chosen)
+    return best if costs.get(best.name, float("inf")) < estimate(chosen, geometry, dtype, machine, once) else chosen
+
+
+def contenders(operation: str, geometry: Geometry, dtype: np.dtype[Any], machine: Machine, chosen: Implementation) -> list[str]:
+    """The names of the implementations that a measurement tries: the chosen one, and those not estimated far dearer."""
+    limit = HOPELESS * chosen.cost(geometry, dtype, machine)
+    others = (one for one in candidates(operation)[:-1] if one is not chosen and one.supports(geometry, dtype) is None)
+    return [chosen.name, *(one.name for one in others if one.cost(geometry, dtype, machine) < limit)]
+
+
+def refusal(implementation: Implementation, reason: str) -> str:
+    """The sentence that an error and explain() share."""
+    return f"implementation {implementation.name!r} cannot serve this call: {reason}"
+
+
+def explanation(operation: str, geometry: Geometry, dtype: np.dtype[Any], machine: Machine) -> list[str]:
+    """One line a candidate: chosen, dearer than the chosen one and yet what a function takes, or why it cannot."""
+    found = candidates(operation)
+    chosen, chosen_once = (choose(operation, geometry, dtype, machine, once=once) for once in (False, True))
+    best = chosen.cost(geometry, dtype, machine)
+    lines = []
+    for one in found:
+        reason = one.supports(geometry, dtype)
+        if reason is not None:
+            lines.append(refusal(one, reason))
+            continue
+        cost = one.cost(geometry, dtype, machine)
+        expected = f"estimated {1e6 * cost:,.0f} us"
+        if one is chosen:
+            lines.append(f"implementation {one.name!r} is chosen: {expected}; {one.summary}")
+            continue
+        line = f"implementation {one.name!r} is not chosen: {expected}, {cost / best:.3g} times the chosen one's"
+        lines.append(line + ("; a function, which packs the weights for one call, takes it" if one is chosen_once else ""))
+    return lines

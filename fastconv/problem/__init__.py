@@ -1,0 +1,1 @@
+"""What is asked, in numbers: arguments checked, sizes worked out. It imports nothing of fastconv."""

@@ -1,0 +1,318 @@
+"""What users pass, one argument at a time: arrays, dtypes, ints and tuples, names. Every function checks and normalises.
+
+A refusal is a ValueError or TypeError that names the argument, gives what came and says what is allowed.
+"""
+
+import math
+import operator
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+
+from fastconv.problem.convolutions import (
+    IDENTITY,
+    LAYOUTS,
+    PADDING_MODES,
+    Activation,
+    Array,
+    Pairs,
+    Size,
+    same_padding,
+    same_transposed,
+)
+
+LARGEST = 2**62  # no size, offset or byte count may pass it, so that int64 arithmetic on two of them cannot wrap
+ACTIVATIONS = {
+    "relu": Activation("clip", 0.0, math.inf),
+    "relu6": Activation("clip", 0.0, 6.0),
+    "leaky_relu": Activation("leaky_relu", 0.01),
+    "silu": Activation("silu"),
+    "hardswish": Activation("hardswish"),
+}
+ACTIVATION_FORMS = f'None, {", ".join(map(repr, ACTIVATIONS))}, ("clip", low, high) or ("leaky_relu", slope)'
+DTYPES = "float16, float32, float64, complex64, complex128 or an integer type"
+SUPPORTED = frozenset(map(np.dtype, "efdFDbhilqBHILQ"))  # in this machine's byte order
+
+
+# Arrays -----------------------------------------------------------------------------------------------------------------
+
+
+def array(name: str, value: Any) -> Array:
+    """`value` as an ndarray of a dtype that fastconv computes with."""
+    if type(value) is not np.ndarray:
+        value = converted(name, value)
+    if value.dtype not in SUPPORTED:
+        dtype(name, value.dtype)
+    return value
+
+
+def converted(name: str, value: Any) -> Array:
+    """What numpy.asarray, or numpy.from_dlpack, makes of an object that is not an ndarray."""
+    if isinstance(value, np.ma.MaskedArray):
+        raise TypeError(f"{name} must be a plain array, got a masked array: fill it first, {name}.filled(0) for instance")
+    if value is None or isinstance(value, (str, bytes, dict, set)):
+        raise TypeError(f"{name} must be an array, got {type(value).__name__}")
+    try:
+        if hasattr(value, "__dlpack__") and not hasattr(value, "__array__"):
+            return np.from_dlpack(value)
+        return np.asarray(value)
+    except (ValueError, TypeError, RuntimeError, BufferError, AttributeError) as error:
+        kind = ValueError if isinstance(error, ValueError) else TypeError
+        raise kind(f"{name} must be an array, got {type(value).__name__}, which NumPy cannot read: {error}") from error
+
+
+def dtype(name: str, value: Any) -> np.dtype[Any]:
+    """`value` as a dtype that fastconv computes with, in this machine's byte order."""
+    try:
+        found = np.dtype(value)
+    except (TypeError, ValueError) as error:
+        raise TypeError(f"{name} must be a dtype, got {value!r}: {error}") from error
+    if found.kind not in "fiuc" or found.itemsize > (16 if found.kind == "c" else 8):
+        raise TypeError(f"{name} has dtype {found}, which is not supported: {DTYPES} is")
+    return native(found)
+
+
+def native(dtype: np.dtype[Any]) -> np.dtype[Any]:
+    """The dtype in this machine's byte order; the very same object where it is so already."""
+    return dtype if dtype.isnative else dtype.newbyteorder("=")
+
+
+def compute_dtype(result: np.dtype[Any]) -> np.dtype[Any]:
+    """The dtype that kernels compute in: float16 is computed in float32 and rounded once."""
+    return np.dtype(np.float32) if result == np.float16 else result
+
+
+def contiguous(value: Array, dtype: np.dtype[Any]) -> Array:
+    """`value` in C order, of `dtype`, aligned, in native byte order and writeable for Numba: a copy where it must be."""
+    flags = value.flags
+    if not (flags.c_contiguous and flags.aligned and value.dtype == dtype and value.dtype.isnative):
+        # A NaN or an overflow that a cast meets is the data's affair.
+        with np.errstate(all="ignore"):
+            return np.array(value, dtype=dtype, order="C")
+    return value if flags.writeable else _writeable_alias(value)
+
+
+class _Memory:
+    """An array interface that says writeable, so that read-only arrays need no second compilation. Kernels only read."""
+
+    def __init__(self, value: Array) -> None:
+        self.owner = value
+        interface = dict(value.__array_interface__)
+        interface["data"] = (interface["data"][0], False)
+        self.__array_interface__ = interface
+
+
+def _writeable_alias(value: Array) -> Array:
+    return np.asarray(_Memory(value)) if value.size else np.empty(value.shape, value.dtype)
+
+
+def shape(name: str, value: Any) -> Size:
+    """A shape: non-negative ints whose product a 64-bit offset can hold."""
+    if isinstance(value, (str, bytes)) or not isinstance(value, Iterable):
+        raise TypeError(f"{name} must be a tuple of non-negative ints, got {value!r}")
+    sizes = tuple(integer(name, size, 0) for size in value)
+    if math.prod(size for size in sizes if size) * 16 > LARGEST:
+        raise ValueError(f"{name} is {sizes}: more elements than a 64-bit offset can reach")
+    return sizes
+
+
+def batched(name: str, size: Size, rank: int) -> tuple[Size, bool]:
+    """(shape with a batch axis, whether it came without one) of an array with a channel axis and `rank` others."""
+    if len(size) == rank + 2:
+        return size, False
+    if len(size) == rank + 1:
+        return (1, *size), True
+    raise ValueError(
+        f"{name} must have {rank + 2} dimensions (batch, channel and {rank} spatial), or {rank + 1} without the batch, "
+        f"got shape {size}"
+    )
+
+
+def output(out: Any, size: Size, dtype: np.dtype[Any], inputs: dict[str, Array], name: str = "out") -> Array:
+    """`out`, or a new array: an array of exactly this shape and dtype that can be written and shares no input's memory."""
+    if out is None:
+        return np.empty(size, dtype)
+    if not isinstance(out, np.ndarray):
+        raise TypeError(f"{name} must be a NumPy array, got {type(out).__name__}")
+    if isinstance(out, np.ma.MaskedArray):
+        raise TypeError(f"{name} must be a plain array, got a masked array")
+    if out.shape != size:
+        raise ValueError(f"{name} must have shape {size}, got {out.shape}")
+    if out.dtype != dtype:
+        raise TypeError(f"{name} must have dtype {dtype}, got {out.dtype}")
+    if not out.flags.writeable:
+        raise ValueError(f"{name} must be writeable, got a read-only array")
+    if not out.flags.c_contiguous and shares_cells(out):
+        raise ValueError(f"{name} must have cells of its own, got an array whose cells overlap (strides {out.strides})")
+    for other, value in inputs.items():
+        if overlap(out, value):
+            raise ValueError(f"{name} must not overlap {other}: they share memory")
+    return out
+
+
+def shares_cells(value: Array) -> bool:
+    """Whether cells of one array may share memory: whether an axis steps by less than those of smaller steps span.
+
+    Slices, transposes and reshapes never do; of what stride tricks make, a few that do not are taken to.
+    """
+    span = value.itemsize
+    for step, cells in sorted((abs(step), cells) for step, cells in zip(value.strides, value.shape, strict=True) if cells > 1):
+        if step < span:
+            return value.size > 1
+        span += step * (cells - 1)
+    return False
+
+
+def overlap(a: Array, b: Array) -> bool:
+    """Whether two arrays share memory; taken to be so where finding out would take long."""
+    if not np.may_share_memory(a, b):
+        return False
+    try:
+        return np.shares_memory(a, b, max_work=10_000)  # type: ignore[arg-type]
+    except np.exceptions.TooHardError:
+        return True
+
+
+# Numbers ----------------------------------------------------------------------------------------------------------------
+
+
+def integer(name: str, value: Any, minimum: int) -> int:
+    """An int of at least `minimum`; bools and floats are not ints."""
+    if isinstance(value, (bool, np.bool_)):
+        raise TypeError(f"{name} must be an int, got {value!r}")
+    try:
+        found = operator.index(value)
+    except TypeError:
+        raise TypeError(f"{name} must be an int, got {value!r} of type {type(value).__name__}") from None
+    if found < minimum:
+        raise ValueError(f"{name} must be at least {minimum}, got {found}")
+    if found > LARGEST:
+        raise ValueError(f"{name} must be below 2**62, got {found}")
+    return found
+
+
+def per_axis(name: str, value: Any, rank: int, minimum: int = 1) -> Size:
+    """One int for every axis, or one int per axis."""
+    if isinstance(value, (tuple, list)) or (isinstance(value, np.ndarray) and value.ndim):
+        if len(value) != rank:
+            raise ValueError(f"{name} must be an int or {rank} ints, one per axis, got {value!r}")
+        return tuple(integer(name, entry, minimum) for entry in value)
+    return (integer(name, value, minimum),) * rank
+
+
+def boolean(name: str, value: Any) -> bool:
+    """True or False, NumPy's included."""
+    if not isinstance(value, (bool, np.bool_)):
+        raise TypeError(f"{name} must be True or False, got {value!r}")
+    return bool(value)
+
+
+def padding(value: Any, rank: int, size: Size, kernel: Size, stride: Size, dilation: Size) -> Pairs:
+    """An int; one int per axis; one (before, after) pair per axis; "valid"; "same" or "same_lower"."""
+    if isinstance(value, str):
+        if value == "valid":
+            return ((0, 0),) * rank
+        if value in ("same", "same_lower"):
+            lower = value == "same_lower"
+            return tuple(same_padding(*axis, lower=lower) for axis in zip(size, kernel, stride, dilation, strict=True))
+        raise ValueError(f'padding must be "valid", "same", "same_lower", ints or pairs of ints, got {value!r}')
+    if isinstance(value, (tuple, list)) and value and isinstance(value[0], (tuple, list)):
+        if len(value) != rank or any(not isinstance(pair, (tuple, list)) or len(pair) != 2 for pair in value):
+            raise ValueError(f"padding must be one (before, after) pair for each of {rank} axes, got {value!r}")
+        return tuple((integer("padding", before, 0), integer("padding", after, 0)) for before, after in value)
+    return tuple((cells, cells) for cells in per_axis("padding", value, rank, 0))
+
+
+def transposed_padding(
+    value: Any, output_padding: Any, rank: int, kernel: Size, stride: Size, dilation: Size
+) -> tuple[Pairs, Size]:
+    """(padding, output_padding) of a transposed convolution; "same" gives an output of size * stride."""
+    extra = per_axis("output_padding", output_padding, rank, 0)
+    if isinstance(value, str) and value in ("same", "same_lower"):
+        if any(extra):
+            raise ValueError(f"output_padding must be 0 when padding is {value!r}, got {output_padding!r}")
+        resolved = [same_transposed(*axis, lower=value == "same_lower") for axis in zip(kernel, stride, dilation, strict=True)]
+        return tuple(pair for pair, _ in resolved), tuple(more for _, more in resolved)
+    for more, step, spread in zip(extra, stride, dilation, strict=True):
+        if more >= max(step, spread):
+            raise ValueError(
+                f"output_padding must be smaller than stride or dilation, got output_padding {extra}, stride {stride}, "
+                f"dilation {dilation}"
+            )
+    return padding(value, rank, (0,) * rank, kernel, stride, dilation), extra
+
+
+# Names ------------------------------------------------------------------------------------------------------------------
+
+
+def padding_mode(value: Any, size: Size, pads: Pairs) -> str:
+    """A padding mode that the input is large enough for."""
+    if not isinstance(value, str) or value not in PADDING_MODES:
+        raise ValueError(f"padding_mode must be one of {PADDING_MODES}, got {value!r}")
+    for axis, (cells, pair) in enumerate(zip(size, pads, strict=True)):
+        most = {"zeros": LARGEST, "reflect": max(0, cells - 1), "replicate": LARGEST if cells else 0, "circular": cells}
+        if max(pair) > most[value]:
+            raise ValueError(
+                f"padding must be at most {most[value]} on axis {axis} of {cells} cells with padding_mode {value!r}, got {pair}"
+            )
+    return str(value)
+
+
+def channels_last(layout: Any, rank: int) -> bool:
+    """Whether a layout name puts channels last."""
+    if layout is None:
+        return False
+    if not isinstance(layout, str) or layout not in LAYOUTS[rank]:
+        raise ValueError(f"layout must be None or one of {LAYOUTS[rank]}, got {layout!r}")
+    return bool(LAYOUTS[rank].index(layout))
+
+
+def activation(value: Any, dtype: np.dtype[Any]) -> Activation:
+    """An activation that `dtype` has."""
+    found = _activation(value)
+    if found is IDENTITY:
+        return found
+    if dtype.kind == "c":
+        raise TypeError(f"activation must be None for complex dtypes, got {value!r} with {dtype}")
+    if dtype.kind in "iu" and found.kind != "clip":
+        raise TypeError(f"activation must be None or a clip for integer dtypes, got {value!r} with {dtype}")
+    if dtype.kind in "iu":
+        limits = np.iinfo(dtype)
+        low, high = max(found.low, limits.min), min(found.high, limits.max)
+        if not float(low).is_integer() or not float(high).is_integer() or low > limits.max or high < limits.min:
+            raise ValueError(f"activation must have whole bounds inside {dtype}'s range, got {value!r}")
+        return Activation("clip", int(low), int(high))
+    return found
+
+
+def _activation(value: Any) -> Activation:
+    if value is None:
+        return IDENTITY
+    if isinstance(value, str):
+        if value not in ACTIVATIONS:
+            raise ValueError(f"activation must be {ACTIVATION_FORMS}, got {value!r}")
+        return ACTIVATIONS[value]
+    if isinstance(value, (tuple, list)) and len(value) == 3 and _named(value, "clip"):
+        low, high = (real("activation", bound) for bound in value[1:])
+        if math.isnan(low) or math.isnan(high) or low > high:
+            raise ValueError(f'activation must be ("clip", low, high) with low <= high, got {value!r}')
+        return Activation("clip", low + 0.0, high + 0.0)  # -0.0 becomes 0.0: equal geometries must mean the same
+    if isinstance(value, (tuple, list)) and len(value) == 2 and _named(value, "leaky_relu"):
+        slope = real("activation", value[1])
+        if not math.isfinite(slope):
+            raise ValueError(f"activation must have a finite slope, got {value!r}")
+        return Activation("leaky_relu", slope + 0.0)
+    kind = ValueError if isinstance(value, (tuple, list)) else TypeError
+    raise kind(f"activation must be {ACTIVATION_FORMS}, got {value!r}")
+
+
+def _named(value: Any, kind: str) -> bool:
+    return isinstance(value[0], str) and value[0] == kind
+
+
+def real(name: str, value: Any) -> float:
+    """A real number that is no bool."""
+    if isinstance(value, (bool, np.bool_)) or not isinstance(value, (int, float, np.integer, np.floating)):
+        raise TypeError(f"{name} must be a real number, got {value!r}")
+    return value if isinstance(value, int) else float(value)

@@ -1,0 +1,73 @@
+"""Averages of integers on vectors: sums are exact, quotients go toward zero, results wrap as the reference's do."""
+
+import numpy as np
+import pytest
+
+import fastconv as fc
+from fastconv.kernels.simd.pools import reductions as pooling
+
+DTYPES = ["uint8", "int32", *(pytest.param(other, marks=pytest.mark.slow) for other in ("int8", "int16", "uint16", "uint32"))]
+POOLS = [
+    (3, {"stride": 1, "padding": 1}),
+    ((2, 5), {"stride": (2, 3), "padding": (1, 2), "count_include_pad": False}),
+    (15, {"stride": 1}),
+    ((17, 40), {}),
+    (3, {"ceil_mode": True, "stride": 2}),
+    (2, {"divisor_override": -3}),
+    (3, {"divisor_override": 1}),
+]
+
+
+def geometry(x, kernel_size, **options):
+    return fc.plan_avg_pool2d(x.shape, kernel_size, dtype=x.dtype, **options).geometry
+
+
+@pytest.mark.parametrize("layout", ["NCHW", "NHWC"])
+@pytest.mark.parametrize("implementation", ["direct", "running"])
+@pytest.mark.parametrize(("kernel_size", "options"), POOLS, ids=str)
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_integers_over_their_whole_range(dtype, kernel_size, options, implementation, layout):
+    limits = np.iinfo(dtype)
+    shape = (2, 3, 17, 40) if layout == "NCHW" else (2, 17, 40, 21)
+    x = np.random.default_rng(5).integers(limits.min, limits.max, shape, dtype=dtype, endpoint=True)
+    options = {"layout": layout, **options}
+    found = fc.avg_pool2d(x, kernel_size, implementation=implementation, **options)
+    np.testing.assert_array_equal(found, fc.avg_pool2d(x, kernel_size, implementation="loops", **options), strict=True)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_integers_of_adaptive_and_whole_windows(dtype):
+    limits = np.iinfo(dtype)
+    x = np.random.default_rng(6).integers(limits.min, limits.max, (2, 3, 19, 23), dtype=dtype, endpoint=True)
+    for size in ((4, 5), (1, 1)):
+        found = fc.adaptive_avg_pool2d(x, size, implementation="direct")
+        np.testing.assert_array_equal(found, fc.adaptive_avg_pool2d(x, size, implementation="reference"), strict=True)
+
+
+@pytest.mark.parametrize("dtype", ["int16", "int32"])
+@pytest.mark.parametrize("below", [0, 1])
+def test_a_quotient_just_below_a_whole_number_stays_below_it(dtype, below):
+    """Sums of n * d and n * d - 1, up to the largest that the type and the window allow."""
+    largest, rng = np.iinfo(dtype).max, np.random.default_rng(7)
+    for taps in (2, 3, 7, 11, 31, 63):
+        quotients = rng.integers(largest // 2, largest, 300)
+        x = np.repeat(quotients[:, None], taps, 1)
+        x[:, 0] -= below
+        for sign in (1, -1):
+            signed = (sign * x).astype(dtype)[None]
+            found = fc.avg_pool1d(signed, taps, implementation="direct")
+            np.testing.assert_array_equal(found[0, :, 0], sign * (quotients - below))
+
+
+def test_the_type_of_the_sums_is_the_smallest_that_holds_them():
+    x8, x16 = np.zeros((1, 1, 200, 200), np.uint8), np.zeros((1, 1, 200, 200), np.int16)
+    x32, x64 = np.zeros((1, 1, 9, 9), np.uint32), np.zeros((1, 1, 9, 9), np.int64)
+    assert pooling.computed(geometry(x8, 128), x8.dtype) == np.float32
+    assert pooling.computed(geometry(x8, 129), x8.dtype) == np.float64
+    assert pooling.computed(geometry(x16, 8), x16.dtype) == np.float32
+    assert pooling.computed(geometry(x8, 2, divisor_override=2**40), x8.dtype) == np.float64
+    assert pooling.computed(geometry(x32, 9), x32.dtype) == np.float64
+    assert pooling.computed(geometry(x64, 2), x64.dtype) == np.int64
+    with pytest.raises(ValueError, match="sums of its windows"):
+        fc.avg_pool2d(x64, 2, implementation="direct")
+    assert fc.avg_pool2d(x64, 2).dtype == np.int64

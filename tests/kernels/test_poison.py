@@ -1,0 +1,47 @@
+"""No result depends on what new memory holds: every implementation where numpy.empty gives NaN, compiled code's included."""
+
+from collections.abc import Iterator
+
+import pytest
+from cases import BROAD
+from guards import SUPPORTED, Worker
+
+from fastconv.plans.registry import OPERATIONS
+
+pytestmark = pytest.mark.skipif(not SUPPORTED, reason="the worker waits by select")
+
+
+@pytest.fixture(scope="module")
+def worker() -> Iterator[Worker]:
+    found = Worker()
+    yield found
+    found.close()
+
+
+def test_new_memory_is_poisoned(worker: Worker) -> None:
+    """Python's and compiled code's: otherwise the other test shows nothing."""
+    found = worker.call("poison.new_memory_is_poisoned")
+    assert len(found) == 4
+    assert all(found)
+
+
+# Their kernels differ from those of others in how a cell is taken in, and not in their memory.
+ALIKE = ("min_pool", "lp_pool")
+SELDOM = ("fft", "strassen")  # they compile much; test_guards.py has them where numpy.empty gives NaN in each run
+
+
+@pytest.mark.parametrize("dtype", ["float32", *(pytest.param(other, marks=pytest.mark.slow) for other in ("float64", "int8"))])
+@pytest.mark.parametrize(
+    ("family", "implementation"),
+    [
+        pytest.param(family, one.name, marks=pytest.mark.slow if family in ALIKE or one.name in SELDOM else ())
+        for family, names in OPERATIONS.items()
+        for one in names[:-1]
+    ],
+)
+def test_unwritten_memory_reaches_no_result(worker: Worker, family: str, implementation: str, dtype: str) -> None:
+    """Both layouts of the broad cases, twice each."""
+    cases = [index for index, case in enumerate(BROAD) if case.family == family and case.takes(dtype)]
+    served = [index for index in cases if worker.call("poison.run_poisoned", index, implementation, dtype)]
+    assert served or not any(implementation in BROAD[index].supporting(dtype) for index in cases)
+    assert served or dtype != "float32", "no broad case reaches this implementation"

@@ -1,0 +1,393 @@
+"""Threads: the same bits for any number of them, and right results whoever calls, also after a fork."""
+
+import os
+import subprocess
+import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor, wait
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from case import Case
+from comparing import assert_same_bits
+from large import LARGE
+
+import fastconv as fc
+from fastconv.kernels import threads as kernel_threads
+from fastconv.kernels.jit import Kernel
+
+SUPPORT = Path(__file__).parents[1] / "support"  # modules that tests share
+SECONDS = 120  # that a process may take, compilation included
+
+
+SERVED = [
+    pytest.param(case, name, id=f"{case}{number}-{name}")
+    for number, case in enumerate(LARGE)
+    for name in case.supporting(np.float32)
+    if name != "reference"
+]
+
+
+@pytest.mark.parametrize(("case", "implementation"), SERVED)
+def test_the_number_of_threads_changes_no_bit(case: Case, implementation: str, threads: None) -> None:
+    """1, 2 and 3 threads, more than there are processors and more than there is work."""
+    inputs = case.inputs(np.float32, "normal")
+    fc.set_num_threads(1)
+    expected = case.call(inputs, implementation)
+    for n in (2, 3, 64, 2):
+        fc.set_num_threads(n)
+        assert fc.get_num_threads() == n
+        assert_same_bits(case.call(inputs, implementation), expected)
+
+
+@pytest.mark.parametrize(("case", "implementation"), SERVED)
+def test_eight_python_threads_at_once(case: Case, implementation: str, threads: None) -> None:
+    """Each calls with its own input, while the calls share the kernels' threads."""
+    base = case.inputs(np.float32, "normal")
+    each = [{**base, "x": base["x"] * (n + 1)} for n in range(8)]
+
+    def call(inputs: dict[str, np.ndarray]) -> Any:
+        return case.call(inputs, implementation)
+
+    fc.set_num_threads(1)
+    expected = list(map(call, each))
+    fc.set_num_threads(2)
+    with ThreadPoolExecutor(8) as pool:
+        for found, one in zip(pool.map(call, each * 2), expected * 2, strict=True):
+            assert_same_bits(found, one)
+
+
+@pytest.mark.parametrize(
+    ("n", "error", "message"),
+    [
+        (0, ValueError, "n must be at least 1, got 0"),
+        (-3, ValueError, "n must be at least 1, got -3"),
+        (2.0, TypeError, "n must be an int, got 2.0"),
+        ("2", TypeError, "n must be an int, got '2'"),
+        (True, TypeError, "n must be an int, got True"),
+        (None, TypeError, "n must be an int, got None"),
+        (2**63, ValueError, r"n must be below 2\*\*62"),
+    ],
+)
+def test_set_num_threads_refuses(n: Any, error: type[Exception], message: str) -> None:
+    """And leaves the number as it was."""
+    before = fc.get_num_threads()
+    with pytest.raises(error, match=message):
+        fc.set_num_threads(n)
+    assert fc.get_num_threads() == before
+
+
+def test_by_default_as_many_as_there_are_processors() -> None:
+    """Those of this process, or what Numba was told."""
+    code = "import fastconv as fc; print(fc.get_num_threads())"
+    assert int(run(code)) == len(os.sched_getaffinity(0))
+    assert int(run(code, NUMBA_NUM_THREADS="1")) == 1
+
+
+# In processes of their own ---------------------------------------------------------------------------------------------
+
+PRELUDE = """
+import os, sys, threading
+sys.path.insert(0, TESTS)
+import numpy as np
+import fastconv as fc
+from large import LARGE
+fc.set_num_threads(3)
+CALLS = [
+    (case, case.inputs(np.float32), name)
+    for case in LARGE if case.operation in ("conv2d", "max_pool2d", "unfold")
+    for name in case.supporting(np.float32) if name != "reference"
+]
+
+def compute():
+    return [case.call(inputs, name) for case, inputs, name in CALLS]
+
+def same(found, expected):
+    flat = lambda results: [one.tobytes() for result in results for one in (result if isinstance(result, tuple) else (result,))]
+    return flat(found) == flat(expected)
+
+def in_child(function):
+    "Exit code of a forked child: 0 where function() is true."
+    child = os.fork()
+    if child == 0:
+        code = 3
+        try:
+            code = 0 if function() else 1
+        finally:
+            os._exit(code)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+"""
+
+FORK_AFTER_USE = """
+expected = compute()
+assert in_child(lambda: same(compute(), expected)) == 0
+assert same(compute(), expected)
+# A child of a child, and threads in a child.
+assert in_child(lambda: in_child(lambda: same(compute(), expected)) == 0) == 0
+def crowd():
+    found = [None] * 4
+    def work(n):
+        found[n] = compute()
+    crew = [threading.Thread(target=work, args=(n,)) for n in range(4)]
+    [one.start() for one in crew]
+    [one.join() for one in crew]
+    return all(same(one, expected) for one in found)
+assert in_child(crowd) == 0
+print("done")
+"""
+
+FORK_BEFORE_USE = """
+assert in_child(lambda: len(compute()) == len(CALLS)) == 0
+assert len(compute()) == len(CALLS)
+print("done")
+"""
+
+# BLAS has locks of its own, which a child may find held: what calls it is left out.
+FORK_DURING_USE = """
+CALLS = [call for call in CALLS if call[2] not in ("im2col", "strided")]
+expected = compute()
+stop = threading.Event()
+def busy():
+    while not stop.is_set():
+        compute()
+crew = [threading.Thread(target=busy) for _ in range(3)]
+[one.start() for one in crew]
+codes = [in_child(lambda: same(compute(), expected)) for _ in range(4)]
+stop.set()
+[one.join() for one in crew]
+assert codes == [0] * 4, codes
+print("done")
+"""
+
+CROWD = """
+fc.set_num_threads(1)
+expected = compute()
+fc.set_num_threads(3)
+found = [None] * 8
+def work(n):
+    found[n] = compute()
+crew = [threading.Thread(target=work, args=(n,)) for n in range(8)]
+[one.start() for one in crew]
+[one.join() for one in crew]
+assert all(same(one, expected) for one in found)
+print("done")
+"""
+
+NUMBAS_OWN_THREADS_FIRST = """
+import numba
+@numba.njit(parallel=True)
+def total(n):
+    result = 0
+    for i in numba.prange(n):
+        result += i
+    return result
+assert total(1000) == 499500
+expected = compute()
+assert in_child(lambda: same(compute(), expected)) == 0
+assert total(1000) == 499500
+print("done")
+"""
+
+SCRIPTS = {
+    "fork-after-use": FORK_AFTER_USE,
+    "fork-before-use": FORK_BEFORE_USE,
+    "fork-during-use": FORK_DURING_USE,
+    "crowd": CROWD,
+    "numba-first": NUMBAS_OWN_THREADS_FIRST,
+}
+
+
+def run(code: str, **environment: str) -> str:
+    """What a new Python process prints; it must end well, and in time."""
+    kept = {"NUMBA_CACHE_DIR", "NUMBA_CPU_NAME"}  # else it would compile for itself
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith("NUMBA_") or name in kept}
+    variables = inherited | environment
+    found = subprocess.run([sys.executable, "-c", code], env=variables, timeout=SECONDS, capture_output=True, text=True)
+    assert found.returncode == 0, f"exit code {found.returncode}: {found.stderr[-2000:]}"
+    return found.stdout.strip()
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
+@pytest.mark.parametrize("layer", ["workqueue", "omp"])
+@pytest.mark.parametrize("script", SCRIPTS.values(), ids=SCRIPTS)
+def test_any_threading_layer(script: str, layer: str) -> None:
+    """Forks before, during and after use, many callers, and code that uses Numba's threads itself: right, and alive."""
+    environment = {"NUMBA_THREADING_LAYER": layer, "NUMBA_NUM_THREADS": "3"}
+    code = f"TESTS = {str(SUPPORT)!r}\n{PRELUDE}{script}"
+    assert run(code, **environment) == "done"
+
+
+def test_results_of_other_processes_are_the_same() -> None:
+    """One thread or three, forked or not, under any layer: a digest of all bits agrees."""
+    digest = "import hashlib; print(hashlib.sha256(b''.join(map(first, compute()))).hexdigest())"
+    code = f"TESTS = {str(SUPPORT)!r}\n{PRELUDE}first = lambda r: (r[0] if isinstance(r, tuple) else r).tobytes()\n"
+    found = {
+        run(code + f"fc.set_num_threads({n})\n{digest}", NUMBA_THREADING_LAYER=layer)
+        for n, layer in ((1, "default"), (3, "omp"), (3, "workqueue"))
+    }
+    assert len(found) == 1
+
+
+SPAWNED = """
+import multiprocessing
+def answer(n):
+    fc.set_num_threads(2)
+    case, inputs, name = CALLS[n % len(CALLS)]
+    found = case.call(inputs, name)
+    return (found[0] if isinstance(found, tuple) else found).tobytes()
+if __name__ == "__main__":
+    fc.set_num_threads(1)
+    expected = [answer(n) for n in range(8)]
+    for method in ("fork", "spawn", "forkserver"):
+        with multiprocessing.get_context(method).Pool(3) as pool:
+            assert pool.map(answer, range(8), 1) == expected, method
+    print("done")
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
+@pytest.mark.parametrize("layer", ["default", "workqueue"])
+def test_pools_of_processes(layer: str, tmp_path: Path) -> None:
+    """Forked, spawned and served by a fork server, after the parent has used its own threads."""
+    script = tmp_path / "pools.py"
+    script.write_text(f"TESTS = {str(SUPPORT)!r}\n{PRELUDE}{SPAWNED}")
+    environment = {**os.environ, "NUMBA_THREADING_LAYER": layer, "NUMBA_NUM_THREADS": "3"}
+    found = subprocess.run([sys.executable, str(script)], env=environment, timeout=SECONDS, capture_output=True, text=True)
+    assert (found.returncode, found.stdout) == (0, "done\n"), found.stderr[-2000:]
+
+
+ONE_PLAN = """
+rng = np.random.default_rng(0)
+w = rng.standard_normal((16, 16, 3, 3)).astype(np.float32)
+inputs = [rng.standard_normal((1, 16, 61, 67)).astype(np.float32) for _ in range(8)]
+plans = [
+    *(fc.plan_conv2d(inputs[0].shape, w, padding=1, implementation=name) for name in ("direct", "winograd", "fft", "im2col")),
+    fc.plan_max_pool2d(inputs[0].shape, 3, return_indices=True),
+    fc.plan_avg_pool2d(inputs[0].shape, 3, stride=1),
+]
+flat = lambda found: b"".join(one.tobytes() for one in (found if isinstance(found, tuple) else (found,)))
+fc.set_num_threads(1)
+expected = [[flat(plan(x)) for plan in plans] for x in inputs]
+fc.set_num_threads(3)
+found = [[] for _ in inputs]
+def work(n):
+    for _ in range(5):
+        found[n].append([flat(plan(inputs[n])) for plan in plans])
+crew = [threading.Thread(target=work, args=(n,)) for n in range(8)]
+[one.start() for one in crew]
+[one.join() for one in crew]
+assert found == [[one] * 5 for one in expected]
+print("done")
+"""
+
+
+@pytest.mark.parametrize("layer", ["workqueue", "omp", "tbb"])
+def test_one_plan_in_eight_threads(layer: str) -> None:
+    """Plans hold no workspace: each call has its own, under any threading layer that loads here, or its stand-in."""
+    code = f"TESTS = {str(SUPPORT)!r}\n{PRELUDE}{ONE_PLAN}"
+    assert run(code, NUMBA_THREADING_LAYER=layer, NUMBA_NUM_THREADS="3") == "done"
+
+
+GIL = """
+import time
+fc.set_num_threads({threads})
+w = np.ones((64, 64, 3, 3), np.float32)
+for size in (8, 128):  # compiled on the small one
+    x = np.ones((1, 64, size, size), np.float32)
+    plan = fc.plan_conv2d(x.shape, w, padding=1, implementation="loops")
+    ticks, over = 0, threading.Event()
+    crew = threading.Thread(target=lambda: (plan(x), over.set()))
+    begun = time.perf_counter()
+    crew.start()
+    while not over.is_set():
+        time.sleep(0.005)
+        ticks += 1
+    seconds = time.perf_counter() - begun
+    crew.join()
+assert seconds > 0.2, seconds
+assert ticks > 10 * seconds, (ticks, seconds)
+print("done")
+"""
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_other_python_threads_go_on_during_a_long_call(threads: int) -> None:
+    """One that wakes every 5 ms does so many times while a kernel runs for a good part of a second."""
+    assert run(f"TESTS = {str(SUPPORT)!r}\n{PRELUDE}{GIL.format(threads=threads)}") == "done"
+
+
+def test_who_is_interrupted_while_waiting_waits_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Twice interrupted before the parts are done: KeyboardInterrupt comes out, and only once they are."""
+    let_go, waits = threading.Event(), []
+
+    def interrupted_wait(futures: Any) -> None:
+        waits.append(len(waits))
+        if len(waits) < 3:
+            raise KeyboardInterrupt
+        let_go.set()
+        wait(futures)
+
+    monkeypatch.setattr(kernel_threads, "wait", interrupted_wait)
+    with ThreadPoolExecutor(2) as pool:
+        futures = [pool.submit(let_go.wait, 60) for _ in range(2)]
+        with pytest.raises(KeyboardInterrupt):
+            kernel_threads.finish(futures)
+        assert all(future.done() for future in futures)
+    assert waits == [0, 1, 2]
+
+
+INTERRUPTED = """
+import signal, time
+fc.set_num_threads(3)
+w = np.ones((64, 64, 3, 3), np.float32)
+x = np.ones((1, 64, 112, 112), np.float32)
+plan = fc.plan_conv2d(x.shape, w, padding=1, implementation="loops")
+expected = plan(x).tobytes()
+interrupted = 0
+for delay in (0.01, 0.05, 0.1, 0.2):
+    out = np.zeros(plan.out_shape, np.float32)
+    signal.setitimer(signal.ITIMER_REAL, delay)
+    try:
+        plan(x, out)
+        time.sleep(0.25)
+    except KeyboardInterrupt:
+        interrupted += 1
+    left = out.copy()
+    time.sleep(0.05)
+    assert np.array_equal(left, out), "something goes on writing"
+    signal.setitimer(signal.ITIMER_REAL, 0)
+    assert plan(x).tobytes() == expected
+assert interrupted == 4
+assert len(compute()) == len(CALLS)
+print("done")
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="timers are signals here")
+@pytest.mark.parametrize("layer", ["omp", "workqueue"])
+def test_an_interrupted_call_leaves_nothing_broken(layer: str) -> None:
+    """KeyboardInterrupt during long calls: when it comes out nothing writes any more, and the next calls are right."""
+    alarm = "import signal\nsignal.signal(signal.SIGALRM, signal.default_int_handler)\n"
+    code = f"{alarm}TESTS = {str(SUPPORT)!r}\n{PRELUDE}{INTERRUPTED}"
+    assert run(code, NUMBA_THREADING_LAYER=layer, NUMBA_NUM_THREADS="3") == "done"
+
+
+@Kernel
+def scaled_cells(begin, end, x, y, factor):
+    """y[i] = x[i] * factor"""
+    for i in range(begin, end):
+        y[i] = x[i] * factor
+
+
+@pytest.mark.parametrize("order", [("int32", "float32", "uint8"), ("float32", "uint8", "int32")])
+def test_code_is_looked_up_by_the_types_of_all_arguments(order: tuple[str, ...], threads: None) -> None:
+    """One kernel, the same dtype of x, results of several dtypes: each call runs the code compiled for its own types."""
+    fc.set_num_threads(2)
+    x = np.arange(1000, dtype=np.uint8) % 100
+    for name in order:
+        y = np.zeros(1000, name)
+        scaled_cells(1000, 10**9, x, y, np.dtype(name).type(2))
+        np.testing.assert_array_equal(y, 2 * x.astype(name))

@@ -1,0 +1,148 @@
+"""Cases that kernels cut into several blocks: planes and signals too long for a cache, few blocks for several threads."""
+
+import numpy as np
+import pytest
+
+import fastconv as fc
+from fastconv.kernels.jit import Launch
+from fastconv.kernels.simd.direct import choice as direct
+from fastconv.kernels.simd.direct import planar
+from fastconv.kernels.simd.direct import tiles as conv
+from fastconv.kernels.simd.winograd import choice as winograd
+from fastconv.machine import host
+
+CASES = {
+    "signal": ("conv1d", (1, 1, 100_003), (3, 1, 5), {"padding": 2}),
+    "signal by thirds": ("conv1d", (1, 1, 300_003), (3, 1, 5), {"padding": 2, "stride": 3}),
+    "signals": ("conv1d", (1, 18, 20_007), (18, 1, 3), {"groups": 18, "padding": 1}),
+    "wide plane": ("conv2d", (1, 2, 24, 20_011), (4, 2, 3, 3), {"padding": 1, "padding_mode": "reflect", "stride": 2}),
+    "wide planes": ("conv2d", (1, 17, 12, 9_001), (17, 1, 3, 3), {"groups": 17, "padding": 1, "padding_mode": "circular"}),
+    "image filter": ("conv2d", (1, 1, 301, 700), (1, 1, 5, 7), {"padding": (2, 3), "padding_mode": "reflect"}),
+    "image filters": ("conv2d", (2, 3, 29, 333), (3, 1, 9, 2), {"groups": 3, "padding": ((7, 1), (0, 0))}),
+    "first layer": ("conv2d", (1, 3, 112, 112), (8, 3, 7, 7), {"padding": 3, "stride": 2}),
+}
+
+
+def launches(plan):
+    return (plan.packed,) if isinstance(plan.packed, Launch) else plan.packed
+
+
+@pytest.mark.parametrize("implementation", ["direct", "depthwise"])
+@pytest.mark.parametrize("case", CASES)
+def test_blocks_join_without_a_seam(case, implementation, threads):
+    operation, x_shape, w_shape, options = CASES[case]
+    rng = np.random.default_rng(11)
+    x, w = (rng.integers(-4, 5, shape).astype(np.float32) for shape in (x_shape, w_shape))
+    try:
+        plan = getattr(fc, f"plan_{operation}")(x_shape, w, implementation=implementation, **options)
+    except ValueError as error:
+        pytest.skip(str(error))
+    assert sum(launch.items for launch in launches(plan)) > 1
+    expected = getattr(fc, operation)(x, w, implementation="im2col", **options)
+    for n in (1, 3):
+        fc.set_num_threads(n)
+        np.testing.assert_array_equal(plan(x), expected)
+
+
+@pytest.mark.parametrize("shared", [False, True], ids=["a filter each", "one filter"])
+@pytest.mark.parametrize("channels", [2, 3, 4])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_colours_may_share_their_filter(dtype, channels, shared, threads):
+    rng = np.random.default_rng(13)
+    x, w = (rng.integers(-4, 5, shape).astype(dtype) for shape in ((2, 61, 170, channels), (channels, 5, 3, 1)))
+    if shared:
+        w[1:] = w[0]
+    bias = rng.integers(-4, 5, channels).astype(dtype)
+    options = {"padding": 2, "padding_mode": "reflect", "groups": channels, "layout": "NHWC"}
+    plan = fc.plan_conv2d(x.shape, w, bias, implementation="depthwise", **options)
+    assert ("shared" in plan.kernel) == shared
+    expected = fc.conv2d(x, w, bias, implementation="loops", **options)
+    for n in (1, 3):
+        fc.set_num_threads(n)
+        np.testing.assert_array_equal(plan(x), expected)
+
+
+@pytest.mark.parametrize("layout", ["NCHW", "NHWC"])
+def test_winograd_shares_few_blocks_out_by_output_channels(layout, threads):
+    rng = np.random.default_rng(12)
+    x, w = rng.standard_normal((1, 128, 14, 14), np.float32), rng.standard_normal((200, 128, 3, 3), np.float32)
+    if layout == "NHWC":
+        x, w = (np.ascontiguousarray(np.moveaxis(array, 1, -1)) for array in (x, w))
+    plan = fc.plan_conv2d(x.shape, w, padding=1, layout=layout, implementation="winograd", activation="silu")
+    assert plan.packed.items > 1
+    found = []
+    for n in (1, 2, 3):
+        fc.set_num_threads(n)
+        found.append(plan(x))
+    assert all((one == found[0]).all() for one in found)
+    exact = fc.conv2d(x, w, padding=1, layout=layout, implementation="direct", activation="silu")
+    assert np.abs(found[0] - exact).max() < 1e-4 * np.abs(exact).max()
+
+
+@pytest.mark.parametrize("layout", ["NCHW", "NHWC"])
+def test_winograd_refuses_blocks_that_no_workspace_holds(layout):
+    """Tiles of a dilated kernel go between each other, and a block has all of them."""
+
+    def supports(channels, size, dilation):
+        x_shape, w_shape = ((1, channels, size, size), (channels, channels, 3, 3))
+        if layout == "NHWC":
+            x_shape, w_shape = (1, size, size, channels), (channels, 3, 3, channels)
+        options = {"padding": dilation, "dilation": dilation, "layout": layout}
+        plan = fc.plan_conv2d(x_shape, np.zeros(w_shape, np.float32), implementation="direct", **options)
+        return winograd.supports(plan.geometry, np.dtype(np.float32))
+
+    assert supports(64, 40, 3) is None
+    assert "MiB" in supports(256, 256, 64)
+    assert "MiB" in supports(64, 10, 1000)
+
+
+@pytest.mark.parametrize("layout", ["NCHW", "NHWC"])
+def test_items_that_share_windows_may_be_split_anywhere(layout):
+    """Output channels are shared out: wherever one thread ends and the next begins, each packs the windows that it meets."""
+    rng = np.random.default_rng(15)
+    x_shape, w_shape = ((2, 20, 9, 9), (300, 20, 3, 3)) if layout == "NCHW" else ((2, 9, 9, 20), (300, 3, 3, 20))
+    x, w = (rng.integers(-2, 3, shape).astype(np.float32) for shape in (x_shape, w_shape))
+    options = {"stride": 2, "padding": 1, "layout": layout}
+    expected = fc.conv2d(x, w, implementation="im2col", **options)
+    (launch,) = conv.pack(w, np.zeros(300, np.float32), fc.plan_conv2d(x_shape, w, **options).geometry)
+    assert launch.items >= 8
+    for split in range(launch.items + 1):
+        found = np.full_like(expected, np.nan)
+        arguments = x.reshape(-1), launch.weights, launch.bias, found.reshape(-1), *launch.arguments
+        launch.kernel.serial(0, split, *arguments)
+        launch.kernel.serial(split, launch.items, *arguments)
+        np.testing.assert_array_equal(found, expected)
+
+
+@pytest.mark.parametrize("stride", [1, 2, 3])
+@pytest.mark.parametrize("channels", [4, 8, 12])
+def test_ends_of_rows_of_few_channels_take_tiles_of_one_vector(channels, stride):
+    """Rows of whole tiles, of some vectors more, and of a part of one more."""
+    rng, lanes = np.random.default_rng(41), host().lanes(np.dtype("f4"))
+    w, bias = (rng.integers(-4, 5, shape).astype(np.float32) for shape in ((channels, 3, 3, 3), channels))
+    for outputs in (3 * lanes, 3 * lanes + 1, 4 * lanes, 5 * lanes - 3, 7 * lanes):
+        x = rng.integers(-4, 5, (2, 3, 7, (outputs - 1) * stride + 1)).astype(np.float32)
+        options = {"padding": 1, "stride": stride, "activation": "relu"}
+        expected = fc.conv2d(x, w, bias, implementation="im2col", **options)
+        geometry, found = fc.plan_conv2d(x.shape, w, **options).geometry, np.full_like(expected, np.nan)
+        direct.run(x, planar.pack(w, bias, geometry), geometry, found)
+        np.testing.assert_array_equal(found, expected)
+
+
+@pytest.mark.skipif(host().registers < 32, reason="tiles of four vectors need more registers")
+@pytest.mark.parametrize(
+    ("shape", "outputs", "stride"),
+    [((1, 14, 14, 1024), 64, 1), ((1, 9, 25, 512), 52, 2), ((1, 57, 91, 16), 64, 1)],
+    ids=["pixels 4096 bytes apart", "two pixels 4096 bytes apart", "results beyond the L2 cache"],
+)
+def test_pixels_that_conflict_are_read_where_they_lie(shape, outputs, stride, threads):
+    """By tiles of six rows, of which the last has fewer, and four vectors of channels."""
+    rng = np.random.default_rng(14)
+    x, w = (rng.integers(-2, 3, size).astype(np.float32) for size in (shape, (outputs, 1, 1, shape[-1])))
+    options = {"stride": stride, "layout": "NHWC"}
+    plan = fc.plan_conv2d(shape, w, implementation="direct", **options)
+    assert "_6x4_" in plan.kernel
+    expected = fc.conv2d(x, w, implementation="im2col", **options)
+    for n in (1, 3):
+        fc.set_num_threads(n)
+        np.testing.assert_array_equal(plan(x), expected)

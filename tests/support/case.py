@@ -1,0 +1,128 @@
+"""One case: an operation, the shapes it meets and its arguments; with seeded inputs of any dtype."""
+
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+from zlib import crc32
+
+import numpy as np
+
+import fastconv as fc
+from fastconv.machine import host
+from fastconv.plans.dispatch import candidates, family_of
+from fastconv.problem.convolutions import LAYOUTS
+
+Array = np.ndarray
+LANES = host().lanes(np.dtype(np.float32))
+TILE = (1, LANES - 1, LANES, LANES + 1, 2 * LANES)  # the sizes at which a kernel written in vectors changes its path
+ROWS = (2, 5, 7, 11, 13, 29)  # and those around which register tiles have their rows
+
+
+@dataclass(frozen=True)
+class Case:
+    """A call of fastconv.<operation>(**inputs, **options)."""
+
+    name: str
+    operation: str
+    x_shape: tuple[int, ...]
+    w_shape: tuple[int, ...] | None = None
+    bias: int | None = None
+    options: tuple[tuple[str, Any], ...] = ()
+    floats_only: bool = False
+
+    def __str__(self) -> str:
+        layout = dict(self.options).get("layout")
+        return "-".join(part for part in (self.operation, layout, self.name) if part)
+
+    @property
+    def family(self) -> str:
+        """The key of the operation in the registry."""
+        return family_of(self.operation)
+
+    @property
+    def planner(self) -> Any:
+        return getattr(fc, f"plan_{self.operation}")
+
+    def call(self, inputs: dict[str, Array], implementation: str = "auto", **changes: Any) -> Any:
+        """The public function on these inputs."""
+        return getattr(fc, self.operation)(**inputs, **{**dict(self.options), **changes}, implementation=implementation)
+
+    def plan(self, inputs: dict[str, Array], implementation: str = "auto") -> Any:
+        """The plan of the call."""
+        weights = {name: inputs[name] for name in ("w", "bias") if name in inputs}
+        x = inputs["x"]
+        return self.planner(x.shape, **weights, **dict(self.options), implementation=implementation, dtype=x.dtype)
+
+    def explain(self, dtype: Any) -> list[str]:
+        """explain()'s lines for the call."""
+        w = {} if self.w_shape is None else {"w_shape": self.w_shape}
+        return fc.explain(self.operation, self.x_shape, **w, **dict(self.options), dtype=dtype).splitlines()
+
+    def inputs(self, dtype: Any, values: str = "whole") -> dict[str, Array]:
+        """New arrays, the same ones every time: small whole numbers, or normal ones."""
+        rng = np.random.default_rng(crc32(str(self).encode()))
+        found = {"x": draw(rng, self.x_shape, dtype, values)}
+        if self.w_shape is not None:
+            found["w"] = draw(rng, self.w_shape, dtype, values)
+        if self.bias is not None:
+            found["bias"] = draw(rng, (self.bias,), dtype, values)
+        if self.family == "max_unpool":
+            plane = int(np.prod(self.geometry.out_size))
+            found["indices"] = rng.integers(0, max(1, plane), self.x_shape)
+        return found
+
+    @property
+    def geometry(self) -> Any:
+        return geometry_of(self)
+
+    def takes(self, dtype: Any) -> bool:
+        """Whether the operation is defined for a dtype."""
+        kind = np.dtype(dtype).kind
+        if kind == "c":
+            ordered = self.family in ("max_pool", "min_pool", "adaptive_max_pool", "lp_pool", "activation")
+            return not ordered and not self.floats_only and "activation" not in dict(self.options)
+        return kind == "f" or not (self.floats_only or self.family == "lp_pool")
+
+    def supporting(self, dtype: Any) -> list[str]:
+        """The implementations that serve the call."""
+        return [one.name for one in candidates(self.operation) if one.supports(self.geometry, np.dtype(dtype)) is None]
+
+
+@cache
+def geometry_of(case: Case) -> Any:
+    """The geometry of a float32 call."""
+    weights = {} if case.w_shape is None else {"w": np.broadcast_to(np.float32(0), case.w_shape)}
+    options = {**dict(case.options), "implementation": "reference", "dtype": np.float32}
+    return case.planner(case.x_shape, **weights, **options).geometry
+
+
+def draw(rng: np.random.Generator, shape: tuple[int, ...], dtype: Any, values: str) -> Array:
+    """Whole numbers from -4 to 4 (unsigned: 0 to 8), or numbers of a normal distribution."""
+    dtype = np.dtype(dtype)
+
+    def part() -> Any:
+        if values == "whole":
+            return rng.integers(0, 9, shape) - (0 if dtype.kind == "u" else 4)
+        return rng.standard_normal(shape)
+
+    return np.asarray(part() + 1j * part() if dtype.kind == "c" else part(), dtype)
+
+
+def both_layouts(case: Case) -> tuple[Case, Case]:
+    """The case with channels first, and with channels last."""
+    rank = int(case.operation[-2]) if case.operation[-1] == "d" else len(case.x_shape) - 2
+    batched = len(case.x_shape) == rank + 2
+
+    def moved(shape: tuple[int, ...], channel: int) -> tuple[int, ...]:
+        return (*shape[:channel], *shape[channel + 1 :], shape[channel])
+
+    last = Case(
+        case.name,
+        case.operation,
+        moved(case.x_shape, 1 if batched else 0),
+        case.w_shape and moved(case.w_shape, 1),
+        case.bias,
+        (*case.options, ("layout", LAYOUTS[rank][1])),
+        case.floats_only,
+    )
+    return case, last
