@@ -139,10 +139,12 @@ def problems() -> list[dict[str, Any]]:
 # Running one ------------------------------------------------------------------------------------------------------------
 
 
-def planner(operation: str) -> Any:
-    """What plans an operation, in versions with `plan_` functions and in those with operations that are objects."""
-    found = getattr(fc, f"plan_{operation}", None)
-    return getattr(fc, operation).plan if found is None else found
+def planned(operation: str, x: Any, operands: tuple[Any, ...], options: dict[str, Any], **more: Any) -> Any:
+    """The plan of a call, in versions with `plan_` functions and in those with operations that are objects."""
+    function = getattr(fc, f"plan_{operation}", None)
+    if function is None:
+        return getattr(fc, operation).plan(x.shape, *operands, **options, **more, x_dtype=x.dtype)
+    return function(x.shape, *operands, **options, **more, dtype=x.dtype)
 
 
 def draw(rng: np.random.Generator, shape: Any, dtype: str) -> Any:
@@ -198,7 +200,7 @@ def hashes(match: str, share: tuple[int, int]) -> Iterator[tuple[str, str]]:
                     if match not in name:
                         continue
                     try:
-                        plan = planner(operation)(x.shape, *operands, **options, dtype=x.dtype, implementation=one)
+                        plan = planned(operation, x, operands, options, implementation=one)
                     except (ValueError, TypeError):
                         continue
                     if one == "reference" and plan.geometry.flops > SLOW:
@@ -248,7 +250,7 @@ def serve() -> None:
         if key not in kept:
             kept.clear()
             x, operands, options = call_of(asked["problem"], "float32", asked["last"])
-            plan = planner(asked["problem"]["operation"])(x.shape, *operands, **options, dtype=x.dtype)
+            plan = planned(asked["problem"]["operation"], x, operands, options)
             out = plan(x)
             kept[key] = plan, x, out
         plan, x, out = kept[key]

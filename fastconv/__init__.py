@@ -22,14 +22,14 @@ Examples
 from typing import TYPE_CHECKING, Any
 
 from fastconv.operations import *  # noqa: F403
-from fastconv.operations import __all__ as _functions
+from fastconv.operations import __all__ as _operations
 from fastconv.plans.plan import ConvPlan, ElementwisePlan, Plan, PoolPlan, UnpoolPlan
 
 if TYPE_CHECKING:
     from fastconv.measuring.comparison import compare
 
 __version__ = "0.1.0"
-__all__ = ["ConvPlan", "ElementwisePlan", "Plan", "PoolPlan", "UnpoolPlan", "compare", *_functions]
+__all__ = ["ConvPlan", "ElementwisePlan", "Plan", "PoolPlan", "UnpoolPlan", "compare", *_operations]
 
 
 def __getattr__(name: str) -> Any:

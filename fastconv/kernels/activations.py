@@ -4,10 +4,12 @@
     leaky_relu   v if v >= 0 else slope * v
     silu         v / (1 + exp(-v))                   Elfwing, Uchibe and Doya (2018)
     hardswish    v * min(max(v + 3, 0), 6) / 6       Howard et al., MobileNetV3 (2019), section 5.2
+    gelu         v / 2 * (1 + erf(v / sqrt(2)))      Hendrycks and Gimpel (2016), without an approximation
 
 A NaN stays a NaN under each.
 """
 
+import math
 from typing import Any
 
 import numpy as np
@@ -15,7 +17,7 @@ import numpy as np
 from fastconv.kernels.jit import overload, types
 from fastconv.problem.convolutions import Activation, Array
 
-KINDS = ("none", "clip", "leaky_relu", "silu", "hardswish")
+KINDS = ("none", "clip", "leaky_relu", "silu", "hardswish", "gelu")
 
 
 def codes(activation: Activation, dtype: np.dtype[Any]) -> tuple[int, Any, Any]:
@@ -42,6 +44,8 @@ def activated(value: Any, kind: int, low: Any, high: Any) -> Any:
             return value / (1 + np.exp(-value))
         if kind == 4:
             return value * min(max(value + 3, 0 * value), 0 * value + 6) / 6
+        if kind == 5:
+            return value * type(value)(math.erfc(-value * math.sqrt(0.5)) / 2)
     return value
 
 
@@ -53,6 +57,7 @@ def _compiled_activated(value, kind, low, high):
         return lambda value, kind, low, high: value if kind == 0 else min(max(value, low), high)
     real = np.float32 if value.bitwidth == 32 else np.float64
     zero, one, three, six, sixth = real(0), real(1), real(3), real(6), real(1 / 6)
+    half, root = real(0.5), real(math.sqrt(0.5))
 
     def activated_float(value, kind, low, high):
         if kind == 0:
@@ -63,6 +68,8 @@ def _compiled_activated(value, kind, low, high):
             return low * value if value < zero else value
         if kind == 3:
             return value / (one + np.exp(-value))
+        if kind == 5:
+            return value * half * math.erfc(-value * root)
         shifted = value + three
         return value * (zero if shifted < zero else six if shifted > six else shifted) * sixth
 
@@ -75,6 +82,9 @@ def activate(array: Array, activation: Activation) -> None:
         np.clip(array, *(array.dtype.type(bound) for bound in activation[1:]), out=array)
     elif activation.kind == "leaky_relu":
         np.multiply(array, array.dtype.type(activation.low), out=array, where=array < 0)
+    elif activation.kind == "gelu":
+        flat = array.reshape(-1)
+        flat *= np.fromiter((math.erfc(-value * math.sqrt(0.5)) / 2 for value in flat), array.dtype, flat.size)
     elif activation.kind in ("silu", "hardswish"):
         with np.errstate(over="ignore", invalid="ignore"):
             if activation.kind == "silu":

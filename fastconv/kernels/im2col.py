@@ -17,16 +17,18 @@ from typing import Any
 import numpy as np
 
 from fastconv.kernels.activations import activate
+from fastconv.problem.borders import CONSTANT, ZERO_FILL
 from fastconv.problem.convolutions import Array, ConvGeometry, Size
+from fastconv.problem.problem import Operands, Problem
 
 WORKSPACE = 16 << 20
 EVERY: Any = slice(None)
 Packed = tuple[Array, Array]
 
 
-def pack(w: Array, bias: Array, geometry: ConvGeometry) -> Packed:
+def pack(w: Array, bias: Array, problem: Problem) -> Packed:
     """W as one matrix a group: [G, K, C R] channels first, [G, R C, K] last; transposed [G, K R, C], [G, C, R K]."""
-    g = geometry
+    g = problem.geometry
     if g.transposed:
         grouped = w.reshape(g.groups, g.in_per_group, g.out_per_group * g.taps)
         return (grouped if g.channels_last else np.ascontiguousarray(grouped.transpose(0, 2, 1))), bias
@@ -74,9 +76,9 @@ def channels_to_front(array: Array, rank: int) -> Array:
 def copy_windows(x: Array, col: Array, geometry: ConvGeometry, begin: Size, end: Size) -> None:
     """col[c, *tap, *position] = x[c, *cell] for a block of positions; views of any order."""
     g = geometry
-    plain = g.padding_mode == "zeros"
+    plain = g.border.code in (ZERO_FILL, CONSTANT)
     if plain and any(any(pair) for pair in g.padding):
-        col[...] = 0
+        col[...] = col.dtype.type(g.border.value)
     for tap in product(*map(range, g.kernel)):
         to = col[(EVERY, *tap)]
         if plain:
@@ -87,9 +89,16 @@ def copy_windows(x: Array, col: Array, geometry: ConvGeometry, begin: Size, end:
             to[...] = x[(EVERY, *np.ix_(*sources))]
 
 
-def conv(x: Array, packed: Packed, geometry: ConvGeometry, out: Array) -> None:
+def finish(y: Array, operands: Operands, place: Any, geometry: ConvGeometry) -> None:
+    """The residual of a tile, whose results go to `place`, and the activation."""
+    if "residual" in operands:
+        y += operands["residual"][place].reshape(y.shape)
+    activate(y, geometry.activation)
+
+
+def conv(operands: Operands, packed: Packed, problem: Problem, out: Array) -> None:
     """A tile of columns at a time: copy, multiply, add the bias, activate."""
-    g = geometry
+    x, g = operands["x"], problem.geometry
     w, bias = packed
     n: Any
     for n, group in product(range(g.batch), range(g.groups)):
@@ -102,13 +111,13 @@ def conv(x: Array, packed: Packed, geometry: ConvGeometry, out: Array) -> None:
                 col = np.empty((*tile, *g.kernel, g.in_per_group), x.dtype)
                 copy_windows(np.moveaxis(x[n, ..., ins], -1, 0), channels_to_front(col, g.rank), g, begin, end)
                 y = col.reshape(prod(tile), g.reduction) @ w[group] + bias[outs]
-                activate(y, g.activation)
+                finish(y, operands, (n, *block, outs), g)
                 out[(n, *block, outs)] = y.reshape(*tile, g.out_per_group)
             else:
                 col = np.empty((g.in_per_group, *g.kernel, *tile), x.dtype)
                 copy_windows(x[n, ins], col, g, begin, end)
                 y = w[group] @ col.reshape(g.reduction, prod(tile)) + bias[outs, None]
-                activate(y, g.activation)
+                finish(y, operands, (n, outs, *block), g)
                 out[(n, outs, *block)] = y.reshape(g.out_per_group, *tile)
 
 
@@ -122,9 +131,9 @@ def col2im(col: Array, y: Array, geometry: ConvGeometry, begin: Size, end: Size)
         y[(EVERY, *cells)] += col[(EVERY, *tap, *positions)]
 
 
-def conv_transpose(x: Array, packed: Packed, geometry: ConvGeometry, out: Array) -> None:
+def conv_transpose(operands: Operands, packed: Packed, problem: Problem, out: Array) -> None:
     """A tile of input cells at a time: multiply, add each column to its window; then the activation of a plane."""
-    g = geometry
+    x, g = operands["x"], problem.geometry
     w, bias = packed
     n: Any
     for n, group in product(range(g.batch), range(g.groups)):
@@ -142,4 +151,7 @@ def conv_transpose(x: Array, packed: Packed, geometry: ConvGeometry, out: Array)
                 pixels = x[(n, ins, *block)].reshape(g.in_per_group, prod(tile))
                 col = (w[group] @ pixels).reshape(g.out_per_group, *g.kernel, *tile)
             col2im(col, y, g, begin, end)
+        if problem.residual:
+            residual = operands["residual"]
+            y += np.moveaxis(residual[n, ..., outs], -1, 0) if g.channels_last else residual[n, outs]
         activate(y, g.activation)

@@ -143,7 +143,7 @@ NO_WEIGHTS = np.empty(0)  # of a launch that waits for them
 
 
 class Launch(NamedTuple):
-    """A kernel of a convolution with all of its arguments but the arrays x and y.
+    """A kernel of a convolution with all of its arguments but the arrays x, residual and y.
 
     Attributes
     ----------
@@ -166,12 +166,12 @@ class Launch(NamedTuple):
         """The same launch with other arrays: all else depends on the geometry alone, and is kept from call to call."""
         return Launch(self.kernel, self.items, self.work, weights, bias, self.arguments)
 
-    def run(self, x: Array, y: Array) -> None:
-        """On flat arrays."""
+    def run(self, x: Array, residual: Array, y: Array) -> None:
+        """On flat arrays; where there is no residual, y stands for it."""
         if self.work < GRAIN:  # as the kernel would decide, without asking it
-            self.kernel.serial(0, self.items, x, self.weights, self.bias, y, *self.arguments)
+            self.kernel.serial(0, self.items, x, self.weights, self.bias, residual, y, *self.arguments)
         else:
-            self.kernel(self.items, self.work, x, self.weights, self.bias, y, *self.arguments)
+            self.kernel(self.items, self.work, x, self.weights, self.bias, residual, y, *self.arguments)
 
 
 def element(dtype: np.dtype[Any]) -> str:

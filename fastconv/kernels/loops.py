@@ -11,13 +11,14 @@ import numpy as np
 
 from fastconv.kernels.activations import activated, codes
 from fastconv.kernels.jit import Kernel, compiled, overload, types
+from fastconv.problem import borders
 from fastconv.problem import convolutions as sizes
 from fastconv.problem.convolutions import Array, ConvGeometry, Size
 from fastconv.problem.pools import PoolGeometry, UnpoolGeometry
-from fastconv.problem.windows import ElementwiseGeometry, FoldGeometry
+from fastconv.problem.problem import Operands, Problem
 
 UNPOOLED = 32  # planes side by side that one thread fills at a time
-source_cell = compiled(sizes.source_cell)
+source_cell = compiled(borders.source_cell)
 
 
 def strides(geometry: ConvGeometry | PoolGeometry | UnpoolGeometry, array: Array) -> Size:
@@ -46,9 +47,17 @@ def tap_cell(o, tap, size, stride, before, dilation, mode, transposed):
 
 
 @Kernel
-def conv(begin, end, x, w, bias, y, xs, ws, ys, in_size, out_size, kernel, stride, before, dilation, channels, mode, act):
-    """y[row, :] = act(bias[k] + sum over t r s c of x[n, c, cell] * w[k, c, t, r, s]); rows are n, k, d, h"""
+def conv(
+    begin, end, x, w, bias, residual, y, steps, in_size, out_size, kernel, stride, before, dilation, channels, border, act
+):
+    """y[row, :] = act(bias[k] + sum over t r s c of x[n, c, cell] * w[k, c, t, r, s] + residual); rows are n, k, d, h
+
+    Sums have the type of the bias. A cell outside x holds the border's value.
+    """
+    xs, ws, ys = steps
     k_total, c_count, k_count, transposed = channels
+    mode, value = border
+    summed, constant = bias.dtype.type, mode == 5
     for row in range(begin, end):
         rest, h = divmod(row, out_size[1])
         rest, d = divmod(rest, out_size[0])
@@ -59,27 +68,35 @@ def conv(begin, end, x, w, bias, y, xs, ws, ys, in_size, out_size, kernel, strid
             total = bias[k]
             for t in range(kernel[0]):
                 cd = tap_cell(d, t, in_size[0], stride[0], before[0], dilation[0], mode, transposed)
-                if cd < 0:
+                if cd < 0 and not constant:
                     continue
                 for r in range(kernel[1]):
                     ch = tap_cell(h, r, in_size[1], stride[1], before[1], dilation[1], mode, transposed)
-                    if ch < 0:
+                    if ch < 0 and not constant:
                         continue
                     for s in range(kernel[2]):
                         cw = tap_cell(o, s, in_size[2], stride[2], before[2], dilation[2], mode, transposed)
-                        if cw < 0:
+                        if cw < 0 and not constant:
                             continue
                         xp = n * xs[0] + group * c_count * xs[1] + cd * xs[2] + ch * xs[3] + cw * xs[4]
                         wp = wk + t * ws[2] + r * ws[3] + s * ws[4]
+                        if constant and min(cd, ch, cw) < 0:
+                            for c in range(c_count):
+                                total += value * summed(w[wp + c * ws[1]])
+                            continue
                         for c in range(c_count):
-                            total += x[xp + c * xs[1]] * w[wp + c * ws[1]]
+                            total += summed(x[xp + c * xs[1]]) * summed(w[wp + c * ws[1]])
             to = n * ys[0] + k * ys[1] + d * ys[2] + h * ys[3] + o * ys[4]
+            if len(residual):
+                total += residual[to]
             y[to] = total  # an integer wraps here, before its activation
             y[to] = activated(y[to], act[0], act[1], act[2])
 
 
-def run_conv(x: Array, packed: tuple[Array, Array], geometry: ConvGeometry, out: Array) -> None:
-    """Convolutions and transposed convolutions, by every padding mode and group."""
+def run_conv(operands: Operands, packed: tuple[Array, Array], problem: Problem, out: Array) -> None:
+    """Convolutions and transposed convolutions, by every border and group."""
+    x, geometry = operands["x"], problem.geometry
+    residual = operands["residual"].reshape(-1) if problem.residual else np.empty(0, out.dtype)
     w, bias = packed
     g = geometry.lifted()
     ws = strides(geometry, w)
@@ -92,10 +109,9 @@ def run_conv(x: Array, packed: tuple[Array, Array], geometry: ConvGeometry, out:
         x.reshape(-1),
         w.reshape(-1),
         bias,
+        residual,
         out.reshape(-1),
-        strides(geometry, x),
-        ws,
-        strides(geometry, out),
+        (strides(geometry, x), ws, strides(geometry, out)),
         g.in_size,
         g.out_size,
         g.kernel,
@@ -103,7 +119,7 @@ def run_conv(x: Array, packed: tuple[Array, Array], geometry: ConvGeometry, out:
         tuple(before for before, _ in g.padding),
         g.dilation,
         (g.out_channels, g.in_per_group, g.out_per_group, int(g.transposed)),
-        g.mode,
+        (g.mode, bias.dtype.type(g.border.value)),
         (kind, low, high),
     )
 
@@ -201,8 +217,9 @@ def norm(begin, end, x, y, xs, ys, out_size, starts, stops, step, channels, p, i
             y[n * ys[0] + c * ys[1] + d * ys[2] + h * ys[3] + o * ys[4]] = total**inverse if inverse != 0 else total
 
 
-def run_pool(x: Array, packed: None, geometry: PoolGeometry, out: Any) -> None:
+def run_pool(operands: Operands, packed: None, problem: Problem, out: Any) -> None:
     """Pools of every kind, adaptive ones and those with indices included."""
+    x, geometry = operands["x"], problem.geometry
     y, indices = out if geometry.return_indices else (out, np.empty(0, np.int64))
     whole = np.zeros(1, np.int64), np.ones(1, np.int64), np.ones(1, np.int64)
     windows = (whole,) * (sizes.SPATIAL_AXES - geometry.rank) + tuple(tuple(axis) for axis in geometry.windows)
@@ -243,9 +260,9 @@ def unpool(begin, end, x, indices, y, cells_in, cells_out, together, block, zero
                 y[to + indices[at] * together + plane] = x[at]
 
 
-def run_max_unpool(x: tuple[Array, Array], packed: None, geometry: UnpoolGeometry, out: Array) -> None:
+def run_max_unpool(operands: Operands, packed: None, problem: Problem, out: Array) -> None:
     """Values to the cells that their indices name."""
-    values, indices = x
+    values, indices, geometry = operands["x"], operands["indices"], problem.geometry
     together = geometry.channels if geometry.channels_last else 1
     block = min(together, UNPOOLED)
     unpool(
@@ -307,8 +324,9 @@ def fold(begin, end, x, y, in_size, out_size, kernel, stride, before, dilation):
             y[row * in_size[2] + cell] = total
 
 
-def run_windows(x: Array, packed: None, geometry: FoldGeometry, out: Array) -> None:
+def run_windows(operands: Operands, packed: None, problem: Problem, out: Array) -> None:
     """unfold, or its adjoint fold."""
+    x, geometry = operands["x"], problem.geometry
     plane = geometry.windows.lifted()
     rows = plane.kernel if geometry.operation == "unfold" else plane.in_size[:2]
     kernel = unfold if geometry.operation == "unfold" else fold
@@ -333,6 +351,7 @@ def elementwise(begin, end, x, y, act):
         y[i] = activated(x[i], act[0], act[1], act[2])
 
 
-def run_activation(x: Array, packed: None, geometry: ElementwiseGeometry, out: Array) -> None:
+def run_activation(operands: Operands, packed: None, problem: Problem, out: Array) -> None:
     """An activation of every element; x and out may be the same array."""
+    x, geometry = operands["x"], problem.geometry
     elementwise(x.size, 4 * x.size, x.reshape(-1), out.reshape(-1), codes(geometry.activation, x.dtype))

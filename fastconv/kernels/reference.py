@@ -12,9 +12,11 @@ from typing import Any
 import numpy as np
 
 from fastconv.kernels.activations import KINDS, activated
+from fastconv.problem.borders import source_cell
 from fastconv.problem.convolutions import Array, ConvGeometry, Size
-from fastconv.problem.pools import PoolGeometry, UnpoolGeometry
-from fastconv.problem.windows import ElementwiseGeometry, FoldGeometry
+from fastconv.problem.pools import PoolGeometry
+from fastconv.problem.problem import Operands, Problem
+from fastconv.problem.windows import ElementwiseGeometry
 
 WIDER: dict[np.dtype[Any], np.dtype[Any]] = {
     np.dtype(np.float32): np.dtype(np.float64),
@@ -24,10 +26,12 @@ WIDER: dict[np.dtype[Any], np.dtype[Any]] = {
 }
 
 
-def widened(array: Array) -> Array:
-    """A copy in the dtype that the reference sums in: a wider float, or 64-bit integers, which wrap."""
-    integers: np.dtype[Any] = np.dtype(np.uint64 if array.dtype.kind == "u" else np.int64)
-    return array.astype(WIDER.get(array.dtype, integers))
+def widened(array: Array, summed: np.dtype[Any] | None = None) -> Array:
+    """A copy in the dtype that the reference sums in, wider than `summed`: a float, or 64-bit integers, which wrap."""
+    summed = array.dtype if summed is None else summed
+    integers: np.dtype[Any] = np.dtype(np.uint64 if summed.kind == "u" else np.int64)
+    with np.errstate(over="ignore", invalid="ignore"):
+        return array.astype(summed).astype(WIDER.get(summed, integers))
 
 
 def narrowed(value: Any, dtype: np.dtype[Any]) -> Any:
@@ -55,31 +59,38 @@ def activate_cell(value: Any, geometry: ConvGeometry | ElementwiseGeometry) -> A
 def conv_cell(x: Array, w: Array, bias: Array, geometry: ConvGeometry, n: int, k: int, position: Size) -> Any:
     """One output: bias[k] + sum over taps and channels of x[n, c, cell] * w[k, c, tap], before the activation.
 
-    x, w and bias are widened, x as (n, c, ...) and w as (k, c, ...), or (c, k, ...) of a transposed convolution.
+    x, w and bias are widened, x as (n, c, ...) and w as (k, c, ...), or (c, k, ...) of a transposed convolution. A tap in the
+    border meets the border's value.
     """
     group = k // geometry.out_per_group
     first = group * geometry.in_per_group
     total = bias[k]
+    border = x.dtype.type(geometry.border.value)
     for tap in positions(geometry.kernel):
         cell = geometry.cell(position, tap)
-        if cell is None:
+        if cell is None and not geometry.border.value:
             continue
         for c in range(geometry.in_per_group):
             pair = (first + c, k - group * geometry.out_per_group) if geometry.transposed else (k, c)
             weight = w[(*pair, *tap)]
-            total = total + x[(n, first + c, *cell)] * weight
+            total = total + (border if cell is None else x[(n, first + c, *cell)]) * weight
     return total
 
 
-def conv(x: Array, packed: tuple[Array, Array], geometry: ConvGeometry, out: Array) -> None:
+def conv(operands: Operands, packed: tuple[Array, Array], problem: Problem, out: Array) -> None:
     """y[n, k, position], for all of them: convolutions and transposed convolutions alike."""
-    w, bias = (widened(array) for array in packed)
-    x, w, y = widened(geometry.channels_first(x)), geometry.channels_first(w), geometry.channels_first(out)
+    geometry, summed = problem.geometry, problem.types.summed
+    w, bias = (widened(array, summed) for array in packed)
+    x, w = widened(geometry.channels_first(operands["x"]), summed), geometry.channels_first(w)
+    residual = widened(geometry.channels_first(operands["residual"]), summed) if problem.residual else None
+    y = geometry.channels_first(out)
     with np.errstate(over="ignore", invalid="ignore"):
         for n in range(geometry.batch):
             for k in range(geometry.out_channels):
                 for position in positions(geometry.out_size):
                     value = conv_cell(x, w, bias, geometry, n, k, position)
+                    if residual is not None:
+                        value = value + residual[(n, k, *position)]
                     if out.dtype.kind in "iu":  # as NumPy's sums would, an integer wraps before its activation
                         value = int(narrowed(value, out.dtype))
                     y[(n, k, *position)] = narrowed(activate_cell(value, geometry), out.dtype)
@@ -88,14 +99,34 @@ def conv(x: Array, packed: tuple[Array, Array], geometry: ConvGeometry, out: Arr
 # Pools ------------------------------------------------------------------------------------------------------------------
 
 
-def window(geometry: PoolGeometry, position: Size) -> Iterator[Size]:
+def window(geometry: PoolGeometry, position: Size) -> Iterator[Size | None]:
     """The input cells of one output's window, padding left out, in row-major order."""
+    if geometry.border is not None:
+        return bordered_window(geometry, position)
     return itertools.product(
         *(
             range(int(axis.start[o]), int(axis.stop[o]), step)
             for axis, o, step in zip(geometry.windows, position, geometry.dilation, strict=True)
         )
     )
+
+
+def bordered_window(geometry: PoolGeometry, position: Size) -> Iterator[Size | None]:
+    """The cells that a window sees where padding holds the cells of a border: None for a constant."""
+    g = geometry
+    assert g.border is not None
+    for tap in positions(g.kernel):
+        axes = zip(position, g.stride, tap, g.dilation, g.padding, g.in_size, strict=True)
+        cells = tuple(source_cell(o * s + t * d - before, size, g.border.code) for o, s, t, d, (before, _), size in axes)
+        yield None if -1 in cells else cells
+
+
+def value_of(x: Array, geometry: PoolGeometry, n: int, c: int, cell: Size | None) -> Any:
+    """The value of a cell, or of the border."""
+    if cell is None:
+        assert geometry.border is not None
+        return x.dtype.type(geometry.border.value)
+    return x[(n, c, *cell)]
 
 
 def is_nan(value: Any) -> bool:
@@ -107,19 +138,21 @@ def best_cell(x: Array, geometry: PoolGeometry, n: int, c: int, position: Size) 
     """(value, index in the input plane) of a window's largest cell, or smallest; the first of equals, the first NaN."""
     best, index = None, -1
     for cell in window(geometry, position):
-        value = x[(n, c, *cell)]
+        value = value_of(x, geometry, n, c, cell)
         better = best is None or (value > best if geometry.kind == "max" else value < best)
         if better or (is_nan(value) and not is_nan(best)):
             best = value
-            index = sum(i * math.prod(geometry.in_size[axis + 1 :]) for axis, i in enumerate(cell))
+            index = sum(i * math.prod(geometry.in_size[axis + 1 :]) for axis, i in enumerate(cell or ()))
     return best, index
 
 
 def average_cell(x: Array, geometry: PoolGeometry, n: int, c: int, position: Size) -> Any:
     """The sum of a window over its divisor; an integer's sum wraps at 64 bits and its quotient goes toward zero."""
-    total = sum((x[(n, c, *cell)] for cell in window(geometry, position)), start=x.dtype.type(0))
+    total = sum((value_of(x, geometry, n, c, cell) for cell in window(geometry, position)), start=x.dtype.type(0))
     divisor = geometry.divisor_override
-    if divisor is None:
+    if divisor is None and geometry.border is not None:
+        divisor = math.prod(geometry.kernel)
+    elif divisor is None:
         divisor = math.prod(int(axis.counted[o]) for axis, o in zip(geometry.windows, position, strict=True))
     if x.dtype.kind in "iu":
         quotient = abs(int(total)) // abs(divisor)
@@ -129,7 +162,7 @@ def average_cell(x: Array, geometry: PoolGeometry, n: int, c: int, position: Siz
 
 def norm_cell(x: Array, geometry: PoolGeometry, n: int, c: int, position: Size) -> Any:
     """(sum of |x|**p) ** (1 / p); the largest |x| where p is infinite."""
-    values = [abs(x[(n, c, *cell)]) for cell in window(geometry, position)]
+    values = [abs(value_of(x, geometry, n, c, cell)) for cell in window(geometry, position)]
     p = x.dtype.type(geometry.norm_type)
     if np.isinf(p):
         return max(values, key=lambda value: (is_nan(value), value), default=x.dtype.type(0))
@@ -143,8 +176,9 @@ def pool_cell(x: Array, geometry: PoolGeometry, n: int, c: int, position: Size) 
     return (average_cell if geometry.kind == "avg" else norm_cell)(x, geometry, n, c, position)
 
 
-def pool(x: Array, packed: None, geometry: PoolGeometry, out: Any) -> None:
+def pool(operands: Operands, packed: None, problem: Problem, out: Any) -> None:
     """y[n, c, position] of a pool, and its index beside it where `out` is (values, indices)."""
+    x, geometry = operands["x"], problem.geometry
     values, indices = out if geometry.return_indices else (out, None)
     x, y = widened(geometry.channels_first(x)), geometry.channels_first(values)
     where = None if indices is None else geometry.channels_first(indices)
@@ -159,9 +193,10 @@ def pool(x: Array, packed: None, geometry: PoolGeometry, out: Any) -> None:
                     y[(n, c, *position)] = narrowed(value, values.dtype)
 
 
-def max_unpool(x: tuple[Array, Array], packed: None, geometry: UnpoolGeometry, out: Array) -> None:
+def max_unpool(operands: Operands, packed: None, problem: Problem, out: Array) -> None:
     """y[n, c, index] = x[n, c, position], zero elsewhere; the last of equal indices stays."""
-    values, indices, y = (geometry.channels_first(array) for array in (*x, out))
+    geometry = problem.geometry
+    values, indices, y = (geometry.channels_first(array) for array in (operands["x"], operands["indices"], out))
     y[...] = 0
     for n in range(geometry.batch):
         for c in range(geometry.channels):
@@ -173,8 +208,9 @@ def max_unpool(x: tuple[Array, Array], packed: None, geometry: UnpoolGeometry, o
 # Windows and elements ---------------------------------------------------------------------------------------------------
 
 
-def unfold(x: Array, packed: None, geometry: FoldGeometry, out: Array) -> None:
+def unfold(operands: Operands, packed: None, problem: Problem, out: Array) -> None:
     """y[n, (c, tap), position] = x[n, c, cell under the tap], zero in padding."""
+    x, geometry = operands["x"], problem.geometry
     plane = geometry.windows
     y = out.reshape(geometry.batch, geometry.channels, plane.taps, -1)
     for n in range(geometry.batch):
@@ -185,8 +221,9 @@ def unfold(x: Array, packed: None, geometry: FoldGeometry, out: Array) -> None:
                     y[n, c, t, p] = 0 if cell is None else x[(n, c, *cell)]
 
 
-def fold(x: Array, packed: None, geometry: FoldGeometry, out: Array) -> None:
+def fold(operands: Operands, packed: None, problem: Problem, out: Array) -> None:
     """y[n, c, cell] = sum of x[n, (c, tap), position] over the taps and positions that lie over the cell."""
+    x, geometry = operands["x"], problem.geometry
     plane = geometry.windows
     columns = widened(x.reshape(geometry.batch, geometry.channels, plane.taps, -1))
     total = np.zeros(geometry.image_shape, columns.dtype)
@@ -202,8 +239,9 @@ def fold(x: Array, packed: None, geometry: FoldGeometry, out: Array) -> None:
             out[index] = narrowed(total[index], out.dtype)
 
 
-def activation(x: Array, packed: None, geometry: ElementwiseGeometry, out: Array) -> None:
+def activation(operands: Operands, packed: None, problem: Problem, out: Array) -> None:
     """Y = the activation of x, element by element."""
+    x, geometry = operands["x"], problem.geometry
     wide = widened(x)
     for index in positions(geometry.shape):
         value = int(wide[index]) if out.dtype.kind in "iu" else wide[index]

@@ -12,11 +12,12 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
 from fastconv.kernels.activations import activate
-from fastconv.problem.convolutions import Array, ConvGeometry, Pairs, Size
+from fastconv.kernels.borders import with_border
+from fastconv.problem.convolutions import Array, Size
 from fastconv.problem.pools import PoolGeometry
+from fastconv.problem.problem import Operands, Problem
 
 WORKSPACE = 16 << 20
-NUMPY_MODES = {"zeros": "constant", "reflect": "reflect", "replicate": "edge", "circular": "wrap"}
 
 
 def windows_of(x: Array, kernel: Size, stride: Size, dilation: Size) -> Array:
@@ -31,12 +32,12 @@ def windows_of(x: Array, kernel: Size, stride: Size, dilation: Size) -> Array:
 # Convolution ------------------------------------------------------------------------------------------------------------
 
 
-def conv(x: Array, packed: tuple[Array, Array], geometry: ConvGeometry, out: Array) -> None:
+def conv(operands: Operands, packed: tuple[Array, Array], problem: Problem, out: Array) -> None:
     """Windows [C, *O, *K] . w [K_out, C, *K] -> y [K_out, *O], for each image and group."""
-    g = geometry
+    x, g = operands["x"], problem.geometry
     w, bias = packed
-    mode = NUMPY_MODES[g.padding_mode]
-    padded = np.pad(g.channels_first(x), ((0, 0), (0, 0), *g.padding), mode=mode)  # type: ignore[call-overload]
+    residual = g.channels_first(operands["residual"]) if problem.residual else None
+    padded = with_border(g.channels_first(x), g.padding, g.border)
     views = windows_of(padded, g.kernel, g.stride, g.dilation)
     y, w = g.channels_first(out), g.channels_first(w)
     rows = max(1, WORKSPACE // max(1, x.itemsize * g.reduction * prod(g.out_size[1:])))
@@ -48,6 +49,8 @@ def conv(x: Array, packed: tuple[Array, Array], geometry: ConvGeometry, out: Arr
             for first in range(0, g.out_size[0], rows):
                 block = np.tensordot(w[into], view[:, first : first + rows], contracted)
                 block += bias[into].reshape(-1, *(1,) * g.rank)
+                if residual is not None:
+                    block += residual[n, into, first : first + rows]
                 activate(block, g.activation)
                 y[n, into, first : first + rows] = block
 
@@ -55,12 +58,13 @@ def conv(x: Array, packed: tuple[Array, Array], geometry: ConvGeometry, out: Arr
 # Pools ------------------------------------------------------------------------------------------------------------------
 
 
-def supports_pool(geometry: PoolGeometry, dtype: np.dtype[Any]) -> str | None:
+def supports_pool(problem: Problem) -> str | None:
     """Pools whose windows all have one size; indices only where no padding can be the first of equals."""
+    geometry = problem.geometry
     if geometry.adaptive:
         even = all(o and size % o == 0 for size, o in zip(geometry.in_size, geometry.out_size, strict=True))
         return None if even else "adaptive windows differ in size, and a strided view has one size"
-    if geometry.return_indices and overhang(geometry) != ((0, 0),) * geometry.rank:
+    if geometry.return_indices and geometry.reach != ((0, 0),) * geometry.rank:
         return "a padded window may find its index in the padding"
     return None
 
@@ -73,15 +77,6 @@ def regular(geometry: PoolGeometry) -> PoolGeometry:
     return replace(geometry, adaptive=False, kernel=extent, stride=extent)
 
 
-def overhang(geometry: PoolGeometry) -> Pairs:
-    """Cells to add before and after each axis so that every window lies inside."""
-    g = geometry
-    return tuple(
-        (before, max(0, (outputs - 1) * stride + extent - before - size))
-        for outputs, stride, extent, (before, _), size in zip(g.out_size, g.stride, g.window, g.padding, g.in_size, strict=True)
-    )
-
-
 def filler(kind: str, dtype: np.dtype[Any]) -> Any:
     """A value that no window takes for its own: the least one under max, the greatest under min, else zero."""
     if kind not in ("max", "min"):
@@ -92,11 +87,11 @@ def filler(kind: str, dtype: np.dtype[Any]) -> Any:
     return limits.min if kind == "max" else limits.max
 
 
-def pool(x: Array, packed: None, geometry: PoolGeometry, out: Any) -> None:
+def pool(operands: Operands, packed: None, problem: Problem, out: Any) -> None:
     """Windows [N, C, *O, *K] -> y [N, C, *O], reduced over K."""
-    g = regular(geometry)
+    x, g = operands["x"], regular(problem.geometry)
     values, indices = out if g.return_indices else (out, None)
-    pads = ((0, 0), (0, 0), *overhang(g))
+    pads = ((0, 0), (0, 0), *g.reach)
     padded = np.pad(g.channels_first(x), pads, constant_values=filler(g.kind, x.dtype))
     view = windows_of(padded, g.kernel, g.stride, g.dilation)
     # A window may be left over where ceil_mode is off.

@@ -67,7 +67,7 @@ def _made(call: Call, name: str, most: int) -> int:
 
 def small_calls(dtype: np.dtype[Any]) -> Iterator[tuple[str, Call]]:
     """(operation, call that wants its implementation) with work enough for several threads."""
-    from fastconv import operations as api
+    import fastconv as api
 
     for layout, shape, kernels, groups in (
         ("NCHW", (1, 32, 32, 32), (64, 32, 3, 3), 1),

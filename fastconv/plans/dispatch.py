@@ -1,16 +1,15 @@
-"""Which implementation serves a call: a pure function of geometry, dtype and kind of CPU, never of a timing."""
+"""Which implementation serves a call: a pure function of the problem and the kind of CPU, never of a timing."""
 
 from typing import Any
 
-import numpy as np
-
 from fastconv.machine import Machine
-from fastconv.plans.registry import OPERATIONS, Geometry, Implementation
+from fastconv.plans.registry import OPERATIONS, Implementation
+from fastconv.problem.problem import Problem
 
 FAMILIES = {
     "global_max_pool": "max_pool",
     "global_avg_pool": "avg_pool",
-    **dict.fromkeys(("relu", "relu6", "leaky_relu", "silu", "hardswish", "clip"), "activation"),
+    **dict.fromkeys(("relu", "relu6", "leaky_relu", "silu", "hardswish", "gelu", "clip"), "activation"),
 }
 
 WORTH = 1e-5  # seconds of packing, from which on a call that packs for itself may be served otherwise
@@ -34,13 +33,13 @@ def family_of(operation: Any) -> str:
     return family
 
 
-def estimate(one: Implementation, geometry: Geometry, dtype: np.dtype[Any], machine: Machine, once: bool) -> float:
+def estimate(one: Implementation, problem: Problem, machine: Machine, once: bool) -> float:
     """The seconds of a call of a plan; or, `once`, of making the plan too."""
-    return one.cost(geometry, dtype, machine) + (one.pack_cost(geometry, dtype, machine) if once else 0.0)
+    return one.cost(problem, machine) + (one.pack_cost(problem, machine) if once else 0.0)
 
 
 def choose(
-    operation: str, geometry: Geometry, dtype: np.dtype[Any], machine: Machine, implementation: Any = "auto", once: bool = False
+    operation: str, problem: Problem, machine: Machine, implementation: Any = "auto", once: bool = False
 ) -> Implementation:
     """The cheapest implementation that supports the call, or the one named.
 
@@ -48,61 +47,53 @@ def choose(
     """
     found = candidates(operation)
     if isinstance(implementation, str) and implementation == "auto":
-        fitting = [one for one in found if one.supports(geometry, dtype) is None]
-        best = min(fitting, key=lambda one: one.cost(geometry, dtype, machine))
-        if not once or best.pack_cost(geometry, dtype, machine) < WORTH:
+        fitting = [one for one in found if one.supports(problem) is None]
+        best = min(fitting, key=lambda one: one.cost(problem, machine))
+        if not once or best.pack_cost(problem, machine) < WORTH:
             return best
-        return min(fitting, key=lambda one: estimate(one, geometry, dtype, machine, once))
+        return min(fitting, key=lambda one: estimate(one, problem, machine, once))
     names = [one.name for one in found]
     if not isinstance(implementation, str) or implementation not in names:
         raise ValueError(f'implementation must be "auto" or one of {names} for {operation}, got {implementation!r}')
     chosen = found[names.index(implementation)]
-    reason = chosen.supports(geometry, dtype)
+    reason = chosen.supports(problem)
     if reason is not None:
         raise ValueError(refusal(chosen, reason))
     return chosen
 
 
 def rivals(
-    operation: str, geometry: Geometry, dtype: np.dtype[Any], machine: Machine, chosen: Implementation, once: bool = False
+    operation: str, problem: Problem, machine: Machine, chosen: Implementation, once: bool = False
 ) -> tuple[Implementation, ...]:
     """The implementations that some weights make cheaper than the chosen one."""
-    limit = estimate(chosen, geometry, dtype, machine, once)
+    limit = estimate(chosen, problem, machine, once)
     return tuple(
         one
         for one in candidates(operation)
-        if one.weigh and one.supports(geometry, dtype) is None and weighed(one, None, geometry, dtype, machine, once) < limit
+        if one.weigh and one.supports(problem) is None and weighed(one, None, problem, machine, once) < limit
     )
 
 
-def weighed(
-    one: Implementation, w: Any, geometry: Geometry, dtype: np.dtype[Any], machine: Machine, once: bool = False
-) -> float:
+def weighed(one: Implementation, w: Any, problem: Problem, machine: Machine, once: bool = False) -> float:
     """The estimate for these weights; of None, for the best."""
     assert one.weigh is not None
-    return one.weigh(w, geometry, dtype, machine) + (one.pack_cost(geometry, dtype, machine) if once else 0.0)
+    return one.weigh(w, problem, machine) + (one.pack_cost(problem, machine) if once else 0.0)
 
 
 def cheapest(
-    found: tuple[Implementation, ...],
-    chosen: Implementation,
-    w: Any,
-    geometry: Geometry,
-    dtype: np.dtype[Any],
-    machine: Machine,
-    once: bool = False,
+    found: tuple[Implementation, ...], chosen: Implementation, w: Any, problem: Problem, machine: Machine, once: bool = False
 ) -> Implementation:
     """The chosen implementation, or the one of its rivals that is cheaper for these weights."""
-    costs = {one.name: weighed(one, w, geometry, dtype, machine, once) for one in found}
+    costs = {one.name: weighed(one, w, problem, machine, once) for one in found}
     best = min(found, key=lambda one: costs[one.name], default=chosen)
-    return best if costs.get(best.name, float("inf")) < estimate(chosen, geometry, dtype, machine, once) else chosen
+    return best if costs.get(best.name, float("inf")) < estimate(chosen, problem, machine, once) else chosen
 
 
-def contenders(operation: str, geometry: Geometry, dtype: np.dtype[Any], machine: Machine, chosen: Implementation) -> list[str]:
+def contenders(operation: str, problem: Problem, machine: Machine, chosen: Implementation) -> list[str]:
     """The names of the implementations that a measurement tries: the chosen one, and those not estimated far dearer."""
-    limit = HOPELESS * chosen.cost(geometry, dtype, machine)
-    others = (one for one in candidates(operation)[:-1] if one is not chosen and one.supports(geometry, dtype) is None)
-    return [chosen.name, *(one.name for one in others if one.cost(geometry, dtype, machine) < limit)]
+    limit = HOPELESS * chosen.cost(problem, machine)
+    others = (one for one in candidates(operation)[:-1] if one is not chosen and one.supports(problem) is None)
+    return [chosen.name, *(one.name for one in others if one.cost(problem, machine) < limit)]
 
 
 def refusal(implementation: Implementation, reason: str) -> str:
@@ -110,22 +101,23 @@ def refusal(implementation: Implementation, reason: str) -> str:
     return f"implementation {implementation.name!r} cannot serve this call: {reason}"
 
 
-def explanation(operation: str, geometry: Geometry, dtype: np.dtype[Any], machine: Machine) -> list[str]:
+def explanation(operation: str, problem: Problem, machine: Machine) -> list[str]:
     """One line a candidate: chosen, dearer than the chosen one and yet what a function takes, or why it cannot."""
     found = candidates(operation)
-    chosen, chosen_once = (choose(operation, geometry, dtype, machine, once=once) for once in (False, True))
-    best = chosen.cost(geometry, dtype, machine)
+    chosen, chosen_once = (choose(operation, problem, machine, once=once) for once in (False, True))
+    best = chosen.cost(problem, machine)
     lines = []
     for one in found:
-        reason = one.supports(geometry, dtype)
+        reason = one.supports(problem)
         if reason is not None:
             lines.append(refusal(one, reason))
             continue
-        cost = one.cost(geometry, dtype, machine)
+        cost = one.cost(problem, machine)
         expected = f"estimated {1e6 * cost:,.0f} us"
+        by = "" if one.kernel is None else f" by {one.kernel(problem, machine)}"
         if one is chosen:
-            lines.append(f"implementation {one.name!r} is chosen: {expected}; {one.summary}")
+            lines.append(f"implementation {one.name!r} is chosen: {expected}{by}; {one.summary}")
             continue
-        line = f"implementation {one.name!r} is not chosen: {expected}, {cost / best:.3g} times the chosen one's"
+        line = f"implementation {one.name!r} is not chosen: {expected}{by}, {cost / best:.3g} times the chosen one's"
         lines.append(line + ("; a function, which packs the weights for one call, takes it" if one is chosen_once else ""))
     return lines

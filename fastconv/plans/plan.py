@@ -1,21 +1,51 @@
 """Plans: an operation with everything decided that does not depend on the data; planning.py makes them.
 
-Plan(x) -> checks of x and out -> implementation.run
+Plan(x, ...) -> checks of the operands and of out -> implementation.run
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from math import prod
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
+from fastconv.kernels.finishing import finish
 from fastconv.kernels.memory import aligned
+from fastconv.machine import host
 from fastconv.plans.registry import Implementation
 from fastconv.problem import arguments as check
 from fastconv.problem.convolutions import Activation, Array, ConvGeometry, Size, cached_property
+from fastconv.problem.problem import Operands, Problem
 
 LARGE = 64 << 10  # bytes of a result that begins a cache line: memory-bound kernels are 3 to 8 % faster
 NOTHING: dict[str, Any] = {}
+Dtype = np.dtype[Any]
+
+
+class Operand(NamedTuple):
+    """An array that a plan is called with.
+
+    Attributes
+    ----------
+    name : str
+        Of the argument.
+    shape, dtype
+        As the caller passes it, in this machine's byte order.
+    kernel_shape, kernel_dtype
+        As the implementation takes it.
+    """
+
+    name: str
+    shape: Size
+    dtype: Dtype
+    kernel_shape: Size
+    kernel_dtype: Dtype
+
+    @property
+    def as_it_is(self) -> bool:
+        """Whether an array in C order needs no conversion on its way to the kernel."""
+        return self.shape == self.kernel_shape and self.dtype == self.kernel_dtype
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -26,35 +56,61 @@ class Plan:
     ----------
     operation : str
         The public function that this is a plan of.
-    geometry : ConvGeometry, PoolGeometry, ...
-        All sizes; its batch is 1 where arrays come without a batch axis.
-    dtype, out_dtype : numpy.dtype
-        Of the input and of the result.
-    compute_dtype : numpy.dtype
-        What the kernel computes in: float32 for float16, else `out_dtype`.
+    problem : Problem
+        All sizes and dtypes; the batch is 1 where arrays come without a batch axis.
     implementation : Implementation
         The registry's record of what runs.
-    x_shape, out_shape : tuple of int
-        Of the input and of the result, as the caller sees them.
+    operands : tuple of Operand
+        The arrays that a call takes, in order.
+    out_shape : tuple of int
+        Of the result, as the caller sees it.
     packed : object
         Weights as the implementation wants them; None for operations without weights.
     """
 
     operation: str
-    geometry: Any
-    dtype: np.dtype[Any]
-    out_dtype: np.dtype[Any]
-    compute_dtype: np.dtype[Any]
+    problem: Problem
     implementation: Implementation
-    x_shape: Size
+    operands: tuple[Operand, ...]
     out_shape: Size
     packed: Any = None
 
+    @property
+    def geometry(self) -> Any:
+        """All sizes."""
+        return self.problem.geometry
+
+    @property
+    def x_shape(self) -> Size:
+        """The shape of the input."""
+        return self.operands[0].shape
+
+    @property
+    def dtype(self) -> Dtype:
+        """The dtype of the input."""
+        return self.problem.types.stored
+
+    @cached_property
+    def out_dtype(self) -> Dtype:
+        """The dtype of the result."""
+        return self.problem.types.result
+
+    @cached_property
+    def written_dtype(self) -> Dtype:
+        """What the implementation writes: the result's dtype, or that of the sums, to be converted."""
+        return self.out_dtype if self.implementation.reads(self.problem) else self.problem.types.summed
+
+    @cached_property
+    def served(self) -> Problem:
+        """What the implementation is asked: all of the problem, or its sums alone."""
+        fused = self.problem.ends_with_sums or self.implementation.fuses(self.problem)
+        return self.problem if fused else self.problem.bare
+
     @cached_property
     def takes_as_is(self) -> bool:
-        """Whether an array in C order needs no conversion on its way to the kernel, nor the result on its way back."""
-        same = self.dtype == self.compute_dtype == self.out_dtype
-        return same and self.x_shape == self.geometry.x_shape and 0 not in self.out_shape
+        """Whether arrays in C order need no conversion, nor the result, nor a pass that finishes it."""
+        same = self.written_dtype == self.out_dtype and all(one.as_it_is for one in self.operands)
+        return same and self.served is self.problem and 0 not in self.out_shape
 
     @cached_property
     def cells_in_lines(self) -> int:
@@ -62,55 +118,98 @@ class Plan:
         cells = prod(self.out_shape)
         return cells if cells * self.out_dtype.itemsize >= LARGE else 0
 
-    def __call__(self, x: Any, out: Any = None) -> Any:
-        """The result for `x`, in `out` where that is given; see the function that the plan is made for."""
-        return self.run(x, out, self.packed, NOTHING)
+    @cached_property
+    def is_single(self) -> bool:
+        """Whether x is the one operand."""
+        return len(self.operands) == 1
 
-    def run(self, x: Any, out: Any, packed: Any, others: dict[str, Array]) -> Array:
-        """Check x and out, which may share memory with none of `others`, and run on packed weights."""
-        y = self.target(x, out, others) if self.takes(x) else None
+    def __call__(self, x: Any, *arrays: Any, out: Any = None, **named: Any) -> Any:
+        """The result for x and the other operands, in `out` where that is given, by name or behind them all."""
+        if not arrays and not named and self.is_single:
+            return self.run({"x": x}, out, self.packed, NOTHING)
+        operands, out = self.bound(x, arrays, named, out)
+        return self.run(operands, out, self.packed, NOTHING)
+
+    def bound(self, x: Any, arrays: tuple[Any, ...], named: dict[str, Any], out: Any) -> tuple[Operands, Any]:
+        """(the operands by name, out) of a call's arguments."""
+        names = [one.name for one in self.operands]
+        wanted = f"a plan of {self.operation} takes {', '.join(names)} and out"
+        if len(arrays) == len(names):
+            if out is not None:
+                raise TypeError(f"{wanted}: out was given twice")
+            arrays, out = arrays[:-1], arrays[-1]
+        operands = dict(zip(names, (x, *arrays), strict=False))
+        unknown = [name for name in named if name not in names or name in operands]
+        if len(arrays) >= len(names) or unknown:
+            raise TypeError(f"{wanted}, each once: got {1 + len(arrays)} arrays and {', '.join(named) or 'no names'}")
+        operands |= named
+        missing = [name for name in names if name not in operands]
+        if missing:
+            raise TypeError(f"{wanted}: {', '.join(missing)} is missing")
+        return operands, out
+
+    def run(self, operands: Operands, out: Any, packed: Any, others: dict[str, Array]) -> Any:
+        """Check the operands and out, which may share memory with none of them nor of `others`, and run on packed weights."""
+        y = self.target(operands, out, others) if self.takes(operands) else None
         if y is not None:
-            self.implementation.run(x, packed, self.geometry, y)
+            self.implementation.run(operands, packed, self.problem, y)
             return y
-        x = self.operand("x", x, self.dtype)
-        y = check.output(out, self.out_shape, self.out_dtype, {"x": x, **others} if out is not None else {})
-        operand = check.contiguous(x, self.compute_dtype).reshape(self.geometry.x_shape)
-        self.fill([y], lambda targets: self.implementation.run(operand, packed, self.geometry, targets[0]))
-        return y
+        return self.run_converted(operands, out, packed, others)
 
-    def takes(self, x: Any) -> bool:
-        """Whether x may go to the kernel as it is."""
-        same = type(x) is np.ndarray and x.dtype is self.dtype and x.shape == self.x_shape
-        return same and x.flags.carray and self.takes_as_is
+    def takes(self, operands: Operands) -> bool:
+        """Whether the operands may go to the kernel as they are."""
+        for name, shape, dtype, _, _ in self.operands:
+            x = operands[name]
+            if not (type(x) is np.ndarray and x.dtype is dtype and x.shape == shape and x.flags.carray):
+                return False
+        return self.takes_as_is
 
-    def target(self, x: Array, out: Any, others: dict[str, Array]) -> Any:
-        """Where the kernel writes the result of x, which it takes as it is, or None where there is more to see to."""
+    def target(self, operands: Operands, out: Any, others: dict[str, Array]) -> Any:
+        """Where the kernel writes the result of operands that it takes as they are; None where there is more to see to."""
         if out is None:
             cells = self.cells_in_lines
             return aligned(cells, self.out_dtype).reshape(self.out_shape) if cells else np.empty(self.out_shape, self.out_dtype)
-        alone = (
-            type(out) is np.ndarray
-            and out.dtype is self.out_dtype
-            and out.flags.carray
-            and out.shape == self.out_shape
-            and not np.may_share_memory(out, x)
-        )
-        return out if alone and not any(np.may_share_memory(out, other) for other in others.values()) else None
+        if not (type(out) is np.ndarray and out.dtype is self.out_dtype and out.flags.carray and out.shape == self.out_shape):
+            return None
+        for arrays in (operands, others):
+            for other in arrays.values():
+                if np.may_share_memory(out, other):
+                    return None
+        return out
 
-    def operand(self, name: str, value: Any, dtype: np.dtype[Any]) -> Array:
-        """`value` as an array of the plan's input shape and of `dtype`."""
-        found = check.array(name, value)
-        if found.shape != self.x_shape:
-            raise ValueError(f"{name} must have shape {self.x_shape}, for which the plan was made, got {found.shape}")
-        if check.native(found.dtype) != dtype:
-            raise TypeError(f"{name} must have dtype {dtype}, for which the plan was made, got {found.dtype}")
+    def run_converted(self, operands: Operands, out: Any, packed: Any, others: dict[str, Array]) -> Any:
+        """The same for arrays that have to be converted, or that are wrong."""
+        arrays = {one.name: self.checked(one, operands[one.name]) for one in self.operands}
+        y = self.output(out, arrays, others)
+        converted = {one.name: check.contiguous(arrays[one.name], one.kernel_dtype) for one in self.operands}
+        converted = {one.name: converted[one.name].reshape(one.kernel_shape) for one in self.operands}
+        self.fill([y], lambda targets: self.compute(converted, packed, targets[0]))
+        return y
+
+    def output(self, out: Any, arrays: Operands, others: dict[str, Array]) -> Array:
+        """`out`, checked, or a new array."""
+        return check.output(out, self.out_shape, self.out_dtype, {**arrays, **others} if out is not None else {})
+
+    def compute(self, operands: Operands, packed: Any, target: Any) -> None:
+        """Run, and finish what the implementation leaves out."""
+        self.implementation.run(operands, packed, self.served, target)
+        if self.served is not self.problem:
+            finish(target, operands.get("residual"), self.geometry.activation)
+
+    def checked(self, one: Operand, value: Any) -> Array:
+        """`value` as an array of an operand's shape and dtype."""
+        found = check.array(one.name, value)
+        if found.shape != one.shape:
+            raise ValueError(f"{one.name} must have shape {one.shape}, for which the plan was made, got {found.shape}")
+        if check.native(found.dtype) != one.dtype:
+            raise TypeError(f"{one.name} must have dtype {one.dtype}, for which the plan was made, got {found.dtype}")
         return found
 
-    def fill(self, outputs: list[Array], run: Any) -> None:
-        """Run into the outputs, or into arrays in C order and of the kernel's dtype that are then copied into them."""
+    def fill(self, outputs: list[Array], run: Callable[[list[Array]], None]) -> None:
+        """Run into the outputs, or into arrays in C order and of the dtype that is written, then copied into them."""
         if not outputs[0].size:
             return
-        wanted = [self.compute_dtype, *(y.dtype for y in outputs[1:])]
+        wanted = [self.written_dtype, *(y.dtype for y in outputs[1:])]
         targets = [
             y if y.dtype == dtype and y.flags.c_contiguous and y.flags.aligned else np.empty(y.shape, dtype)
             for y, dtype in zip(outputs, wanted, strict=True)
@@ -121,17 +220,25 @@ class Plan:
                 with np.errstate(over="ignore", invalid="ignore"):
                     y[...] = target
 
+    @property
+    def kernel(self) -> str | None:
+        """The name of the compiled kernel that runs, where the implementation has several."""
+        name = self.implementation.kernel
+        return None if name is None else name(self.served, host())
+
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.operation} {self.x_shape} -> {self.out_shape} by {self.implementation.name!r}>"
 
     def __str__(self) -> str:
-        flops = self.geometry.flops
-        moved = self.geometry.bytes(self.dtype.itemsize)
+        flops, types = self.geometry.flops, self.problem.types
+        moved = self.geometry.bytes(types.stored.itemsize)
+        kernel = self.kernel
         lines = [
             f"{self.operation} by {self.implementation.name!r}: {self.implementation.summary}",
-            f"  x        {self.x_shape} {self.dtype}",
+            *([f"  kernel   {kernel}"] if kernel else []),
+            *(f"  {one.name:8} {one.shape} {one.dtype}" for one in self.operands),
             *self.details(),
-            f"  output   {self.out_shape} {self.out_dtype}",
+            f"  output   {self.out_shape} {self.out_dtype}" + (f", summed in {types.summed}" if not types.uniform else ""),
             f"  work     {flops:,} FLOP, at least {moved:,} bytes moved, {flops / max(1, moved):.3g} FLOP a byte",
         ]
         return "\n".join(lines)
@@ -145,25 +252,25 @@ class Plan:
 class ConvPlan(Plan):
     """A plan of a convolution or transposed convolution, with its weights packed."""
 
-    def packing(self, w: Array, bias: Array) -> Any:
-        """Weights of the plan's shape and compute_dtype, in C order, as its implementation takes them."""
-        return self.implementation.pack(w, bias, self.geometry)  # type: ignore[misc]
+    @cached_property
+    def weights_dtype(self) -> Dtype:
+        """What the implementation packs: the weights as they are stored, or in the dtype of the sums."""
+        types = self.problem.types
+        return types.weights if self.implementation.reads(self.problem) else types.summed
 
-    @property
-    def kernel(self) -> str | None:
-        """The name of the compiled kernel, where the implementation has several."""
-        first = self.packed[0] if isinstance(self.packed, tuple) and self.packed else None
-        found = getattr(self.packed, "kernel", getattr(first, "kernel", None))
-        return getattr(found, "__name__", None)
+    def packing(self, w: Array, bias: Array) -> Any:
+        """Weights of the plan's shape and weights_dtype, in C order, as its implementation takes them."""
+        return self.implementation.pack(w, bias, self.served)  # type: ignore[misc]
 
     def details(self) -> list[str]:
         """Weights as given and as packed, steps, padding, activation."""
         g: ConvGeometry = self.geometry
         padding = ", ".join(f"{before}+{after}" for before, after in g.padding)
+        border = g.border.mode + (f" {g.border.value:g}" if g.border.value else "")
         lines = [
             f"  w        {g.w_shape}, packed as {described(self.packed)}",
             f"  layout   {g.layout}, {g.groups} group{'s' * (g.groups > 1)} of {g.in_per_group} -> {g.out_per_group} channels",
-            f"  steps    stride {g.stride}, dilation {g.dilation}, padding {padding} of {g.padding_mode}",
+            f"  steps    stride {g.stride}, dilation {g.dilation}, padding {padding} of {border}",
         ]
         if any(g.output_padding):
             lines.append(f"  extra    output_padding {g.output_padding}")
@@ -176,16 +283,17 @@ class ConvPlan(Plan):
 class PoolPlan(Plan):
     """A plan of a pool."""
 
-    def __call__(self, x: Any, out: Any = None) -> Any:
-        """The result for `x`, or (values, indices); `out` is one array, or two, alike."""
+    def run(self, operands: Operands, out: Any, packed: Any, others: dict[str, Array]) -> Any:
+        """The result, or (values, indices); `out` is one array, or two, alike."""
         if not self.geometry.return_indices:
-            return self.run(x, out, None, NOTHING)
-        x = self.operand("x", x, self.dtype)
+            return super().run(operands, out, packed, others)
+        (one,) = self.operands
+        x = self.checked(one, operands["x"])
         values, indices = (None, None) if out is None else self._pair(out)
         values = check.output(values, self.out_shape, self.out_dtype, {"x": x}, "out[0]")
         indices = check.output(indices, self.out_shape, np.dtype(np.int64), {"x": x, "out[0]": values}, "out[1]")
-        operand = check.contiguous(x, self.compute_dtype).reshape(self.geometry.x_shape)
-        self.fill([values, indices], lambda both: self.implementation.run(operand, None, self.geometry, tuple(both)))
+        operand = {"x": check.contiguous(x, one.kernel_dtype).reshape(one.kernel_shape)}
+        self.fill([values, indices], lambda both: self.implementation.run(operand, None, self.problem, tuple(both)))
         return values, indices
 
     @staticmethod
@@ -200,6 +308,7 @@ class PoolPlan(Plan):
         if g.adaptive:
             return [f"  layout   {g.layout}"]
         padding = ", ".join(f"{before}+{after}" for before, after in g.padding)
+        padding += f" of {g.border.mode}" if g.border is not None else ""
         return [f"  window   {g.kernel}, stride {g.stride}, dilation {g.dilation}, padding {padding}", f"  layout   {g.layout}"]
 
 
@@ -207,46 +316,41 @@ class PoolPlan(Plan):
 class UnpoolPlan(Plan):
     """A plan of a max_unpool: called with values and their indices."""
 
-    def __call__(self, x: Any, indices: Any = None, out: Any = None) -> Any:  # type: ignore[override]
-        """The larger map that holds `x` at `indices`."""
-        x = self.operand("x", x, self.dtype)
-        where = check.array("indices", indices)
+    def checked(self, one: Operand, value: Any) -> Array:
+        """The values; or indices of any integer type, which must lie in the output."""
+        if one.name != "indices":
+            return super().checked(one, value)
+        where = check.array("indices", value)
         if where.dtype.kind not in "iu":
             raise TypeError(f"indices must be integers, got dtype {where.dtype}")
-        if where.shape != self.x_shape:
-            raise ValueError(f"indices must have the shape of x, {self.x_shape}, got {where.shape}")
-        plane = int(np.prod(self.geometry.out_size, dtype=object))
+        if where.shape != one.shape:
+            raise ValueError(f"indices must have the shape of x, {one.shape}, got {where.shape}")
+        plane = prod(self.geometry.out_size)
         # Without their sign, indices below zero are the largest.
         unsigned = where.view(np.dtype(f"u{where.dtype.itemsize}")) if where.dtype.isnative else where.astype(np.uint64)
         if where.size and unsigned.max() >= plane:
-            raise ValueError(
-                f"indices must lie in 0 .. {plane - 1}, the cells of an output plane, got {where.min()} .. {where.max()}"
-            )
-        y = check.output(out, self.out_shape, self.out_dtype, {"x": x, "indices": where})
-        operands = (
-            check.contiguous(x, self.compute_dtype).reshape(self.geometry.x_shape),
-            check.contiguous(where, np.dtype(np.int64)).reshape(self.geometry.x_shape),
-        )
-        self.fill([y], lambda targets: self.implementation.run(operands, None, self.geometry, targets[0]))
-        return y
+            allowed = f"in 0 .. {plane - 1}, the cells of an output plane" if plane else "nowhere: an output plane has no cells"
+            raise ValueError(f"indices must lie {allowed}, got {where.min()} .. {where.max()}")
+        return where
+
+    def takes(self, operands: Operands) -> bool:
+        """Never unseen: indices are looked over."""
+        return False
 
 
 @dataclass(frozen=True, eq=False, repr=False)
 class ElementwisePlan(Plan):
     """A plan of an activation; `out` may be `x` itself."""
 
-    def run(self, x: Any, out: Any, packed: Any, others: dict[str, Array]) -> Array:
-        """Check x and out and run, in place where they are one array."""
-        y = None if not self.takes(x) else x if out is x else self.target(x, out, others)
-        if y is not None:
-            self.implementation.run(x, None, self.geometry, y)
-            return y
-        x = self.operand("x", x, self.dtype)
+    def target(self, operands: Operands, out: Any, others: dict[str, Array]) -> Any:
+        """Where the kernel writes, in place where x and out are one array."""
+        return out if out is operands["x"] else super().target(operands, out, others)
+
+    def output(self, out: Any, arrays: Operands, others: dict[str, Array]) -> Array:
+        """`out`, which may be x, or have its very cells."""
+        x = arrays["x"]
         in_place = isinstance(out, np.ndarray) and x.ctypes.data == out.ctypes.data and x.strides == out.strides
-        y = check.output(out, self.out_shape, self.out_dtype, {} if in_place or out is None else {"x": x})
-        operand = check.contiguous(x, self.compute_dtype)
-        self.fill([y], lambda targets: self.implementation.run(operand, None, self.geometry, targets[0]))
-        return y
+        return super().output(out, {} if in_place else arrays, others)
 
 
 def described(packed: Any) -> str:

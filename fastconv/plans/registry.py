@@ -4,12 +4,13 @@ An entry here is in the tests, the comparison table and the benchmarks, with not
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from fastconv.kernels import im2col, loops, reference, strided
+from fastconv.kernels.borders import bordered, plain
 from fastconv.kernels.simd.arrays import columns, elementwise
 from fastconv.kernels.simd.depthwise import rows as depthwise
 from fastconv.kernels.simd.direct import choice as direct
@@ -22,11 +23,9 @@ from fastconv.kernels.simd.pools import running, unpool
 from fastconv.kernels.simd.strassen import choice as strassen
 from fastconv.kernels.simd.winograd import choice as winograd
 from fastconv.machine import Machine
-from fastconv.problem.convolutions import ConvGeometry
-from fastconv.problem.pools import PoolGeometry, UnpoolGeometry
-from fastconv.problem.windows import ElementwiseGeometry, FoldGeometry
+from fastconv.plans.errors import LOCAL, SPREAD, Error
+from fastconv.problem.problem import Problem
 
-Geometry = ConvGeometry | PoolGeometry | UnpoolGeometry | FoldGeometry | ElementwiseGeometry
 Dtype = np.dtype[Any]
 
 
@@ -39,51 +38,95 @@ class Implementation:
     name, summary : str
         What users call it, and one line of what it does.
     run : callable
-        run(x, packed, geometry, out) writes all of `out`. Arrays are in C order and of the dtype that is computed in.
+        run(operands, packed, problem, out) writes all of `out`. Arrays are in C order and, unless `reads` says otherwise, of
+        the dtype that sums are made in.
     cost : callable
-        cost(geometry, dtype, machine) -> the seconds that it is expected to take on one thread.
+        cost(problem, machine) -> the seconds that it is expected to take on one thread.
     supports : callable
-        supports(geometry, dtype) -> None, or the reason why not.
+        supports(problem) -> None, or the reason why not.
     pack : callable or None
-        pack(w, bias, geometry) -> what `run` takes as `packed`; None for operations without weights.
+        pack(w, bias, problem) -> what `run` takes as `packed`; None for operations without weights.
     weigh : callable or None
-        weigh(w, geometry, dtype, machine) -> the cost for these weights, where it depends on them; for None, the least.
+        weigh(w, problem, machine) -> the cost for these weights, where it depends on them; for None, the least.
     pack_cost : callable
-        pack_cost(geometry, dtype, machine) -> the seconds that `pack` is expected to take.
+        pack_cost(problem, machine) -> the seconds that `pack` is expected to take.
+    reads : callable
+        reads(problem) -> whether `run` takes arrays as they are stored, and writes the result's dtype.
+    fuses : callable
+        fuses(problem) -> whether `run` adds the residual and applies the activation; else a pass of its own does so.
+    kernel : callable or None
+        kernel(problem, machine) -> the name of the compiled kernel that runs, where there are several.
+    error : Error
+        The bound of its rounding.
     """
 
     name: str
     summary: str
-    run: Callable[[Any, Any, Any, Any], None]
-    cost: Callable[[Any, Dtype, Machine], float]
-    supports: Callable[[Any, Dtype], str | None] = lambda geometry, dtype: None
-    pack: Callable[[Any, Any, Any], Any] | None = None
-    weigh: Callable[[Any, Any, Dtype, Machine], float] | None = None
-    pack_cost: Callable[[Any, Dtype, Machine], float] = lambda geometry, dtype, machine: 0.0
+    run: Callable[[Any, Any, Problem, Any], None]
+    cost: Callable[[Problem, Machine], float]
+    supports: Callable[[Problem], str | None] = lambda problem: None
+    pack: Callable[[Any, Any, Problem], Any] | None = None
+    weigh: Callable[[Any, Problem, Machine], float] | None = None
+    pack_cost: Callable[[Problem, Machine], float] = lambda problem, machine: 0.0
+    reads: Callable[[Problem], bool] = lambda problem: False
+    fuses: Callable[[Problem], bool] = lambda problem: True
+    kernel: Callable[[Problem, Machine], str] | None = None
+    error: Error = LOCAL
 
 
-def _at(operations_per_second: float, overhead: float) -> Callable[[Geometry, Dtype, Machine], float]:
+def _at(operations_per_second: float, overhead: float) -> Callable[[Problem, Machine], float]:
     """A cost that grows with the operations alone."""
-    return lambda geometry, dtype, machine: overhead + geometry.flops / operations_per_second
+    return lambda problem, machine: overhead + problem.geometry.flops / operations_per_second
 
 
-def _per_weight(seconds_per_byte: float, overhead: float) -> Callable[[ConvGeometry, Dtype, Machine], float]:
+def _per_weight(seconds_per_byte: float, overhead: float) -> Callable[[Problem, Machine], float]:
     """A time to pack that grows with the bytes of the weights."""
-    return lambda geometry, dtype, machine: costs.of_packing(geometry, dtype, seconds_per_byte, overhead)
+    return lambda problem, machine: costs.of_packing(problem.geometry, problem.dtype, seconds_per_byte, overhead)
 
 
-def _as_given(w: Any, bias: Any, geometry: Any) -> Any:
+def _as_given(w: Any, bias: Any, problem: Problem) -> Any:
     return w, bias
 
 
-def _blas_cost(geometry: ConvGeometry, dtype: Dtype, machine: Machine) -> float:
+def _blas_cost(problem: Problem, machine: Machine) -> float:
     """Columns written and read at memory speed, and the product at BLAS speed, or NumPy's own for integers."""
-    copied = 2 * dtype.itemsize * geometry.batch * geometry.groups * geometry.reduction
-    positions = geometry.flops / max(1, 2 * geometry.batch * geometry.groups * geometry.reduction * geometry.out_per_group)
-    full = geometry.reduction + 1  # short sums do not keep BLAS busy
+    g, dtype = problem.geometry, problem.dtype
+    copied = 2 * dtype.itemsize * g.batch * g.groups * g.reduction
+    positions = g.flops / max(1, 2 * g.batch * g.groups * g.reduction * g.out_per_group)
+    full = g.reduction + 1  # short sums do not keep BLAS busy
     rate = 0.7 * machine.flops(dtype) * full / (full + 48) if dtype.kind in "fc" else 1e9
-    calls = geometry.batch * geometry.groups * (geometry.taps + 12)
-    return 2e-6 * (1 + calls) + copied * positions / machine.bandwidth + geometry.flops / rate
+    calls = g.batch * g.groups * (g.taps + 12)
+    return 2e-6 * (1 + calls) + copied * positions / machine.bandwidth + g.flops / rate
+
+
+def _reads_all(problem: Problem) -> bool:
+    """Loops are compiled for any dtypes but float16, which the processor may not have."""
+    return np.dtype(np.float16) not in problem.types
+
+
+def _bordered(one: Implementation) -> Implementation:
+    """An implementation of pools that sees a border's cells in a copy of the input."""
+
+    def supports(problem: Problem) -> str | None:
+        return one.supports(plain(problem))
+
+    def cost(problem: Problem, machine: Machine) -> float:
+        inner = plain(problem)
+        copied = 0 if inner is problem else 2 * inner.geometry.bytes(problem.dtype.itemsize)
+        return one.cost(inner, machine) + (1e-5 + copied / machine.bandwidth if copied else 0.0)
+
+    return replace(one, run=bordered(one.run), supports=supports, cost=cost)
+
+
+def _cells_alone(one: Implementation) -> Implementation:
+    """An implementation of convolutions whose borders hold zeros or cells of the input, and no other constant."""
+
+    def supports(problem: Problem) -> str | None:
+        if problem.geometry.border.mode == "constant":
+            return "its borders hold zeros or cells of x, not another constant"
+        return one.supports(problem)
+
+    return replace(one, supports=supports)
 
 
 _LOOPS = "the reference's loops, compiled and parallel over outputs"
@@ -91,22 +134,29 @@ _REFERENCE = "plain Python loops in float64 or wider: the definition of correct"
 
 
 def _loops(run: Any, rate: float = 5e8, pack: Any = None) -> Implementation:
-    return Implementation("loops", _LOOPS, run, _at(rate, 2e-5), pack=pack)
+    return Implementation("loops", _LOOPS, run, _at(rate, 2e-5), pack=pack, reads=_reads_all if pack else lambda problem: False)
 
 
 def _reference(run: Any, pack: Any = None) -> Implementation:
-    return Implementation("reference", _REFERENCE, run, _at(1e6, 1e-4), pack=pack)
+    return Implementation("reference", _REFERENCE, run, _at(1e6, 1e-4), pack=pack, reads=lambda problem: pack is not None)
 
 
-_VECTOR_POOLS = (
-    Implementation(
-        "running",
-        "what neighbouring windows share is taken in once, for any channels",
-        running.run,
-        running.cost,
-        running.supports,
-    ),
-    Implementation("direct", "vectors of channels, or of rows taken in before columns", pool.run, pool.cost, pool.supports),
+_VECTOR_POOLS = tuple(
+    map(
+        _bordered,
+        (
+            Implementation(
+                "running",
+                "what neighbouring windows share is taken in once, for any channels",
+                running.run,
+                running.cost,
+                running.supports,
+            ),
+            Implementation(
+                "direct", "vectors of channels, or of rows taken in before columns", pool.run, pool.cost, pool.supports
+            ),
+        ),
+    )
 )
 
 _VECTOR_COLUMNS = Implementation(
@@ -114,8 +164,10 @@ _VECTOR_COLUMNS = Implementation(
 )
 
 _POOLS = (
-    _loops(loops.run_pool),
-    Implementation("strided", "sliding_window_view, reduced by NumPy", strided.pool, _at(1e8, 6e-5), strided.supports_pool),
+    _bordered(_loops(loops.run_pool)),
+    _bordered(
+        Implementation("strided", "sliding_window_view, reduced by NumPy", strided.pool, _at(1e8, 6e-5), strided.supports_pool)
+    ),
     _reference(reference.pool),
 )
 
@@ -137,57 +189,69 @@ _STRASSEN = Implementation(
     strassen.supports,
     strassen.pack,
     pack_cost=_per_weight(1.5e-10, 1e-5),
+    error=SPREAD["strassen"],
 )
+
+_WINOGRAD = Implementation(
+    "winograd",
+    "kernels of 3 taps and more with a quarter to three quarters of the products, at about twice the rounding error",
+    winograd.run,
+    winograd.cost,
+    winograd.supports,
+    winograd.pack,
+    pack_cost=winograd.pack_cost,
+    error=SPREAD["winograd"],
+)
+
+_DEPTHWISE = Implementation(
+    "depthwise",
+    "a kernel for each channel, input rows reused in registers",
+    depthwise.run,
+    depthwise.cost,
+    depthwise.supports,
+    depthwise.pack,
+    pack_cost=_per_weight(1e-9, 5e-6),
+    fuses=depthwise.fuses,
+)
+
+_UNPACKED = Implementation(
+    "unpacked",
+    "dot products of windows, copied into rows, with the weights as they lie: for one call on a small map",
+    unpacked.run,
+    unpacked.cost,
+    unpacked.supports,
+    unpacked.pack,
+    fuses=unpacked.fuses,
+)
+
+_SEPARABLE = Implementation(
+    "separable",
+    "filters of one channel as columns times rows, as many as their rank: auto looks at the weights",
+    separable.run,
+    separable.cost,
+    separable.supports,
+    separable.pack,
+    separable.weigh,
+    _per_weight(2e-8, 1e-4),
+    error=SPREAD["separable"],
+)
+
+_FFT = Implementation(
+    "fft",
+    "Fourier transforms of overlapping blocks: for large kernels",
+    fft.run,
+    fft.cost,
+    fft.supports,
+    fft.pack,
+    pack_cost=fft.pack_cost,
+    error=SPREAD["fft"],
+)
+
+_VECTORS = (_WINOGRAD, _STRASSEN, _DEPTHWISE, _DIRECT, _UNPACKED, _SEPARABLE, _FFT)
 
 OPERATIONS: dict[str, tuple[Implementation, ...]] = {
     "conv": (
-        Implementation(
-            "winograd",
-            "kernels of 3 taps and more with a quarter to three quarters of the products, at about twice the rounding error",
-            winograd.run,
-            winograd.cost,
-            winograd.supports,
-            winograd.pack,
-            pack_cost=winograd.pack_cost,
-        ),
-        _STRASSEN,
-        Implementation(
-            "depthwise",
-            "a kernel for each channel, input rows reused in registers",
-            depthwise.run,
-            depthwise.cost,
-            depthwise.supports,
-            depthwise.pack,
-            pack_cost=_per_weight(1e-9, 5e-6),
-        ),
-        _DIRECT,
-        Implementation(
-            "unpacked",
-            "dot products of windows, copied into rows, with the weights as they lie: for one call on a small map",
-            unpacked.run,
-            unpacked.cost,
-            unpacked.supports,
-            unpacked.pack,
-        ),
-        Implementation(
-            "separable",
-            "filters of one channel as columns times rows, as many as their rank: auto looks at the weights",
-            separable.run,
-            separable.cost,
-            separable.supports,
-            separable.pack,
-            separable.weigh,
-            _per_weight(2e-8, 1e-4),
-        ),
-        Implementation(
-            "fft",
-            "Fourier transforms of overlapping blocks: for large kernels",
-            fft.run,
-            fft.cost,
-            fft.supports,
-            fft.pack,
-            pack_cost=fft.pack_cost,
-        ),
+        *map(_cells_alone, _VECTORS),
         Implementation(
             "im2col", "windows copied into columns, 16 MiB at a time, then BLAS", im2col.conv, _blas_cost, pack=im2col.pack
         ),
@@ -196,7 +260,7 @@ OPERATIONS: dict[str, tuple[Implementation, ...]] = {
             "strided",
             "sliding_window_view, then tensordot",
             strided.conv,
-            lambda geometry, dtype, machine: 3e-5 + 2 * _blas_cost(geometry, dtype, machine),
+            lambda problem, machine: 3e-5 + 2 * _blas_cost(problem, machine),
             pack=_as_given,
         ),
         _reference(reference.conv, pack=_as_given),

@@ -10,17 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from fastconv.problem.convolutions import (
-    IDENTITY,
-    LAYOUTS,
-    PADDING_MODES,
-    Activation,
-    Array,
-    Pairs,
-    Size,
-    same_padding,
-    same_transposed,
-)
+from fastconv.problem.borders import PADDING_MODES, ZEROS, Border
+from fastconv.problem.convolutions import IDENTITY, LAYOUTS, Activation, Array, Pairs, Size, same_padding, same_transposed
 
 LARGEST = 2**62  # no size, offset or byte count may pass it, so that int64 arithmetic on two of them cannot wrap
 ACTIVATIONS = {
@@ -29,6 +20,7 @@ ACTIVATIONS = {
     "leaky_relu": Activation("leaky_relu", 0.01),
     "silu": Activation("silu"),
     "hardswish": Activation("hardswish"),
+    "gelu": Activation("gelu"),
 }
 ACTIVATION_FORMS = f'None, {", ".join(map(repr, ACTIVATIONS))}, ("clip", low, high) or ("leaky_relu", slope)'
 DTYPES = "float16, float32, float64, complex64, complex128 or an integer type"
@@ -78,9 +70,21 @@ def native(dtype: np.dtype[Any]) -> np.dtype[Any]:
     return dtype if dtype.isnative else dtype.newbyteorder("=")
 
 
-def compute_dtype(result: np.dtype[Any]) -> np.dtype[Any]:
-    """The dtype that kernels compute in: float16 is computed in float32 and rounded once."""
-    return np.dtype(np.float32) if result == np.float16 else result
+def result_dtype(usual: np.dtype[Any], dtype_asked: Any) -> np.dtype[Any]:
+    """The dtype of a result and its sums: the one asked for, which the usual one must cast to, or the usual one."""
+    if dtype_asked is None:
+        return usual
+    found = dtype("dtype", dtype_asked)
+    if not np.can_cast(usual, found, "same_kind"):
+        raise TypeError(f"dtype must be one that {usual}, the dtype of x and w together, casts to, got {found}")
+    return found
+
+
+def cast(name: str, value: Array, result: np.dtype[Any]) -> Array:
+    """`value`, whose dtype must cast to that of the result."""
+    if not np.can_cast(value.dtype, result, "same_kind"):
+        raise TypeError(f"{name} must have a dtype that casts to {result}, the dtype of the result, got {value.dtype}")
+    return value
 
 
 def contiguous(value: Array, dtype: np.dtype[Any]) -> Array:
@@ -246,17 +250,38 @@ def transposed_padding(
 # Names ------------------------------------------------------------------------------------------------------------------
 
 
-def padding_mode(value: Any, size: Size, pads: Pairs) -> str:
-    """A padding mode that the input is large enough for."""
-    if not isinstance(value, str) or value not in PADDING_MODES:
-        raise ValueError(f"padding_mode must be one of {PADDING_MODES}, got {value!r}")
+def border(mode: Any, fill: Any, size: Size, pads: Pairs, dtype: np.dtype[Any]) -> Border:
+    """A border that the input is large enough for; of the value zero, "constant" is "zeros"."""
+    if not isinstance(mode, str) or mode not in PADDING_MODES:
+        raise ValueError(f"padding_mode must be one of {PADDING_MODES}, got {mode!r}")
     for axis, (cells, pair) in enumerate(zip(size, pads, strict=True)):
-        most = {"zeros": LARGEST, "reflect": max(0, cells - 1), "replicate": LARGEST if cells else 0, "circular": cells}
-        if max(pair) > most[value]:
+        most = {"reflect": max(0, cells - 1), "circular": cells}.get(mode, LARGEST if cells else 0)
+        if max(pair) > (LARGEST if mode in ("zeros", "constant") else most):
             raise ValueError(
-                f"padding must be at most {most[value]} on axis {axis} of {cells} cells with padding_mode {value!r}, got {pair}"
+                f"padding must be at most {most} on axis {axis} of {cells} cells with padding_mode {mode!r}, got {pair}"
             )
-    return str(value)
+    if mode == "constant":
+        return Border(mode, number("padding_value", fill, dtype)) if fill is not None and fill != 0 else ZEROS
+    if fill is not None and fill != 0:
+        raise ValueError(f'padding_value is for padding_mode "constant", got {fill!r} with {mode!r}')
+    return Border(mode)
+
+
+def number(name: str, value: Any, dtype: np.dtype[Any]) -> Any:
+    """A number that an array of `dtype` can hold: an int, a float or a complex."""
+    if isinstance(value, (bool, np.bool_)) or not isinstance(value, (int, float, complex, np.number)):
+        raise TypeError(f"{name} must be a number, got {value!r}")
+    if dtype.kind == "c":
+        return complex(value)
+    if isinstance(value, (complex, np.complexfloating)):
+        raise TypeError(f"{name} must be real for {dtype}, got {value!r}")
+    found = real(name, value)
+    if dtype.kind not in "iu":
+        return float(found)
+    limits = np.iinfo(dtype)
+    if not math.isfinite(found) or int(found) != found or not limits.min <= found <= limits.max:
+        raise ValueError(f"{name} must be a whole number that {dtype} holds, got {value!r}")
+    return int(found)
 
 
 def channels_last(layout: Any, rank: int) -> bool:

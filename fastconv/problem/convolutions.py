@@ -22,6 +22,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from fastconv.problem.borders import ZEROS, Border, source_cell
+
 if TYPE_CHECKING:
     from functools import cached_property as cached_property
 else:
@@ -46,7 +48,6 @@ Size = tuple[int, ...]
 Pairs = tuple[tuple[int, int], ...]
 Array = npt.NDArray[Any]
 
-PADDING_MODES = ("zeros", "reflect", "replicate", "circular")
 LAYOUTS = {1: ("NCL", "NLC"), 2: ("NCHW", "NHWC"), 3: ("NCDHW", "NDHWC")}
 SPATIAL_AXES = 3  # every geometry can be lifted to this many axes
 
@@ -57,7 +58,7 @@ class Activation(NamedTuple):
     Attributes
     ----------
     kind : str
-        "none", "clip" (relu and relu6 are clips), "leaky_relu", "silu" or "hardswish".
+        "none", "clip" (relu and relu6 are clips), "leaky_relu", "silu", "hardswish" or "gelu".
     low, high : float
         The bounds of a clip; `low` is the slope of a leaky_relu.
     """
@@ -89,19 +90,6 @@ def same_transposed(kernel: int, stride: int, dilation: int, lower: bool) -> tup
     total = max(0, surplus)
     small, large = total // 2, total - total // 2
     return ((large, small) if lower else (small, large)), max(0, -surplus)
-
-
-def source_cell(position: int, size: int, mode: int) -> int:
-    """The input cell that an unpadded coordinate reads, or -1 for a zero; `mode` indexes PADDING_MODES."""
-    if 0 <= position < size:
-        return position
-    if mode == 0 or size == 0:
-        return -1
-    if mode == 1:
-        return -position if position < 0 else 2 * (size - 1) - position
-    if mode == 2:
-        return 0 if position < 0 else size - 1
-    return position % size
 
 
 class Walk(NamedTuple):
@@ -193,6 +181,8 @@ class ConvGeometry(SpatialGeometry):
         Cells of padding per axis; of a transposed convolution, cells cut off the full output.
     output_padding : tuple of int
         Cells that a transposed convolution adds after the end; zeros for a convolution.
+    border : Border
+        What the cells of padding hold.
     channels_last : bool
         Whether arrays are n, ..., c and weights k, ..., c, instead of n, c, ... and k, c, ...
     """
@@ -207,7 +197,7 @@ class ConvGeometry(SpatialGeometry):
     dilation: Size
     groups: int = 1
     output_padding: Size = ()
-    padding_mode: str = "zeros"
+    border: Border = ZEROS
     channels_last: bool = False
     transposed: bool = False
     activation: Activation = IDENTITY
@@ -294,10 +284,11 @@ class ConvGeometry(SpatialGeometry):
 
     @property
     def mode(self) -> int:
-        return PADDING_MODES.index(self.padding_mode)
+        """The border's mode as kernels take it."""
+        return self.border.code
 
     def cell(self, position: Size, tap: Size) -> Size | None:
-        """The input cell that `tap` of the output at `position` reads, or None where that is a zero."""
+        """The input cell that `tap` of the output at `position` reads, or None where the border's value stands."""
         found = []
         for axis, (o, t) in enumerate(zip(position, tap, strict=True)):
             stride, dilation, before, size = (self.stride[axis], self.dilation[axis], self.padding[axis][0], self.in_size[axis])
@@ -325,17 +316,19 @@ class ConvGeometry(SpatialGeometry):
         return first, max(first, last), first * stride + offset
 
     def sources(self, axis: int, tap: int, first: int, last: int) -> Array:
-        """The input cells that `tap` reads for the outputs first .. last - 1, -1 for a zero; convolutions only."""
+        """The input cells that `tap` reads for the outputs first .. last - 1, -1 for none; convolutions only."""
         offset = tap * self.dilation[axis] - self.padding[axis][0]
         size, positions = self.in_size[axis], np.arange(first, last) * self.stride[axis] + offset
         inside = (positions >= 0) & (positions < size)
-        if self.padding_mode == "reflect":
-            positions = np.abs(positions)
-            return np.where(positions < size, positions, 2 * (size - 1) - positions)
-        if self.padding_mode == "replicate":
+        if self.border.mode == "replicate":
             return np.clip(positions, 0, size - 1)
-        if self.padding_mode == "circular":
+        if self.border.mode == "circular":
             return positions % size
+        if self.border.mode in ("reflect", "symmetric"):
+            reflects = self.border.mode == "reflect"
+            period = max(1, 2 * size - 2) if reflects else 2 * size
+            cells = positions % period
+            return np.where(cells < size, cells, period - cells - (not reflects))
         return np.where(inside, positions, -1)
 
     def lifted(self) -> "ConvGeometry":

@@ -1,11 +1,12 @@
 """Sizes of pools: output shape, the window of every output, what an average divides by."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
 from typing import NamedTuple
 
 import numpy as np
 
+from fastconv.problem.borders import Border
 from fastconv.problem.convolutions import Array, Hashed, Pairs, Size, SpatialGeometry, cached_property, window_extent
 
 
@@ -41,6 +42,8 @@ class PoolGeometry(SpatialGeometry):
         What an average divides by, in place of the count of taps.
     norm_type : float
         The p of an Lp pool.
+    border : Border or None
+        What windows see in padding; None where padding is no part of a window: it never wins and adds nothing.
     """
 
     kind: str
@@ -58,6 +61,7 @@ class PoolGeometry(SpatialGeometry):
     divisor_override: int | None = None
     norm_type: float = 2.0
     channels_last: bool = False
+    border: Border | None = None
 
     __hash__ = Hashed.__hash__
 
@@ -75,6 +79,23 @@ class PoolGeometry(SpatialGeometry):
         if self.adaptive:
             return self.kernel
         return tuple(map(self._outputs, range(self.rank)))
+
+    @cached_property
+    def reach(self) -> Pairs:
+        """Cells that windows reach before and after the input, per axis."""
+        return tuple(
+            (before, max(0, (outputs - 1) * stride + extent - before - size))
+            for outputs, stride, extent, (before, _), size in zip(
+                self.out_size, self.stride, self.window, self.padding, self.in_size, strict=True
+            )
+        )
+
+    @cached_property
+    def without_border(self) -> "PoolGeometry":
+        """The same pool of an input that holds the cells of the border: as many as windows reach."""
+        size = tuple(cells + sum(pair) for cells, pair in zip(self.in_size, self.reach, strict=True))
+        none = ((0, 0),) * self.rank
+        return replace(self, in_size=size, padding=none, ceil_mode=False, count_include_pad=True, border=None)
 
     def _outputs(self, axis: int) -> int:
         size, stride, (before, after) = self.in_size[axis], self.stride[axis], self.padding[axis]

@@ -6,7 +6,8 @@ from typing import Any
 import numpy as np
 
 from fastconv.problem import arguments as check
-from fastconv.problem.convolutions import ConvGeometry, Size, window_extent
+from fastconv.problem.borders import ZEROS, Border
+from fastconv.problem.convolutions import ConvGeometry, Pairs, Size, window_extent
 from fastconv.problem.pools import PoolGeometry, UnpoolGeometry
 from fastconv.problem.windows import FoldGeometry
 
@@ -23,14 +24,15 @@ def convolution(
     *,
     rank: int,
     transposed: bool,
-    stride: Any,
-    padding: Any,
-    dilation: Any,
-    groups: Any,
-    output_padding: Any,
-    padding_mode: Any,
-    activation: Any,
-    layout: Any,
+    stride: Any = 1,
+    padding: Any = 0,
+    dilation: Any = 1,
+    groups: Any = 1,
+    output_padding: Any = 0,
+    padding_mode: Any = "zeros",
+    padding_value: Any = None,
+    activation: Any = None,
+    layout: Any = None,
 ) -> ConvGeometry:
     """The geometry of conv*d or conv_transpose*d on a batched shape."""
     last = check.channels_last(layout, rank)
@@ -48,10 +50,10 @@ def convolution(
     dilation = check.per_axis("dilation", dilation, rank)
     if transposed:
         pads, extra = check.transposed_padding(padding, output_padding, rank, kernel, stride, dilation)
-        mode = "zeros"
+        border = ZEROS
     else:
         pads, extra = check.padding(padding, rank, size, kernel, stride, dilation), (0,) * rank
-        mode = check.padding_mode(padding_mode, size, pads)
+        border = check.border(padding_mode, padding_value, size, pads, dtype)
     geometry = ConvGeometry(
         batch=x_shape[0],
         in_channels=channels,
@@ -63,7 +65,7 @@ def convolution(
         dilation=dilation,
         groups=groups,
         output_padding=extra,
-        padding_mode=mode,
+        border=border,
         channels_last=last,
         transposed=transposed,
         activation=check.activation(activation, dtype),
@@ -103,15 +105,18 @@ def pool(
     kind: str,
     rank: int,
     kernel_size: Any,
-    stride: Any,
-    padding: Any,
-    dilation: Any,
-    ceil_mode: Any,
+    stride: Any = None,
+    padding: Any = 0,
+    dilation: Any = 1,
+    ceil_mode: Any = False,
     return_indices: Any = False,
     count_include_pad: Any = True,
     divisor_override: Any = None,
     norm_type: Any = 2.0,
+    padding_mode: Any = None,
+    padding_value: Any = None,
     layout: Any = None,
+    dtype: np.dtype[Any],
 ) -> PoolGeometry:
     """The geometry of a pool with a kernel, on a batched shape."""
     last = check.channels_last(layout, rank)
@@ -120,9 +125,10 @@ def pool(
     strides = kernel if stride is None else check.per_axis("stride", stride, rank)
     dilations = check.per_axis("dilation", dilation, rank)
     pads = check.padding(padding, rank, size, kernel, strides, dilations)
+    border = pool_border(padding_mode, padding_value, size, pads, dtype)
     for axis, pair in enumerate(pads):
         extent = window_extent(kernel[axis], dilations[axis])
-        if 2 * max(pair) > extent:
+        if border is None and 2 * max(pair) > extent:
             raise ValueError(f"padding must be at most half the dilated kernel, {extent // 2} on axis {axis}, got {pair}")
         if size[axis] + sum(pair) < extent:
             raise ValueError(
@@ -147,8 +153,13 @@ def pool(
         divisor_override=divisor_override,
         norm_type=_norm(norm_type),
         channels_last=last,
+        border=border,
     )
     _fits("padding and stride", geometry.out_shape)
+    if border is not None:
+        if geometry.return_indices and border.mode in ("zeros", "constant") and any(map(any, geometry.reach)):
+            raise ValueError(f"return_indices must be False with padding_mode {padding_mode!r}: a constant has no index in x")
+        return geometry
     needs_cells = kind in ("max", "min") or (kind == "avg" and not geometry.count_include_pad and not divisor_override)
     if needs_cells and geometry.empty_window is not None:
         raise ValueError(
@@ -156,6 +167,15 @@ def pool(
             f"stride {strides}, dilation {dilations}"
         )
     return geometry
+
+
+def pool_border(mode: Any, fill: Any, size: Size, pads: Pairs, dtype: np.dtype[Any]) -> Border | None:
+    """What windows see in padding; None, the default, where padding is no part of a window."""
+    if mode is None:
+        if fill is not None:
+            raise ValueError(f'padding_value is for padding_mode "constant", got {fill!r} without a padding_mode')
+        return None
+    return check.border(mode, fill, size, pads, dtype)
 
 
 def _norm(value: Any) -> float:
@@ -166,7 +186,14 @@ def _norm(value: Any) -> float:
 
 
 def adaptive_pool(
-    x_shape: Size, *, kind: str, rank: int, output_size: Any, return_indices: Any = False, layout: Any = None
+    x_shape: Size,
+    *,
+    kind: str,
+    rank: int,
+    output_size: Any,
+    dtype: np.dtype[Any],
+    return_indices: Any = False,
+    layout: Any = None,
 ) -> PoolGeometry:
     """The geometry of an adaptive pool: output o of O covers the cells floor(o L / O) to ceil((o + 1) L / O)."""
     last = check.channels_last(layout, rank)
@@ -198,7 +225,14 @@ def adaptive_pool(
 
 
 def unpool(
-    x_shape: Size, *, rank: int, kernel_size: Any, stride: Any, padding: Any, output_size: Any, layout: Any
+    x_shape: Size,
+    *,
+    rank: int,
+    kernel_size: Any,
+    stride: Any = None,
+    padding: Any = 0,
+    output_size: Any = None,
+    layout: Any = None,
 ) -> UnpoolGeometry:
     """The geometry of a max_unpool: (L - 1) * stride - 2 * padding + kernel cells, or `output_size` within a stride."""
     last = check.channels_last(layout, rank)
@@ -245,7 +279,7 @@ def windows(
     return geometry
 
 
-def unfold(x_shape: Size, kernel_size: Any, dilation: Any, padding: Any, stride: Any) -> tuple[FoldGeometry, bool]:
+def unfold(x_shape: Size, kernel_size: Any, dilation: Any = 1, padding: Any = 0, stride: Any = 1) -> tuple[FoldGeometry, bool]:
     """(geometry, whether x came without a batch axis); the length of kernel_size tells the number of axes."""
     if isinstance(kernel_size, (tuple, list)):
         rank = len(kernel_size)
@@ -263,7 +297,7 @@ def unfold(x_shape: Size, kernel_size: Any, dilation: Any, padding: Any, stride:
 
 
 def fold(
-    x_shape: Size, output_size: Any, kernel_size: Any, dilation: Any, padding: Any, stride: Any
+    x_shape: Size, output_size: Any, kernel_size: Any, dilation: Any = 1, padding: Any = 0, stride: Any = 1
 ) -> tuple[FoldGeometry, bool]:
     """(geometry, whether x came without a batch axis); the length of output_size tells the number of axes."""
     if not isinstance(output_size, (tuple, list)) or not 1 <= len(output_size) <= 3:

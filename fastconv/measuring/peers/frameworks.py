@@ -64,7 +64,7 @@ def _conv(case: Case, channels_last: bool) -> Call:
         convolve = partial(function, padding=case.before, output_padding=geometry.output_padding, **shared)
     else:
         function = getattr(functional, f"conv{geometry.rank}d")
-        if case.symmetric and geometry.padding_mode == "zeros":
+        if case.symmetric and geometry.border.mode == "zeros":
             convolve = partial(function, padding=case.before, **shared)
         else:
             convolve = _padded_first(partial(function, **shared), geometry)
@@ -74,7 +74,7 @@ def _conv(case: Case, channels_last: bool) -> Call:
 def _padded_first(convolve: Call, geometry: ConvGeometry) -> Call:
     """Padding that conv cannot do itself is a pass of its own, as a user of torch would write it."""
     pads = [cells for pair in reversed(geometry.padding) for cells in pair]
-    mode = "constant" if geometry.padding_mode == "zeros" else geometry.padding_mode
+    mode = "constant" if geometry.border.mode == "zeros" else geometry.border.mode
     return lambda x: convolve(functional.pad(x, pads, mode))
 
 

@@ -78,9 +78,9 @@ def _crop(case: Case, y: Array) -> Array:
 
 def _filter2d(cv2: Any, case: Case, geometry: ConvGeometry) -> Prepared:
     borders = {"zeros": cv2.BORDER_CONSTANT, "reflect": cv2.BORDER_REFLECT_101, "replicate": cv2.BORDER_REPLICATE}
-    if geometry.padding_mode not in borders:
-        raise Refused(f"cv2.filter2D has no border {geometry.padding_mode}")
-    if geometry.padding_mode != "zeros" and geometry.out_size != geometry.in_size:
+    if geometry.border.mode not in borders:
+        raise Refused(f"cv2.filter2D has no border {geometry.border.mode}")
+    if geometry.border.mode != "zeros" and geometry.out_size != geometry.in_size:
         raise Refused("cv2.filter2D pads to the size of the image")
     anchor = case.before[::-1]
     if any(at >= size for at, size in zip(case.before, geometry.kernel, strict=True)):
@@ -94,7 +94,7 @@ def _filter2d(cv2: Any, case: Case, geometry: ConvGeometry) -> Prepared:
         for n in range(geometry.batch)
         for k in range(geometry.out_channels)
     ]
-    border = borders[geometry.padding_mode]
+    border = borders[geometry.border.mode]
 
     def run() -> None:
         for plane, kernel, out, delta in jobs:
@@ -133,7 +133,7 @@ def _box(cv2: Any, case: Case, geometry: PoolGeometry) -> Prepared:
 def _correlate(case: Case, geometry: ConvGeometry) -> Prepared:
     from scipy import signal
 
-    if geometry.padding_mode != "zeros" or case.bias is not None:
+    if geometry.border.mode != "zeros" or case.bias is not None:
         raise Refused("scipy.signal.correlate has neither bias nor padding modes")
     halves = tuple(((taps - 1) // 2, taps // 2) for taps in geometry.kernel)
     modes = {"valid": ((0, 0),) * geometry.rank, "same": halves}

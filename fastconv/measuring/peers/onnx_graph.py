@@ -93,8 +93,8 @@ def _conv_nodes(case: Case) -> tuple[list[Any], dict[str, Any]]:
     geometry = case.geometry
     assert isinstance(geometry, ConvGeometry)
     nodes, constants, source, pads = [], {"w": case.weights}, "x", _pads(case)
-    if geometry.padding_mode != "zeros":
-        mode = {"reflect": "reflect", "replicate": "edge", "circular": "wrap"}[geometry.padding_mode]
+    if geometry.border.mode != "zeros":
+        mode = {"reflect": "reflect", "replicate": "edge", "circular": "wrap"}[geometry.border.mode]
         half = geometry.rank
         constants["pads"] = np.array([0, 0, *pads[:half], 0, 0, *pads[half:]])
         nodes.append(helper.make_node("Pad", ["x", "pads"], ["padded"], mode=mode))

@@ -18,6 +18,7 @@ from fastconv.kernels.simd import vector
 from fastconv.kernels.simd.engine import packing
 from fastconv.machine import Machine, host
 from fastconv.problem.convolutions import Array
+from fastconv.problem.problem import Operands, Problem
 from fastconv.problem.windows import FoldGeometry
 
 peek, poke, pointer = vector.peek, vector.poke, vector.pointer
@@ -150,14 +151,20 @@ def fold_kernel(lanes: int, dtype: str, isa: str) -> Kernel:
 # Decisions --------------------------------------------------------------------------------------------------------------
 
 
-def supports(geometry: FoldGeometry, dtype: np.dtype[Any]) -> str | None:
+def supports(problem: Problem) -> str | None:
     """The types that vectors have."""
+    dtype = problem.dtype
     if dtype.kind in "iu" or dtype in (np.float32, np.float64):
         return None
     return f"its vectors are integers, float32 or float64, not {dtype}"
 
 
-def cost(geometry: FoldGeometry, dtype: np.dtype[Any], machine: Machine) -> float:
+def cost(problem: Problem, machine: Machine) -> float:
+    """A few cycles a vector, or a cell where they lie apart, and some for each row."""
+    return seconds(problem.geometry, problem.dtype, machine)
+
+
+def seconds(geometry: FoldGeometry, dtype: np.dtype[Any], machine: Machine) -> float:
     """A few cycles a vector, or a cell where they lie apart, and some for each row."""
     plane, values = geometry.windows.lifted(), geometry.flops
     together = plane.stride[2] <= (2 if geometry.operation == "unfold" else 1)
@@ -175,10 +182,11 @@ def launch(geometry: FoldGeometry, dtype: np.dtype[Any], machine: Machine) -> tu
     unfolds = g.operation == "unfold"
     items = g.batch * g.channels * prod(plane.kernel if unfolds else plane.in_size[:2])
     chosen = (unfold_kernel if unfolds else fold_kernel)(*names)
-    return chosen, items, int(1e9 * cost(g, dtype, machine)), np.array(sizes, np.int64)
+    return chosen, items, int(1e9 * seconds(g, dtype, machine)), np.array(sizes, np.int64)
 
 
-def run(x: Array, packed: None, geometry: FoldGeometry, out: Array) -> None:
+def run(operands: Operands, packed: None, problem: Problem, out: Array) -> None:
     """All rows."""
+    x, geometry = operands["x"], problem.geometry
     kernel, items, work, sizes = launch(geometry, x.dtype, host())
     kernel(items, work, x.ravel(), out.ravel(), sizes)

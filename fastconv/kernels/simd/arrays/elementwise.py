@@ -11,6 +11,7 @@ from fastconv.kernels.jit import Kernel, element, inlined
 from fastconv.kernels.simd import vector
 from fastconv.machine import Machine, host
 from fastconv.problem.convolutions import Array
+from fastconv.problem.problem import Operands, Problem
 from fastconv.problem.windows import ElementwiseGeometry
 
 pointer = vector.pointer
@@ -53,15 +54,17 @@ def kernel(kind: str, lanes: int, dtype: str, isa: str) -> Kernel:
 # Decisions --------------------------------------------------------------------------------------------------------------
 
 
-def supports(geometry: ElementwiseGeometry, dtype: np.dtype[Any]) -> str | None:
+def supports(problem: Problem) -> str | None:
     """Real numbers of the types that vectors have."""
+    dtype = problem.dtype
     if dtype.kind in "iu" or dtype in (np.float32, np.float64):
         return None
     return f"its vectors are integers, float32 or float64, not {dtype}"
 
 
-def cost(geometry: ElementwiseGeometry, dtype: np.dtype[Any], machine: Machine) -> float:
+def cost(problem: Problem, machine: Machine) -> float:
     """Cycles a vector, or the bytes at memory speed."""
+    geometry, dtype = problem.geometry, problem.dtype
     vectors = geometry.flops / machine.lanes(dtype)
     return 2e-6 + max(vectors * CYCLES[geometry.activation.kind] / 3e9, geometry.bytes(dtype.itemsize) / machine.bandwidth)
 
@@ -75,7 +78,8 @@ def launch(geometry: ElementwiseGeometry, dtype: np.dtype[Any], machine: Machine
     return found, items, items * CYCLES[kind] // 2, low, high
 
 
-def run(x: Array, packed: None, geometry: ElementwiseGeometry, out: Array) -> None:
+def run(operands: Operands, packed: None, problem: Problem, out: Array) -> None:
     """Every element; x and out may be the same array."""
+    x, geometry = operands["x"], problem.geometry
     found, items, work, low, high = launch(geometry, x.dtype, host())
     found(items, work, x.ravel(), out.ravel(), low, high)

@@ -13,11 +13,10 @@ from typing import Any
 
 import numpy as np
 
-from fastconv.kernels.activations import coded
 from fastconv.kernels.jit import Kernel, Launch, element
 from fastconv.kernels.simd import vector
 from fastconv.kernels.simd.depthwise.planes import MOST_CHANNELS
-from fastconv.kernels.simd.engine import microkernel, packing
+from fastconv.kernels.simd.engine import epilogue, packing
 from fastconv.kernels.simd.engine.walks import plane_sizes
 from fastconv.machine import Machine, host
 from fastconv.problem.convolutions import Array, ConvGeometry
@@ -29,12 +28,12 @@ COLUMNS = {32: 8, 16: 4}  # vectors of a tile at most, where its channels share 
 @lru_cache(maxsize=32)
 def kernel(columns: int, shared: bool, lanes: int, dtype: str, isa: str) -> Kernel:
     """The compiled loops over blocks of images: f32_interleaved_1x3_avx512, or f32_interleaved_1x6_shared_avx512."""
-    activate_tile = microkernel.tile_activation(dtype)
+    activate_tile = epilogue.activation_of(dtype)
     pack_windows = packing.window_packer(lanes, True)
     width, taps_size = columns * lanes, 1 if shared else columns * lanes
 
-    def interleaved(begin, end, x, w, bias, y, sizes, activation):
-        act = microkernel.kind_and_bounds(activation)
+    def interleaved(begin, end, x, w, bias, residual, y, sizes, parameters):
+        act = epilogue.epilogue(parameters, residual, y)
         (rows_in, columns_in, rows_out), (columns_out, heights, widths) = packing.three(sizes, 0), packing.three(sizes, 3)
         (down, dilation_h, dilation_w), (top_pad, left_pad, band) = packing.three(sizes, 6), packing.three(sizes, 9)
         (strip, mode, channels), zero = packing.three(sizes, 12), x.dtype.type(0)
@@ -69,8 +68,8 @@ def kernel(columns: int, shared: bool, lanes: int, dtype: str, isa: str) -> Kern
                             else:
                                 tile = vector.fma_lanes(tile, taps + s * taps_size, at)
                     vector.store_spans(activate_tile(tile, act), line + column, 0, 1, broad * channels - column)
-                if act[0] == 3:
-                    microkernel.silu_run(line, broad * channels)
+                if epilogue.is_unfinished(act):
+                    epilogue.finish_run(line, broad * channels, act)
         memory[0], integers[0] = zero, 0  # pointers do not keep an array alive: their last use does
 
     interleaved.__name__ = f"{dtype}_interleaved_1x{columns}_{'shared_' * shared}{isa}"
@@ -110,5 +109,5 @@ def pack(w: Array, bias: Array, geometry: ConvGeometry) -> Launch:
     sizes = (*in_size, *out_size, *taps, steps[0], *dilation, *before, band, strip, g.mode, channels)
     items = g.batch * -(-out_size[0] // band) * -(-out_size[1] // strip)
     chosen = kernel(columns, shared, lanes, element(w.dtype), machine.isa)
-    arguments = (np.array(sizes, np.int64), coded(g.activation, w.dtype))
+    arguments = (np.array(sizes, np.int64), epilogue.scalars(g.activation, w.dtype))
     return Launch(chosen, items, g.flops // 4, repeated.reshape(-1), np.tile(bias, columns // channels * lanes), arguments)

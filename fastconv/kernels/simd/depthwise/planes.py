@@ -19,10 +19,9 @@ from typing import Any
 
 import numpy as np
 
-from fastconv.kernels.activations import coded
 from fastconv.kernels.jit import NO_WEIGHTS, Kernel, Launch, element, inlined
 from fastconv.kernels.simd import vector
-from fastconv.kernels.simd.engine import microkernel, packing
+from fastconv.kernels.simd.engine import epilogue, packing
 from fastconv.machine import Machine, host
 from fastconv.problem.convolutions import Array, ConvGeometry
 
@@ -46,7 +45,7 @@ def kernel(
     A tile of several columns goes where no window meets padding, one of one column to the edges. `own` is the vectors of
     weights that a tap has, 0 where one weight serves all lanes.
     """
-    pack_windows, plainly = packing.window_packer(lanes, True), microkernel.tile_activation(dtype)
+    pack_windows, plainly = packing.window_packer(lanes, True), epilogue.activation_of(dtype)
 
     def gated_by_itself(tile, act):
         return vector.silu(tile)
@@ -63,8 +62,8 @@ def kernel(
     )
     turns = max(1, own)  # columns of a tile meet their vectors of weights in turn, from the first one on
 
-    def depthwise(begin, end, x, w, bias, y, sizes, activation):
-        act = microkernel.kind_and_bounds(activation)
+    def depthwise(begin, end, x, w, bias, residual, y, sizes, parameters):
+        act = epilogue.epilogue(parameters, residual, y)
         channels, rows_in, columns_in = packing.three(sizes, 0)
         rows_out, columns_out, top_pad = packing.three(sizes, 3)
         left_pad, far, mode = packing.three(sizes, 6)
@@ -207,7 +206,7 @@ def draft(geometry: ConvGeometry, own: int, dtype: np.dtype[Any], machine: Machi
     taps, name = (g.kernel[0], g.kernel[1]), (lanes, element(dtype), machine.isa)
     chosen = kernel(tile, taps, g.stride[0], together, own, g.activation.kind == "silu", *name)
     items = g.batch * planes * -(-rows_out // tile[0])
-    arguments: tuple[Any, ...] = (np.array(sizes, np.int64), coded(g.activation, dtype))
+    arguments: tuple[Any, ...] = (np.array(sizes, np.int64), epilogue.scalars(g.activation, dtype))
     return Launch(chosen, items, 2 * g.flops, NO_WEIGHTS, NO_WEIGHTS, arguments), tile[1]
 
 

@@ -18,16 +18,16 @@ from typing import Any
 
 import numpy as np
 
-from fastconv.kernels.activations import coded
 from fastconv.kernels.jit import NO_WEIGHTS, Kernel, Launch, element
 from fastconv.kernels.simd import vector
 from fastconv.kernels.simd.depthwise import interleaved
 from fastconv.kernels.simd.depthwise import planes as depthwise_planes
-from fastconv.kernels.simd.engine import microkernel, packing
+from fastconv.kernels.simd.engine import epilogue, packing
 from fastconv.kernels.simd.engine.costs import CALL
 from fastconv.kernels.simd.engine.walks import plane_sizes
 from fastconv.machine import Machine, host
 from fastconv.problem.convolutions import Array, ConvGeometry
+from fastconv.problem.problem import Operands, Problem
 
 peek, poke, pointer = vector.peek, vector.poke, vector.pointer
 cell_under = packing.cell_under
@@ -39,10 +39,10 @@ ROWS = (8, 7, 6, 5, 4)  # output positions of a tile, channels last
 @lru_cache(maxsize=64)
 def channels_last_kernel(rows: int, taps: int, stride: int, group: int, lanes: int, dtype: str, isa: str) -> Kernel:
     """The compiled loops over rows of n, h: f32_depthwise_8x1_3s1_g1_nhwc_avx512."""
-    activate_tile = microkernel.tile_activation(dtype)
+    activate_tile = epilogue.activation_of(dtype)
 
-    def depthwise(begin, end, x, w, bias, y, sizes, activation):
-        act = microkernel.kind_and_bounds(activation)
+    def depthwise(begin, end, x, w, bias, residual, y, sizes, parameters):
+        act = epilogue.epilogue(parameters, residual, y)
         channels, rows_in, columns_in, rows_out, columns_out = packing.five(sizes, 0)
         heights, strides, dilation = packing.three(sizes, 5)
         top_pad, left_pad, mode = packing.three(sizes, 8)
@@ -86,8 +86,8 @@ def channels_last_kernel(rows: int, taps: int, stride: int, group: int, lanes: i
                                     single = vector.fma_grouped(single, source, 0, taps_at, channels, 1, 1, group)
                         vector.store_tile(activate_tile(single, act), line + (column * channels + c), channels)
                 column += count
-            if act[0] == 3:
-                microkernel.silu_run(line, columns_out * channels)
+            if epilogue.is_unfinished(act):
+                epilogue.finish_run(line, columns_out * channels, act)
         memory[0] = 0  # pointers do not keep an array alive: its last use does
 
     depthwise.__name__ = f"{dtype}_depthwise_{rows}x1_{taps}s{stride}_g{group}_nhwc_{isa}"
@@ -100,11 +100,11 @@ def channels_first_kernel(rows: int, taps: int, stride: int, lanes: int, dtype: 
 
     `taps` of a kernel row are unrolled at a time: all of them, or one where they lie apart.
     """
-    activate_tile = microkernel.tile_activation(dtype)
+    activate_tile = epilogue.activation_of(dtype)
     pack_windows, unpack = packing.window_packer(lanes, False), packing.unpacker(lanes)
 
-    def depthwise(begin, end, x, w, bias, y, sizes, activation):
-        act = microkernel.kind_and_bounds(activation)
+    def depthwise(begin, end, x, w, bias, residual, y, sizes, parameters):
+        act = epilogue.epilogue(parameters, residual, y)
         channels, rows_in, columns_in = packing.three(sizes, 0)
         rows_out, columns_out, heights = packing.three(sizes, 3)
         pieces, down, dilation_h = packing.three(sizes, 6)
@@ -158,18 +158,21 @@ def channels_first_kernel(rows: int, taps: int, stride: int, lanes: int, dtype: 
                             at, weights = source + piece * dilation_w * lanes, taps_at + piece * taps * filled
                             tile = vector.fma_grouped(tile, at, lanes, weights, filled, taps, stride, 1)
                     vector.store_tile(activate_tile(tile, act), finished + (h * broad + column) * lanes, lanes)
-            if act[0] == 3:
-                microkernel.silu_run(finished, count * broad * lanes)
             to = pointer(y) + ((n * channels + c) * plane_out + top * columns_out + left)
             unpack(finished, count, broad, c_count, lanes, to, columns_out, plane_out)
+            if epilogue.is_unfinished(act):
+                for k in range(c_count):
+                    for h in range(count):
+                        epilogue.finish_run(to + (k * plane_out + h * columns_out), broad, act)
         memory[0], integers[0] = zero, 0  # pointers do not keep an array alive: their last use does
 
     depthwise.__name__ = f"{dtype}_depthwise_{rows}x1_{taps}s{stride}_nchw_{isa}"
     return Kernel(depthwise)
 
 
-def supports(geometry: ConvGeometry, dtype: np.dtype[Any]) -> str | None:
+def supports(problem: Problem) -> str | None:
     """One channel a group, or few; two axes at most, float32 or float64, strides and kernels the loops are written for."""
+    geometry, dtype = problem.geometry, problem.dtype
     g = geometry
     if dtype not in (np.float32, np.float64):
         return f"its vectors are float32 or float64, not {dtype}"
@@ -188,6 +191,11 @@ def supports(geometry: ConvGeometry, dtype: np.dtype[Any]) -> str | None:
     return None if g.in_channels >= lanes else f"channels last it serves {lanes} channels or more, not {g.in_channels}"
 
 
+def fuses(problem: Problem) -> bool:
+    """Stacks of rows may overlap in planes.py, and what two of them store is finished in registers or not at all."""
+    return not (problem.finished_later and depthwise_planes.suits(problem.geometry, host()))
+
+
 def rows_for(outputs: int) -> int:
     """The tile that takes the fewest loads over `outputs` outputs whose windows meet no padding."""
     return min(ROWS, key=lambda rows: (outputs < rows, -(-outputs // rows) * (rows + 2)))
@@ -201,7 +209,7 @@ def draft(geometry: ConvGeometry, dtype: np.dtype[Any], machine: Machine) -> tup
     in_size, out_size, kernel = ((1,) * missing + size for size in (g.in_size, g.out_size, g.kernel))
     strides, dilation = ((1,) * missing + steps for steps in (g.stride, g.dilation))
     before = (0,) * missing + tuple(pair[0] for pair in g.padding)
-    act = coded(g.activation, dtype)
+    act = epilogue.scalars(g.activation, dtype)
     if g.channels_last:
         rows = rows_for((in_size[1] - kernel[1]) // strides[1] + 1)
         chosen = channels_last_kernel(rows, kernel[1], strides[1], g.in_per_group, lanes, *name)
@@ -221,8 +229,9 @@ def draft(geometry: ConvGeometry, dtype: np.dtype[Any], machine: Machine) -> tup
     return Launch(chosen, items, 2 * g.flops, NO_WEIGHTS, NO_WEIGHTS, arguments), filled
 
 
-def pack(w: Array, bias: Array, geometry: ConvGeometry) -> Launch:
+def pack(w: Array, bias: Array, problem: Problem) -> Launch:
     """Weights as [r][s][channel of the group][k] channels last, [r][s][k] first, or as the other files have them."""
+    geometry = problem.geometry
     g, machine = geometry, host()
     if depthwise_planes.suits(g, machine):
         return depthwise_planes.pack(w, bias, g)
@@ -237,13 +246,15 @@ def pack(w: Array, bias: Array, geometry: ConvGeometry) -> Launch:
     return found.with_weights(weights.reshape(-1), biases)
 
 
-def run(x: Array, packed: Launch, geometry: ConvGeometry, out: Array) -> None:
+def run(operands: Operands, packed: Launch, problem: Problem, out: Array) -> None:
     """All rows, or all planes."""
-    packed.run(x.ravel(), out.ravel())
+    y = out.ravel()
+    packed.run(operands["x"].ravel(), operands["residual"].ravel() if problem.residual else y, y)
 
 
-def cost(geometry: ConvGeometry, dtype: np.dtype[Any], machine: Machine) -> float:
+def cost(problem: Problem, machine: Machine) -> float:
     """Of depthwise.py: rows read where they lie; or planes turned to channels last and back."""
+    geometry, dtype = problem.geometry, problem.dtype
     if depthwise_planes.suits(geometry, machine):
         cycles = CALL + depthwise_planes.cycles(geometry, dtype, machine)
         return machine.seconds(cycles, geometry.bytes(dtype.itemsize))

@@ -12,13 +12,13 @@ from typing import Any
 
 import numpy as np
 
-from fastconv.kernels.activations import coded
 from fastconv.kernels.jit import Kernel, Launch, element
 from fastconv.kernels.simd import vector
-from fastconv.kernels.simd.engine import microkernel, packing
+from fastconv.kernels.simd.engine import epilogue, packing
 from fastconv.kernels.simd.engine.costs import CALL
 from fastconv.machine import Machine, host
 from fastconv.problem.convolutions import Array, ConvGeometry
+from fastconv.problem.problem import Problem
 
 pointer = vector.pointer
 AHEAD = 1  # tiles whose lines are asked for before they are read
@@ -27,11 +27,11 @@ AHEAD = 1  # tiles whose lines are asked for before they are read
 @lru_cache(maxsize=32)
 def kernel(positions: int, outputs: int, lanes: int, dtype: str, isa: str) -> Kernel:
     """The compiled loop over panels of positions: f32_dots_8x2_avx512."""
-    activate, whole, results = microkernel.tile_activation(dtype), lanes, positions * outputs
+    activate, whole, results = epilogue.activation_of(dtype, silu=True), lanes, positions * outputs
     line = packing.LINE // (4 if dtype == "f32" else 8)
 
-    def dots(begin, end, x, w, bias, y, sizes, activation):
-        act = microkernel.kind_and_bounds(activation)
+    def dots(begin, end, x, w, bias, residual, y, sizes, parameters):
+        act = epilogue.epilogue_with_silu(parameters, residual, y)
         count, channels, panel = packing.three(sizes, 0)
         full, step = channels - channels % lanes, -(-channels // lanes) * lanes
         added = vector.load(pointer(bias), lanes)
@@ -48,8 +48,7 @@ def kernel(positions: int, outputs: int, lanes: int, dtype: str, isa: str) -> Ke
                 if full < channels:
                     tile = vector.fma_dots(tile, source + full, channels, pointer(w) + full, step, channels - full)
                 found = vector.lane_sums(tile) + added
-                found = vector.silu(found) if act[0] == 3 else activate(found, act)
-                vector.store_first(pointer(y) + first * outputs, found, results)
+                vector.store_first(pointer(y) + first * outputs, activate(found, act), results)
 
     dots.__name__ = f"{dtype}_dots_{positions}x{outputs}_{isa}"
     return Kernel(dots)
@@ -61,9 +60,14 @@ MOST = 12  # output channels
 PANEL = 1024  # positions of an item, or a few less
 
 
-def suits(geometry: ConvGeometry, dtype: np.dtype[Any], machine: Machine) -> bool:
-    """Whether each of few outputs is one dot product, at positions that follow each other and fill a tile."""
-    g, lanes = geometry, machine.lanes(dtype)
+def suits(problem: Problem, machine: Machine) -> bool:
+    """Whether each of few outputs is one dot product, at positions that follow each other and fill a tile.
+
+    Tiles may overlap, and what two of them store is finished in registers or not at all.
+    """
+    g, lanes = problem.geometry, machine.lanes(problem.dtype)
+    if problem.finished_later:
+        return False
     few = g.groups == 1 and g.out_channels <= min(MOST, lanes) and g.in_channels > 1 and g.channels_last
     return few and g.is_pointwise and g.batch * prod(g.out_size) * g.out_channels >= lanes
 
@@ -86,7 +90,7 @@ def pack(w: Array, bias: Array, geometry: ConvGeometry) -> tuple[Launch, ...]:
     rows = packed.reshape(g.out_channels, -1)
     rows[:, : g.in_channels], rows[:, g.in_channels :] = w.reshape(g.out_channels, -1), 0
     panel = max(1, PANEL // positions) * positions
-    arguments = (np.array((count, g.in_channels, panel), np.int64), coded(g.activation, w.dtype))
+    arguments = (np.array((count, g.in_channels, panel), np.int64), epilogue.scalars(g.activation, w.dtype))
     chosen = kernel(positions, g.out_channels, lanes, element(w.dtype), machine.isa)
     return (Launch(chosen, -(-count // panel), g.flops // 8, packed, np.resize(bias, lanes), arguments),)
 

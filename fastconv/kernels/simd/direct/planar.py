@@ -18,10 +18,9 @@ from typing import Any
 
 import numpy as np
 
-from fastconv.kernels.activations import coded
 from fastconv.kernels.jit import NO_WEIGHTS, Kernel, Launch, compiled, element, inlined
 from fastconv.kernels.simd import vector
-from fastconv.kernels.simd.engine import microkernel, packing
+from fastconv.kernels.simd.engine import epilogue, packing
 from fastconv.kernels.simd.engine.costs import CALL
 from fastconv.kernels.simd.engine.walks import plane_sizes
 from fastconv.machine import Machine, host
@@ -42,7 +41,7 @@ MOST_CHANNELS = 16  # of a group
 @lru_cache(maxsize=32)
 def kernel(rows: int, columns: int, lanes: int, dtype: str, isa: str) -> Kernel:
     """The compiled loops over blocks of outputs of a group of an image: f32_planar_8x3_avx512."""
-    activate_tile = microkernel.tile_activation(dtype)
+    activate_tile = epilogue.activation_of(dtype)
     pack_windows = packing.window_packer(lanes, True)
     width = columns * lanes
 
@@ -87,8 +86,8 @@ def kernel(rows: int, columns: int, lanes: int, dtype: str, isa: str) -> Kernel:
                 tile = stacked(tile, line, source, offsets + c * taps, taps, widths)
         return tile
 
-    def planar(begin, end, x, w, bias, y, sizes, activation):
-        act = microkernel.kind_and_bounds(activation)
+    def planar(begin, end, x, w, bias, residual, y, sizes, parameters):
+        act = epilogue.epilogue(parameters, residual, y)
         groups, c_group, k_group = packing.three(sizes, 0)
         rows_in, columns_in, rows_out = packing.three(sizes, 3)
         columns_out, heights, widths = packing.three(sizes, 6)
@@ -162,9 +161,9 @@ def kernel(rows: int, columns: int, lanes: int, dtype: str, isa: str) -> Kernel:
                         tile = summed(tile, weights, source, offsets, c_group, taps, widths, stack, there)
                         vector.store_spans(activate_tile(tile, act), line + column, apart, shown, room)
                         column += width
-                    if act[0] == 3:
+                    if epilogue.is_unfinished(act):
                         for i in range(shown):
-                            microkernel.silu_run(line + i * apart, broad)
+                            epilogue.finish_run(line + i * apart, broad, act)
         memory[0], integers[0] = zero, 0  # pointers do not keep an array alive: their last use does
 
     planar.__name__ = f"{dtype}_planar_{rows}x{columns}_{isa}"
@@ -246,7 +245,7 @@ def draft(geometry: ConvGeometry, dtype: np.dtype[Any], machine: Machine) -> Lau
     items = g.batch * g.groups * -(-out_size[0] // band) * -(-out_size[1] // strip)
     chosen = kernel(rows, columns, lanes, element(dtype), machine.isa)
     work = g.batch * g.groups * prod(out_size) * g.out_per_group * g.reduction // 8
-    arguments = (np.array(sizes, np.int64), coded(g.activation, dtype))
+    arguments = (np.array(sizes, np.int64), epilogue.scalars(g.activation, dtype))
     return Launch(chosen, items, work, NO_WEIGHTS, NO_WEIGHTS, arguments)
 
 

@@ -20,10 +20,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from fastconv.kernels.activations import activated, coded
 from fastconv.kernels.jit import NO_WEIGHTS, Kernel, Launch, compiled, element
 from fastconv.kernels.simd import vector
-from fastconv.kernels.simd.engine import microkernel, packing
+from fastconv.kernels.simd.engine import epilogue, packing
 from fastconv.kernels.simd.engine.costs import CALL
 from fastconv.kernels.simd.engine.lines import lines_of
 from fastconv.kernels.simd.engine.tables import CONFLICT
@@ -59,7 +58,7 @@ def left_over(outputs: int, positions: int, lanes: int) -> Any:
             for i in range(begun - k, min(outputs, channels[1] - k)):
                 for p in range(count):
                     value = peek(found + (i * positions + p)) + peek(bias + (k + i))
-                    poke(y + ((k + i) * plane + p), activated(value, act[0], act[1], act[2]))
+                    epilogue.put(y + ((k + i) * plane + p), value, act)
 
     return sum_left_over
 
@@ -70,12 +69,12 @@ def kernel(rows: int, columns: int, apart: int, ends: tuple[Size, Size], lanes: 
 
     There are `apart` output columns for each of x, and positions that are left over go by tiles of `ends`.
     """
-    activate_tile = microkernel.tile_activation(dtype)
+    activate_tile = epilogue.activation_of(dtype)
     sum_one, sum_some = (left_over(*tile, lanes) for tile in ends)
     width, of_block, ask_for = columns * lanes, rows // apart, packing.asker(1, columns, lanes)
 
-    def pointwise(begin, end, x, w, bias, y, sizes, activation):
-        act = microkernel.kind_and_bounds(activation)
+    def pointwise(begin, end, x, w, bias, residual, y, sizes, parameters):
+        act = epilogue.epilogue(parameters, residual, y)
         groups, c_group, k_group = packing.three(sizes, 0)
         depth, height, broad = packing.three(sizes, 3)
         taps_t, taps_r, part = packing.three(sizes, 6)
@@ -145,9 +144,9 @@ def kernel(rows: int, columns: int, apart: int, ends: tuple[Size, Size], lanes: 
                         row = ((d * taps_t + t) * height + h) * taps_r + r
                         to, until = plane + (row * broad + column - done) * 2, min(count, done + broad - column)
                         vector.store_woven(tile, to, plane_out, shown, done, until)
-                        if act[0] == 3:
+                        if epilogue.is_unfinished(act):
                             for i in range(shown // 2):
-                                microkernel.silu_run(to + (i * plane_out + 2 * done), 2 * (until - done))
+                                epilogue.finish_run(to + (i * plane_out + 2 * done), 2 * (until - done), act)
                         done = until
                     continue
                 row = ((d * taps_t + t) * height + h) * taps_r + r
@@ -156,9 +155,9 @@ def kernel(rows: int, columns: int, apart: int, ends: tuple[Size, Size], lanes: 
                     vector.store_tile(tile, to, plane_out)
                 else:
                     vector.store_spans(tile, to, plane_out, shown, count)
-                if act[0] == 3:
+                if epilogue.is_unfinished(act):
                     for i in range(shown):
-                        microkernel.silu_run(to + i * plane_out, count)
+                        epilogue.finish_run(to + i * plane_out, count, act)
         memory[0] = 0  # pointers do not keep an array alive: its last use does
 
     pointwise.__name__ = f"{dtype}_pointwise_{rows}x{columns}_s{apart}_{isa}"
@@ -247,7 +246,7 @@ def draft(geometry: ConvGeometry, dtype: np.dtype[Any], machine: Machine) -> tup
     )
     items = g.batch * g.groups * -(-blocks // max(1, part)) * cut.panels(columns * lanes)
     chosen = kernel(rows, columns, apart, LEFT_OVER[machine.registers], lanes, element(dtype), machine.isa)
-    arguments = (np.array(sizes, np.int64), coded(g.activation, dtype))
+    arguments = (np.array(sizes, np.int64), epilogue.scalars(g.activation, dtype))
     return Launch(chosen, items, g.flops // 16, NO_WEIGHTS, NO_WEIGHTS, arguments), rows
 
 

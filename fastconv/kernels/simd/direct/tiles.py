@@ -24,10 +24,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from fastconv.kernels.activations import coded
 from fastconv.kernels.jit import Kernel, Launch, compiled, element
 from fastconv.kernels.simd import vector
-from fastconv.kernels.simd.engine import microkernel, packing
+from fastconv.kernels.simd.engine import epilogue, microkernel, packing
 from fastconv.kernels.simd.engine.costs import CALL
 from fastconv.kernels.simd.engine.tables import CONFLICT, WAYS, Tile, tile_for
 from fastconv.kernels.simd.engine.walks import flattened, strides, tap_steps, widened
@@ -63,8 +62,8 @@ def kernel(rows: int, columns: int, lanes: int, channels_last: bool, dtype: str,
             poke(x_offsets + j, peek(x_offsets + (i - 1)))
             poke(y_offsets + j, peek(y_offsets + (i - 1)))
 
-    def conv(begin, end, x, w, bias, y, sizes, activation):
-        act = microkernel.kind_and_bounds(activation)
+    def conv(begin, end, x, w, bias, residual, y, sizes, parameters):
+        act = epilogue.epilogue(parameters, residual, y)
         xs, ys = packing.five(sizes, 0), packing.five(sizes, 5)
         outputs, taps, cells = packing.three(sizes, 10), packing.three(sizes, 13), packing.three(sizes, 16)
         origin, stride, dilation = packing.three(sizes, 19), packing.three(sizes, 22), packing.three(sizes, 25)
@@ -302,7 +301,7 @@ def drafts(geometry: ConvGeometry, dtype: np.dtype[Any], machine: Machine) -> tu
                 kernel(*tile, lanes, g.channels_last, *names),
                 items * -(-blocks // cut.k_blocks),
                 g.batch * prod(outputs) * g.out_channels * g.in_per_group * prod(taps) // 8,
-                (np.array(sizes, np.int64), coded(g.activation, dtype)),
+                (np.array(sizes, np.int64), epilogue.scalars(g.activation, dtype)),
                 packing.weight_packer(lanes, *names),
                 g.groups * blocks,
                 rows,

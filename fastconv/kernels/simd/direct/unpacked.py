@@ -14,13 +14,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from fastconv.kernels.activations import coded
 from fastconv.kernels.jit import NO_WEIGHTS, Kernel, Launch, compiled, element, inlined
 from fastconv.kernels.simd import vector
-from fastconv.kernels.simd.engine import costs, microkernel, packing, tables
+from fastconv.kernels.simd.engine import costs, epilogue, packing, tables
 from fastconv.kernels.simd.engine.walks import strides
 from fastconv.machine import Machine, host
 from fastconv.problem.convolutions import SPATIAL_AXES, Array, ConvGeometry
+from fastconv.problem.problem import Operands, Problem
 
 peek, poke, pointer = vector.peek, vector.poke, vector.pointer
 
@@ -105,7 +105,7 @@ def gatherer(lanes: int, channels_last: bool) -> Any:
 @lru_cache(maxsize=32)
 def kernel(positions: int, outputs: int, lanes: int, channels_last: bool, dtype: str, isa: str) -> Kernel:
     """The compiled loops over panels of positions and chunks of l: f32_unpacked_5x5_avx512."""
-    gather, activate, whole = gatherer(lanes, channels_last), microkernel.tile_activation(dtype), lanes
+    gather, activate, whole = gatherer(lanes, channels_last), epilogue.activation_of(dtype, silu=True), lanes
     line = packing.LINE // (4 if dtype == "f32" else 8)
     # A row of a tile is what lies together in y: the output channels of a position, or the positions of an output channel.
     rows, columns = (positions, outputs) if channels_last else (outputs, positions)
@@ -133,11 +133,11 @@ def kernel(positions: int, outputs: int, lanes: int, channels_last: bool, dtype:
                 else:
                     value = value + vector.splat(peek(bias + i), lanes)
                 if ends:
-                    value = vector.silu(value) if act[0] == 3 else activate(value, act)
+                    value = activate(value, act)
                 vector.store_first(to, value, width)
 
-    def unpacked(begin, end, x, w, bias, y, sizes, activation):
-        act = microkernel.kind_and_bounds(activation)
+    def unpacked(begin, end, x, w, bias, residual, y, sizes, parameters):
+        act = epilogue.epilogue_with_silu(parameters, residual, y)
         xs, ys = packing.five(sizes, 0), packing.five(sizes, 5)
         axes = (
             packing.three(sizes, 10),
@@ -220,11 +220,17 @@ LOW = (6, 1)  # where there are fewer output channels
 PANEL = 64  # positions, or a few more or less
 
 
-def supports(geometry: ConvGeometry, dtype: np.dtype[Any]) -> str | None:
+def supports(problem: Problem) -> str | None:
     """Real float types; not transposed: there the weights of an output lie apart."""
+    geometry, dtype = problem.geometry, problem.dtype
     if dtype not in (np.float32, np.float64):
         return f"its vectors are float32 or float64, not {dtype}"
     return "it does not serve transposed convolutions" if geometry.transposed else None
+
+
+def fuses(problem: Problem) -> bool:
+    """Tiles overlap, and what two of them store is finished in registers or not at all."""
+    return not problem.finished_later
 
 
 @lru_cache(maxsize=1024)
@@ -262,8 +268,9 @@ def is_pixels(geometry: ConvGeometry) -> bool:
     return geometry.is_pointwise and not geometry.channels_last
 
 
-def cost(geometry: ConvGeometry, dtype: np.dtype[Any], machine: Machine) -> float:
+def cost(problem: Problem, machine: Machine) -> float:
     """Cycles, and weights that come from memory."""
+    geometry, dtype = problem.geometry, problem.dtype
     weights = machine.seconds(0, dtype.itemsize * geometry.weights)
     return machine.seconds(costs.CALL + chosen(geometry, dtype, machine)[0], geometry.bytes(dtype.itemsize)) + weights
 
@@ -283,16 +290,18 @@ def draft(geometry: ConvGeometry, dtype: np.dtype[Any], machine: Machine) -> Lau
     )
     names = element(dtype), machine.isa
     items = g.groups * -(-g.out_per_group // cut.outputs)
-    arguments = (np.array(sizes, np.int64), coded(g.activation, dtype))
+    arguments = (np.array(sizes, np.int64), epilogue.scalars(g.activation, dtype))
     chosen_kernel = kernel(cut.positions, cut.outputs, machine.lanes(dtype), g.channels_last, *names)
     return Launch(chosen_kernel, items, g.flops // 8, NO_WEIGHTS, NO_WEIGHTS, arguments)
 
 
-def pack(w: Array, bias: Array, geometry: ConvGeometry) -> Launch:
+def pack(w: Array, bias: Array, problem: Problem) -> Launch:
     """The weights themselves."""
+    geometry = problem.geometry
     return draft(geometry, w.dtype, host()).with_weights(w.reshape(-1), bias)
 
 
-def run(x: Array, packed: Launch, geometry: ConvGeometry, out: Array) -> None:
+def run(operands: Operands, packed: Launch, problem: Problem, out: Array) -> None:
     """All tiles."""
-    packed.run(x.ravel(), out.ravel())
+    y = out.ravel()
+    packed.run(operands["x"].ravel(), operands["residual"].ravel() if problem.residual else y, y)

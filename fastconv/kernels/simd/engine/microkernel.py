@@ -11,55 +11,11 @@ rows * columns multiply-adds. Low, Igual, Smith and Quintana-Orti, Analytical Mo
 from functools import lru_cache
 from typing import Any
 
-import numpy as np
-
-from fastconv.kernels.activations import activated
 from fastconv.kernels.jit import compiled, inlined
 from fastconv.kernels.simd import vector
+from fastconv.kernels.simd.engine import epilogue
 
 peek, poke = vector.peek, vector.poke
-
-
-@compiled
-def kind_and_bounds(activation):
-    """What activations.coded put into an array: an array is a cheaper argument than a tuple of three numbers."""
-    return int(activation[0]), activation[1], activation[2]
-
-
-@lru_cache(maxsize=64)
-def tile_activation(dtype: str) -> Any:
-    """The compiled activation of a whole tile, or of one vector; silu is left to the store, value by value."""
-    real = np.dtype(dtype.replace("f", "float")).type
-    three, six, sixth = real(3), real(6), real(1 / 6)
-
-    def activate_tile(tile, act):
-        if act[0] == 1:
-            tile = vector.clip(tile, act[1], act[2])
-        elif act[0] == 2:
-            tile = vector.leaky(tile, act[1])
-        elif act[0] == 4:
-            tile = vector.hardswish(tile, three, six, sixth)
-        return tile
-
-    return inlined(activate_tile)
-
-
-@compiled
-def silu_rows(y, offsets, count, step, width):
-    """silu of y[offsets[i] + j * step], for the rows i < count and j < width, which have just been stored."""
-    for i in range(count):
-        row = y + peek(offsets + i)
-        for j in range(width):
-            value = peek(row + j * step)
-            poke(row + j * step, activated(value, 3, value, value))
-
-
-@compiled
-def silu_run(y, count):
-    """silu of y[:count], which has just been stored."""
-    for i in range(count):
-        value = peek(y + i)
-        poke(y + i, activated(value, 3, value, value))
 
 
 @compiled
@@ -72,7 +28,7 @@ def is_contiguous(offsets, count):
 def tile_store(rows: int, columns: int, lanes: int, channels_last: bool, dtype: str) -> Any:
     """The compiled store of a tile: y[offsets[i] + j * step] = tile[i, j] for i < count and j < width."""
     whole = columns * lanes
-    activate_tile = tile_activation(dtype)
+    activate_tile = epilogue.activation_of(dtype)
 
     def store(tile, y, offsets, step, count, width, last, act, spare):
         if last:
@@ -89,8 +45,8 @@ def tile_store(rows: int, columns: int, lanes: int, channels_last: bool, dtype: 
             for j in range(width):
                 for i in range(count):
                     poke(y + (peek(offsets + i) + j * step), peek(spare + (i * whole + j)))
-        if last and act[0] == 3:
-            silu_rows(y, offsets, count, step, width)
+        if last:
+            epilogue.finish_rows(y, offsets, count, step, width, act)
 
     return inlined(store)
 

@@ -16,7 +16,8 @@ from fastconv.kernels.jit import Kernel, Launch, compiled, inlined
 from fastconv.kernels.memory import LINE as LINE
 from fastconv.kernels.memory import aligned as aligned
 from fastconv.kernels.simd import vector
-from fastconv.problem.convolutions import Array, Size, source_cell
+from fastconv.problem.borders import source_cell
+from fastconv.problem.convolutions import Array, Size
 
 cell_under = compiled(source_cell)
 

@@ -15,12 +15,12 @@ from typing import Any
 
 import numpy as np
 
-from fastconv.kernels.activations import coded
 from fastconv.kernels.jit import Kernel, Launch, element
 from fastconv.kernels.simd import vector
-from fastconv.kernels.simd.engine import microkernel, packing
+from fastconv.kernels.simd.engine import epilogue, packing
 from fastconv.machine import Machine, host
 from fastconv.problem.convolutions import Array, ConvGeometry
+from fastconv.problem.problem import Operands, Problem
 
 poke, pointer = vector.poke, vector.pointer
 TOLERANCE = 8  # eps of the largest weight
@@ -31,12 +31,12 @@ STACK = 2  # output rows at a time
 @lru_cache(maxsize=8)
 def kernel(columns: int, lanes: int, dtype: str, isa: str) -> Kernel:
     """The compiled loops over blocks of planes: f32_separable_2x8_avx512."""
-    activate_tile = microkernel.tile_activation(dtype)
+    activate_tile = epilogue.activation_of(dtype)
     pack_windows = packing.window_packer(lanes, True)
     width = columns * lanes
 
-    def separable(begin, end, x, w, bias, y, sizes, activation):
-        act = microkernel.kind_and_bounds(activation)
+    def separable(begin, end, x, w, bias, residual, y, sizes, parameters):
+        act = epilogue.epilogue(parameters, residual, y)
         (channels, rank, mode), (rows_in, columns_in, rows_out) = packing.three(sizes, 0), packing.three(sizes, 3)
         (columns_out, heights, widths), (dilation_h, dilation_w, top_pad) = packing.three(sizes, 6), packing.three(sizes, 9)
         left_pad, band, strip = packing.three(sizes, 12)
@@ -92,8 +92,8 @@ def kernel(columns: int, lanes: int, dtype: str, isa: str) -> Kernel:
                             for s in range(widths):
                                 tile = vector.fma_shared(tile, taps + (i * widths + s), at + s * dilation_w)
                         vector.store_spans(activate_tile(tile, act), out + column, 0, 1, broad - column)
-                    if act[0] == 3:
-                        microkernel.silu_run(out, broad)
+                    if epilogue.is_unfinished(act):
+                        epilogue.finish_run(out, broad, act)
         memory[0], integers[0] = zero, 0  # pointers do not keep an array alive: their last use does
 
     separable.__name__ = f"{dtype}_separable_{STACK}x{columns}_{isa}"
@@ -103,8 +103,9 @@ def kernel(columns: int, lanes: int, dtype: str, isa: str) -> Kernel:
 # Decisions --------------------------------------------------------------------------------------------------------------
 
 
-def supports(geometry: ConvGeometry, dtype: np.dtype[Any]) -> str | None:
+def supports(problem: Problem) -> str | None:
     """One channel a group, two axes, channels first, stride 1."""
+    geometry, dtype = problem.geometry, problem.dtype
     g = geometry
     if dtype not in (np.float32, np.float64):
         return f"its vectors are float32 or float64, not {dtype}"
@@ -171,20 +172,23 @@ def seconds(geometry: ConvGeometry, rank: int, dtype: np.dtype[Any], machine: Ma
     return machine.seconds(cycles, g.bytes(dtype.itemsize))
 
 
-def cost(geometry: ConvGeometry, dtype: np.dtype[Any], machine: Machine) -> float:
+def cost(problem: Problem, machine: Machine) -> float:
     """Of kernels of full rank."""
+    geometry, dtype = problem.geometry, problem.dtype
     return seconds(geometry, min(geometry.kernel), dtype, machine)
 
 
-def weigh(w: Array | None, geometry: ConvGeometry, dtype: np.dtype[Any], machine: Machine) -> float:
+def weigh(w: Array | None, problem: Problem, machine: Machine) -> float:
     """The cost of these kernels; of None, of kernels of rank 1."""
+    geometry, dtype = problem.geometry, problem.dtype
     if w is None:
         return seconds(geometry, 1, dtype, machine)
     return seconds(geometry, decomposed(w, geometry)[0].shape[1], dtype, machine)
 
 
-def pack(w: Array, bias: Array, geometry: ConvGeometry) -> Launch:
+def pack(w: Array, bias: Array, problem: Problem) -> Launch:
     """Of each channel u as [rank][r][STACK], moved one row down for each row of the stack, then v as [rank][s]."""
+    geometry = problem.geometry
     g, machine = geometry, host()
     lanes = machine.lanes(w.dtype)
     u, v = decomposed(w, g)
@@ -200,10 +204,11 @@ def pack(w: Array, bias: Array, geometry: ConvGeometry) -> Launch:
     items = g.batch * g.groups * -(-g.out_size[0] // band) * -(-g.out_size[1] // strip)
     chosen = kernel(COLUMNS[machine.registers], lanes, element(w.dtype), machine.isa)
     work = int(5e8 * seconds(g, rank, w.dtype, machine))
-    arguments = (np.array(sizes, np.int64), coded(g.activation, w.dtype))
+    arguments = (np.array(sizes, np.int64), epilogue.scalars(g.activation, w.dtype))
     return Launch(chosen, items, work, filters.reshape(-1), bias, arguments)
 
 
-def run(x: Array, packed: Launch, geometry: ConvGeometry, out: Array) -> None:
+def run(operands: Operands, packed: Launch, problem: Problem, out: Array) -> None:
     """All blocks."""
-    packed.run(x.ravel(), out.ravel())
+    y = out.ravel()
+    packed.run(operands["x"].ravel(), operands["residual"].ravel() if problem.residual else y, y)

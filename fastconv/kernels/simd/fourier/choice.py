@@ -19,14 +19,15 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from fastconv.kernels.activations import activated, coded
 from fastconv.kernels.jit import Kernel, Launch, compiled, element
 from fastconv.kernels.simd import vector
-from fastconv.kernels.simd.engine import microkernel, packing
+from fastconv.kernels.simd.engine import epilogue, packing
 from fastconv.kernels.simd.engine.walks import strides
 from fastconv.kernels.simd.fourier import spectra
 from fastconv.machine import CLOCK, Machine, host
-from fastconv.problem.convolutions import Array, ConvGeometry, Size, source_cell
+from fastconv.problem.borders import source_cell
+from fastconv.problem.convolutions import Array, ConvGeometry, Size
+from fastconv.problem.problem import Operands, Problem
 
 peek, poke, pointer = vector.peek, vector.poke, vector.pointer
 cell_under = compiled(source_cell)
@@ -45,7 +46,7 @@ SHORT = 64  # cells of a row that ends before the next lines of it are fetched a
 def kernel(lanes: int, dtype: str, isa: str) -> Kernel:
     """The compiled loops over pairs of blocks: f32_fft_avx512."""
     analysis, synthesis = spectra.passes(lanes, dtype)
-    activate = microkernel.tile_activation(dtype)
+    activate = epilogue.activation_of(dtype)
 
     @compiled
     def read_row(to, source, corner, count, room, cells, step, mode, zero):
@@ -96,11 +97,11 @@ def kernel(lanes: int, dtype: str, isa: str) -> Kernel:
         if stride == 1 and step == 1:
             for i in range(0, count, lanes):
                 vector.store_first(to + i, activate(vector.load(row + i, lanes) + offset, act), count - i)
-            if act[0] == 3:
-                microkernel.silu_run(to, count)
+            if epilogue.is_unfinished(act):
+                epilogue.finish_run(to, count, act)
         else:
             for i in range(count):
-                poke(to + i * step, activated(peek(row + i * stride) + bias, act[0], act[1], act[2]))
+                epilogue.put(to + i * step, peek(row + i * stride) + bias, act)
 
     @compiled
     def write(block, to, first, shown, shape, pitch, long, stride, ys, step, bias, act):
@@ -151,8 +152,8 @@ def kernel(lanes: int, dtype: str, isa: str) -> Kernel:
         )
         return first, shown
 
-    def fft(begin, end, x, w, bias, y, sizes, tables, activation):
-        act = microkernel.kind_and_bounds(activation)
+    def fft(begin, end, x, w, bias, residual, y, sizes, tables, parameters):
+        act = epilogue.epilogue(parameters, residual, y)
         xs, ys, cells, out_size = (
             packing.five(sizes, 0),
             packing.five(sizes, 5),
@@ -240,8 +241,9 @@ class Choice(NamedTuple):
     seconds: float
 
 
-def supports(geometry: ConvGeometry, dtype: np.dtype[Any]) -> str | None:
+def supports(problem: Problem) -> str | None:
     """Convolutions of float32, float64, complex64 or complex128 whose kernel fits a block."""
+    geometry, dtype = problem.geometry, problem.dtype
     g = geometry
     if dtype.char not in "fdFD":
         return f"it transforms float32, float64, complex64 or complex128, not {dtype}"
@@ -315,22 +317,25 @@ def choice(geometry: ConvGeometry, dtype: np.dtype[Any], machine: Machine) -> Ch
     return Choice(tuple(int(n) for n in found[:, best]), tile, float(seconds[best]))
 
 
-def cost(geometry: ConvGeometry, dtype: np.dtype[Any], machine: Machine) -> float:
+def cost(problem: Problem, machine: Machine) -> float:
     """Of the block that was chosen; image filters were measured to take less than its parts add up to."""
+    geometry, dtype = problem.geometry, problem.dtype
     found = choice(geometry, dtype, machine)
     part = 0.8 if geometry.rank == 2 and geometry.in_per_group == 1 and dtype == np.float32 else 1.0
     return float("inf") if found is None else part * found.seconds
 
 
-def pack_cost(geometry: ConvGeometry, dtype: np.dtype[Any], machine: Machine) -> float:
+def pack_cost(problem: Problem, machine: Machine) -> float:
     """Seconds that `pack` takes: a transform for each kernel."""
+    geometry, dtype = problem.geometry, problem.dtype
     found = choice(geometry, dtype, machine)
     kernels = geometry.out_channels * geometry.in_per_group
     return float("inf") if found is None else 2.5e-5 + 1e-9 * kernels * prod(found.shape) * real_of(dtype).itemsize
 
 
-def pack(w: Array, bias: Array, geometry: ConvGeometry) -> Launch:
+def pack(w: Array, bias: Array, problem: Problem) -> Launch:
     """The spectra of all kernels as [group][k][c][strip][re, im][m][lanes]."""
+    geometry = problem.geometry
     g, machine, real = geometry.lifted(), host(), real_of(w.dtype)
     lanes, name, cut = machine.lanes(real), (element(real), machine.isa), choice(geometry, w.dtype, machine)
     assert cut is not None
@@ -369,11 +374,12 @@ def pack(w: Array, bias: Array, geometry: ConvGeometry) -> Launch:
     )
     items = g.batch * g.groups * -(-pairs // chunk)
     work = int(cut.seconds * 5e8)
-    arguments = (np.array(sizes, np.int64), tables, coded(g.activation, real))
+    arguments = (np.array(sizes, np.int64), tables, epilogue.scalars(g.activation, real))
     return Launch(kernel(lanes, *name), items, work, filters, bias.view(real), arguments)
 
 
-def run(x: Array, packed: Launch, geometry: ConvGeometry, out: Array) -> None:
+def run(operands: Operands, packed: Launch, problem: Problem, out: Array) -> None:
     """All blocks."""
-    real = real_of(x.dtype)
-    packed.run(x.reshape(-1).view(real), out.reshape(-1).view(real))
+    real, y = real_of(out.dtype), out.reshape(-1)
+    residual = operands["residual"].reshape(-1) if problem.residual else y
+    packed.run(operands["x"].reshape(-1).view(real), residual.view(real), y.view(real))

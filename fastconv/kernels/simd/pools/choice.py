@@ -30,8 +30,8 @@ from fastconv.kernels.simd.pools import planes as pool_planes
 from fastconv.kernels.simd.pools import reductions as pooling
 from fastconv.kernels.simd.pools import windows as pool_windows
 from fastconv.machine import Machine, host
-from fastconv.problem.convolutions import Array
 from fastconv.problem.pools import PoolGeometry
+from fastconv.problem.problem import Operands, Problem
 
 peek, poke, pointer = vector.peek, vector.poke, vector.pointer
 FOLDED = 8  # cells of a row that vectors take in sooner than one by one
@@ -198,13 +198,15 @@ def channels_first_kernel(stride: int, kind: str, lanes: int, dtype: str, isa: s
 # Decisions --------------------------------------------------------------------------------------------------------------
 
 
-def supports(geometry: PoolGeometry, dtype: np.dtype[Any]) -> str | None:
+def supports(problem: Problem) -> str | None:
     """Pools of every geometry."""
+    geometry, dtype = problem.geometry, problem.dtype
     return pooling.refusal(geometry, dtype) or (pool_indices.refusal(geometry) if geometry.return_indices else None)
 
 
-def cost(geometry: PoolGeometry, dtype: np.dtype[Any], machine: Machine) -> float:
+def cost(problem: Problem, machine: Machine) -> float:
     """A cell of a window a vector, or the bytes at memory speed."""
+    geometry, dtype = problem.geometry, problem.dtype
     g, lanes = geometry, machine.lanes(pooling.computed(geometry, dtype))
     if pool_pairs.suits(g, dtype, machine):
         return 3e-6 + machine.seconds(pool_pairs.cycles(g, dtype, machine), g.bytes(dtype.itemsize))
@@ -252,8 +254,9 @@ def launch(geometry: PoolGeometry, dtype: np.dtype[Any], machine: Machine) -> tu
     return channels_first_kernel(stride, *names), rows * g.channels, work, (np.array(sizes, np.int64), *tables)
 
 
-def run(x: Array, packed: None, geometry: PoolGeometry, out: Any) -> None:
+def run(operands: Operands, packed: None, problem: Problem, out: Any) -> None:
     """All rows."""
+    x, geometry = operands["x"], problem.geometry
     if geometry.return_indices:
         pool_indices.run(x, geometry, *out)
         return

@@ -34,6 +34,7 @@ from fastconv.kernels.simd.pools import reductions as pooling
 from fastconv.machine import Machine, host
 from fastconv.problem.convolutions import Array
 from fastconv.problem.pools import PoolGeometry
+from fastconv.problem.problem import Operands, Problem
 
 pointer = vector.pointer
 WORKSPACE = 1 << 20  # bytes a thread
@@ -333,8 +334,9 @@ def cut(geometry: PoolGeometry, itemsize: int, lanes: int) -> Cut:
     return Cut(channels, chunk, height, comb if height > 1 else 1, strip, pitch)
 
 
-def supports(geometry: PoolGeometry, dtype: np.dtype[Any]) -> str | None:
+def supports(problem: Problem) -> str | None:
     """Pools whose windows all have one size, without indices."""
+    geometry, dtype = problem.geometry, problem.dtype
     reason = pooling.refusal(geometry, dtype)
     if reason or geometry.return_indices:
         return reason or "it keeps no indices"
@@ -346,7 +348,12 @@ def supports(geometry: PoolGeometry, dtype: np.dtype[Any]) -> str | None:
     return None
 
 
-def cost(geometry: PoolGeometry, dtype: np.dtype[Any], machine: Machine) -> float:
+def cost(problem: Problem, machine: Machine) -> float:
+    """Nanoseconds for each line's vectors, a start for each line, and with strides what is picked out of it."""
+    return seconds(problem.geometry, problem.dtype, machine)
+
+
+def seconds(geometry: PoolGeometry, dtype: np.dtype[Any], machine: Machine) -> float:
     """Nanoseconds for each line's vectors, a start for each line, and with strides what is picked out of it."""
     g, real = geometry, pooling.computed(geometry, dtype)
     lanes = machine.lanes(real)
@@ -372,13 +379,14 @@ def launch(geometry: PoolGeometry, dtype: np.dtype[Any], machine: Machine) -> tu
     planes = g.batch * g.channels // c.channels
     blocks = c.comb * -(-t.out_size[1] // (c.comb * c.height))
     items = planes * t.out_size[0] * blocks * -(-t.out_size[2] // c.strip) * -(-c.channels // c.chunk)
-    work = int(cost(g, dtype, machine) * 1e9)
+    work = int(seconds(g, dtype, machine) * 1e9)
     widths = np.repeat(t.widths, c.channels)
     arguments = np.array(sizes, np.int64), t.bounds, widths, pooling.initial(kind, real)
     return kernel(kind, lanes, element(dtype), machine.isa), items, work, arguments
 
 
-def run(x: Array, packed: None, geometry: PoolGeometry, out: Array) -> None:
+def run(operands: Operands, packed: None, problem: Problem, out: Array) -> None:
     """All blocks of rows."""
+    x, geometry = operands["x"], problem.geometry
     found, items, work, arguments = launch(geometry, x.dtype, host())
     found(items, work, x.ravel(), out.ravel(), *arguments)

@@ -12,6 +12,7 @@ from fastconv.kernels.simd.engine import packing
 from fastconv.machine import Machine, host
 from fastconv.problem.convolutions import Array
 from fastconv.problem.pools import UnpoolGeometry
+from fastconv.problem.problem import Operands, Problem
 
 peek, poke, pointer = vector.peek, vector.poke, vector.pointer
 BLOCK = 32  # planes side by side that one item fills
@@ -52,14 +53,20 @@ def kernel(lanes: int, dtype: str, isa: str) -> Kernel:
 # Decisions --------------------------------------------------------------------------------------------------------------
 
 
-def supports(geometry: UnpoolGeometry, dtype: np.dtype[Any]) -> str | None:
+def supports(problem: Problem) -> str | None:
     """The types that vectors have."""
+    dtype = problem.dtype
     if dtype.kind in "iu" or dtype in (np.float32, np.float64):
         return None
     return f"its vectors are integers, float32 or float64, not {dtype}"
 
 
-def cost(geometry: UnpoolGeometry, dtype: np.dtype[Any], machine: Machine) -> float:
+def cost(problem: Problem, machine: Machine) -> float:
+    """Two cycles a value, and the vectors that are cleared."""
+    return seconds(problem.geometry, problem.dtype, machine)
+
+
+def seconds(geometry: UnpoolGeometry, dtype: np.dtype[Any], machine: Machine) -> float:
     """Two cycles a value, and the vectors that are cleared."""
     cycles = 2 * geometry.flops + prod(geometry.out_shape) / machine.lanes(dtype)
     return 3e-6 + machine.seconds(cycles, geometry.bytes(dtype.itemsize))
@@ -71,11 +78,11 @@ def launch(geometry: UnpoolGeometry, dtype: np.dtype[Any], machine: Machine) -> 
     g, together = geometry, geometry.channels if geometry.channels_last else 1
     items = g.batch * g.channels // max(1, together) * -(-together // BLOCK)
     sizes = np.array((prod(g.in_size), prod(g.out_size), together), np.int64)
-    return kernel(machine.lanes(dtype), element(dtype), machine.isa), items, int(1e9 * cost(g, dtype, machine)), sizes
+    return kernel(machine.lanes(dtype), element(dtype), machine.isa), items, int(1e9 * seconds(g, dtype, machine)), sizes
 
 
-def run(x: tuple[Array, Array], packed: None, geometry: UnpoolGeometry, out: Array) -> None:
+def run(operands: Operands, packed: None, problem: Problem, out: Array) -> None:
     """Values to the cells that their indices name, which lie inside the output."""
-    values, indices = x
-    found, items, work, sizes = launch(geometry, values.dtype, host())
+    values, indices = operands["x"], operands["indices"]
+    found, items, work, sizes = launch(problem.geometry, values.dtype, host())
     found(items, work, values.reshape(-1), indices.reshape(-1), out.reshape(-1), sizes)

@@ -24,6 +24,7 @@ from fastconv.kernels.simd.strassen import windows as strassen_windows
 from fastconv.kernels.simd.strassen.products import WORKSPACE
 from fastconv.machine import Machine, host
 from fastconv.problem.convolutions import Array, ConvGeometry
+from fastconv.problem.problem import Operands, Problem
 
 LEAST = 4  # channels of a group
 SPREAD = 64
@@ -47,13 +48,15 @@ def spread_out(geometry: ConvGeometry) -> bool:
     return geometry.transposed and not geometry.channels_last and geometry.stride[-1] > 1
 
 
-def cost(geometry: ConvGeometry, dtype: np.dtype[Any], machine: Machine) -> float:
+def cost(problem: Problem, machine: Machine) -> float:
     """Of the kernel that is chosen, and a little more: of two that are as fast, "auto" takes the more exact one."""
+    geometry, dtype = problem.geometry, problem.dtype
     return MARGIN * choice(geometry, dtype, machine)[0]
 
 
-def supports(geometry: ConvGeometry, dtype: np.dtype[Any]) -> str | None:
+def supports(problem: Problem) -> str | None:
     """Convolutions of groups of a few channels, in float32 and float64; of transposed ones, channels first, some."""
+    geometry, dtype = problem.geometry, problem.dtype
     g = geometry
     if dtype not in (np.float32, np.float64):
         return f"its vectors are float32 or float64, not {dtype}"
@@ -68,14 +71,16 @@ def supports(geometry: ConvGeometry, dtype: np.dtype[Any]) -> str | None:
     return None
 
 
-def pack(w: Array, bias: Array, geometry: ConvGeometry) -> tuple[Launch, ...]:
+def pack(w: Array, bias: Array, problem: Problem) -> tuple[Launch, ...]:
     """The launches of the kernel that is chosen."""
+    geometry = problem.geometry
     launches: tuple[Launch, ...] = choice(geometry, w.dtype, host())[1](w, bias, geometry)
     return launches
 
 
-def run(x: Array, packed: tuple[Launch, ...], geometry: ConvGeometry, out: Array) -> None:
+def run(operands: Operands, packed: tuple[Launch, ...], problem: Problem, out: Array) -> None:
     """Every launch, one after the other."""
-    x, y = x.ravel(), out.ravel()
+    x, y = operands["x"].ravel(), out.ravel()
+    residual = operands["residual"].ravel() if problem.residual else y
     for launch in packed:
-        launch.run(x, y)
+        launch.run(x, residual, y)

@@ -19,10 +19,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from fastconv.kernels.activations import coded
 from fastconv.kernels.jit import Kernel, Launch, compiled, element, inlined
 from fastconv.kernels.simd import vector
-from fastconv.kernels.simd.engine import microkernel, packing
+from fastconv.kernels.simd.engine import epilogue, packing
 from fastconv.kernels.simd.engine.lines import are_lines, lines_of
 from fastconv.kernels.simd.strassen.products import (
     GROUP,
@@ -48,7 +47,7 @@ def kernel(along: str, rows: int, columns: int, lanes: int, dtype: str, isa: str
     by_channels, doubled = along == "channels", along == "doubled"
     width = columns * lanes
     span, of_block = (rows, width) if by_channels else (width, rows)
-    activate_tile, spread = microkernel.tile_activation(dtype), summed(lanes, True)[0]
+    activate_tile, spread = epilogue.activation_of(dtype), summed(lanes, True)[0]
 
     def multiply(tile, panel, operands, index):
         sums, weights, half = operands
@@ -93,18 +92,18 @@ def kernel(along: str, rows: int, columns: int, lanes: int, dtype: str, isa: str
                     dh, column = divmod(first + done, broad)
                     at, until = to + (place(dh, lines) * broad + column - done) * 2, min(here, done + broad - column)
                     vector.store_woven(tile, at, step, channels, done, until)
-                    if act[0] == 3:
+                    if epilogue.is_unfinished(act):
                         for k in range(channels // 2):
-                            microkernel.silu_run(at + (k * step + 2 * done), 2 * (until - done))
+                            epilogue.finish_run(at + (k * step + 2 * done), 2 * (until - done), act)
                     done = until
                 return
             if here == width and channels == rows:
                 vector.store_tile(tile, y + (ours * step + first), step)
             else:
                 vector.store_spans(tile, y + (ours * step + first), step, channels, here)
-        if act[0] == 3:
+        if epilogue.is_unfinished(act):
             for k in range(channels):
-                microkernel.silu_run(y + ((ours + k) * step + first), here)
+                epilogue.finish_run(y + ((ours + k) * step + first), here, act)
 
     compute = seven_products(rows, columns, lanes, inlined(multiply), inlined(finish))
 
@@ -123,8 +122,8 @@ def kernel(along: str, rows: int, columns: int, lanes: int, dtype: str, isa: str
                 a22 = vector.load_first(second + half * plane, here if there else 0, lanes)
                 spread(to + (c * span + i), panel, a11, a12, a21, a22, span - i)
 
-    def strassen(begin, end, x, w, bias, y, sizes, activation):
-        act = microkernel.kind_and_bounds(activation)
+    def strassen(begin, end, x, w, bias, residual, y, sizes, parameters):
+        act = epilogue.epilogue(parameters, residual, y)
         (groups, c_group, k_group), plane = packing.three(sizes, 0), sizes[3]
         tiles, of_part, blocks, k_part, panels = packing.five(sizes, 4)
         factors, half = sizes[9], -(-c_group // 2)
@@ -238,7 +237,7 @@ def drafts(geometry: ConvGeometry, dtype: np.dtype[Any], machine: Machine) -> tu
             *(g.groups, c_group, k_group, plane, tiles, cut.of_part, cut.blocks, cut.k_part, places(rows, dtype)[1], rows),
             *(broad, height, taps[0], t, taps[1], r),
         )
-        bare = chosen, items, work, (np.array(sizes, np.int64), coded(g.activation, dtype))
+        bare = chosen, items, work, (np.array(sizes, np.int64), epilogue.scalars(g.activation, dtype))
         of_group, steps = (cut.blocks, of_block, k_group, c_group), (k_group * c_group, by_k, by_c, 1, 1, 1, 0)
         found.append(drafted(bare, g.groups, of_group, (1, 1, 1), steps, dtype, (lanes, *names)))
     return tuple(found)

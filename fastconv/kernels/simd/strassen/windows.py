@@ -21,10 +21,9 @@ from typing import Any
 
 import numpy as np
 
-from fastconv.kernels.activations import coded
 from fastconv.kernels.jit import Kernel, Launch, compiled, element, inlined
 from fastconv.kernels.simd import vector
-from fastconv.kernels.simd.engine import microkernel, packing
+from fastconv.kernels.simd.engine import epilogue, microkernel, packing
 from fastconv.kernels.simd.engine.walks import flattened, strides, tap_steps, widened
 from fastconv.kernels.simd.strassen.cuts import Walks, choice, in_place, outputs_of, room_of, step_of, walks_of
 from fastconv.kernels.simd.strassen.products import A11, A12, A22, GROUP, PANELS, SPARE, seven_products, summed
@@ -80,8 +79,8 @@ def kernel(rows: int, columns: int, lanes: int, channels_last: bool, dtype: str,
             return zeros
         return x + (d * xs[2] + h * xs[3] + w * xs[4])
 
-    def strassen(begin, end, x, w, bias, y, sizes, activation):
-        act = microkernel.kind_and_bounds(activation)
+    def strassen(begin, end, x, w, bias, residual, y, sizes, parameters):
+        act = epilogue.epilogue(parameters, residual, y)
         xs, ys = packing.five(sizes, 0), packing.five(sizes, 5)
         outputs, taps, cells = packing.three(sizes, 10), packing.three(sizes, 13), packing.three(sizes, 16)
         origin, stride, dilation = packing.three(sizes, 19), packing.three(sizes, 22), packing.three(sizes, 25)
@@ -270,7 +269,7 @@ def draft(geometry: ConvGeometry, walks: Walks, dtype: np.dtype[Any], machine: M
     items *= -(-height // max(1, cut.block_rows)) * -(-broad // max(1, cut.block_columns))
     work = g.batch * prod(outputs_of(walks)) * g.out_channels * g.in_per_group * prod(taps) // 4
     chosen = kernel(cut.rows, cut.columns, lanes, g.channels_last, *names)
-    bare = chosen, items, work, (np.array(sizes, np.int64), coded(g.activation, dtype))
+    bare = chosen, items, work, (np.array(sizes, np.int64), epilogue.scalars(g.activation, dtype))
     of_group = cut.blocks, cut.columns * lanes, g.out_per_group, g.in_per_group
     return drafted(bare, g.groups, of_group, taps, tap_steps(g, walks), dtype, (lanes, *names))
 

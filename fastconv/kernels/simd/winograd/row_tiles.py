@@ -25,10 +25,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from fastconv.kernels.activations import coded
 from fastconv.kernels.jit import NO_WEIGHTS, Kernel, Launch, compiled, element
 from fastconv.kernels.simd import vector
-from fastconv.kernels.simd.engine import microkernel, packing
+from fastconv.kernels.simd.engine import epilogue, packing
 from fastconv.kernels.simd.winograd.row_transforms import WEIGHTS, input_transform, output_transform
 from fastconv.machine import Machine, host
 from fastconv.problem.convolutions import Array, ConvGeometry
@@ -107,8 +106,8 @@ def kernel(m: int, rows: int, columns: int, taps: int, last_taps: int, lanes: in
     real = np.dtype(dtype.replace("f", "float")).type
     highest = real(np.inf)
 
-    def row_tiles(begin, end, x, w, bias, y, sizes, activation):
-        act = microkernel.kind_and_bounds(activation)
+    def row_tiles(begin, end, x, w, bias, residual, y, sizes, parameters):
+        act = epilogue.epilogue(parameters, residual, y)
         (channels, rows_in, columns_in), (rows_out, columns_out, widths) = packing.three(sizes, 0), packing.three(sizes, 3)
         (top_pad, left_pad, mode), (band, strip, pitch) = packing.three(sizes, 6), packing.three(sizes, 9)
         tall, zero = sizes[12], x.dtype.type(0)
@@ -121,8 +120,7 @@ def kernel(m: int, rows: int, columns: int, taps: int, last_taps: int, lanes: in
         spare = sums + (last + 1) * area
         zeros = spare + 4 * m * lanes
         workspace = zeros + pitch
-        plain, bounds = act[0] == 0 or act[0] == 3, (act[0], -highest, highest)
-        clips, bounds = plain or act[0] == 1, bounds if plain else act
+        clips, bounds = epilogue.is_plain(act) or epilogue.is_clip(act), epilogue.as_clip(act, highest)
         clear(zeros, zero, pitch)
         for item in range(begin, end):
             rest, piece = divmod(item, strips)
@@ -165,9 +163,9 @@ def kernel(m: int, rows: int, columns: int, taps: int, last_taps: int, lanes: in
                             for j in range(0, min(width, room), lanes):
                                 at_sum, at_y = sums + (i * width + j), to + (m * i * columns_out + j)
                                 transform_some(at_sum, area, at_y, columns_out, room - j, shown - m * i, act)
-                if act[0] == 3:
+                if epilogue.is_unfinished(act):
                     for i in range(min(m * rows, shown)):
-                        microkernel.silu_run(line + i * columns_out, broad)
+                        epilogue.finish_run(line + i * columns_out, broad, act)
         memory[0], table[0] = zero, 0  # pointers do not keep an array alive: its last use does
 
     row_tiles.__name__ = f"{dtype}_row_tiles_{m}_{rows}x{columns}_{taps}+{last_taps}_{isa}"
@@ -282,7 +280,7 @@ def draft(geometry: ConvGeometry, cut: Cut, dtype: np.dtype[Any], machine: Machi
     items = g.batch * g.groups * -(-g.out_size[0] // (m * band)) * -(-g.out_size[1] // strip)
     lanes = machine.lanes(dtype)
     chosen_kernel = kernel(m, rows, columns, -(-tall // m), tall // m, lanes, element(dtype), machine.isa)
-    arguments = (np.array(sizes, np.int64), coded(g.activation, dtype))
+    arguments = (np.array(sizes, np.int64), epilogue.scalars(g.activation, dtype))
     return Launch(chosen_kernel, items, 8 * prod(g.out_shape) * g.taps // lanes, NO_WEIGHTS, NO_WEIGHTS, arguments)
 
 

@@ -15,7 +15,7 @@ import numpy as np
 
 from fastconv.kernels.jit import inlined
 from fastconv.kernels.simd import vector
-from fastconv.kernels.simd.engine import microkernel
+from fastconv.kernels.simd.engine import epilogue
 
 peek, scaled = vector.peek, vector.scaled
 
@@ -95,7 +95,7 @@ def output_transform(m: int, lanes: int, dtype: str, whole: bool) -> Any:
     """
     real = np.dtype(dtype.replace("f", "float")).type
     two, four, eight, half, quarter, eighth = (real(v) for v in (2, 4, 8, 0.5, 0.25, 0.125))
-    activate = microkernel.tile_activation(dtype)
+    activate = epilogue.activation_of(dtype)
 
     @inlined
     def load(p):
@@ -103,7 +103,7 @@ def output_transform(m: int, lanes: int, dtype: str, whole: bool) -> Any:
 
     @inlined
     def put_whole(y, value, room, wanted, act):
-        vector.store(y, vector.clip(value, act[1], act[2]))
+        vector.store(y, vector.clip(value, act.low, act.high))
 
     @inlined
     def put_some(y, value, room, wanted, act):

@@ -25,10 +25,9 @@ from typing import Any
 
 import numpy as np
 
-from fastconv.kernels.activations import coded
 from fastconv.kernels.jit import Kernel, Launch, compiled, element
 from fastconv.kernels.simd import vector
-from fastconv.kernels.simd.engine import microkernel, packing
+from fastconv.kernels.simd.engine import epilogue, packing
 from fastconv.kernels.simd.engine.walks import strides
 from fastconv.kernels.simd.winograd.cuts import (
     MOST_PIECES,
@@ -103,8 +102,8 @@ def kernel(form: tuple[int, int], rows: int, columns: int, lanes: int, channels_
                     few = vector.load_first(source + peek(offsets + tap), channels, lanes)
                     vector.store(cell + tap * channels, few)
 
-    def winograd(begin, end, x, u, bias, y, sizes, activation):
-        act = microkernel.kind_and_bounds(activation)
+    def winograd(begin, end, x, u, bias, residual, y, sizes, parameters):
+        act = epilogue.epilogue(parameters, residual, y)
         xs, ys = packing.five(sizes, 0), packing.five(sizes, 5)
         cells, (deep_out, high_out, wide_out) = packing.three(sizes, 10), packing.three(sizes, 13)
         (groups, c_group, k_group), (front_pad, top_pad, left_pad) = packing.three(sizes, 16), packing.three(sizes, 19)
@@ -258,14 +257,14 @@ def kernel(form: tuple[int, int], rows: int, columns: int, lanes: int, channels_
                 to_outputs(products + t * k_step, m_plane, shown_k, offset, scratch, at, row, column, high, broad, act)
             if not channels_last:
                 unpack(finished, shown_h, shown_w, shown_k, shown_k, to, ys[3], ys[1])
-            if act[0] == 3:
+            if epilogue.is_unfinished(act):
                 for h in range(shown_h):
                     if channels_last:
                         for w in range(shown_w):
-                            microkernel.silu_run(to + (h * ys[3] + w * ys[4]), shown_k)
+                            epilogue.finish_run(to + (h * ys[3] + w * ys[4]), shown_k, act)
                     else:
                         for k in range(shown_k):
-                            microkernel.silu_run(to + (h * ys[3] + k * ys[1]), shown_w)
+                            epilogue.finish_run(to + (h * ys[3] + k * ys[1]), shown_w, act)
         memory[0], integers[0] = zero, 0  # pointers do not keep an array alive: its last use does
 
     winograd.__name__ = f"{dtype}_winograd_{m_h}x{m_w}_{rows}x{columns}_{isa}"
@@ -336,7 +335,7 @@ def draft(geometry: ConvGeometry, dtype: np.dtype[Any], machine: Machine) -> pac
         kernel(cut.form, cut.rows, cut.columns, lanes, g.channels_last, *names),
         items * -(-high // cut.block_rows) * -(-wide // cut.block_columns) * -(-blocks // cut.k_part),
         g.flops // 32,
-        (np.array(sizes, np.int64), coded(g.activation, dtype)),
+        (np.array(sizes, np.int64), epilogue.scalars(g.activation, dtype)),
         weight_kernel(cut.form, lanes, *names),
         g.groups * blocks * -(-g.in_per_group // lanes),
         blocks * width,

@@ -12,7 +12,7 @@ import numpy as np
 
 from fastconv.kernels.jit import compiled, inlined
 from fastconv.kernels.simd import vector
-from fastconv.kernels.simd.engine import microkernel
+from fastconv.kernels.simd.engine import epilogue
 
 KERNEL = 3
 A, B = np.sqrt(0.5), np.sqrt(2.0)
@@ -175,7 +175,7 @@ def output_transform(form: tuple[int, int], lanes: int, dtype: str) -> Any:
     n, flat, upright = m + KERNEL - 1, min(form) == 1, form[1] == 1
     _, along, _ = transforms(m, dtype)
     load, _, _ = movers(m, lanes)
-    activate = microkernel.tile_activation(dtype)
+    activate = epilogue.activation_of(dtype)
 
     @inlined
     def put(y, v, act, room):

@@ -3,11 +3,8 @@
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
-
 from fastconv.kernels import threads
-from fastconv.machine import host
+from fastconv.operations.operation import Operation
 from fastconv.plans import dispatch
 from fastconv.problem import arguments as check
 
@@ -18,7 +15,7 @@ def implementations(operation: str) -> list[str]:
     Parameters
     ----------
     operation : str
-        A public function's name, such as "conv2d" or "max_pool1d".
+        A public operation's name, such as "conv2d" or "max_pool1d"; ``fc.conv2d.implementations`` is the same.
 
     Raises
     ------
@@ -34,14 +31,20 @@ def implementations(operation: str) -> list[str]:
     return [one.name for one in dispatch.candidates(operation)]
 
 
-def explain(
-    operation: str,
-    x_shape: Sequence[int],
-    w_shape: Sequence[int] | None = None,
-    *arguments: Any,
-    dtype: npt.DTypeLike = np.float32,
-    **options: Any,
-) -> str:
+def named(operation: Any) -> Operation:
+    """The operation of a name such as "conv2d" or "max_pool1d"."""
+    if not isinstance(operation, str):
+        raise TypeError(f"operation must be a string, got {operation!r}")
+    import fastconv
+
+    found = getattr(fastconv, operation, None)
+    if not isinstance(found, Operation):
+        known = [name for name in fastconv.__all__ if isinstance(getattr(fastconv, name), Operation)]
+        raise ValueError(f"operation must be one of {', '.join(known)}, got {operation!r}")
+    return found
+
+
+def explain(operation: str, x_shape: Sequence[int], *arguments: Any, **options: Any) -> str:
     """Which implementation "auto" takes for a plan, and for each of the others why not: one line a candidate.
 
     A function takes the same one, but where packing many weights for one call would take long: its line then says so.
@@ -50,13 +53,12 @@ def explain(
     Parameters
     ----------
     operation : str
-        A public function's name, such as "conv2d" or "max_pool1d".
-    x_shape, w_shape : sequence of int
-        Shapes of the input and, for convolutions, of the weights.
+        A public operation's name, such as "conv2d" or "max_pool1d"; ``fc.conv2d.explain`` is the same without it.
+    x_shape : sequence of int
+        Shape of the input.
     *arguments, **options
-        The function's other arguments, without `out`, as it takes them.
-    dtype : dtype
-        Of input and weights.
+        The operation's other arguments, without `out`, as it takes them, of weights the shape; `x_dtype` is float32 by
+        default.
 
     Returns
     -------
@@ -66,7 +68,7 @@ def explain(
     Raises
     ------
     ValueError, TypeError
-        As the function itself would raise.
+        As the operation itself would raise.
 
     Examples
     --------
@@ -74,24 +76,7 @@ def explain(
     >>> print(fc.explain("relu", (8, 8)).splitlines()[0].split(":")[0])
     implementation 'direct' is chosen
     """
-    from fastconv import operations as api
-
-    dispatch.family_of(operation)
-    planner = getattr(api, f"plan_{operation}", None)
-    if planner is None:
-        raise ValueError(f"operation must be a public function's name, such as 'conv2d' or 'max_pool2d', got {operation!r}")
-    options.setdefault("dtype", check.dtype("dtype", dtype))
-    if operation.startswith("conv"):
-        if w_shape is None:
-            raise TypeError(f"w_shape must be the shape of the weights of {operation}, got None")
-        # Decisions read no weights: a view that repeats one zero has the shape and takes no memory.
-        weights = np.broadcast_to(np.zeros((), dtype), check.shape("w_shape", w_shape))
-        plan = planner(x_shape, weights, *arguments, **options)
-    else:
-        if w_shape is not None:
-            arguments = (w_shape, *arguments)
-        plan = planner(x_shape, *arguments, **options)
-    return "\n".join(dispatch.explanation(operation, plan.geometry, plan.compute_dtype, host()))
+    return named(operation).explain(x_shape, *arguments, **options)
 
 
 def get_num_threads() -> int:

@@ -1,0 +1,139 @@
+"""What becomes of a sum as it is written: y = act(sum + residual). The one place that knows activations and residuals.
+
+A kernel takes an array of scalars, from `scalars`, and the residual, an array laid out as y; where there is none, y itself
+stands for it. Of these, `epilogue` makes what the functions below take:
+
+    e = epilogue(parameters, residual, y)       once, at the top of a kernel
+    tile = activate(tile, e)                    of `activation_of`: before a tile is stored, what registers can do
+    finish_run(at, count, e)                    after it is stored: the rest, value by value, or nothing
+    put(at, value, e)                           a single value: all at once
+
+The residual of the value at any address of y lies `e.residual` elements further. With a residual, and for activations that
+are more than a few instructions of a vector (silu, gelu), everything is left to what follows the store, while the values are in
+the L1 cache. A kernel whose tiles may overlap cannot leave it so: a value would meet its activation twice.
+"""
+
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from fastconv.kernels.activations import KINDS, activated, codes
+from fastconv.kernels.jit import compiled, inlined
+from fastconv.kernels.simd import vector
+from fastconv.problem.convolutions import Activation, Array
+
+peek, poke, pointer = vector.peek, vector.poke, vector.pointer
+NONE, CLIP, LEAKY, SILU, HARDSWISH, GELU = range(len(KINDS))
+
+
+class Epilogue(NamedTuple):
+    """An activation, what registers do of it, its numbers, and the elements from a result to its residual, or 0."""
+
+    kind: int
+    early: int
+    low: float
+    high: float
+    residual: int
+
+
+def scalars(activation: Activation, dtype: np.dtype[Any], padding_value: complex = 0) -> Array:
+    """What kernels take beside sizes: the activation and what padding holds, as one array of `dtype`."""
+    return np.array((*codes(activation, dtype), padding_value), dtype)
+
+
+@compiled
+def epilogue(parameters, residual, y):
+    """The epilogue of a call."""
+    kind, apart = int(parameters[0]), vector.distance(pointer(y), pointer(residual))
+    early = NONE if apart != 0 or kind in (SILU, GELU) else kind
+    return Epilogue(kind, early, parameters[1], parameters[2], apart)
+
+
+@compiled
+def epilogue_with_silu(parameters, residual, y):
+    """The epilogue of a call of a kernel that does silu in registers too."""
+    kind, apart = int(parameters[0]), vector.distance(pointer(y), pointer(residual))
+    early = NONE if apart != 0 or kind == GELU else kind
+    return Epilogue(kind, early, parameters[1], parameters[2], apart)
+
+
+@compiled
+def padding_value(parameters):
+    """What the cells of a border hold."""
+    return parameters[3]
+
+
+@lru_cache(maxsize=16)
+def activation_of(dtype: str, silu: bool = False) -> Any:
+    """The compiled activate(tile, e) of a tile, or of one vector; with `silu`, of a vector alone."""
+    real = np.dtype(dtype.replace("f", "float")).type
+    three, six, sixth = real(3), real(6), real(1 / 6)
+
+    def activate(tile, e):
+        if e.early == CLIP:
+            tile = vector.clip(tile, e.low, e.high)
+        elif e.early == LEAKY:
+            tile = vector.leaky(tile, e.low)
+        elif e.early == HARDSWISH:
+            tile = vector.hardswish(tile, three, six, sixth)
+        return tile
+
+    plain = inlined(activate)
+
+    def activate_or_silu(v, e):
+        return vector.silu(v) if e.early == SILU else plain(v, e)
+
+    return inlined(activate_or_silu) if silu else plain
+
+
+@compiled
+def put(at, value, e):
+    """The result of one sum, at `at`."""
+    if e.residual != 0:
+        value += peek(at + e.residual)
+    poke(at, activated(value, e.kind, e.low, e.high))
+
+
+@compiled
+def is_unfinished(e):
+    """Whether something is left to do after the store."""
+    return e.early != e.kind or e.residual != 0
+
+
+@compiled
+def finish_run(y, count, e):
+    """y[:count] = act(y[:count] + residual), where that is left to do."""
+    if is_unfinished(e):
+        for i in range(count):
+            put(y + i, peek(y + i), e)
+
+
+@compiled
+def finish_rows(y, offsets, count, step, width, e):
+    """The same for y[offsets[i] + j * step], of the rows i < count and j < width."""
+    if is_unfinished(e):
+        for i in range(count):
+            row = y + peek(offsets + i)
+            for j in range(width):
+                put(row + j * step, peek(row + j * step), e)
+
+
+@compiled
+def as_clip(e, highest):
+    """The same with bounds that change nothing where registers do nothing."""
+    if e.early == NONE:
+        return Epilogue(e.kind, e.early, -highest, highest, e.residual)
+    return e
+
+
+@compiled
+def is_clip(e):
+    """Whether registers clip, and do nothing else."""
+    return e.early == CLIP
+
+
+@compiled
+def is_plain(e):
+    """Whether registers do nothing."""
+    return e.early == NONE

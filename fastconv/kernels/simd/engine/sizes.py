@@ -1,0 +1,102 @@
+"""Sizes by name: one NamedTuple writes the int64 array that crosses into compiled code, and is built from it again inside.
+
+    class Sizes(NamedTuple):
+        x: Strides                      # NamedTuples nest
+        outputs: Axes
+        chunk: int
+
+    read = reader(Sizes)                # at module level, where a kernel's factory finds it
+
+    array = written(Sizes(x=..., outputs=..., chunk=...))
+    s = read(array)                     # in a kernel: s.x.c, s.outputs.w, s.chunk
+
+An array is the cheapest argument that a compiled function takes; what is read from it by name costs what loads by position do.
+"""
+
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple, get_type_hints
+
+import numpy as np
+
+from fastconv.kernels.jit import inlined
+from fastconv.problem.convolutions import Array
+
+
+class Axes(NamedTuple):
+    """A size over three axes."""
+
+    d: int
+    h: int
+    w: int
+
+
+class Plane(NamedTuple):
+    """A size over the last two axes."""
+
+    h: int
+    w: int
+
+
+class Strides(NamedTuple):
+    """Elements from one image, channel, depth, row and column of an array to the next."""
+
+    n: int
+    c: int
+    d: int
+    h: int
+    w: int
+
+
+def leaves(value: Any) -> Iterator[int]:
+    """The ints of nested tuples, in order."""
+    for one in value:
+        if isinstance(one, tuple):
+            yield from leaves(one)
+        else:
+            yield int(one)
+
+
+def written(sizes: tuple[Any, ...]) -> Array:
+    """The array that `reader` of the class of `sizes` reads."""
+    return np.array(list(leaves(sizes)), np.int64)
+
+
+def fields_of(kind: Any) -> list[tuple[str, Any]]:
+    """(name, annotation) of a NamedTuple's fields."""
+    hints = get_type_hints(kind)
+    return [(name, hints[name]) for name in kind._fields]
+
+
+def is_named(kind: Any) -> bool:
+    """Whether an annotation is a NamedTuple."""
+    return isinstance(kind, type) and issubclass(kind, tuple) and hasattr(kind, "_fields")
+
+
+def reader(kind: Any) -> Any:
+    """The compiled function that builds a NamedTuple of ints, or of NamedTuples of them, from the array that holds it."""
+    scope: dict[str, Any] = {"__name__": kind.__module__}
+    at = 0
+
+    def expression(one: Any) -> str:
+        nonlocal at
+        scope[one.__name__] = one
+        parts = []
+        for name, annotation in fields_of(one):
+            if is_named(annotation):
+                parts.append(expression(annotation))
+            elif annotation is int:
+                parts.append(f"sizes[{at}]")
+                at += 1
+            else:
+                raise TypeError(f"{one.__name__}.{name} must be an int or a NamedTuple, not {annotation}")
+        return f"{one.__name__}({', '.join(parts)})"
+
+    name = f"read_{kind.__name__}"
+    exec(f"def {name}(sizes):\n    return {expression(kind)}", scope)
+    return inlined(scope[name])
+
+
+def axes(values: Sequence[int]) -> Axes:
+    """Three numbers by name."""
+    d, h, w = values
+    return Axes(d, h, w)
