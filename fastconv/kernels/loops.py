@@ -48,13 +48,12 @@ def tap_cell(o, tap, size, stride, before, dilation, mode, transposed):
 
 @Kernel
 def conv(
-    begin, end, x, w, bias, residual, y, steps, in_size, out_size, kernel, stride, before, dilation, channels, border, act
+    begin, end, x, w, bias, residual, y, xs, ws, ys, in_size, out_size, kernel, stride, before, dilation, channels, border, act
 ):
     """y[row, :] = act(bias[k] + sum over t r s c of x[n, c, cell] * w[k, c, t, r, s] + residual); rows are n, k, d, h
 
     Sums have the type of the bias. A cell outside x holds the border's value.
     """
-    xs, ws, ys = steps
     k_total, c_count, k_count, transposed = channels
     mode, value = border
     summed, constant = bias.dtype.type, mode == 5
@@ -111,7 +110,9 @@ def run_conv(operands: Operands, packed: tuple[Array, Array], problem: Problem, 
         bias,
         residual,
         out.reshape(-1),
-        (strides(geometry, x), ws, strides(geometry, out)),
+        strides(geometry, x),
+        ws,
+        strides(geometry, out),
         g.in_size,
         g.out_size,
         g.kernel,

@@ -5,7 +5,8 @@ stored, windows copied, results turned into their layout. Fitted on a processor 
 of the times of `direct` lay between 0.9 and 1.3 of their estimates. Only ratios of costs decide anything.
 """
 
-from typing import Any
+from collections.abc import Callable, Iterable
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -13,6 +14,29 @@ from fastconv.problem.convolutions import ConvGeometry
 
 CALL = 28_000  # cycles of a call that does next to nothing
 NEAR = 4 << 20  # bytes of weights, beyond which packing them waits for memory
+
+
+class Candidate(NamedTuple):
+    """A kernel that serves a problem: what was estimated is what runs.
+
+    Attributes
+    ----------
+    seconds : float
+        Expected, on one thread.
+    cut : object
+        How its loops are cut: what the estimate counted and the launch takes.
+    launch : callable
+        Makes what runs: a launch, or drafts that wait for weights.
+    """
+
+    seconds: float
+    cut: Any
+    launch: Callable[[], Any]
+
+
+def cheapest(candidates: Iterable[Candidate]) -> Candidate:
+    """The candidate that is expected to take the least time; the first of equals."""
+    return min(candidates, key=lambda one: one.seconds)
 
 
 def of_packing(geometry: ConvGeometry, dtype: np.dtype[Any], seconds_per_byte: float, overhead: float) -> float:
