@@ -20,7 +20,7 @@ class Calls:
         _, w = named.arrays("float32", order)
         self.operands = () if w is None else (w,)
         self.options = {**named.kwargs, "layout": order}
-        self.function, self.planner = getattr(fc, named.operation), getattr(fc, f"plan_{named.operation}")
+        self.function, self.planner = getattr(fc, named.operation), getattr(fc, named.operation).plan
 
     def time_function(self, layer, layout):
         self.function(self.x, *self.operands, **self.options)

@@ -36,7 +36,7 @@ def unverified(name, implementation, order, dtype="float32"):
     layout = LAYOUTS[layer.rank][ORDERS.index(order)]
     x, w = layer.arrays(dtype, layout)
     operands = () if w is None else (w,)
-    planner = getattr(fc, f"plan_{layer.operation}")
+    planner = getattr(fc, layer.operation).plan
     try:
         plan = planner(x.shape, *operands, layout=layout, implementation=implementation, dtype=dtype, **layer.kwargs)
     except ValueError as error:

@@ -31,7 +31,7 @@ def function(layer: Layer, layout: str) -> tuple[Callable[[], Any], Case]:
     x, w = layer.arrays("float32", layout)
     operands = () if w is None else (w,)
     call = partial(getattr(fc, layer.operation), x, *operands, layout=layout, **layer.kwargs)
-    plan = getattr(fc, f"plan_{layer.operation}")(x.shape, *operands, layout=layout, **layer.kwargs)
+    plan = getattr(fc, layer.operation).plan(x.shape, *operands, layout=layout, **layer.kwargs)
     return call, Case(plan.geometry, x, w)
 
 

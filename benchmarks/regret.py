@@ -108,7 +108,7 @@ class Result(NamedTuple):
 def measured(geometry: Geometry, rng: np.random.Generator, functions: bool) -> Result:
     """The medians of interleaved rounds, of plans or of functions."""
     operation, x_shape, w_shape, options = geometry
-    planner = getattr(fc, f"plan_{operation}")
+    planner = getattr(fc, operation).plan
     arguments = [] if w_shape is None else [rng.standard_normal(w_shape, np.float32)]
     auto = planner(x_shape, *arguments, **options, dtype=np.float32)
     dtype, sizes = np.dtype(np.float32), auto.geometry

@@ -45,9 +45,9 @@ def cases(k: int, image: Any, cv2: Any) -> dict[str, Cases]:
     x, y, around = image[None], np.empty_like(image)[None], {"stride": 1, "padding": k // 2}
     random = np.random.default_rng(k).standard_normal((k, k), np.float32)
     filters = {"random filter": random, "Gaussian filter": gaussian(k)}
-    plans = {name: fc.plan_conv2d(x.shape, w[None, None], padding=k // 2) for name, w in filters.items()}
-    plans["max window"] = fc.plan_max_pool2d(x.shape, k, **around)
-    plans["mean window"] = fc.plan_avg_pool2d(x.shape, k, **around)
+    plans = {name: fc.conv2d.plan(x.shape, w[None, None], padding=k // 2) for name, w in filters.items()}
+    plans["max window"] = fc.max_pool2d.plan(x.shape, k, **around)
+    plans["mean window"] = fc.avg_pool2d.plan(x.shape, k, **around)
     found: dict[str, Cases] = {name: {"fastconv": lambda plan=plan: plan(x, y)} for name, plan in plans.items()}
     if cv2 is not None:
         out, square = np.empty_like(image), np.ones((k, k), np.uint8)

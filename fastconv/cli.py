@@ -16,8 +16,8 @@ from typing import Any
 
 import numpy as np
 
+import fastconv as api
 from fastconv import __version__
-from fastconv import operations as api
 from fastconv.kernels import cache, threads
 from fastconv.machine import cpu_name, host
 from fastconv.measuring import layers

@@ -17,7 +17,7 @@ window wrote. The right number is floor((H - size) / stride) + 1.
 import numpy as np
 import numpy.typing as npt
 
-from fastconv import operations as api
+import fastconv as api
 from fastconv.problem import arguments as check
 
 __all__ = ["conv", "pooling", "relu"]

@@ -9,31 +9,67 @@ from typing import Any
 import numpy as np
 
 from fastconv.kernels import reference
-from fastconv.problem.arguments import compute_dtype
+from fastconv.plans.dispatch import candidates
+from fastconv.plans.errors import Error
 from fastconv.problem.convolutions import IDENTITY, Array, ConvGeometry, Size
 from fastconv.problem.pools import PoolGeometry
+from fastconv.problem.types import summed_in
+from fastconv.problem.windows import ElementwiseGeometry, FoldGeometry
 
 Geometry = ConvGeometry | PoolGeometry
 
-# error <= factor * eps * L * (|x| conv |w|), with L the products of one output. A sum in any order has a factor of 1; the
-# transforms of Winograd and FFT mix outputs, so that one borrows rounding from its neighbours; nobody knows what peers do.
-DIRECT = 1.0
-FACTORS = {
-    "winograd": 16.0,
-    "strassen": 16.0,
-    "fft": 64.0,
-    "separable": 16.0,
-    "scipy": 64.0,
-    **dict.fromkeys(("torch", "torch_channels_last"), 4.0),
-}
-FACTORS |= dict.fromkeys(("onnxruntime", "openvino", "cv2"), 4.0)
-ACTIVATION_ROUNDINGS = 6  # the most that an activation adds
-COMPLEX_ROUNDINGS = 4  # of a complex product, for one of a real
+# What nobody told us of others: how they sum, and whether they transform first.
+PEER = Error(4.0)
+PEERS = {"scipy": Error(64.0)}
+ROUNDINGS = {"none": 0, "clip": 0, "leaky_relu": 1, "silu": 6, "hardswish": 4, "gelu": 8}  # that an activation adds to a sum
+NORM_ROUNDINGS = 6  # of a power, a root and 1 / p
+COMPLEX_PRODUCT = 4  # roundings of a complex product, for one of a real
+EXACT = {4: 2**24, 8: 2**53}  # by bytes of a real float: integers below are floats
 
 
-def factor(name: str) -> float:
-    """The factor of the error bound for an implementation or a peer."""
-    return FACTORS.get(name, DIRECT)
+def error_of(operation: str, name: str) -> Error:
+    """The bound that an implementation's record states, or what a peer is allowed."""
+    return next((one.error for one in candidates(operation) if one.name == name), PEERS.get(name, PEER))
+
+
+def roundings(geometry: Any, dtype: np.dtype[Any], residual: bool = False) -> float:
+    """The L of the bound: roundings on the way to one result."""
+    product = COMPLEX_PRODUCT if dtype.kind == "c" else 1
+    activation = getattr(geometry, "activation", IDENTITY).kind
+    if isinstance(geometry, ConvGeometry):
+        return product * (geometry.reduction + 1) + residual + ROUNDINGS[activation]
+    if isinstance(geometry, ElementwiseGeometry):
+        return ROUNDINGS[activation]
+    if isinstance(geometry, FoldGeometry):
+        return float(geometry.windows.taps)
+    if geometry.kind == "lp":
+        return (geometry.taps + NORM_ROUNDINGS) * max(1.0, 1 / geometry.norm_type)
+    return float(geometry.taps + product)
+
+
+def bound_of(magnitude: Array, expected: Array, length: float, dtype: np.dtype[Any]) -> Array:
+    """Eps * L * magnitude, which is conv(|x|, |w|) or its like, and one rounding where the result's dtype is narrower."""
+    computed = summed_in(dtype)
+    with np.errstate(over="ignore", invalid="ignore"):
+        bound = np.finfo(computed).eps * length * magnitude
+        if computed != dtype:
+            bound = bound + np.finfo(dtype).eps * np.abs(expected.astype(np.float64))
+    return np.asarray(bound)
+
+
+def allowed(bound: Array, error: Error) -> Array:
+    """What an implementation may be off by: of its own window's terms, or of the largest of the result."""
+    return np.asarray(error.factor * (bound.max(initial=0) if error.spread else bound))
+
+
+def wrong_results(actual: Array, expected: Array, bound: Array) -> tuple[Array, Array]:
+    """(where results are wrong, how far each is off): NaN and infinities must be equal, all else within the bound."""
+    same = (actual == expected) | ((actual != actual) & (expected != expected))
+    wide = np.clongdouble if expected.dtype.kind == "c" else np.longdouble
+    with np.errstate(invalid="ignore", over="ignore"):
+        errors = np.abs(np.where(same, 0, actual.astype(wide) - expected.astype(wide)))
+        good = same | (np.isfinite(expected) & (errors <= bound))
+    return ~good, errors
 
 
 @dataclass(frozen=True)
@@ -47,7 +83,7 @@ class Sample:
     expected : array
         The outputs, in the wide dtype of the reference.
     bound : array
-        What `FACTORS` multiply: eps * L * (|x| conv |w|), and one rounding to the result's dtype.
+        What an Error's factor multiplies: eps * L * (|x| conv |w|), and one rounding to the result's dtype.
     total : int
         Outputs of the whole case.
     seconds : float
@@ -73,24 +109,21 @@ class Sample:
         """ "all outputs", or "k of n outputs"."""
         return "all outputs" if self.complete else f"{self.count:,} of {self.total:,} outputs"
 
-    def check(self, y: Array, name: str) -> tuple[float, str | None]:
-        """(largest error, None or what is wrong) of `y`, an array (n, c, ...) that implementation `name` gave."""
-        with np.errstate(invalid="ignore", over="ignore"):
-            found = y[self.index].astype(self.expected.dtype)
-            same = (found == self.expected) | ((found != found) & (self.expected != self.expected))
-            errors = np.where(same, 0.0, np.abs(found - self.expected)).astype(np.float64)
-            allowed = factor(name) * self.bound
-            wrong = ~(errors <= allowed)
+    def check(self, y: Array, error: Error) -> tuple[float, str | None]:
+        """(largest error, None or what is wrong) of `y`, an array (n, c, ...), that may be so far off."""
+        found = y[self.index]
+        bound = np.broadcast_to(allowed(self.bound, error), self.expected.shape)
+        wrong, errors = wrong_results(found, self.expected, bound)
         if not errors.size:
             return 0.0, None
-        worst = int(np.argmax(np.where(np.isnan(errors), np.inf, errors)))
+        largest = float(np.max(np.where(np.isnan(errors), np.inf, errors)))
         if not wrong.any():
-            return float(errors[worst]), None
+            return largest, None
         first = int(np.argmax(wrong))
         where = tuple(int(axis[first]) for axis in self.index)
-        return float(errors[worst]), (
+        return largest, (
             f"wrong at {int(wrong.sum()):,} of {self.coverage}; {where} (n, c, ...) is {found[first]:.9g}, "
-            f"should be {self.expected[first]:.9g} within {allowed[first]:.2g}"
+            f"should be {self.expected[first]:.9g} within {bound[first]:.2g}"
         )
 
 
@@ -145,7 +178,7 @@ class _Cells:
     @classmethod
     def of(cls, geometry: Geometry, x: Array, w: Array | None, bias: Array | None, dtype: np.dtype[Any]) -> "_Cells":
         def wide(array: Array) -> Array:
-            return reference.widened(np.asarray(array, compute_dtype(dtype)))
+            return reference.widened(np.asarray(array, summed_in(dtype)))
 
         image, nothing = geometry.channels_first(wide(x)), np.empty(0)
         if not isinstance(geometry, ConvGeometry):
@@ -174,17 +207,13 @@ class _Cells:
             return [self.value(at) for at in positions]
 
     def bounds(self, positions: list[Size], expected: list[Any]) -> Array:
-        """Eps * L * (|x| conv |w|) at each position, and one rounding; zero where results must be equal."""
+        """The bound at each position; zero where results must be equal."""
         geometry = self.geometry
         if self.dtype.kind in "iu" or getattr(geometry, "kind", "") in ("max", "min"):
             return np.zeros(len(positions))
-        length = geometry.taps + ACTIVATION_ROUNDINGS
+        length = roundings(geometry, self.dtype)
         if isinstance(geometry, ConvGeometry):
-            geometry, length = replace(geometry, activation=IDENTITY), geometry.reduction + 1 + ACTIVATION_ROUNDINGS
-        if self.dtype.kind == "c":
-            length *= COMPLEX_ROUNDINGS
+            geometry = replace(geometry, activation=IDENTITY)
         absolute = replace(self, geometry=geometry, x=np.abs(self.x), w=np.abs(self.w), bias=np.abs(self.bias))
         magnitudes = np.abs(np.array(absolute.values(positions), np.float64))
-        with np.errstate(all="ignore"):
-            rounding = np.finfo(self.dtype).eps * np.abs(np.array(expected, self.x.dtype)).astype(np.float64)
-        return np.asarray(np.finfo(compute_dtype(self.dtype)).eps * length * magnitudes + rounding)
+        return bound_of(magnitudes, np.array(expected, self.x.dtype), length, self.dtype)

@@ -15,9 +15,9 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from fastconv import operations as api
+import fastconv as api
 from fastconv.machine import host
-from fastconv.measuring.checking import Sample, sample
+from fastconv.measuring.checking import Sample, error_of, sample
 from fastconv.measuring.peers import NAMES, Case, Peer, PeerError, opened
 from fastconv.measuring.peers.case import timed_round
 from fastconv.measuring.roofs import fma_peak
@@ -176,11 +176,10 @@ class _Own:
         self.name, self._record, self._make, self._x, self._like = record.name, record, make, x, like
 
     def prepare(self) -> str | None:
-        geometry, dtype = self._like.geometry, self._like.compute_dtype
-        reason = self._record.supports(geometry, dtype)
+        reason = self._record.supports(self._like.problem)
         if reason is not None:
             return reason
-        cost = self._record.cost(geometry, dtype, host()) / api.get_num_threads()
+        cost = self._record.cost(self._like.problem, host()) / api.get_num_threads()
         if cost > LONGEST_CALL:
             return f"one call is expected to take {cost:,.0f} s"
         self.plan = self._make(implementation=self.name)
@@ -197,7 +196,7 @@ class _Own:
         return timed_round(lambda: plan(x, y), seconds)
 
     def notes(self) -> tuple[str | None, str]:
-        return getattr(self.plan, "kernel", None), ""
+        return self.plan.kernel, ""
 
 
 class _Other:
@@ -267,16 +266,16 @@ class Comparison:
         if not seconds > 0:
             raise ValueError(f"seconds must be above 0, got {seconds!r}")
         family = dispatch.family_of(operation)
-        builder = getattr(api, f"plan_{operation}", None)
-        if builder is None or not family.endswith(("conv", "conv_transpose", "_pool")):
+        builder = getattr(api, operation, None)
+        if not isinstance(builder, api.Operation) or not family.endswith(("conv", "conv_transpose", "_pool")):
             raise ValueError(f"operation must be a convolution or pool, as in 'conv2d' or 'max_pool1d', got {operation!r}")
         self.operation, self.seconds, self._reference_limit = operation, seconds, reference_seconds
         x = np.asarray(x)
 
         def make(implementation: str) -> Plan:
-            return builder(x.shape, *args, dtype=x.dtype, implementation=implementation, **kwargs)  # type: ignore[no-any-return]
+            return builder.plan(x.shape, *args, x_dtype=x.dtype, implementation=implementation, **kwargs)  # type: ignore[no-any-return]
 
-        given = inspect.signature(builder).bind(x.shape, *args, **kwargs).arguments
+        given = inspect.signature(builder).bind(x, *args, **kwargs).arguments
         plan = make("reference")
         self.geometry: ConvGeometry | PoolGeometry = plan.geometry
         self.dtype = plan.out_dtype
@@ -330,7 +329,7 @@ class Comparison:
                 entry.status, entry.verified = "skipped", reason
                 return
             entry.kernel, entry.note = runner.notes()
-            entry.max_error, wrong = expected.check(runner.result(), runner.name)
+            entry.max_error, wrong = expected.check(runner.result(), error_of(self.operation, runner.name))
         except (PeerError, MemoryError) as error:
             entry.status, entry.verified = "skipped", str(error) or type(error).__name__
             return

@@ -13,8 +13,8 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
+import fastconv as api
 from fastconv import __version__
-from fastconv import operations as api
 from fastconv.machine import cpu_name, host
 from fastconv.measuring.comparison import Comparison, Row, peer_names
 from fastconv.measuring.extras import require

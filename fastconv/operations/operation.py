@@ -83,14 +83,14 @@ class Operation:
 
     def bound(self, arguments: tuple[Any, ...], options: dict[str, Any]) -> dict[str, Any]:
         """Arguments by name: those of a call but its arrays and `out`."""
-        places, names = self.places, self.options
+        places, names = self.places, self.accepted
         if len(arguments) > len(places):
             raise TypeError(f"{self.name}.plan() takes {len(places)} arguments behind the shape, got {len(arguments)}")
         found = dict(zip(places, arguments, strict=False))
         for name, value in options.items():
             if name in found:
                 raise TypeError(f"{self.name}.plan() got multiple values for argument {name!r}")
-            if name not in places and name not in names:
+            if name not in names:
                 raise TypeError(f"{self.name}.plan() got an unexpected keyword argument {name!r}")
             found[name] = value
         missing = [name for name in self.required if name not in found]
@@ -103,6 +103,12 @@ class Operation:
         """The names of the arguments that a call takes by position, but for its arrays and `out`."""
         kinds = inspect.signature(type(self).__call__).parameters.values()
         return tuple(p.name for p in kinds if p.kind is p.POSITIONAL_OR_KEYWORD and p.name not in NO_ARGUMENTS)
+
+    @cached_property
+    def accepted(self) -> frozenset[str]:
+        """The names of all arguments but arrays and `out`."""
+        named = inspect.signature(type(self).__call__).parameters.values()
+        return self.options.union(p.name for p in named if p.kind is not p.VAR_KEYWORD and p.name not in NO_ARGUMENTS)
 
     @cached_property
     def required(self) -> tuple[str, ...]:

@@ -19,7 +19,7 @@ POOLS = [
 
 
 def geometry(x, kernel_size, **options):
-    return fc.plan_avg_pool2d(x.shape, kernel_size, dtype=x.dtype, **options).geometry
+    return fc.avg_pool2d.plan(x.shape, kernel_size, x_dtype=x.dtype, **options).geometry
 
 
 @pytest.mark.parametrize("layout", ["NCHW", "NHWC"])

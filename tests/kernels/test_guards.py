@@ -9,8 +9,8 @@ from cases import BROAD, CASES
 from comparing import answers, assert_answers, assert_same_bits
 from guards import SUPPORTED, Fault, Worker, guarded, guarded_everywhere
 
+from fastconv.measuring.checking import error_of
 from fastconv.plans.registry import OPERATIONS
-from fastconv.problem.arguments import compute_dtype
 
 pytestmark = pytest.mark.skipif(not SUPPORTED, reason="guard pages are made by mprotect")
 DTYPES = ("float32", "float64", "int8", "uint8", "int32", "int64", "float16", "complex64")
@@ -88,7 +88,7 @@ def test_kernels_stay_inside_their_arrays(worker: Worker, family: str, implement
     """x, w, packed weights, bias and out at guard pages, in both layouts: no fault, and the same bits as elsewhere."""
     cases = [index for index, case in enumerate(BROAD) if case.family == family and case.takes(dtype)]
     served = [BROAD[index] for index in cases if worker.call("guards.run_guarded", index, implementation, dtype, at)]
-    assert served or not any(implementation in BROAD[index].supporting(compute_dtype(np.dtype(dtype))) for index in cases)
+    assert served or not any(implementation in BROAD[index].supporting(dtype) for index in cases)
     assert served or dtype != "float32", "no broad case reaches this implementation"
 
 
@@ -126,7 +126,7 @@ def test_nothing_unwritten_is_read(family: str, implementation: str, poison: str
     for case in served:
         inputs = case.inputs(np.float32, "normal")
         expected = case.call(inputs, implementation)  # compiles what is not yet compiled
-        assert_answers(expected, answers(case, np.float32, "normal"), implementation)
+        assert_answers(expected, answers(case, np.float32, "normal"), error_of(case.operation, implementation))
         with monkeypatch.context() as patch:
             patch.setattr(np, "empty", poisoned_empty)
             found = case.plan(inputs, implementation)(*(inputs[name] for name in ("x", "indices") if name in inputs))

@@ -55,4 +55,4 @@ def test_other_norms_go_elsewhere(implementation):
     for norm in (0.5, 2.5, MOST + 1):
         with pytest.raises(ValueError, match=f"its norms are infinity and whole numbers up to {MOST}, not {norm:g}"):
             fc.lp_pool2d(x, norm, 3, implementation=implementation)
-    assert fc.plan_lp_pool2d(x.shape, MOST, 3).implementation.name == "direct"
+    assert fc.lp_pool2d.plan(x.shape, MOST, 3).implementation.name == "direct"

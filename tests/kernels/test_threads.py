@@ -264,9 +264,9 @@ rng = np.random.default_rng(0)
 w = rng.standard_normal((16, 16, 3, 3)).astype(np.float32)
 inputs = [rng.standard_normal((1, 16, 61, 67)).astype(np.float32) for _ in range(8)]
 plans = [
-    *(fc.plan_conv2d(inputs[0].shape, w, padding=1, implementation=name) for name in ("direct", "winograd", "fft", "im2col")),
-    fc.plan_max_pool2d(inputs[0].shape, 3, return_indices=True),
-    fc.plan_avg_pool2d(inputs[0].shape, 3, stride=1),
+    *(fc.conv2d.plan(inputs[0].shape, w, padding=1, implementation=name) for name in ("direct", "winograd", "fft", "im2col")),
+    fc.max_pool2d.plan(inputs[0].shape, 3, return_indices=True),
+    fc.avg_pool2d.plan(inputs[0].shape, 3, stride=1),
 ]
 flat = lambda found: b"".join(one.tobytes() for one in (found if isinstance(found, tuple) else (found,)))
 fc.set_num_threads(1)
@@ -297,7 +297,7 @@ fc.set_num_threads({threads})
 w = np.ones((64, 64, 3, 3), np.float32)
 for size in (8, 128):  # compiled on the small one
     x = np.ones((1, 64, size, size), np.float32)
-    plan = fc.plan_conv2d(x.shape, w, padding=1, implementation="loops")
+    plan = fc.conv2d.plan(x.shape, w, padding=1, implementation="loops")
     ticks, over = 0, threading.Event()
     crew = threading.Thread(target=lambda: (plan(x), over.set()))
     begun = time.perf_counter()
@@ -344,7 +344,7 @@ import signal, time
 fc.set_num_threads(3)
 w = np.ones((64, 64, 3, 3), np.float32)
 x = np.ones((1, 64, 112, 112), np.float32)
-plan = fc.plan_conv2d(x.shape, w, padding=1, implementation="loops")
+plan = fc.conv2d.plan(x.shape, w, padding=1, implementation="loops")
 expected = plan(x).tobytes()
 interrupted = 0
 for delay in (0.01, 0.05, 0.1, 0.2):

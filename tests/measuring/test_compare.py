@@ -13,6 +13,7 @@ from fastconv.measuring.checking import sample
 from fastconv.measuring.comparison import Comparison, Row, compare
 from fastconv.measuring.roofs import copy_bandwidth, fma_peak
 from fastconv.plans import registry
+from fastconv.plans.errors import LOCAL, SPREAD
 from fastconv.problem.convolutions import ConvGeometry
 
 RNG = np.random.default_rng(0)
@@ -61,7 +62,7 @@ def test_every_implementation_is_verified_and_timed():
         assert row.max_error < 1e-5
     assert rows[-1].speedup == 1
     assert sum(row.auto for row in rows) == 1
-    assert next(row for row in rows if row.auto).implementation == fc.plan_conv2d(X.shape, W, padding=1).implementation.name
+    assert next(row for row in rows if row.auto).implementation == fc.conv2d.plan(X.shape, W, padding=1).implementation.name
 
 
 def test_it_is_public():
@@ -184,7 +185,7 @@ def test_an_extrapolated_time_is_that_of_the_whole(monkeypatch):
     ticks, honest = [], reference.conv_cell
     monkeypatch.setattr(sampling, "time", SimpleNamespace(perf_counter=lambda: 1e-3 * len(ticks)))
     monkeypatch.setattr(reference, "conv_cell", lambda *cell: (ticks.append(cell), honest(*cell))[1])
-    geometry = fc.plan_conv2d(LARGE_X.shape, LARGE_W).geometry
+    geometry = fc.conv2d.plan(LARGE_X.shape, LARGE_W).geometry
     part = sample(geometry, LARGE_X, LARGE_W, None, np.dtype(np.float32), 0.2)
     assert 100 <= part.count <= 100 + 2**3  # half of the limit, and the corners of channels, rows and columns
     assert not part.complete
@@ -192,30 +193,30 @@ def test_an_extrapolated_time_is_that_of_the_whole(monkeypatch):
 
 
 def test_the_sample_is_the_same_every_time_and_holds_the_reference_values():
-    geometry = fc.plan_conv2d(LARGE_X.shape, LARGE_W).geometry
+    geometry = fc.conv2d.plan(LARGE_X.shape, LARGE_W).geometry
     whole = sample(geometry, LARGE_X, LARGE_W, None, np.dtype(np.float32), 100)
     expected = fc.conv2d(LARGE_X.astype(np.float64), LARGE_W.astype(np.float64), implementation="strided")
     np.testing.assert_allclose(expected[whole.index], whole.expected, rtol=1e-12, atol=1e-12)
 
 
 def test_the_bound_is_what_decides():
-    geometry = fc.plan_conv2d(X.shape, W).geometry
+    geometry = fc.conv2d.plan(X.shape, W).geometry
     assert isinstance(geometry, ConvGeometry)
     whole = sample(geometry, X, W, None, np.dtype(np.float32), 100)
     y = np.empty((1, 4, 6, 6))
     y[whole.index] = whole.expected + 0.99 * whole.bound
-    assert whole.check(y, "loops")[1] is None
+    assert whole.check(y, LOCAL)[1] is None
     y[whole.index] = whole.expected + 1.01 * whole.bound
-    assert "wrong at 144 of all outputs" in whole.check(y, "loops")[1]
-    assert whole.check(y, "winograd")[1] is None
+    assert "wrong at 144 of all outputs" in whole.check(y, LOCAL)[1]
+    assert whole.check(y, SPREAD["winograd"])[1] is None
 
 
 @pytest.mark.parametrize("dtype", [np.int32, np.float32])
 def test_integers_and_maxima_must_be_equal(dtype):
     x = (100 * X).astype(dtype)
-    whole = sample(fc.plan_max_pool2d(x.shape, 2).geometry, x, None, None, np.dtype(dtype), 100)
+    whole = sample(fc.max_pool2d.plan(x.shape, 2).geometry, x, None, None, np.dtype(dtype), 100)
     assert not whole.bound.any()
-    assert whole.check(fc.max_pool2d(x, 2), "loops") == (0.0, None)
+    assert whole.check(fc.max_pool2d(x, 2), LOCAL) == (0.0, None)
 
 
 def test_nothing_to_compute_is_no_failure():

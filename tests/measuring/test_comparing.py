@@ -2,11 +2,12 @@
 
 from typing import Any
 
-import comparing
 import numpy as np
 import pytest
 from cases import BROAD, CASES
 from comparing import answers, assert_answers, assert_same_bits, assert_within
+
+from fastconv.plans.errors import LOCAL, Error
 
 PLAIN = next(case for case in BROAD if str(case) == "conv2d-kernel3x3-two-images")
 SILU = next(case for case in CASES if str(case) == "conv2d-then-silu")
@@ -17,7 +18,7 @@ FLOATS = ["float16", "float32", "float64", "complex64"]
 def test_what_the_reference_gives_passes(dtype: Any) -> None:
     for values in ("whole", "normal"):
         (answer,) = answers(PLAIN, dtype, values)
-        assert_answers(answer.value.copy(), (answer,), "reference")
+        assert_answers(answer.value.copy(), (answer,), LOCAL)
 
 
 @pytest.mark.parametrize("dtype", FLOATS)
@@ -30,11 +31,11 @@ def test_one_perturbed_element_fails(dtype: Any) -> None:
         wrong = exact.value.copy()
         wrong[cell] = np.nextafter(wrong[cell].real, np.inf, dtype=wrong.real.dtype)
         with pytest.raises(AssertionError, match="1 of"):
-            assert_answers(wrong, (exact,), "loops")
+            assert_answers(wrong, (exact,), LOCAL)
         wrong = rounded.value.copy()
         wrong[cell] += (2 * rounded.bound[cell]).astype(wrong.real.dtype)
         with pytest.raises(AssertionError, match="1 of"):
-            assert_answers(wrong, (rounded,), "loops")
+            assert_answers(wrong, (rounded,), LOCAL)
 
 
 @pytest.mark.parametrize("dtype", ["int8", "uint8", "int64"])
@@ -44,7 +45,7 @@ def test_integers_must_be_equal(dtype: Any) -> None:
     wrong = answer.value.copy()
     wrong[-1, -1, -1, -1] += 1
     with pytest.raises(AssertionError, match="1 of"):
-        assert_answers(wrong, (answer,), "loops")
+        assert_answers(wrong, (answer,), LOCAL)
 
 
 def test_a_bound_is_small() -> None:
@@ -54,16 +55,15 @@ def test_a_bound_is_small() -> None:
     assert 0 < answer.bound.max() < np.abs(inputs["x"]).mean() * np.abs(inputs["w"]).mean() / 1000
 
 
-def test_a_family_with_a_factor_is_not_exact(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A family that transforms its input is held to its own c, on whole numbers too, and to no more than that."""
+def test_a_family_that_spreads_errors_is_not_exact() -> None:
+    """A family that transforms its input is held to its own factor, on whole numbers too, and to no more than that."""
     (answer,) = answers(PLAIN, "float32", "normal")
     off = (answer.value + 2 * answer.bound.max()).astype(np.float32)
     with pytest.raises(AssertionError):
-        assert_answers(off, (answer,), "transformed")
-    monkeypatch.setitem(comparing.FACTORS, "transformed", 4.0)
-    assert_answers(off, (answer,), "transformed")
+        assert_answers(off, (answer,), LOCAL)
+    assert_answers(off, (answer,), Error(4.0, spread=True))
     with pytest.raises(AssertionError):
-        assert_answers((answer.value + 8 * answer.bound.max()).astype(np.float32), (answer,), "transformed")
+        assert_answers((answer.value + 8 * answer.bound.max()).astype(np.float32), (answer,), Error(4.0, spread=True))
 
 
 def test_curved_activations_are_not_exact() -> None:
@@ -115,7 +115,7 @@ def test_the_number_of_results_counts() -> None:
     found = answers(case, "float32")
     assert len(found) == 2
     with pytest.raises(AssertionError, match="1 results where 2 belong"):
-        assert_answers(found[0].value, found, "loops")
+        assert_answers(found[0].value, found, LOCAL)
 
 
 def test_a_wrong_index_fails() -> None:
@@ -124,7 +124,7 @@ def test_a_wrong_index_fails() -> None:
     wrong = found[1].value.copy()
     wrong[0, 0, 0, 0] += 1
     with pytest.raises(AssertionError, match="1 of"):
-        assert_answers((found[0].value, wrong), found, "loops")
+        assert_answers((found[0].value, wrong), found, LOCAL)
 
 
 def test_bits_tell_zeros_apart() -> None:

@@ -18,7 +18,7 @@ EVERY_LAYER = [layers.layer(name) for name in layers.names()]
 def planned(layer):
     """The plan of the layer's first implementation that needs no packing."""
     weights = () if layer.w_shape is None else (np.broadcast_to(np.float32(0), layer.w_shape),)
-    plan = getattr(api, f"plan_{layer.operation}")
+    plan = getattr(api, layer.operation).plan
     return plan(layer.x_shape, *weights, dtype=np.float32, implementation="reference", **layer.kwargs)
 
 

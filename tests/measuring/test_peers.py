@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from fastconv import operations as api
-from fastconv.measuring.checking import sample
+from fastconv.measuring.checking import error_of, sample
 from fastconv.measuring.layers import Layer
 from fastconv.measuring.peers import NAMES, Case, Peer, PeerError, opened, process
 from fastconv.measuring.peers.case import timed_round
@@ -53,7 +53,7 @@ def built(layer, dtype=np.float32):
     """(case, sample of the reference) of a layer."""
     x, w = layer.arrays(dtype)
     weights = () if w is None else (w,)
-    plan = getattr(api, f"plan_{layer.operation}")(x.shape, *weights, dtype=dtype, layout=layer.layout, **layer.kwargs)
+    plan = getattr(api, layer.operation).plan(x.shape, *weights, x_dtype=dtype, layout=layer.layout, **layer.kwargs)
     return Case(plan.geometry, x, w), sample(plan.geometry, x, w, None, plan.out_dtype, 60)
 
 
@@ -89,7 +89,7 @@ def test_a_peer_computes_what_the_reference_does_or_refuses(installed, layer, se
     y = peer.result()
     assert y.dtype == np.float32
     assert y.size == expected.total
-    assert expected.check(y, name)[1] is None
+    assert expected.check(y, error_of(layer.operation, name))[1] is None
 
 
 @pytest.mark.parametrize("name", ["torch", "cv2", "scipy"])
@@ -97,7 +97,7 @@ def test_double_precision_is_computed_in_double_precision(installed, name):
     case, expected = built(CASES[7][0], np.float64)
     peer = installed(name)
     assert peer.prepare(case) is None
-    assert expected.check(peer.result(), name)[1] is None
+    assert expected.check(peer.result(), error_of(CASES[7][0].operation, name))[1] is None
 
 
 @pytest.mark.parametrize(

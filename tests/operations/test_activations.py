@@ -5,9 +5,10 @@ from typing import Any
 import numpy as np
 import pytest
 from cases import CASES
-from comparing import ROUNDINGS, assert_same_bits, assert_within
+from comparing import assert_same_bits, assert_within
 
 import fastconv as fc
+from fastconv.measuring.checking import ROUNDINGS
 
 FORMULAS: dict[str, Any] = {
     "relu": lambda v: np.maximum(v, 0),
@@ -145,7 +146,7 @@ def test_a_call_with_an_equal_bound_before_changes_no_bit(implementation):
             assert np.signbit(fc.leaky_relu(x, bound, implementation=implementation)).all()
 
 
-@pytest.mark.parametrize("make", [fc.plan_relu, fc.plan_silu, lambda shape: fc.plan_max_pool2d(shape, 2)])
+@pytest.mark.parametrize("make", [fc.relu.plan, fc.silu.plan, lambda shape: fc.max_pool2d.plan(shape, 2)])
 def test_plain_arrays_go_to_the_kernel_as_they_are(make):
     x = np.ones((1, 2, 4, 4), np.float32)
     plan = make(x.shape)

@@ -105,7 +105,7 @@ def test_no_wrong_out(operation: str, wrong: str) -> None:
     good.pop("return_indices", None)
     refused(getattr(fc, operation), "out", {**good, "out": OUTS[wrong](out)})
     changes = {key: value for key, value in good.items() if key not in ("x", "indices")}
-    plan = getattr(fc, f"plan_{operation}")(case.x_shape, **changes)
+    plan = getattr(fc, operation).plan(case.x_shape, **changes)
     refused(plan, "out", {**{key: inputs[key] for key in ("x", "indices") if key in inputs}, "out": OUTS[wrong](out)})
 
 
@@ -128,9 +128,7 @@ def test_names_of_implementations(operation: str) -> None:
         b"auto",
     ):
         refused(getattr(fc, operation), "implementation", {**good, "implementation": wrong})
-        refused(
-            getattr(fc, f"plan_{operation}"), "implementation", {"x_shape": case.x_shape, **planned, "implementation": wrong}
-        )
+        refused(getattr(fc, operation).plan, "implementation", {"x_shape": case.x_shape, **planned, "implementation": wrong})
     refused(getattr(fc, operation), "implementation", {**good, "implementation": "measure"})
 
 
@@ -150,7 +148,7 @@ def test_shapes_whose_products_pass_64_bits(operation: str, x_shape: tuple[int, 
     options = {} if operation in ("conv2d", "relu") else {"output_size": 2} if "adaptive" in operation else {"kernel_size": 2}
     if w_shape is not None:
         options["w"] = np.broadcast_to(np.float32(0), w_shape)
-    refused(getattr(fc, f"plan_{operation}"), "x_shape", {"x_shape": x_shape, **options})
+    refused(getattr(fc, operation).plan, "x_shape", {"x_shape": x_shape, **options})
 
 
 @pytest.mark.parametrize(

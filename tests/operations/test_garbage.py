@@ -77,20 +77,38 @@ def public_functions() -> list[str]:
     ]
 
 
+def planned(name: str) -> str:
+    """The name of an operation's plan, as the tests call it."""
+    return f"{name}.plan"
+
+
+def function_of(name: str) -> Any:
+    """An operation, or its plan."""
+    return getattr(fc, name.removesuffix(".plan")).plan if name.endswith(".plan") else getattr(fc, name)
+
+
+def parameters_of(name: str) -> list[str]:
+    """The names of all arguments."""
+    operation = getattr(fc, name.removesuffix(".plan"))
+    called = list(inspect.signature(operation).parameters)
+    if not name.endswith(".plan"):
+        return called
+    return ["x_shape", "x_dtype", *(one for one in called if one not in ("x", "indices", "out"))]
+
+
 def good_arguments(name: str, case: Case) -> dict[str, Any]:
     """Arguments with which the function works."""
     inputs = case.inputs(np.float32)
-    if name.startswith("plan_"):
+    if name.endswith(".plan"):
         inputs = {"x_shape": case.x_shape, **{key: value for key, value in inputs.items() if key in ("w", "bias")}}
     return {**inputs, **dict(case.options)}
 
 
-@pytest.mark.parametrize("name", public_functions())
+@pytest.mark.parametrize("name", [*public_functions(), *map(planned, public_functions())])
 def test_garbage(name: str) -> None:
     """One to three arguments of a good call replaced by anything: nothing is printed, no other exception, no long wait."""
-    function = getattr(fc, name)
-    parameters = list(inspect.signature(function).parameters)
-    good = good_arguments(name, FUNCTIONS[name.removeprefix("plan_")])
+    function, parameters = function_of(name), parameters_of(name)
+    good = good_arguments(name, FUNCTIONS[name.removesuffix(".plan")])
     function(**good)
     tried = 0
 

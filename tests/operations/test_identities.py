@@ -93,7 +93,7 @@ def test_pools_are_ndimages_filters(rng: np.random.Generator, rank: int) -> None
 LINEAR = [
     case
     for case in CASES
-    if case.family == "conv" and case.geometry.padding_mode == "zeros" and case.geometry.activation.kind == "none"
+    if case.family == "conv" and case.geometry.border.mode == "zeros" and case.geometry.activation.kind == "none"
 ]
 UNFOLDS = [case for case in CASES if case.family == "unfold"]
 

@@ -59,7 +59,7 @@ def test_arrays_of_other_kinds(kind: Any) -> None:
     assert_same_bits(fc.conv1d(kind(X), W), EXPECTED)
     if kind is not matrix:
         assert_same_bits(fc.conv1d(X, kind(W), kind(np.zeros(2, np.float32))), EXPECTED)
-    assert_same_bits(fc.plan_conv1d(X.shape, W)(kind(X)), EXPECTED)
+    assert_same_bits(fc.conv1d.plan(X.shape, W)(kind(X)), EXPECTED)
     assert_same_bits(fc.max_pool1d(kind(X), 2), fc.max_pool1d(X, 2))
 
 
@@ -144,7 +144,7 @@ def test_out_comes_back() -> None:
     out = np.empty_like(EXPECTED)
     assert fc.conv1d(X, W, out=out) is out
     assert_same_bits(out, EXPECTED)
-    assert fc.plan_conv1d(X.shape, W)(X, out) is out
+    assert fc.conv1d.plan(X.shape, W)(X, out) is out
     pair = np.empty((2, 2), np.float32), np.empty((2, 2), np.int64)
     found = fc.max_pool1d(X, 2, return_indices=True, out=pair)
     assert found[0] is pair[0]
@@ -182,7 +182,7 @@ def test_a_wrong_out_is_refused(out: Any, error: type[Exception], message: str) 
     with pytest.raises(error, match=message):
         fc.conv1d(X, W, out=out)
     with pytest.raises(error, match=message):
-        fc.plan_conv1d(X.shape, W)(X, out=out)
+        fc.conv1d.plan(X.shape, W)(X, out=out)
     if isinstance(out, np.ndarray):
         assert np.asarray(out).tobytes() == np.asarray(before).tobytes()
 

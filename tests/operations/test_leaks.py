@@ -47,7 +47,7 @@ def calls(number: int, start: int) -> None:
             case 6:
                 fc.silu(x)
             case 7:
-                str(fc.plan_conv2d(x.shape, w))
+                str(fc.conv2d.plan(x.shape, w))
             case 8:
                 fc.fold(fc.unfold(x, 3), x.shape[2:], 3)
             case 9:
@@ -96,8 +96,8 @@ def test_kept_plans_are_bounded() -> None:
     """More shapes than are kept, and different dtypes: never more entries than the limit."""
     w = np.ones((1, 1, 1, 1), np.float32)
     for rows, columns in itertools.islice(itertools.product(range(1, 40), range(1, 40)), plans.MOST_KEPT + 100):
-        fc.plan_conv2d((1, 1, rows, columns), w)
-        fc.plan_max_pool2d((1, 1, rows, columns), 1)
+        fc.conv2d.plan((1, 1, rows, columns), w)
+        fc.max_pool2d.plan((1, 1, rows, columns), 1)
         assert len(plans._unpacked) <= plans.MOST_KEPT
         assert len(plans._planned) <= plans.MOST_KEPT
 

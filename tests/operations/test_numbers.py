@@ -99,11 +99,11 @@ def call_of(operation, name, options, x):
             x, w = (np.ascontiguousarray(np.moveaxis(array, 1, -1)) for array in (x, w))
         options = {**options, "groups": groups}
         try:
-            plan = fc.plan_conv2d(x.shape, w, implementation=name, **options)
+            plan = fc.conv2d.plan(x.shape, w, implementation=name, **options)
         except ValueError:
             return None, x
         return plan, x
-    return getattr(fc, f"plan_{operation}")(x.shape, implementation=name, **options), x
+    return getattr(fc, operation).plan(x.shape, implementation=name, **options), x
 
 
 @pytest.mark.parametrize(

@@ -1,17 +1,23 @@
 """Documentation that runs: every example of every module, and the sections that each public function has."""
 
+import copy
 import doctest
 import importlib
 import inspect
+import pickle
 import pkgutil
+import pydoc
 from types import ModuleType
 
+import numpy as np
 import pytest
 
 import fastconv as fc
 
 OPTIONAL = {"matplotlib", "rich", "torch", "onnx", "onnxruntime", "openvino", "cv2", "scipy", "PIL"}
-FUNCTIONS = [name for name in fc.__all__ if inspect.isfunction(getattr(fc, name))]
+OPERATIONS = [name for name in fc.__all__ if isinstance(getattr(fc, name), fc.Operation)]
+FUNCTIONS = [*OPERATIONS, *(name for name in fc.__all__ if inspect.isfunction(getattr(fc, name)))]
+BORDER, COMMON = "padding_mode padding_value", "layout implementation"
 FINDER, FLAGS = doctest.DocTestFinder(exclude_empty=True), doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
 
 
@@ -42,6 +48,38 @@ def test_examples_run(name: str, threads: None) -> None:
     assert runner.summarize(verbose=False).failed == 0, "".join(printed)
 
 
+@pytest.mark.parametrize("name", OPERATIONS)
+def test_examples_of_operations_run(name: str) -> None:
+    """An operation's docstring is rendered for its number of axes, and its example gives what it says."""
+    text = inspect.getdoc(getattr(fc, name)) or ""
+    runner = doctest.DocTestRunner(optionflags=FLAGS)
+    printed: list[str] = []
+    runner.run(doctest.DocTestParser().get_doctest(text, {}, name, None, 0), out=printed.append)
+    assert runner.summarize(verbose=False).attempted > 2
+    assert runner.summarize(verbose=False).failed == 0, "".join(printed)
+    assert "{" not in text.replace('{"', "").replace("{'", ""), "a word in braces was not filled in"
+
+
+@pytest.mark.parametrize("name", OPERATIONS)
+def test_operations_look_like_functions(name: str) -> None:
+    """Names, help(), signature, pickling and copying; IPython's question mark reads the same attributes."""
+    operation = getattr(fc, name)
+    assert callable(operation)
+    assert (operation.__name__, operation.__qualname__, operation.__module__) == (name, name, "fastconv")
+    assert pickle.loads(pickle.dumps(operation)) is operation
+    assert copy.copy(operation) is copy.deepcopy(operation) is operation
+    text = pydoc.render_doc(operation, renderer=pydoc.plaintext)
+    assert f"{name}(" in text
+    assert "Parameters" in text
+    parameters = inspect.signature(operation).parameters
+    assert "implementation" in parameters
+    assert not any(p.kind in (p.VAR_KEYWORD, p.VAR_POSITIONAL) for p in parameters.values())
+    assert operation.implementations == fc.implementations(name)
+    assert repr(operation) == f"<operation fastconv.{name}>"
+    with pytest.raises(TypeError, match=r"got an unexpected keyword argument 'implementatoin'"):
+        operation(np.zeros(3), *[1] * (len(operation.required) + 1), implementatoin="auto")
+
+
 @pytest.mark.parametrize("name", FUNCTIONS)
 def test_a_public_function_is_documented(name: str) -> None:
     """A summary, every parameter by name or by reference to its sibling, and an example that runs, in numpydoc's form."""
@@ -52,7 +90,7 @@ def test_a_public_function_is_documented(name: str) -> None:
     parameters = inspect.signature(function).parameters
     for section in ("Examples", *(["Parameters"] if parameters else [])):
         assert f"\n{section}\n{'-' * len(section)}\n" in text, f"{name} has no section {section}"
-    assert any(test.examples for test in FINDER.find(function, name, globs={})), f"{name} has no example"
+    assert doctest.DocTestParser().get_examples(text), f"{name} has no example"
     if parameters:
         listed = text.split("\nParameters\n")[1].split("\nReturns\n")[0].split("\nRaises\n")[0].split("\nExamples\n")[0]
         entries = {
@@ -81,31 +119,36 @@ def test_every_public_name_is_there_and_typed() -> None:
             assert parameter.annotation is not inspect.Parameter.empty, (name, parameter.name)
 
 
-@pytest.mark.parametrize("name", [name for name in FUNCTIONS if name.startswith("plan_")])
-def test_a_plan_takes_its_functions_arguments(name: str) -> None:
-    """The same names in the same order with the same defaults, but for the arrays and `out`, and a dtype besides."""
-    planned, called = (inspect.signature(getattr(fc, one)).parameters for one in (name, name.removeprefix("plan_")))
-    expected = {key: value for key, value in called.items() if key not in ("x", "out", "indices")}
-    found = {key: value for key, value in planned.items() if key not in ("x_shape", "dtype")}
-    assert list(found) == list(expected)
+@pytest.mark.parametrize("name", OPERATIONS)
+def test_a_plan_takes_its_operations_arguments(name: str) -> None:
+    """Those of a call but the arrays and `out`, by position in the same order, or by name."""
+    operation = getattr(fc, name)
+    called = inspect.signature(operation).parameters
+    expected = [key for key, value in called.items() if value.kind is value.POSITIONAL_OR_KEYWORD]
+    expected = [key for key in expected if key not in ("x", "out", "indices")]
+    own = type(operation).plan is not fc.Operation.plan
+    planned = inspect.signature(operation.plan).parameters
+    found = list(planned)[1:] if own else list(operation.places)
     assert next(iter(planned)) == "x_shape"
-    assert planned["dtype"].default is None
-    for key, value in found.items():
-        assert (value.default, value.kind) == (expected[key].default, expected[key].kind)
+    assert found[: len(expected)] == expected
+    assert planned["x_dtype"].default is None
 
 
 @pytest.mark.parametrize(
     ("name", "arguments"),
     [
-        ("conv{}d", "x w bias stride padding dilation groups * padding_mode activation layout implementation out"),
-        ("conv_transpose{}d", "x w bias stride padding output_padding groups dilation * activation layout implementation out"),
-        ("max_pool{}d", "x kernel_size stride padding dilation ceil_mode return_indices * layout implementation out"),
-        ("min_pool{}d", "x kernel_size stride padding dilation ceil_mode return_indices * layout implementation out"),
+        ("conv{}d", f"x w bias stride padding dilation groups * {BORDER} activation dtype {COMMON} residual out"),
+        (
+            "conv_transpose{}d",
+            f"x w bias stride padding output_padding groups dilation * activation dtype {COMMON} residual out",
+        ),
+        ("max_pool{}d", f"x kernel_size stride padding dilation ceil_mode return_indices * {BORDER} {COMMON} out"),
+        ("min_pool{}d", f"x kernel_size stride padding dilation ceil_mode return_indices * {BORDER} {COMMON} out"),
         (
             "avg_pool{}d",
-            "x kernel_size stride padding ceil_mode count_include_pad divisor_override * dilation layout implementation out",
+            f"x kernel_size stride padding ceil_mode count_include_pad divisor_override * {BORDER} {COMMON} dilation out",
         ),
-        ("lp_pool{}d", "x norm_type kernel_size stride ceil_mode * padding dilation layout implementation out"),
+        ("lp_pool{}d", f"x norm_type kernel_size stride ceil_mode * {BORDER} {COMMON} padding dilation out"),
         ("max_unpool{}d", "x indices kernel_size stride padding output_size * layout implementation out"),
         ("unfold", "x kernel_size dilation padding stride * implementation out"),
         ("fold", "x output_size kernel_size dilation padding stride * implementation out"),

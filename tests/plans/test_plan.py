@@ -92,7 +92,7 @@ def test_eight_threads_share_one_plan(case: Case, implementation: str) -> None:
 def test_a_plan_prints_what_was_decided() -> None:
     """Geometry, implementation, packed layout, bytes and work."""
     w = np.ones((8, 2, 3, 3), np.float32)
-    plan = fc.plan_conv2d(
+    plan = fc.conv2d.plan(
         (2, 4, 9, 10), w, stride=2, padding=((1, 0), (2, 1)), groups=2, activation="relu6", implementation="loops"
     )
     text = str(plan)
@@ -133,9 +133,9 @@ def test_float16_is_rounded_once(implementation: str) -> None:
     refusals = [line for line in fc.explain("conv1d", (1, 3), w.shape, dtype=np.float16).splitlines() if "cannot serve" in line]
     if any(f"'{implementation}'" in line for line in refusals):
         with pytest.raises(ValueError, match="cannot serve this call"):
-            fc.plan_conv1d((1, 3), w, implementation=implementation)
+            fc.conv1d.plan((1, 3), w, implementation=implementation)
         return
-    plan = fc.plan_conv1d((1, 3), w, implementation=implementation)
+    plan = fc.conv1d.plan((1, 3), w, implementation=implementation)
     assert (plan.dtype, plan.out_dtype, plan.compute_dtype) == (np.float16, np.float16, np.float32)
     assert plan(np.array([[2048, 1, 1]], np.float16)).tolist() == [[2050]]
     assert plan(np.array([[2048, 1, 0]], np.float16)).tolist() == [[2048]]
@@ -156,7 +156,7 @@ def test_indices_come_with_their_values(implementation: str, rng: np.random.Gene
     """A pair from the function, a plan and out=; each index names a cell of the input plane that holds the value."""
     x = rng.integers(-4, 5, (2, 3, 6, 7)).astype(np.float32)
     try:
-        plan = fc.plan_max_pool2d(x.shape, 3, 2, return_indices=True, implementation=implementation)
+        plan = fc.max_pool2d.plan(x.shape, 3, 2, return_indices=True, implementation=implementation)
     except ValueError as error:
         assert implementation not in ("reference", "loops", "direct")
         pytest.skip(str(error))
@@ -172,18 +172,18 @@ def test_indices_come_with_their_values(implementation: str, rng: np.random.Gene
 def test_the_dtype_of_a_plan_is_that_of_its_weights_unless_told() -> None:
     """And the result has numpy.result_type of both."""
     w: Any = np.ones((1, 1, 2), np.int8)
-    assert fc.plan_conv1d((1, 3), w).dtype == np.int8
-    plan = fc.plan_conv1d((1, 3), w, dtype=np.float64)
+    assert fc.conv1d.plan((1, 3), w).dtype == np.int8
+    plan = fc.conv1d.plan((1, 3), w, x_dtype=np.float64)
     assert (plan.dtype, plan.out_dtype) == (np.float64, np.float64)
     assert plan(np.array([[1.5, 2, 3]])).tolist() == [[3.5, 5.0]]
-    assert fc.plan_max_pool1d((1, 3), 2).dtype == np.float32
+    assert fc.max_pool1d.plan((1, 3), 2).dtype == np.float32
 
 
 @pytest.mark.parametrize("size", [(127, 128), (128, 128), (129, 131)])
 def test_large_results_begin_a_cache_line(size):
     """As plain arrays: in C order, writeable, of no memory that another result has."""
     x = np.ones((1, 1, *size), np.float32)
-    for plan in (fc.plan_relu(x.shape), fc.plan_conv2d(x.shape, np.ones((1, 1, 1, 1), np.float32))):
+    for plan in (fc.relu.plan(x.shape), fc.conv2d.plan(x.shape, np.ones((1, 1, 1, 1), np.float32))):
         first, second = plan(x), plan(x)
         assert plan.cells_in_lines == (x.size if x.nbytes >= 64 << 10 else 0)
         if plan.cells_in_lines:

@@ -42,7 +42,7 @@ def test_one_plan_wins_without_a_run():
 def test_a_measured_plan_gives_what_the_implementation_it_names_gives(dtype):
     rng = np.random.default_rng(0)
     x, w = rng.integers(-3, 4, (1, 4, 12, 12)).astype(dtype), rng.integers(-3, 4, (4, 4, 3, 3)).astype(dtype)
-    plan = fc.plan_conv2d(x.shape, w, padding=1, dtype=dtype, implementation="measure")
+    plan = fc.conv2d.plan(x.shape, w, padding=1, x_dtype=dtype, implementation="measure")
     assert plan.implementation.name in fc.implementations("conv2d")
     np.testing.assert_array_equal(plan(x), fc.conv2d(x, w, padding=1, implementation=plan.implementation.name))
 
@@ -50,7 +50,7 @@ def test_a_measured_plan_gives_what_the_implementation_it_names_gives(dtype):
 @pytest.mark.parametrize("return_indices", [False, True])
 def test_pools_are_measured_too(return_indices):
     x = np.random.default_rng(0).standard_normal((1, 4, 30, 30)).astype(np.float32)
-    plan = fc.plan_max_pool2d(x.shape, 3, return_indices=return_indices, implementation="measure")
+    plan = fc.max_pool2d.plan(x.shape, 3, return_indices=return_indices, implementation="measure")
     expected = fc.max_pool2d(x, 3, return_indices=return_indices)
     np.testing.assert_array_equal(plan(x), expected)
 
@@ -62,4 +62,4 @@ def test_functions_refuse_to_measure():
     with pytest.raises(ValueError, match="for plans, which are made once"):
         fc.max_pool2d(x, 2, implementation="measure")
     with pytest.raises(ValueError, match="implementation must be"):
-        fc.plan_relu(x.shape, implementation="measure")
+        fc.relu.plan(x.shape, implementation="measure")

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from case import Case
 from cases import BROAD, CASES
-from comparing import FACTORS, answers, assert_answers, assert_same_bits, expect
+from comparing import answers, assert_answers, assert_same_bits, expect
 
 import fastconv as fc
 from fastconv.machine import host
@@ -40,8 +40,7 @@ def matrix(cases: list[Case], seldom: tuple[str, ...] = ()) -> Any:
 
 def refused(case: Case, implementation: Implementation, dtype: Any) -> bool:
     """Whether the implementation has a reason not to serve the case; then shows that a call says what explain() says."""
-    computed = np.dtype(np.float32) if dtype == np.float16 else np.dtype(dtype)
-    if implementation.supports(case.geometry, computed) is None:
+    if implementation.supports(case.problem(dtype)) is None:
         return False
     with pytest.raises(ValueError, match=f"implementation '{implementation.name}' cannot serve this call: ") as error:
         case.call(case.inputs(dtype), implementation.name)
@@ -67,14 +66,14 @@ def test_every_implementation_gives_what_the_reference_gives(case: Case, impleme
         return
     inputs = case.inputs(np.float32)
     before = {name: array.copy() for name, array in inputs.items()}
-    assert_answers(case.call(inputs, implementation.name), answers(case, np.float32), implementation.name)
+    assert_answers(case.call(inputs, implementation.name), answers(case, np.float32), implementation.error)
     for name, array in inputs.items():
         assert_same_bits(array, before[name])
     inputs = case.inputs(np.float32, "normal")
     plan = case.plan(inputs, implementation.name)
-    arrays = [inputs[name] for name in ("x", "indices") if name in inputs]
+    arrays = [inputs[one.name] for one in plan.operands]
     found = plan(*arrays)
-    assert_answers(found, answers(case, np.float32, "normal"), implementation.name)
+    assert_answers(found, answers(case, np.float32, "normal"), implementation.error)
     assert_same_bits(plan(*arrays), found)
 
 
@@ -91,10 +90,10 @@ def test_every_dtype(case: Case, implementation: Implementation, dtype: Any) -> 
         return
     if refused(case, implementation, dtype):
         return
-    assert_answers(case.call(inputs, implementation.name), answers(case, dtype), implementation.name)
+    assert_answers(case.call(inputs, implementation.name), answers(case, dtype), implementation.error)
     if dtype.kind in "fc":
         normal = case.inputs(dtype, "normal")
-        assert_answers(case.call(normal, implementation.name), answers(case, dtype, "normal"), implementation.name)
+        assert_answers(case.call(normal, implementation.name), answers(case, dtype, "normal"), implementation.error)
 
 
 @pytest.mark.parametrize("place", memory.READABLE, ids=lambda place: place.__name__)
@@ -151,8 +150,8 @@ def test_mixed_dtypes_give_the_result_type(x: str, w: str, operation: str) -> No
     expected = expect(case, inputs)
     assert expected[0].value.dtype == np.result_type(np.dtype(x), np.dtype(w))
     for one in OPERATIONS[case.family]:
-        if one.supports(case.geometry, expected[0].value.dtype) is None:
-            assert_answers(case.call(inputs, one.name), expected, one.name)
+        if one.supports(case.problem(expected[0].value.dtype)) is None:
+            assert_answers(case.call(inputs, one.name), expected, one.error)
 
 
 NONFINITE = {"nan": np.nan, "inf": np.inf, "minus-inf": -np.inf}
@@ -172,7 +171,7 @@ def test_nan_and_inf_reach_only_their_windows(case: Case, implementation: Implem
     with np.errstate(invalid="ignore"):
         expected = case.call(inputs, "reference")
         found = case.call(inputs, implementation.name)
-    if implementation.name in FACTORS:  # it spreads over a tile, and over no other image
+    if implementation.error.spread:  # it spreads over a tile, and over no other image
         assert not np.isfinite(found[~np.isfinite(expected)]).any()
         assert np.isfinite(np.delete(found, cell[0], 0)).all()
         return
@@ -190,7 +189,7 @@ ENTRIES = [pytest.param(family, one, id=f"{family}-{one.name}") for family, name
 def test_every_implementation_serves_cases(family: str, implementation: Implementation) -> None:
     """No entry of the registry passes the matrix by refusing it."""
     cases = [case for case in CASES if case.family == family]
-    served = [case for case in cases if implementation.supports(case.geometry, np.dtype("f4")) is None]
+    served = [case for case in cases if implementation.supports(case.problem("f4")) is None]
     assert len(served) >= LEAST
     assert any(case in served for case in BROAD)
     assert len({dict(case.options).get("layout") for case in served}) >= (2 if "conv" in family or "pool" in family else 1)
@@ -205,9 +204,9 @@ def test_an_entry_is_a_whole_record(family: str, implementation: Implementation)
     assert (implementation.pack is not None) == family.startswith("conv")
     for case in CASES:
         if case.family == family:
-            reason = implementation.supports(case.geometry, np.dtype("f4"))
+            reason = implementation.supports(case.problem("f4"))
             assert reason is None or (isinstance(reason, str) and reason and implementation.name != "reference")
-            assert reason or 0 < implementation.cost(case.geometry, np.dtype("f4"), host()) < float("inf")
+            assert reason or 0 < implementation.cost(case.problem("f4"), host()) < float("inf")
 
 
 @pytest.mark.parametrize("family", OPERATIONS)
@@ -234,7 +233,7 @@ def test_an_unknown_implementation_lists_the_valid_ones(case: Case) -> None:
 
 def test_every_operation_has_cases() -> None:
     """Every public function that takes implementation= is in the matrix, and ids are unique."""
-    public = {name.removeprefix("plan_") for name in fc.__all__ if name.startswith("plan_")}
+    public = {name for name in fc.__all__ if isinstance(getattr(fc, name), fc.Operation)}
     assert {case.operation for case in CASES} == public
     assert len({str(case) for case in CASES}) == len(CASES)
 

@@ -1,5 +1,6 @@
 """Every refusal: it names the argument, says what came and what is allowed, and comes before anything runs."""
 
+import operator
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
@@ -32,7 +33,7 @@ def nothing_runs(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[
 def refuse(error: type[Exception], parts: tuple[str, ...], operation: str, *arguments: Any, **options: Any) -> None:
     """The call raises exactly `error`, whose message begins with the name of the argument and holds all parts."""
     with pytest.raises((ValueError, TypeError)) as caught:
-        getattr(fc, operation)(*arguments, **options)
+        operator.attrgetter(operation)(fc)(*arguments, **options)
     assert type(caught.value) is error, repr(caught.value)
     for part in parts:
         assert part in str(caught.value), str(caught.value)
@@ -97,7 +98,7 @@ CONV = [
 def test_conv2d(options: dict[str, Any], error: type[Exception], parts: tuple[str, ...]) -> None:
     """And plan_conv2d and explain refuse alike."""
     refuse(error, parts, "conv2d", X, W, **options)
-    refuse(error, parts, "plan_conv2d", X.shape, W, **options)
+    refuse(error, parts, "conv2d.plan", X.shape, W, **options)
     if not {"bias", "implementation"} & set(options):
         refuse(error, parts, "explain", "conv2d", X.shape, W.shape, **options)
 
@@ -153,7 +154,7 @@ def test_conv_transpose2d(options: dict[str, Any], error: type[Exception], parts
     """On 3 channels, which the weights have as inputs."""
     x = np.ones((1, 3, 5, 5), np.float32)
     refuse(error, parts, "conv_transpose2d", x, W, **options)
-    refuse(error, parts, "plan_conv_transpose2d", x.shape, W, **options)
+    refuse(error, parts, "conv_transpose2d.plan", x.shape, W, **options)
 
 
 def test_conv_transpose_needs_the_inputs_channels_first() -> None:
@@ -184,7 +185,7 @@ POOL = [
 def test_pools(operation: str, options: dict[str, Any], error: type[Exception], parts: tuple[str, ...]) -> None:
     norm = {"norm_type": 2} if operation == "lp_pool2d" else {}
     refuse(error, parts, operation, X, **norm, **options)
-    refuse(error, parts, f"plan_{operation}", X.shape, **norm, **options)
+    refuse(error, parts, f"{operation}.plan", X.shape, **norm, **options)
 
 
 @pytest.mark.parametrize(
@@ -266,14 +267,14 @@ def test_pools(operation: str, options: dict[str, Any], error: type[Exception], 
         ("explain", ("conv2d", X.shape), {}, TypeError, ("w_shape must be the shape of the weights", "got None")),
         ("explain", ("max_pool2d", (1, -2, 5, 5), 2), {}, ValueError, ("x_shape must be at least 0", "got -2")),
         ("explain", ("max_pool2d", 5, 2), {}, TypeError, ("x_shape must be a tuple", "got 5")),
-        ("explain", ("max_pool2d", X.shape, 2), {"dtype": "bool"}, TypeError, ("dtype has dtype bool",)),
-        ("explain", ("max_pool2d", X.shape, 2), {"dtype": "no"}, TypeError, ("dtype must be a dtype", "got 'no'")),
+        ("explain", ("max_pool2d", X.shape, 2), {"x_dtype": "bool"}, TypeError, ("x_dtype has dtype bool",)),
+        ("explain", ("max_pool2d", X.shape, 2), {"x_dtype": "no"}, TypeError, ("x_dtype must be a dtype", "got 'no'")),
         ("set_num_threads", (0,), {}, ValueError, ("n must be at least 1", "got 0")),
         ("set_num_threads", (1.5,), {}, TypeError, ("n must be an int", "got 1.5")),
         ("warmup", (["bool"],), {}, TypeError, ("dtypes has dtype bool",)),
-        ("plan_conv2d", ((1, 2, 2**40, 2**40), W), {}, ValueError, ("x_shape", "more elements than a 64-bit offset can reach")),
-        ("plan_conv2d", (X.shape, W), {"dtype": "bool"}, TypeError, ("dtype has dtype bool",)),
-        ("plan_max_pool2d", ("abcd", 2), {}, TypeError, ("x_shape must be a tuple", "got 'abcd'")),
+        ("conv2d.plan", ((1, 2, 2**40, 2**40), W), {}, ValueError, ("x_shape", "more elements than a 64-bit offset can reach")),
+        ("conv2d.plan", (X.shape, W), {"x_dtype": "bool"}, TypeError, ("x_dtype has dtype bool",)),
+        ("max_pool2d.plan", ("abcd", 2), {}, TypeError, ("x_shape must be a tuple", "got 'abcd'")),
     ],
 )
 def test_other_operations(operation: str, arguments: Any, options: dict[str, Any], error: type[Exception], parts: Any) -> None:
@@ -300,7 +301,7 @@ def test_integer_activations_are_clips_with_whole_bounds() -> None:
     ],
 )
 def test_a_plan_takes_the_shape_and_dtype_it_was_made_for(x: Any, error: type[Exception], parts: tuple[str, ...]) -> None:
-    for plan in (fc.plan_conv2d(X.shape, W), fc.plan_max_pool2d(X.shape, 2), fc.plan_relu(X.shape)):
+    for plan in (fc.conv2d.plan(X.shape, W), fc.max_pool2d.plan(X.shape, 2), fc.relu.plan(X.shape)):
         with pytest.raises((ValueError, TypeError)) as caught:
             plan(x)
         assert type(caught.value) is error

@@ -11,13 +11,15 @@ from cases import CASES
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from fastconv.problem.convolutions import PADDING_MODES, ConvGeometry, same_padding, same_transposed, source_cell, window_extent
+from fastconv.problem.borders import PADDING_MODES, Border, source_cell
+from fastconv.problem.convolutions import ConvGeometry, same_padding, same_transposed, window_extent
 from fastconv.problem.pools import PoolGeometry, UnpoolGeometry
 from fastconv.problem.windows import ElementwiseGeometry, FoldGeometry
 
 small = st.integers(1, 4)
 pads = st.integers(0, 4)
 seeded = settings(derandomize=True, deadline=None, max_examples=150)
+NUMPY_MODES = ("constant", "reflect", "edge", "wrap", "symmetric")
 
 
 @st.composite
@@ -72,12 +74,12 @@ def test_outputs_are_the_windows_that_fit(sizes: dict[str, Any]) -> None:
 def test_cell_is_the_cell_under_the_tap(sizes: dict[str, Any]) -> None:
     """cell() finds what indexing a padded array of cell numbers finds, in every padding mode."""
     assume(fits(sizes))
-    for mode, pad in zip(PADDING_MODES, ("constant", "reflect", "edge", "wrap"), strict=True):
+    for mode, pad in zip(PADDING_MODES[:5], NUMPY_MODES, strict=True):
         most = max(max(pair) for pair in sizes["padding"])
         least = min(sizes["in_size"])
-        if mode != "zeros" and most > {"reflect": least - 1, "replicate": 99 * least, "circular": least}[mode]:
+        if mode != "zeros" and most > {"reflect": least - 1, "circular": least}.get(mode, 99 * least):
             continue
-        geometry = convolution(sizes, padding_mode=mode)
+        geometry = convolution(sizes, border=Border(mode))
         numbers = np.arange(1, 1 + np.prod(geometry.in_size, dtype=int)).reshape(geometry.in_size)
         padded = np.pad(numbers, geometry.padding, mode=pad)
         for position in product(*map(range, geometry.out_size)):
@@ -126,26 +128,26 @@ def test_cells_of_a_transposed_convolution_are_those_that_reach_it(sizes: dict[s
 def test_sources_are_the_source_cells(sizes: dict[str, Any], mode: str) -> None:
     """sources() is cell() for a run of outputs."""
     size, (pair,) = sizes["in_size"][0], sizes["padding"]
-    limit = {"zeros": 99, "reflect": size - 1, "replicate": 99 * size, "circular": size}[mode]
+    limit = {"zeros": 99, "constant": 99, "reflect": size - 1, "circular": size}.get(mode, 99 * size)
     assume(fits(sizes) and max(pair) <= limit)
-    geometry = convolution(sizes, padding_mode=mode)
+    geometry = convolution(sizes, border=Border(mode))
     for tap in range(geometry.kernel[0]):
         cells = [geometry.cell((o,), (tap,)) for o in range(geometry.out_size[0])]
         assert geometry.sources(0, tap, 0, len(cells)).tolist() == [-1 if cell is None else cell[0] for cell in cells]
 
 
-@pytest.mark.parametrize("mode", range(4), ids=PADDING_MODES)
+@pytest.mark.parametrize("mode", range(6), ids=PADDING_MODES)
 @pytest.mark.parametrize("size", [1, 2, 5])
 def test_source_cell_is_numpys_padding(mode: int, size: int) -> None:
-    """Positions left and right of the input, as far as the mode reaches."""
-    reach = {0: 7, 1: size - 1, 2: 7, 3: size}[mode]
-    name = ("constant", "reflect", "edge", "wrap")[mode]
-    padded = np.pad(np.arange(size), reach, mode=name, **({"constant_values": -1} if mode == 0 else {}))
+    """Positions left and right of the input, also where the pattern repeats several times."""
+    reach = 0 if mode == 1 and size == 1 else 3 * size + 1
+    name = (*NUMPY_MODES, "constant")[mode]
+    padded = np.pad(np.arange(size), reach, mode=name, **({"constant_values": -1} if name == "constant" else {}))
     assert [source_cell(position, size, mode) for position in range(-reach, size + reach)] == padded.tolist()
 
 
 def test_source_cell_of_nothing_is_a_zero() -> None:
-    assert [source_cell(position, 0, mode) for position in (-1, 0, 1) for mode in range(4)] == [-1] * 12
+    assert [source_cell(position, 0, mode) for position in (-1, 0, 1) for mode in range(6)] == [-1] * 18
 
 
 # "same" -----------------------------------------------------------------------------------------------------------------

@@ -35,7 +35,7 @@ def assembly(request):
     """The code of a float32 kernel that was compiled here and now."""
     x_shape, w_shape, options = CASES[request.param]
     name = request.param.split(",")[0]
-    plan = fc.plan_conv2d(x_shape, np.ones(w_shape, np.float32), implementation=name, **options)
+    plan = fc.conv2d.plan(x_shape, np.ones(w_shape, np.float32), implementation=name, **options)
     launch = plan.packed if isinstance(plan.packed, Launch) else plan.packed[0]
     fresh = Kernel(launch.kernel.serial.py_func)
     fresh.serial._cache.disable()
@@ -89,7 +89,7 @@ POOLS = {
 @pytest.mark.parametrize(("family", "operation", "options"), POOLS.values(), ids=POOLS)
 def test_float32_pools_do_no_double_arithmetic(family, operation, options):
     x = np.ones((2, 40, 40, 40), np.float32)
-    geometry = getattr(fc, f"plan_{operation}")(x.shape, **options).geometry
+    geometry = getattr(fc, operation).plan(x.shape, **options).geometry
     kernel, _, _, arguments = family.launch(geometry, x.dtype, host())
     fresh = Kernel(kernel.serial.py_func)
     fresh.serial._cache.disable()

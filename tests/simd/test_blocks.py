@@ -34,7 +34,7 @@ def test_blocks_join_without_a_seam(case, implementation, threads):
     rng = np.random.default_rng(11)
     x, w = (rng.integers(-4, 5, shape).astype(np.float32) for shape in (x_shape, w_shape))
     try:
-        plan = getattr(fc, f"plan_{operation}")(x_shape, w, implementation=implementation, **options)
+        plan = getattr(fc, operation).plan(x_shape, w, implementation=implementation, **options)
     except ValueError as error:
         pytest.skip(str(error))
     assert sum(launch.items for launch in launches(plan)) > 1
@@ -54,7 +54,7 @@ def test_colours_may_share_their_filter(dtype, channels, shared, threads):
         w[1:] = w[0]
     bias = rng.integers(-4, 5, channels).astype(dtype)
     options = {"padding": 2, "padding_mode": "reflect", "groups": channels, "layout": "NHWC"}
-    plan = fc.plan_conv2d(x.shape, w, bias, implementation="depthwise", **options)
+    plan = fc.conv2d.plan(x.shape, w, bias, implementation="depthwise", **options)
     assert ("shared" in plan.kernel) == shared
     expected = fc.conv2d(x, w, bias, implementation="loops", **options)
     for n in (1, 3):
@@ -68,7 +68,7 @@ def test_winograd_shares_few_blocks_out_by_output_channels(layout, threads):
     x, w = rng.standard_normal((1, 128, 14, 14), np.float32), rng.standard_normal((200, 128, 3, 3), np.float32)
     if layout == "NHWC":
         x, w = (np.ascontiguousarray(np.moveaxis(array, 1, -1)) for array in (x, w))
-    plan = fc.plan_conv2d(x.shape, w, padding=1, layout=layout, implementation="winograd", activation="silu")
+    plan = fc.conv2d.plan(x.shape, w, padding=1, layout=layout, implementation="winograd", activation="silu")
     assert plan.packed.items > 1
     found = []
     for n in (1, 2, 3):
@@ -88,7 +88,7 @@ def test_winograd_refuses_blocks_that_no_workspace_holds(layout):
         if layout == "NHWC":
             x_shape, w_shape = (1, size, size, channels), (channels, 3, 3, channels)
         options = {"padding": dilation, "dilation": dilation, "layout": layout}
-        plan = fc.plan_conv2d(x_shape, np.zeros(w_shape, np.float32), implementation="direct", **options)
+        plan = fc.conv2d.plan(x_shape, np.zeros(w_shape, np.float32), implementation="direct", **options)
         return winograd.supports(plan.geometry, np.dtype(np.float32))
 
     assert supports(64, 40, 3) is None
@@ -104,7 +104,7 @@ def test_items_that_share_windows_may_be_split_anywhere(layout):
     x, w = (rng.integers(-2, 3, shape).astype(np.float32) for shape in (x_shape, w_shape))
     options = {"stride": 2, "padding": 1, "layout": layout}
     expected = fc.conv2d(x, w, implementation="im2col", **options)
-    (launch,) = conv.pack(w, np.zeros(300, np.float32), fc.plan_conv2d(x_shape, w, **options).geometry)
+    (launch,) = conv.pack(w, np.zeros(300, np.float32), fc.conv2d.plan(x_shape, w, **options).geometry)
     assert launch.items >= 8
     for split in range(launch.items + 1):
         found = np.full_like(expected, np.nan)
@@ -124,7 +124,7 @@ def test_ends_of_rows_of_few_channels_take_tiles_of_one_vector(channels, stride)
         x = rng.integers(-4, 5, (2, 3, 7, (outputs - 1) * stride + 1)).astype(np.float32)
         options = {"padding": 1, "stride": stride, "activation": "relu"}
         expected = fc.conv2d(x, w, bias, implementation="im2col", **options)
-        geometry, found = fc.plan_conv2d(x.shape, w, **options).geometry, np.full_like(expected, np.nan)
+        geometry, found = fc.conv2d.plan(x.shape, w, **options).geometry, np.full_like(expected, np.nan)
         direct.run(x, planar.pack(w, bias, geometry), geometry, found)
         np.testing.assert_array_equal(found, expected)
 
@@ -140,7 +140,7 @@ def test_pixels_that_conflict_are_read_where_they_lie(shape, outputs, stride, th
     rng = np.random.default_rng(14)
     x, w = (rng.integers(-2, 3, size).astype(np.float32) for size in (shape, (outputs, 1, 1, shape[-1])))
     options = {"stride": stride, "layout": "NHWC"}
-    plan = fc.plan_conv2d(shape, w, implementation="direct", **options)
+    plan = fc.conv2d.plan(shape, w, implementation="direct", **options)
     assert "_6x4_" in plan.kernel
     expected = fc.conv2d(x, w, implementation="im2col", **options)
     for n in (1, 3):

@@ -28,7 +28,7 @@ def agrees(x, w, bias, **options):
     """The kernel's result is exactly im2col's, on arrays that end, and that begin, at a guard page."""
     groups = x.shape[-1 if options.get("layout") == "NHWC" else 1]
     options = {"groups": groups, "activation": "relu6", **options}
-    plan = fc.plan_conv2d(x.shape, w, bias, implementation="depthwise", **options)
+    plan = fc.conv2d.plan(x.shape, w, bias, implementation="depthwise", **options)
     assert "planes" in plan.kernel
     expected = fc.conv2d(x, w, bias, implementation="im2col", **options)
     for at in ("end", "beginning"):
@@ -128,7 +128,7 @@ def test_stacks_of_rows_join_without_a_seam(rows, threads, monkeypatch):
     x, w = (rng.integers(-4, 5, shape).astype(np.float32) for shape in ((2, 3, 29, 20), (3, 1, 3, 3)))
     monkeypatch.setattr(depthwise_planes, "tile_for", lambda *arguments: (rows, 1))
     options = {"padding": 1, "groups": 3, "activation": "silu"}
-    plan = fc.plan_conv2d(x.shape, w, implementation="depthwise", **options)
+    plan = fc.conv2d.plan(x.shape, w, implementation="depthwise", **options)
     assert f"_{rows}x1_" in plan.kernel
     expected = fc.conv2d(x, w, implementation="im2col", **options)
     for n in (1, 3):
@@ -143,7 +143,7 @@ def test_rows_that_two_threads_write_are_gated_once(threads):
     fc.set_num_threads(1)
     expected = fc.silu(fc.conv2d(x, w, padding=2, implementation="depthwise"))
     fc.set_num_threads(2)
-    plan = fc.plan_conv2d(x.shape, w, padding=2, implementation="depthwise", activation="silu")
+    plan = fc.conv2d.plan(x.shape, w, padding=2, implementation="depthwise", activation="silu")
     for _ in range(50):
         np.testing.assert_allclose(plan(x), expected, rtol=1e-5, atol=1e-6)
 
@@ -151,7 +151,7 @@ def test_rows_that_two_threads_write_are_gated_once(threads):
 @pytest.mark.parametrize(("channels", "groups"), [(4, 2), (8, 4), (8, 2)])
 def test_groups_of_several_channels_that_lie_together_go_elsewhere(channels, groups):
     shape, w = (1, 9, 20, channels), np.zeros((channels, 3, 3, channels // groups), np.float32)
-    plan = fc.plan_conv2d(shape, w, padding=1, groups=groups, layout="NHWC")
+    plan = fc.conv2d.plan(shape, w, padding=1, groups=groups, layout="NHWC")
     assert not depthwise_planes.suits(plan.geometry, host())
 
 
@@ -159,7 +159,7 @@ def test_groups_of_several_channels_that_lie_together_go_elsewhere(channels, gro
 def test_small_filters_of_a_grey_image_take_it(layout):
     shape = (1, 1, 500, 500) if layout == "NCHW" else (1, 500, 500, 1)
     w = np.arange(9, dtype=np.float32).reshape((1, 1, 3, 3) if layout == "NCHW" else (1, 3, 3, 1)) ** 2
-    plan = fc.plan_conv2d(shape, w, padding=1, layout=layout)
+    plan = fc.conv2d.plan(shape, w, padding=1, layout=layout)
     assert "planes" in plan.kernel
 
 
@@ -177,5 +177,5 @@ def test_nothing_is_multiplied_that_lies_outside(threads):
 @pytest.mark.parametrize("options", [{"dilation": 2}, {"stride": (1, 2)}, {"kernel": (3, 2)}])
 def test_other_kernels_are_copied(options):
     x_shape, w = (1, 40, 12, 30), np.zeros((40, 1, *options.pop("kernel", (3, 3))), np.float32)
-    plan = fc.plan_conv2d(x_shape, w, padding=1, groups=40, implementation="depthwise", **options)
+    plan = fc.conv2d.plan(x_shape, w, padding=1, groups=40, implementation="depthwise", **options)
     assert "planes" not in plan.kernel

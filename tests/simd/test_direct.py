@@ -13,6 +13,7 @@ from fastconv.kernels.simd.direct import choice as direct
 from fastconv.kernels.simd.direct import dots, planar, pointwise
 from fastconv.kernels.simd.direct import tiles as conv
 from fastconv.machine import host
+from fastconv.plans.errors import LOCAL
 
 MODULES = {"tiles": conv, "planes": planar, "points": pointwise, "dots": dots}
 
@@ -42,7 +43,7 @@ def test_each_kernel_gives_what_it_would_give_if_it_were_chosen(name, dtype, at,
         found = guarded(np.full(plan.geometry.out_shape, np.nan, dtype), at)
         x = guarded(inputs["x"], at).reshape(plan.geometry.x_shape)
         direct.run(x, guarded_everywhere(plan.packed, at), plan.geometry, found)
-        assert_answers(found.reshape(plan.out_shape), answers(case, dtype, "whole"), "direct")
+        assert_answers(found.reshape(plan.out_shape), answers(case, dtype, "whole"), LOCAL)
         served += 1
     assert served >= 5
 
@@ -58,7 +59,7 @@ def test_rows_shorter_than_a_vector(channels, outputs, dtype, monkeypatch):
             groups = options.get("groups", 1)
             shapes = (2, channels * groups, 5, width), (outputs * groups, channels, 3, 3), (outputs * groups,)
             x, w, bias = (rng.integers(-4, 5, shape).astype(dtype) for shape in shapes)
-            plan = fc.plan_conv2d(x.shape, w, bias, activation="relu", implementation="direct", **options)
+            plan = fc.conv2d.plan(x.shape, w, bias, activation="relu", implementation="direct", **options)
             expected = fc.conv2d(x, w, bias, activation="relu", implementation="im2col", **options)
             np.testing.assert_array_equal(plan(x), expected)
 
@@ -67,6 +68,6 @@ def test_rows_shorter_than_a_vector(channels, outputs, dtype, monkeypatch):
 def test_small_maps_of_few_channels_read_their_weights_where_they_lie():
     """A call of the function then packs nothing."""
     w = np.ones((4, 3, 3, 3), np.float32)
-    plan = fc.plan_conv2d((1, 3, 8, 8), w)
+    plan = fc.conv2d.plan((1, 3, 8, 8), w)
     assert "planar" in plan.kernel
     assert plan.packed[0].weights.size == w.size

@@ -36,7 +36,7 @@ def test_every_end_of_a_tile_and_of_a_vector(outputs, dtype):
             shapes = (2, rows, columns, channels), (outputs, 1, 1, channels), (outputs,)
             x, w, bias = (rng.integers(-4, 5, shape).astype(dtype) for shape in shapes)
             options = {"layout": "NHWC", "activation": "relu"}
-            plan = fc.plan_conv2d(x.shape, w, bias, implementation="direct", **options)
+            plan = fc.conv2d.plan(x.shape, w, bias, implementation="direct", **options)
             assert "dots" in plan.kernel
             expected = fc.conv2d(x, w, bias, implementation="im2col", **options)
             for at in ("end", "beginning"):
@@ -54,7 +54,7 @@ def test_silu_meets_every_result_once(threads):
 
 
 def test_fewer_results_than_a_vector_and_many_channels_go_elsewhere():
-    one = fc.plan_conv2d((1, 1, 2, 9), np.ones((1, 1, 1, 9), np.float32), layout="NHWC", implementation="direct")
-    many = fc.plan_conv2d((1, 9, 9, 9), np.ones((dots.MOST + 1, 1, 1, 9), np.float32), layout="NHWC", implementation="direct")
+    one = fc.conv2d.plan((1, 1, 2, 9), np.ones((1, 1, 1, 9), np.float32), layout="NHWC", implementation="direct")
+    many = fc.conv2d.plan((1, 9, 9, 9), np.ones((dots.MOST + 1, 1, 1, 9), np.float32), layout="NHWC", implementation="direct")
     assert "dots" not in one.kernel
     assert "dots" not in many.kernel

@@ -9,6 +9,7 @@ import fastconv as fc
 from fastconv.kernels.simd.fourier import butterflies
 from fastconv.kernels.simd.fourier import choice as fft
 from fastconv.machine import host
+from fastconv.plans.errors import SPREAD
 
 MANY_BLOCKS = {
     "1d": ("conv1d", (2, 2, 9000), (3, 2, 301), {"padding": 150}),
@@ -66,17 +67,17 @@ def test_one_wrong_cell_is_seen():
     inputs = case.inputs(np.float32, "normal")
     answers = expect(case, inputs)
     found = case.call(inputs, "fft")
-    assert_answers(found, answers, "fft")
+    assert_answers(found, answers, SPREAD["fft"])
     found[0, 0, 20, 20] += 4 * answers[0].bound.max() * 1.01
     with pytest.raises(AssertionError):
-        assert_answers(found, answers, "fft")
+        assert_answers(found, answers, SPREAD["fft"])
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])
 def test_a_nan_spreads_to_its_pair_of_blocks_and_no_further(value):
     x = np.random.default_rng(0).standard_normal((2, 1, 100_000)).astype(np.float32)
     w = np.ones((1, 1, 101), np.float32)
-    plan = fc.plan_conv1d(x.shape, w, implementation="fft")
+    plan = fc.conv1d.plan(x.shape, w, implementation="fft")
     clean = plan(x)
     x[0, 0, 0] = value
     found = plan(x)
@@ -98,14 +99,14 @@ def test_threads_change_no_bit(threads):
 
 def test_weights_that_would_take_too_much_memory_are_refused():
     with pytest.raises(ValueError, match="transformed weights would take"):
-        fc.plan_conv2d((1, 2048, 7, 7), np.broadcast_to(np.float32(0), (2048, 2048, 3, 3)), implementation="fft")
+        fc.conv2d.plan((1, 2048, 7, 7), np.broadcast_to(np.float32(0), (2048, 2048, 3, 3)), implementation="fft")
     with pytest.raises(ValueError, match="does not fit its blocks"):
-        fc.plan_conv2d((1, 1, 3, 3000), np.broadcast_to(np.float32(0), (1, 1, 1, 2000)), implementation="fft")
+        fc.conv2d.plan((1, 1, 3, 3000), np.broadcast_to(np.float32(0), (1, 1, 1, 2000)), implementation="fft")
 
 
 def test_auto_takes_it_for_large_kernels_alone():
     def chosen(k):
-        return fc.plan_conv2d((1, 1, 1024, 1024), np.ones((1, 1, k, k), np.float32)).implementation.name
+        return fc.conv2d.plan((1, 1, 1024, 1024), np.ones((1, 1, k, k), np.float32)).implementation.name
 
     assert chosen(63) == "fft"
     assert chosen(3) != "fft"

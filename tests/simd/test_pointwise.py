@@ -43,7 +43,7 @@ def test_every_tile_gives_the_sums(tile, case, dtype, activation, monkeypatch):
     bias = rng.integers(-4, 5, k).astype(dtype)
     monkeypatch.setattr(pointwise, "tile_for", lambda *arguments: (0.0, tile))
     pointwise.draft.cache_clear()
-    plan = getattr(fc, f"plan_{operation}")(x_shape, w, bias, activation=activation, implementation="direct", **options)
+    plan = getattr(fc, operation).plan(x_shape, w, bias, activation=activation, implementation="direct", **options)
     assert are_lines(plan.geometry)
     packed = pointwise.pack(w, bias, plan.geometry)
     expected = getattr(fc, operation)(x, w, bias, activation=activation, implementation="im2col", **options)
@@ -74,7 +74,7 @@ def test_positions_that_whole_panels_leave_over_are_summed_too(tile, dtype, acti
             shapes = (2, groups * channels, length), (groups * outputs, channels, 1), (groups * outputs,)
             x, w, bias = (rng.integers(-4, 5, shape).astype(dtype) for shape in shapes)
             options = {"groups": groups, "activation": activation}
-            geometry = fc.plan_conv1d(x.shape, w, bias, implementation="direct", **options).geometry
+            geometry = fc.conv1d.plan(x.shape, w, bias, implementation="direct", **options).geometry
             assert pointwise.extras(geometry, tile, np.dtype(dtype), host()) == (extra if extra <= most else 0)
             expected = fc.conv1d(x, w, bias, implementation="im2col", **options)
             packed = pointwise.pack(w, bias, geometry)
@@ -91,7 +91,7 @@ def test_weights_and_panels_are_cut_without_a_seam(shares, threads, monkeypatch)
     rng = np.random.default_rng(5)
     x, w = (rng.integers(-4, 5, shape).astype(np.float32) for shape in ((2, 7, 11, 70), (7, 90, 2, 2)))
     expected = fc.conv_transpose2d(x, w, stride=2, implementation="im2col")
-    plan = fc.plan_conv_transpose2d(x.shape, w, stride=2, implementation="direct")
+    plan = fc.conv_transpose2d.plan(x.shape, w, stride=2, implementation="direct")
     for most in (0, 1000):
         monkeypatch.setattr(pointwise, "BLOCKS_OF_PANEL", most)
         if shares > 1:
@@ -115,7 +115,7 @@ def test_weights_and_panels_are_cut_without_a_seam(shares, threads, monkeypatch)
     ],
 )
 def test_early_layers_and_decoders_take_it(operation, x_shape, w_shape, options):
-    plan = getattr(fc, f"plan_{operation}")(x_shape, np.zeros(w_shape, np.float32), **options)
+    plan = getattr(fc, operation).plan(x_shape, np.zeros(w_shape, np.float32), **options)
     assert "pointwise" in plan.kernel
 
 
@@ -133,6 +133,6 @@ def test_early_layers_and_decoders_take_it(operation, x_shape, w_shape, options)
     ],
 )
 def test_what_overlaps_or_is_padded_goes_elsewhere(operation, x_shape, w_shape, options):
-    plan = getattr(fc, f"plan_{operation}")(x_shape, np.zeros(w_shape, np.float32), implementation="direct", **options)
+    plan = getattr(fc, operation).plan(x_shape, np.zeros(w_shape, np.float32), implementation="direct", **options)
     assert not are_lines(plan.geometry)
     assert "pointwise" not in plan.kernel

@@ -18,7 +18,7 @@ wide = pytest.mark.skipif(host().vector_bytes < 32, reason="it serves wider vect
 
 def agrees(kernel, operation, x, **arguments):
     """The kernel is the one that is named, and gives what the loops give."""
-    plan = getattr(fc, f"plan_{operation}")(x.shape, implementation="direct", dtype=x.dtype, **arguments)
+    plan = getattr(fc, operation).plan(x.shape, implementation="direct", x_dtype=x.dtype, **arguments)
     assert kernel in pool.launch(plan.geometry, x.dtype, host())[0].__name__
     same_at_guards(plan, operation, x, **arguments)
 
@@ -60,7 +60,7 @@ def test_of_equals_the_first_stays():
 @pytest.mark.parametrize("options", [{"padding": 1}, {"stride": 1}, {"dilation": 2}, {"kernel_size": 3}, {"ceil_mode": True}])
 def test_other_pools_go_elsewhere(options):
     shape = (1, 2, 7, 7) if "ceil_mode" in options else (1, 2, 8, 8)
-    plan = fc.plan_max_pool2d(shape, **{"kernel_size": 2, "stride": 2, **options})
+    plan = fc.max_pool2d.plan(shape, **{"kernel_size": 2, "stride": 2, **options})
     assert not pool_pairs.suits(plan.geometry, F4, host())
 
 
@@ -99,8 +99,8 @@ def test_threads_share_planes(threads):
     rng = np.random.default_rng(64)
     x, pixels = rng.standard_normal((8, 300, 14, 14), np.float32), rng.standard_normal((9, 20, 20, 700), np.float32)
     plans = [
-        (fc.plan_avg_pool2d(x.shape, 2, implementation="direct"), x),
-        (fc.plan_avg_pool2d(pixels.shape, 20, layout="NHWC", implementation="direct"), pixels),
+        (fc.avg_pool2d.plan(x.shape, 2, implementation="direct"), x),
+        (fc.avg_pool2d.plan(pixels.shape, 20, layout="NHWC", implementation="direct"), pixels),
     ]
     for plan, given in plans:
         fc.set_num_threads(1)

@@ -20,7 +20,7 @@ F4 = np.dtype("f4")
 def agrees(operation, x, **arguments):
     """The kernel gives what the loops give."""
     arguments = {"stride": 1, "layout": "NHWC", **arguments}
-    plan = getattr(fc, f"plan_{operation}")(x.shape, implementation="direct", dtype=x.dtype, **arguments)
+    plan = getattr(fc, operation).plan(x.shape, implementation="direct", x_dtype=x.dtype, **arguments)
     assert pool_pixels.suits(plan.geometry, x.dtype, host())
     assert "pixels" in pool.launch(plan.geometry, x.dtype, host())[0].__name__
     same_at_guards(plan, operation, x, **arguments)
@@ -81,7 +81,7 @@ def test_doubles_and_pixels_far_apart():
 
 def test_threads_share_rows(threads):
     x = np.random.default_rng(53).standard_normal((3, 40, 41, 48), np.float32)
-    plan = fc.plan_avg_pool2d(x.shape, 3, stride=1, padding=1, layout="NHWC", implementation="direct")
+    plan = fc.avg_pool2d.plan(x.shape, 3, stride=1, padding=1, layout="NHWC", implementation="direct")
     fc.set_num_threads(1)
     expected = plan(x)
     fc.set_num_threads(3)
@@ -101,5 +101,5 @@ def test_threads_share_rows(threads):
     ],
 )
 def test_other_pools_go_elsewhere(channels, window, options):
-    plan = fc.plan_max_pool2d((1, 9, 12, channels), window, layout="NHWC", **{"stride": 1, **options})
+    plan = fc.max_pool2d.plan((1, 9, 12, channels), window, layout="NHWC", **{"stride": 1, **options})
     assert not pool_pixels.suits(plan.geometry, F4, host())

@@ -52,7 +52,7 @@ def cells(rng, shape, dtype):
 
 def agrees(operation, x, **arguments):
     """The kernel gives what the loops give."""
-    plan = getattr(fc, f"plan_{operation}")(x.shape, implementation="direct", dtype=x.dtype, **arguments)
+    plan = getattr(fc, operation).plan(x.shape, implementation="direct", x_dtype=x.dtype, **arguments)
     assert pool_windows.suits(plan.geometry, x.dtype, host())
     same_at_guards(plan, operation, x, **arguments)
     return plan
@@ -103,7 +103,7 @@ def test_large_tiles_go_where_no_window_meets_padding(operation, options, window
 
 
 def test_rows_of_4096_bytes_take_large_tiles():
-    plan = fc.plan_max_pool2d((1, 1, 64, 1024), 3, stride=1, padding=1, implementation="direct")
+    plan = fc.max_pool2d.plan((1, 1, 64, 1024), 3, stride=1, padding=1, implementation="direct")
     rows, columns = pool_windows.LARGE[host().registers][0]
     assert f"_{rows}x{columns}_" in pool.launch(plan.geometry, np.dtype("f4"), host())[0].__name__
 
@@ -116,7 +116,7 @@ def test_stacks_of_rows_join_without_a_seam(rows, threads, monkeypatch):
     for far in (0, 10**9):
         monkeypatch.setattr(packing, "FAR", far)
         pool.launch.cache_clear()
-        plan = fc.plan_max_pool2d(x.shape, 3, stride=2, padding=1, implementation="direct")
+        plan = fc.max_pool2d.plan(x.shape, 3, stride=2, padding=1, implementation="direct")
         expected = fc.max_pool2d(x, 3, stride=2, padding=1, implementation="loops")
         for n in (1, 3):
             fc.set_num_threads(n)
@@ -195,7 +195,7 @@ def test_indices_of_small_windows(operation, window, stride):
             x = cells(rng, (2, 2, *size[-rank:]), np.float32)
             x[0, 0] = -np.inf if operation[:3] == "max" else np.inf
             options = {"kernel_size": window, "stride": stride, "padding": padding, "return_indices": True}
-            plan = getattr(fc, f"plan_{operation}")(x.shape, implementation="direct", **options)
+            plan = getattr(fc, operation).plan(x.shape, implementation="direct", **options)
             assert "windows" in pool_indices.launch(plan.geometry, x.dtype, host())[0].__name__
             expected, at = getattr(fc, operation)(x, implementation="loops", **options)
             for side in ("end", "beginning"):
@@ -227,5 +227,5 @@ def test_of_equals_the_first_stays():
 )
 def test_other_windows_go_elsewhere(operation, window, options):
     shape = (1, 9, 20, 8) if "layout" in options else (1, 8, 9, 20)
-    plan = getattr(fc, f"plan_{operation}")(shape, window, **options)
+    plan = getattr(fc, operation).plan(shape, window, **options)
     assert not pool_windows.suits(plan.geometry, np.dtype(np.float32), host())

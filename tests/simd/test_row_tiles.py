@@ -36,7 +36,7 @@ def agrees(form, size, kernel, dtype="float32", channels=2, **options):
         rng.integers(-4, 5, shape).astype(dtype) for shape in ((2, channels, *size), (channels, 1, *kernel), (channels,))
     )
     options = {"groups": channels, **options}
-    plan = fc.plan_conv2d(x.shape, w, bias, implementation="winograd", **options)
+    plan = fc.conv2d.plan(x.shape, w, bias, implementation="winograd", **options)
     assert f"row_tiles_{form[0]}" in plan.kernel
     expected = fc.conv2d(x, w, bias, implementation="im2col", **options)
     exact = form[0] == 2 and options.get("activation") in (None, "relu")
@@ -80,11 +80,11 @@ def test_what_else_there_is(form, options):
 
 def test_one_channel_serves_both_layouts_and_several_only_channels_first():
     x, w = np.ones((1, 20, 20, 1), np.float32), np.ones((1, 5, 5, 1), np.float32)
-    assert "row_tiles" in fc.plan_conv2d(x.shape, w, layout="NHWC", implementation="winograd").kernel
+    assert "row_tiles" in fc.conv2d.plan(x.shape, w, layout="NHWC", implementation="winograd").kernel
     with pytest.raises(ValueError, match="channels first, or one channel"):
-        fc.plan_conv2d((1, 20, 20, 2), np.ones((2, 5, 5, 1), np.float32), groups=2, layout="NHWC", implementation="winograd")
+        fc.conv2d.plan((1, 20, 20, 2), np.ones((2, 5, 5, 1), np.float32), groups=2, layout="NHWC", implementation="winograd")
     with pytest.raises(ValueError, match=f"kernels of 2 to {row_tiles.TALLEST} rows, not 1"):
-        fc.plan_conv2d((1, 1, 20, 20), np.ones((1, 1, 1, 5), np.float32), implementation="winograd")
+        fc.conv2d.plan((1, 1, 20, 20), np.ones((1, 1, 1, 5), np.float32), implementation="winograd")
 
 
 def test_nan_reaches_few_rows_more(form):

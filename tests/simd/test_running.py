@@ -40,7 +40,7 @@ def call(kind, x, options, implementation):
 def test_every_part_of_a_cut(shape, options, several, kind):
     """Order is exact, and an average lies within the bound that the kernels' docstring states."""
     x = normal(shape)
-    geometry = fc.plan_avg_pool2d(shape, stride=1, **options).geometry if len(shape) == 4 else None
+    geometry = fc.avg_pool2d.plan(shape, stride=1, **options).geometry if len(shape) == 4 else None
     if geometry is not None:
         cut = running.cut(geometry, FLOAT.itemsize, LANES)
         counts = {
@@ -98,5 +98,5 @@ def test_the_workspace_is_bounded():
         fc.max_pool1d(np.zeros((1, 1, 200_000), FLOAT), 100_001, stride=1, implementation="running")
     for shape, options, _ in CUT.values():
         if len(shape) == 4:
-            cut = running.cut(fc.plan_max_pool2d(shape, stride=1, **options).geometry, FLOAT.itemsize, LANES)
+            cut = running.cut(fc.max_pool2d.plan(shape, stride=1, **options).geometry, FLOAT.itemsize, LANES)
             assert (cut.height + 1) * cut.pitch * FLOAT.itemsize <= running.WORKSPACE

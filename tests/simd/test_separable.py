@@ -2,10 +2,10 @@
 
 import numpy as np
 import pytest
-from comparing import FACTORS
 
 import fastconv as fc
 from fastconv.kernels.simd.filters import choice as separable
+from fastconv.plans.errors import SPREAD
 
 GAUSSIAN = np.exp(-(np.linspace(-2, 2, 9) ** 2))
 KERNELS = {
@@ -21,7 +21,7 @@ KERNELS = {
 
 def geometry_of(kernel, channels=1, **options):
     w = np.broadcast_to(kernel, (channels, 1, *kernel.shape))
-    return fc.plan_conv2d((1, channels, 64, 80), w, groups=channels, **options).geometry
+    return fc.conv2d.plan((1, channels, 64, 80), w, groups=channels, **options).geometry
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
@@ -63,17 +63,17 @@ def test_filters_give_what_the_direct_sum_gives(name, mode, channels):
     expected = fc.conv2d(x.astype("f8"), w.astype("f8"), implementation="im2col", **options)
     magnitude = fc.conv2d(np.abs(x).astype("f8"), np.abs(w).astype("f8"), implementation="im2col", **options)
     found = fc.conv2d(x, w, implementation="separable", **options)
-    bound = FACTORS["separable"] * np.finfo(np.float32).eps * (kernel.size + 1) * magnitude.max()
+    bound = SPREAD["separable"].factor * np.finfo(np.float32).eps * (kernel.size + 1) * magnitude.max()
     assert np.abs(found - expected).max() <= bound
 
 
 def test_auto_takes_it_for_the_kernels_that_are_separable():
     x_shape, gaussian = (1, 1, 512, 512), np.outer(*[np.hanning(33)[1:-1]] * 2).astype(np.float32)[None, None]
     random = np.random.default_rng(0).standard_normal((1, 1, 31, 31)).astype(np.float32)
-    names = [fc.plan_conv2d(x_shape, w, padding=15).implementation.name for w in (random, gaussian, random, gaussian)]
+    names = [fc.conv2d.plan(x_shape, w, padding=15).implementation.name for w in (random, gaussian, random, gaussian)]
     assert names[1] == names[3] == "separable"
     assert names[0] == names[2] != "separable"
-    assert fc.plan_conv2d(x_shape, gaussian, padding=15, implementation="direct").implementation.name == "direct"
+    assert fc.conv2d.plan(x_shape, gaussian, padding=15, implementation="direct").implementation.name == "direct"
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])
@@ -81,7 +81,7 @@ def test_weights_that_are_not_finite_go_row_by_row(value):
     w = np.ones((1, 1, 5, 4), np.float32)
     w[0, 0, 2, 1] = value
     x = np.random.default_rng(3).random((1, 1, 20, 40), np.float32) + 1
-    assert fc.plan_conv2d((1, 1, 512, 512), w).implementation.name != "separable"
+    assert fc.conv2d.plan((1, 1, 512, 512), w).implementation.name != "separable"
     with np.errstate(invalid="ignore"):
         expected, found = (fc.conv2d(x, w, implementation=name) for name in ("direct", "separable"))
     np.testing.assert_array_equal(found, expected)

@@ -74,7 +74,7 @@ def check(module, cut, case, dtype, last, monkeypatch):
     operation, x, w, bias, options = arrays(case, dtype, last)
     for activation in (None, "relu", "silu"):
         expected = getattr(fc, operation)(x, w, bias, activation=activation, implementation="im2col", **options)
-        plan = getattr(fc, f"plan_{operation}")(x.shape, w, bias, activation=activation, implementation="direct", **options)
+        plan = getattr(fc, operation).plan(x.shape, w, bias, activation=activation, implementation="direct", **options)
         with monkeypatch.context() as patch:
             patch.setattr(module, "choice", lambda geometry, *others: (1.0, cut(geometry, x.dtype)))
             module.drafts.cache_clear()
@@ -198,7 +198,7 @@ def test_a_nan_spreads_to_the_other_output_of_a_pair(layout, kernel, reach, valu
 def test_auto_takes_it_where_an_eighth_of_the_products_is_worth_the_sums(x_shape, w_shape, options, taken, layout):
     if layout == "NHWC":
         x_shape, w_shape = ((first, *rest, second) for first, second, *rest in (x_shape, w_shape))
-    plan = fc.plan_conv2d(x_shape, np.zeros(w_shape, np.float32), layout=layout, **options)
+    plan = fc.conv2d.plan(x_shape, np.zeros(w_shape, np.float32), layout=layout, **options)
     assert (plan.implementation.name == "strassen") == taken
 
 

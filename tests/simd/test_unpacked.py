@@ -35,7 +35,7 @@ def agrees(operation, x_shape, w_shape, last, dtype="float32", **options):
     if last:
         x, w = (np.ascontiguousarray(np.moveaxis(array, 1, -1)) for array in (x, w))
         options["layout"] = {"conv1d": "NLC", "conv2d": "NHWC", "conv3d": "NDHWC"}[operation]
-    plan = getattr(fc, f"plan_{operation}")(x.shape, w, bias, implementation="unpacked", **options)
+    plan = getattr(fc, operation).plan(x.shape, w, bias, implementation="unpacked", **options)
     expected = getattr(fc, operation)(x, w, bias, implementation="im2col", **options)
     for at in ("end", "beginning"):
         out = guarded(np.full(expected.shape, np.nan, dtype), at)
@@ -79,7 +79,7 @@ class TestOnGuardPages:
 
 def test_a_plan_has_weights_of_its_own_and_a_function_sees_new_ones():
     x, w = np.ones((1, 64, 2, 2), np.float32), np.ones((32, 64, 1, 1), np.float32)
-    plan = fc.plan_conv2d(x.shape, w, implementation="unpacked")
+    plan = fc.conv2d.plan(x.shape, w, implementation="unpacked")
     w[:] = 2
     assert (plan(x) == 64).all()
     assert (fc.conv2d(x, w, implementation="unpacked") == 128).all()
@@ -88,7 +88,7 @@ def test_a_plan_has_weights_of_its_own_and_a_function_sees_new_ones():
 def test_one_call_counts_the_packing_and_calls_without_end_do_not():
     """On a small map with many weights, whose packing takes as long as their use."""
     w = np.zeros((2048, 1, 1, 1024), np.float32)
-    about = fc.plan_conv2d((1, 7, 7, 1024), w, layout="NHWC").geometry, np.dtype(np.float32), host()
+    about = fc.conv2d.plan((1, 7, 7, 1024), w, layout="NHWC").geometry, np.dtype(np.float32), host()
     fitting = {one.name: one for one in OPERATIONS["conv"] if one.supports(*about[:2]) is None}
     chosen = {}
     for once in (False, True):

@@ -11,6 +11,7 @@ import fastconv as fc
 from fastconv.machine import host
 from fastconv.plans.dispatch import candidates, family_of
 from fastconv.problem.convolutions import LAYOUTS
+from fastconv.problem.problem import Problem
 
 Array = np.ndarray
 LANES = host().lanes(np.dtype(np.float32))
@@ -29,6 +30,7 @@ class Case:
     bias: int | None = None
     options: tuple[tuple[str, Any], ...] = ()
     floats_only: bool = False
+    residual: bool = False
 
     def __str__(self) -> str:
         layout = dict(self.options).get("layout")
@@ -41,7 +43,7 @@ class Case:
 
     @property
     def planner(self) -> Any:
-        return getattr(fc, f"plan_{self.operation}")
+        return getattr(fc, self.operation).plan
 
     def call(self, inputs: dict[str, Array], implementation: str = "auto", **changes: Any) -> Any:
         """The public function on these inputs."""
@@ -50,13 +52,16 @@ class Case:
     def plan(self, inputs: dict[str, Array], implementation: str = "auto") -> Any:
         """The plan of the call."""
         weights = {name: inputs[name] for name in ("w", "bias") if name in inputs}
-        x = inputs["x"]
-        return self.planner(x.shape, **weights, **dict(self.options), implementation=implementation, dtype=x.dtype)
+        x, residual = inputs["x"], {"residual": True} if self.residual else {}
+        return self.planner(
+            x.shape, **weights, **dict(self.options), **residual, implementation=implementation, x_dtype=x.dtype
+        )
 
     def explain(self, dtype: Any) -> list[str]:
         """explain()'s lines for the call."""
         w = {} if self.w_shape is None else {"w_shape": self.w_shape}
-        return fc.explain(self.operation, self.x_shape, **w, **dict(self.options), dtype=dtype).splitlines()
+        residual = {"residual": True} if self.residual else {}
+        return fc.explain(self.operation, self.x_shape, **w, **dict(self.options), **residual, x_dtype=dtype).splitlines()
 
     def inputs(self, dtype: Any, values: str = "whole") -> dict[str, Array]:
         """New arrays, the same ones every time: small whole numbers, or normal ones."""
@@ -66,6 +71,9 @@ class Case:
             found["w"] = draw(rng, self.w_shape, dtype, values)
         if self.bias is not None:
             found["bias"] = draw(rng, (self.bias,), dtype, values)
+        if self.residual:
+            shape = unbatched(self.geometry.out_shape, self.x_shape, self.geometry.x_shape)
+            found["residual"] = draw(rng, shape, dtype, values)
         if self.family == "max_unpool":
             plane = int(np.prod(self.geometry.out_size))
             found["indices"] = rng.integers(0, max(1, plane), self.x_shape)
@@ -73,7 +81,8 @@ class Case:
 
     @property
     def geometry(self) -> Any:
-        return geometry_of(self)
+        """The geometry of a float32 call."""
+        return self.problem(np.float32).geometry
 
     def takes(self, dtype: Any) -> bool:
         """Whether the operation is defined for a dtype."""
@@ -85,15 +94,26 @@ class Case:
 
     def supporting(self, dtype: Any) -> list[str]:
         """The implementations that serve the call."""
-        return [one.name for one in candidates(self.operation) if one.supports(self.geometry, np.dtype(dtype)) is None]
+        problem = self.problem(dtype)
+        return [one.name for one in candidates(self.operation) if one.supports(problem) is None]
+
+    def problem(self, dtype: Any) -> Problem:
+        """What is asked of arrays of a dtype."""
+        return problem_of(self, np.dtype(dtype))
 
 
 @cache
-def geometry_of(case: Case) -> Any:
-    """The geometry of a float32 call."""
-    weights = {} if case.w_shape is None else {"w": np.broadcast_to(np.float32(0), case.w_shape)}
-    options = {**dict(case.options), "implementation": "reference", "dtype": np.float32}
-    return case.planner(case.x_shape, **weights, **options).geometry
+def problem_of(case: Case, dtype: np.dtype[Any]) -> Problem:
+    """The problem of a call on arrays of one dtype."""
+    weights = {} if case.w_shape is None else {"w": np.broadcast_to(dtype.type(0), case.w_shape)}
+    residual = {"residual": True} if case.residual else {}
+    options = {**dict(case.options), **residual, "implementation": "reference", "x_dtype": dtype}
+    return case.planner(case.x_shape, **weights, **options).problem
+
+
+def unbatched(shape: tuple[int, ...], given: tuple[int, ...], full: tuple[int, ...]) -> tuple[int, ...]:
+    """`shape` without its batch axis where the input came without one."""
+    return shape if len(given) == len(full) else shape[1:]
 
 
 def draw(rng: np.random.Generator, shape: tuple[int, ...], dtype: Any, values: str) -> Array:
@@ -124,5 +144,6 @@ def both_layouts(case: Case) -> tuple[Case, Case]:
         case.bias,
         (*case.options, ("layout", LAYOUTS[rank][1])),
         case.floats_only,
+        case.residual,
     )
     return case, last

@@ -1,14 +1,8 @@
-"""How results are compared: bit for bit where that is possible, elsewhere within one formula a family.
+"""How results are compared: bit for bit where that is possible, elsewhere within the bound that a record states.
 
-A result may differ from the reference's by
-
-    |y - reference| <= c * eps * L * conv(|x|, |w|)
-
-with eps of the dtype that is computed in and L the products that are summed, to which come the bias and the roundings that an
-activation makes. c is 1 for every family that sums the products themselves, whatever the order, and a family that transforms
-its input first has a c of its own in `FACTORS`. Whole numbers whose sums a float holds exactly leave no rounding to differ in:
-there the bound is zero. Pools bound their roundings by the same formula, with taps for products. A result in a narrower dtype
-than is computed in may be off by one rounding of its own.
+The formula of the bound, and what it is multiplied by, are fastconv's own: fastconv.measuring.checking and plans.errors. Whole
+numbers whose sums a float holds exactly leave no rounding to differ in: there the bound is zero. Pools bound their roundings by
+the same formula, with taps for products. A result in a narrower dtype than is summed in may be off by one rounding of its own.
 """
 
 from functools import cache
@@ -17,14 +11,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from case import Array, Case
 
-DIRECT = 1.0  # the c of families that sum the products themselves
-# The c of each family that does not, and so is never exact. What such a family rounds is shared by many outputs, some of them
-# with hardly more than padding in their windows: for conv(|x|, |w|) it takes the largest of the result.
-FACTORS: dict[str, float] = {"winograd": 0.5, "strassen": 1.0, "fft": 4.0, "separable": 2.0}
-ROUNDINGS = {"none": 0, "clip": 0, "leaky_relu": 1, "silu": 6, "hardswish": 4}  # that an activation adds to a sum
-NORM_ROUNDINGS = 6  # of a power, a root and 1 / p
-COMPLEX_PRODUCT = 4  # roundings of a complex product, for one of a real
-EXACT = {4: 2**24, 8: 2**53}  # by bytes of a real float: integers below are floats
+from fastconv.measuring.checking import EXACT, allowed, bound_of, roundings, wrong_results
+from fastconv.plans.errors import Error
 
 
 class Answer(NamedTuple):
@@ -35,34 +23,26 @@ class Answer(NamedTuple):
     exact: bool
 
 
-def assert_answers(actual: Any, answers: tuple[Answer, ...], implementation: str) -> None:
-    """`actual`, one array or several, is what the reference gave, as exactly as `implementation` can."""
+def assert_answers(actual: Any, answers: tuple[Answer, ...], error: Error) -> None:
+    """`actual`, one array or several, is what the reference gave, as exactly as an implementation of this error can."""
     found = actual if isinstance(actual, tuple) else (actual,)
     assert len(found) == len(answers), f"{len(found)} results where {len(answers)} belong"
     for one, answer in zip(found, answers, strict=True):
-        if implementation in FACTORS:
-            bound = FACTORS[implementation] * answer.bound.max(initial=0)
-        else:
-            bound = np.zeros(()) if answer.exact else DIRECT * answer.bound
-        assert_within(one, answer.value, bound)
+        exact = answer.exact and not error.spread
+        assert_within(one, answer.value, np.zeros(()) if exact else allowed(answer.bound, error))
 
 
 def assert_within(actual: Any, expected: Array, bound: Array) -> None:
     """Same kind of array, NaN and infinities in the same places, and everywhere else no further off than `bound`."""
     assert_same_kind(actual, expected)
-    finite = np.isfinite(expected)
-    same = (actual == expected) | ((actual != actual) & (expected != expected))
-    with np.errstate(invalid="ignore"):
-        wide = np.clongdouble if expected.dtype.kind == "c" else np.longdouble
-        error = np.abs(np.where(same, 0, actual.astype(wide) - expected.astype(wide)))
-        good = same | (finite & (error <= bound))
-    if good.all():
+    wrong, _ = wrong_results(actual, expected, bound)
+    if not wrong.any():
         return
-    first = tuple(int(axis[0]) for axis in np.nonzero(~good))
-    allowed = np.broadcast_to(bound, expected.shape)[first]
+    first = tuple(int(axis[0]) for axis in np.nonzero(wrong))
+    within = np.broadcast_to(bound, expected.shape)[first]
     raise AssertionError(
-        f"{np.count_nonzero(~good)} of {expected.size} elements differ, the first at {first}: got {actual[first]}, expected "
-        f"{expected[first]} within {allowed:.3g}"
+        f"{np.count_nonzero(wrong)} of {expected.size} elements differ, the first at {first}: got {actual[first]}, expected "
+        f"{expected[first]} within {within:.3g}"
     )
 
 
@@ -100,12 +80,9 @@ def expect(case: Case, inputs: dict[str, Array]) -> tuple[Answer, ...]:
     exact = found.dtype.kind in "iu" or is_exact(case, inputs, found.dtype)
     if found.dtype.kind in "iu" or (exact and case.family not in ("conv", "conv_transpose")):
         return (Answer(found, np.zeros(()), True),)
-    computed = np.dtype(np.float32) if found.dtype == np.float16 else found.dtype
+    length = roundings(case.geometry, found.dtype, case.residual)
     with np.errstate(over="ignore", invalid="ignore"):
-        bound = np.finfo(computed).eps * roundings(case, found.dtype) * magnitude(case, inputs, found)
-        if computed != found.dtype:
-            bound = bound + np.finfo(found.dtype).eps * np.abs(found.astype(np.float64))
-    return (Answer(found, bound, exact),)
+        return (Answer(found, bound_of(magnitude(case, inputs, found), found, length, found.dtype), exact),)
 
 
 def is_exact(case: Case, inputs: dict[str, Array], dtype: np.dtype[Any]) -> bool:
@@ -118,7 +95,8 @@ def is_exact(case: Case, inputs: dict[str, Array], dtype: np.dtype[Any]) -> bool
     largest = {name: float(np.abs(array).max(initial=0)) for name, array in inputs.items()}
     geometry = case.geometry
     if case.family in ("conv", "conv_transpose"):
-        total = geometry.reduction * largest["x"] * largest["w"] + largest.get("bias", 0)
+        cell = max(largest["x"], abs(geometry.border.value))
+        total = geometry.reduction * cell * largest["w"] + largest.get("bias", 0) + largest.get("residual", 0)
         return total < limit and geometry.activation.kind in ("none", "clip")
     if case.family == "activation":
         return geometry.activation.kind == "clip"
@@ -131,21 +109,6 @@ def is_whole(array: Array) -> bool:
     return all(bool((part == np.trunc(part)).all()) for part in parts)
 
 
-def roundings(case: Case, dtype: np.dtype[Any]) -> float:
-    """L of the formula: roundings on the way to one output."""
-    geometry = case.geometry
-    if case.family in ("conv", "conv_transpose"):
-        products = geometry.reduction + 1
-        return (COMPLEX_PRODUCT if dtype.kind == "c" else 1) * products + ROUNDINGS[geometry.activation.kind]
-    if case.family == "activation":
-        return ROUNDINGS[geometry.activation.kind]
-    if case.family == "fold":
-        return float(geometry.windows.taps)
-    if case.family == "lp_pool":
-        return (geometry.taps + NORM_ROUNDINGS) * max(1.0, 1 / geometry.norm_type)
-    return geometry.taps + (COMPLEX_PRODUCT if dtype.kind == "c" else 1)
-
-
 def magnitude(case: Case, inputs: dict[str, Array], value: Array) -> Array:
     """conv(|x|, |w|) + |bias| of the formula, or what it is for the other sums: the same operation on absolute values."""
     wide = {
@@ -153,7 +116,13 @@ def magnitude(case: Case, inputs: dict[str, Array], value: Array) -> Array:
         for name, array in inputs.items()
     }
     if case.family in ("conv", "conv_transpose"):
-        return case.call(wide, "reference", activation=None)
+        return case.call(wide, "reference", activation=None, **absolute_border(case))
     if case.family in ("lp_pool", "activation"):
         return np.abs(value.astype(np.float64)) if case.family == "lp_pool" else wide["x"]
-    return np.abs(case.call(wide, "reference"))
+    return np.abs(case.call(wide, "reference", **absolute_border(case)))
+
+
+def absolute_border(case: Case) -> dict[str, Any]:
+    """The options that make a constant border positive."""
+    value = dict(case.options).get("padding_value")
+    return {} if value is None else {"padding_value": abs(value)}

@@ -130,10 +130,8 @@ def run_guarded(index: int, implementation: str, dtype: str, at: str) -> bool:
     from cases import BROAD
     from comparing import assert_same_bits
 
-    from fastconv.problem.arguments import compute_dtype
-
     case = BROAD[index]
-    if implementation not in case.supporting(compute_dtype(np.dtype(dtype))):
+    if implementation not in case.supporting(dtype):
         return False
     inputs = case.inputs(dtype, "normal")
     expected = case.call(inputs, implementation)
@@ -145,9 +143,10 @@ def run_guarded(index: int, implementation: str, dtype: str, at: str) -> bool:
         in_place = guarded(inputs["x"], at)
         assert_same_bits(case.call({"x": in_place}, implementation, out=in_place), expected)
     plan = case.plan(fenced, implementation)
-    if plan.packed is not None and plan.compute_dtype == plan.dtype:
+    if plan.packed is not None and plan.problem.types.uniform:
         packed = guarded_everywhere(plan.packed, at)
-        plan.implementation.run(fenced["x"].reshape(plan.geometry.x_shape), packed, plan.geometry, outs[0])
+        shapes = {one.name: one.kernel_shape for one in plan.operands}
+        plan.compute({name: fenced[name].reshape(shape) for name, shape in shapes.items()}, packed, outs[0])
         assert_same_bits(outs[0], expected)
     return True
 
