@@ -25,7 +25,7 @@ def planned(name, implementation, order, dtype="float32"):
     plan, x, w = unverified(name, implementation, order, dtype)
     geometry = plan.geometry
     expected = sample(geometry, x, w, None, plan.out_dtype, REFERENCE_SECONDS)
-    _, wrong = expected.check(geometry.channels_first(plan(x)), plan.implementation.name)
+    _, wrong = expected.check(geometry.channels_first(plan(x)), plan.implementation.error)
     assert wrong is None, wrong
     return plan, x, expected
 
@@ -38,7 +38,7 @@ def unverified(name, implementation, order, dtype="float32"):
     operands = () if w is None else (w,)
     planner = getattr(fc, layer.operation).plan
     try:
-        plan = planner(x.shape, *operands, layout=layout, implementation=implementation, dtype=dtype, **layer.kwargs)
+        plan = planner(x.shape, *operands, layout=layout, implementation=implementation, x_dtype=dtype, **layer.kwargs)
     except ValueError as error:
         raise NotImplementedError(str(error)) from error
     return plan, x, w

@@ -151,8 +151,8 @@ def test_plain_arrays_go_to_the_kernel_as_they_are(make):
     x = np.ones((1, 2, 4, 4), np.float32)
     plan = make(x.shape)
     out = np.empty(plan.out_shape, np.float32)
-    assert plan.target(x, out, {}) is out
-    assert plan.target(x, x, {}) is None
-    assert plan.takes(x)
-    assert not plan.takes(x[..., ::-1])
+    assert plan.target({"x": x}, out, {}) is out
+    assert plan.target({"x": x}, out, {"w": out}) is None
+    assert plan.takes({"x": x})
+    assert not plan.takes({"x": x[..., ::-1]})
     assert plan(x, out) is out

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 import fastconv as fc
-from fastconv.plans import planning as plans
+from fastconv.plans import planning, recall
 
 pytestmark = pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="memory is read from /proc")
 SECONDS = 1200
@@ -68,7 +68,7 @@ def kept() -> dict[str, int]:
     for name, cache in caches.items():
         assert cache.cache_parameters()["maxsize"] is not None or not parameters_of(cache), f"{name} grows without end"
     return {name: cache.cache_info().currsize for name, cache in caches.items()} | {
-        "plans": len(plans._unpacked) + len(plans._planned)
+        "plans": len(planning._unpacked) + len(recall._planned)
     }
 
 
@@ -89,17 +89,17 @@ def test_memory_is_flat(number: int, threads: None) -> None:
     assert resident() - before < GROWTH
     assert len(os.listdir("/proc/self/fd")) <= files
     assert threading.active_count() <= crew
-    assert kept()["plans"] <= 2 * plans.MOST_KEPT
+    assert kept()["plans"] <= 2 * recall.MOST_KEPT
 
 
 def test_kept_plans_are_bounded() -> None:
     """More shapes than are kept, and different dtypes: never more entries than the limit."""
     w = np.ones((1, 1, 1, 1), np.float32)
-    for rows, columns in itertools.islice(itertools.product(range(1, 40), range(1, 40)), plans.MOST_KEPT + 100):
+    for rows, columns in itertools.islice(itertools.product(range(1, 40), range(1, 40)), recall.MOST_KEPT + 100):
         fc.conv2d.plan((1, 1, rows, columns), w)
         fc.max_pool2d.plan((1, 1, rows, columns), 1)
-        assert len(plans._unpacked) <= plans.MOST_KEPT
-        assert len(plans._planned) <= plans.MOST_KEPT
+        assert len(planning._unpacked) <= recall.MOST_KEPT
+        assert len(recall._planned) <= recall.MOST_KEPT
 
 
 def test_no_thread_is_left_at_exit() -> None:

@@ -81,7 +81,7 @@ def test_a_nan_spreads_to_its_pair_of_blocks_and_no_further(value):
     clean = plan(x)
     x[0, 0, 0] = value
     found = plan(x)
-    pair = 2 * fft.choice(plan.geometry, np.dtype(np.float32), host()).tile[2]
+    pair = 2 * fft.chosen(plan.problem, host()).cut.outputs[2]
     assert pair < clean.shape[-1], "one pair of blocks shows nothing"
     assert not np.isfinite(found[0, 0, 0])
     np.testing.assert_array_equal(found[0, :, pair:], clean[0, :, pair:])

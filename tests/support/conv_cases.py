@@ -28,8 +28,8 @@ def _case(
 ) -> Case:
     size, kernel = ((value,) if isinstance(value, int) else value for value in (size, kernel))
     c, k = channels
-    groups, bias = options.get("groups", 1), options.pop("bias", True)
-    floats = options.get("activation") in ("leaky_relu", "silu", "hardswish") or "leaky_relu" in (
+    groups, bias, residual = options.get("groups", 1), options.pop("bias", True), options.pop("residual", False)
+    floats = options.get("activation") in ("leaky_relu", "silu", "hardswish", "gelu") or "leaky_relu" in (
         options.get("activation") or ()
     )
     first, second = (c, k // groups) if family == "conv_transpose" else (k, c // groups)
@@ -41,6 +41,7 @@ def _case(
         k if bias else None,
         tuple(options.items()),
         floats,
+        residual,
     )
 
 
@@ -172,13 +173,19 @@ def paddings() -> Iterator[Case]:
         if isinstance(padding, str):
             yield conv(f"padding-{padding}-stride2", (5, 6), (2, 3), padding=padding, stride=2, dilation=(2, 1))
     yield conv("padding-past-the-kernel", (3, 2), (2, 3), padding=5)
-    for mode in ("reflect", "replicate", "circular"):
-        yield conv(f"{mode}", (5, 6), (3, 3), padding=1, padding_mode=mode)
-        yield conv(f"{mode}-pairs", (4, 5), (3, 2), padding=((3, 0), (1, 4)), padding_mode=mode)
-        yield conv(f"{mode}-stride2-dilation2", (6, 5), (3, 2), padding=3, stride=2, dilation=2, padding_mode=mode)
-        yield conv(f"{mode}-same", 5, 4, padding="same", padding_mode=mode)
-        yield conv(f"{mode}-groups", (4, 3), (3, 3), (4, 4), padding=1, padding_mode=mode, groups=4)
+    for mode, value in (("reflect", 0), ("replicate", 0), ("circular", 0), ("symmetric", 0), ("constant", 3)):
+        border: dict[str, Any] = {"padding_mode": mode, **({"padding_value": value} if value else {})}
+        yield conv(f"{mode}", (5, 6), (3, 3), padding=1, **border)
+        yield conv(f"{mode}-pairs", (4, 5), (3, 2), padding=((3, 0), (1, 4)), **border)
+        yield conv(f"{mode}-stride2-dilation2", (6, 5), (3, 2), padding=3, stride=2, dilation=2, **border)
+        yield conv(f"{mode}-same", 5, 4, padding="same", **border)
+        yield conv(f"{mode}-groups", (4, 3), (3, 3), (4, 4), padding=1, groups=4, **border)
+        yield conv(f"{mode}-square", (6, 7), (3, 3), (4, 5), padding=2, **border)
+        yield conv(f"{mode}-one-channel", (9, 8), (5, 5), (1, 1), padding=2, **border)
     yield conv("replicate-past-the-input", (2, 2), (3, 3), padding=4, padding_mode="replicate")
+    yield conv("symmetric-past-the-input", (2, 3), (3, 3), padding=7, padding_mode="symmetric")
+    yield conv("constant-is-zero", (4, 5), (3, 3), padding=1, padding_mode="constant", padding_value=0)
+    yield conv("constant-3d", (2, 3, 3), (2, 2, 2), padding=1, padding_mode="constant", padding_value=-2.0, activation="relu")
     yield conv("circular-whole", 3, 3, padding=3, padding_mode="circular")
     yield conv("reflect-3d", (3, 2, 4), (2, 2, 2), padding=1, padding_mode="reflect")
 
@@ -208,11 +215,27 @@ def channels() -> Iterator[Case]:
 
 def activations() -> Iterator[Case]:
     """Every activation, fused."""
-    for activation in ("relu", "relu6", "leaky_relu", "silu", "hardswish", ("clip", -2, 5), ("leaky_relu", 0.5)):
+    for activation in ("relu", "relu6", "leaky_relu", "silu", "hardswish", "gelu", ("clip", -2, 5), ("leaky_relu", 0.5)):
         yield conv(f"then-{activation}", (4, 5), (3, 3), (4, 5), activation=activation)
         yield conv(f"depthwise-then-{activation}", (4, 5), (3, 2), (3, 3), groups=3, activation=activation)
         yield transposed(f"then-{activation}", 4, 3, activation=activation)
     yield conv("then-relu", 6, 2, activation="relu")
+
+
+def residuals() -> Iterator[Case]:
+    """Arrays that are added before the activation, in kernels of every kind."""
+    for activation in (None, "relu", "silu", "gelu"):
+        name, then = f"residual-then-{activation}", {"activation": activation} if activation else {}
+        yield conv(name, (4, 5), (3, 3), (4, 5), 2, padding=1, residual=True, **then)
+        yield conv(f"{name}-1x1", (3, 7), (1, 1), (9, 5), residual=True, **then)
+        yield conv(f"{name}-1x1-to-few", (5, 5), (1, 1), (9, 2), residual=True, **then)
+        yield conv(f"{name}-depthwise", (9, 19), (3, 3), (17, 17), groups=17, padding=1, residual=True, **then)
+        yield conv(f"{name}-one-channel", (9, 20), (5, 5), (1, 1), padding=2, residual=True, **then)
+        yield transposed(name, (3, 4), (2, 2), (5, 6), 2, stride=2, residual=True, **then)
+    yield conv("residual-groups", (5, 4), (3, 2), (4, 6), groups=2, stride=2, padding=1, residual=True)
+    yield conv("residual-no-batch", 7, 3, batch=None, residual=True)
+    yield conv("residual-3d", (3, 4, 3), (2, 3, 2), (4, 4), padding=1, residual=True, activation="relu6")
+    yield transposed("residual-many", (3, 3), (3, 3), (6, 7), stride=1, residual=True, activation="leaky_relu")
 
 
 def transposes() -> Iterator[Case]:
@@ -249,6 +272,6 @@ def transposes() -> Iterator[Case]:
     yield transposed("no-cells", (0, 3), (2, 2))
 
 
-GROUPS = (tiles, kernels, squares, points, steps, paddings, channels, activations, transposes)
+GROUPS = (tiles, kernels, squares, points, steps, paddings, channels, activations, residuals, transposes)
 CASES = [case for group in GROUPS for case in group()]
 assert all(prod(case.x_shape) < 4000 for case in CASES), "the reference is slow: keep cases small"

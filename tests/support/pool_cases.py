@@ -52,6 +52,14 @@ def pools(kind: str) -> Iterator[Case]:
         yield pool("batch0", kind, size, 2, batch=0)
         yield pool("batch3", kind, size, 2, batch=3, stride=1)
         yield pool("channels0", kind, size, 2, 0)
+    for mode in ("zeros", "reflect", "symmetric", "replicate", "circular"):
+        yield pool(f"{mode}-border", kind, (5, 6), 3, stride=1, padding=1, padding_mode=mode)
+    yield pool(
+        "constant-border", kind, (5, 6), (3, 2), 3, stride=2, padding=((1, 1), (0, 1)), padding_mode="constant", padding_value=2
+    )
+    yield pool("border-past-half-a-window", kind, 6, 3, stride=1, padding=4, padding_mode="symmetric")
+    yield pool("border-ceil-dilation", kind, (8, 7), 2, stride=3, dilation=2, padding=1, ceil_mode=True, padding_mode="reflect")
+    yield pool("border-3d", kind, (3, 4, 5), (2, 3, 2), stride=(1, 2, 1), padding=1, padding_mode="replicate")
     yield pool("padding-1d", kind, 7, 3, stride=2, padding=((1, 0),), ceil_mode=True)
     yield pool("padding-3d", kind, (3, 4, 5), (2, 3, 2), stride=(1, 2, 2), padding=(1, 1, 0), ceil_mode=True)
     yield pool("dilation-3d", kind, (3, 4, 5), 2, stride=1, dilation=(1, 2, 3))
@@ -171,7 +179,7 @@ def elementwise() -> Iterator[Case]:
         yield Case(f"shape{shape}", "relu", shape)
     yield Case("cells", "relu6", (3, 7))
     yield Case("cells", "clip", (3, 7), options=(("low", -1), ("high", 3)))
-    for operation in ("leaky_relu", "silu", "hardswish"):
+    for operation in ("leaky_relu", "silu", "hardswish", "gelu"):
         yield Case("lanes", operation, (TILE[3],), floats_only=True)
         yield Case("cells", operation, (3, 7), floats_only=True)
 

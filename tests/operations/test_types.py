@@ -1,0 +1,138 @@
+"""dtype=: of the result and its sums, over the registry; arrays of other types take no detour that changes a value."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+from case import Case
+from cases import BROAD
+from comparing import assert_answers, assert_same_bits, expect
+
+import fastconv as fc
+from fastconv.plans.registry import OPERATIONS, Implementation
+
+CONVOLUTIONS = [
+    case for case in BROAD if case.family in ("conv", "conv_transpose") and not dict(case.options).get("activation")
+]
+# (x, w, dtype): small integers into larger ones, integers into floats, floats into wider ones, and narrower than the usual.
+TYPES = [("uint8", "int8", "int32"), ("uint8", "uint8", "int64"), ("uint8", "int16", "float32"), ("int16", "int16", "float64")]
+TYPES += [("float32", "float32", "float64"), ("float64", "float64", "float32"), ("float32", "float32", "float16")]
+TYPES += [("int8", "float32", "complex64")]
+
+
+def converted(case: Case, types: tuple[str, str, str]) -> dict[str, np.ndarray]:
+    """Inputs of whole numbers in the stored types, beside weights of another."""
+    x, w, _ = types
+    inputs = {name: array for name, array in case.inputs(x).items() if name != "w"}
+    return {**inputs, "w": case.inputs(w)["w"]}
+
+
+def matrix() -> list[Any]:
+    return [
+        pytest.param(case, one, types, id=f"{case}-{one.name}-{'-'.join(types)}")
+        for case in CONVOLUTIONS
+        for one in OPERATIONS[case.family]
+        for types in TYPES
+    ]
+
+
+@pytest.mark.parametrize(("case", "implementation", "types"), matrix())
+def test_a_dtype_is_that_of_the_result_and_its_sums(
+    case: Case, implementation: Implementation, types: tuple[str, str, str]
+) -> None:
+    """The same as converting the arrays first, which the reference is asked to do; a plan gives what the function does."""
+    dtype = np.dtype(types[2])
+    inputs = converted(case, types)
+    # A plan tells whether the implementation serves the call; what it sums in may be wider than what is stored.
+    weights = {name: inputs[name] for name in ("w", "bias") if name in inputs}
+    residual = {"residual": True} if case.residual else {}
+    x = inputs["x"]
+
+    def plan(name: str) -> Any:
+        options = {**dict(case.options), **residual, "dtype": dtype, "implementation": name}
+        return case.planner(x.shape, **weights, **options, x_dtype=x.dtype)
+
+    if implementation.supports(plan("reference").problem) is not None:
+        with pytest.raises(ValueError, match="cannot serve this call"):
+            case.call(inputs, implementation.name, dtype=dtype)
+        return
+    with np.errstate(over="ignore"):
+        wide = {name: array.astype(dtype) for name, array in inputs.items()}
+    found = case.call(inputs, implementation.name, dtype=dtype)
+    assert found.dtype == dtype
+    assert_answers(found, expect(case, wide), implementation.error)
+    operands = {name: array for name, array in inputs.items() if name in ("x", "residual")}
+    if case.residual:
+        operands["residual"] = operands["residual"].astype(dtype)
+    assert_same_bits(plan(implementation.name)(**operands), case.call({**inputs, **operands}, implementation.name, dtype=dtype))
+
+
+def test_sums_of_bytes_do_not_wrap_at_eight_bits() -> None:
+    """The reason for it: 9 times 200 times 2."""
+    x, w = np.full((1, 4, 4), 200, np.uint8), np.full((1, 1, 3, 3), 2, np.uint8)
+    for name in ("reference", "loops", "im2col", "strided"):
+        assert fc.conv2d(x, w, dtype=np.int32, implementation=name).tolist() == [[[3600, 3600], [3600, 3600]]]
+        assert fc.conv2d(x, w, implementation=name).tolist() == [[[16, 16], [16, 16]]]  # 3600 modulo 256
+
+
+def test_loops_read_bytes_as_they_are_stored() -> None:
+    """No array of x in another dtype is made: the plan hands it to the kernel as it is."""
+    plan = fc.conv2d.plan(
+        (1, 1, 9, 9), np.ones((1, 1, 3, 3), np.int8), dtype=np.int32, x_dtype=np.uint8, implementation="loops"
+    )
+    assert plan.operands[0].as_it_is
+    assert plan.weights_dtype == np.int8
+    assert plan.takes({"x": np.zeros((1, 1, 9, 9), np.uint8)})
+    assert "summed in int32" in str(plan)
+
+
+@pytest.mark.parametrize(
+    ("x", "w", "dtype", "message"),
+    [
+        ("float32", "float32", "int32", "dtype must be one that float32, the dtype of x and w together, casts to, got int32"),
+        ("complex64", "float32", "float32", "dtype must be one that complex64"),
+        ("int16", "int8", "uint16", "dtype must be one that int16"),
+        ("float32", "float32", "bool", "dtype has dtype bool"),
+        ("float32", "float32", "no", "dtype must be a dtype, got 'no'"),
+    ],
+)
+def test_a_dtype_that_loses_its_kind_is_refused(x: str, w: str, dtype: Any, message: str) -> None:
+    """As numpy.sum refuses it."""
+    with pytest.raises(TypeError, match=message):
+        fc.conv2d(np.ones((1, 3, 3), x), np.ones((1, 1, 2, 2), w), dtype=dtype)
+
+
+@pytest.mark.parametrize(
+    ("residual", "error", "message"),
+    [
+        (np.ones((1, 1, 2, 3), np.float32), ValueError, r"residual must have the result's shape, \(1, 1, 2, 2\), got"),
+        (np.ones((1, 1, 2, 2), np.complex64), TypeError, "residual must have a dtype that casts to float32"),
+        (np.ones((1, 1, 2, 2), bool), TypeError, "residual has dtype bool"),
+        ("a", TypeError, "residual must be an array, got str"),
+    ],
+)
+def test_a_residual_that_does_not_fit_is_refused(residual: Any, error: type[Exception], message: str) -> None:
+    x, w = np.ones((1, 1, 3, 3), np.float32), np.ones((1, 1, 2, 2), np.float32)
+    with pytest.raises(error, match=message):
+        fc.conv2d(x, w, residual=residual)
+
+
+def test_operands_of_a_plan_go_by_place_or_by_name() -> None:
+    """x, residual, out: each once, whichever way."""
+    x, w = np.ones((1, 1, 3, 3), np.float32), np.ones((1, 1, 2, 2), np.float32)
+    plan = fc.conv2d.plan(x.shape, w, residual=True)
+    residual, out = np.full((1, 1, 2, 2), 5, np.float32), np.empty((1, 1, 2, 2), np.float32)
+    for found in (plan(x, residual), plan(x, residual=residual), plan(x, residual, out), plan(x, residual=residual, out=out)):
+        assert (found == 9).all()
+    assert plan(x, residual, out) is out
+    for arguments, named, message in (
+        ((x,), {}, "residual is missing"),
+        ((x, residual, out), {"out": out}, "out was given twice"),
+        ((x, residual, out, out), {}, "each once"),
+        ((x, residual), {"residual": residual}, "each once"),
+        ((x,), {"indices": residual}, "each once"),
+    ):
+        with pytest.raises(TypeError, match=f"takes x, residual and out.*{message}"):
+            plan(*arguments, **named)
+    with pytest.raises(ValueError, match="out must not overlap residual"):
+        plan(x, residual, residual)
