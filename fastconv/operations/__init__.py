@@ -25,7 +25,7 @@ from fastconv.operations.pools import (
     min_pool2d,
     min_pool3d,
 )
-from fastconv.operations.settings import explain, get_num_threads, implementations, named, set_num_threads
+from fastconv.operations.settings import explain, get_num_threads, implementations, set_num_threads
 from fastconv.operations.unpool import max_unpool1d, max_unpool2d, max_unpool3d
 from fastconv.operations.warming import warmup
 from fastconv.operations.windows import fold, unfold
@@ -69,7 +69,6 @@ __all__ = [
     "min_pool1d",
     "min_pool2d",
     "min_pool3d",
-    "named",
     "relu",
     "relu6",
     "set_num_threads",

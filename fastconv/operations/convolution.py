@@ -45,10 +45,7 @@ Returns
 array, shape (batch, out_channels, {out_axes})
     Of `dtype`, or `out`. Integers wrap; float16 is computed in float32 and rounded once.
 
-Raises
-------
-ValueError, TypeError
-    If an argument does not fit; the message names it, what came and what is allowed.
+{raises}
 
 Notes
 -----
@@ -150,10 +147,7 @@ Returns
 array, shape (batch, out_channels, {out_axes})
     Of `dtype`, or `out`.
 
-Raises
-------
-ValueError, TypeError
-    If an argument does not fit; the message names it, what came and what is allowed.
+{raises}
 """
 
     def __call__(
@@ -180,22 +174,14 @@ ValueError, TypeError
         self,
         x_shape: Sequence[int],
         w: npt.ArrayLike,
-        bias: npt.ArrayLike | None = None,
-        stride: Ints = 1,
-        padding: Padding = 0,
-        output_padding: Ints = 0,
-        groups: int = 1,
-        dilation: Ints = 1,
-        *,
+        *arguments: Any,
         residual: bool = False,
         x_dtype: npt.DTypeLike | None = None,
-        **options: Unpack[TransposedOptions],
+        **options: Any,
     ) -> ConvPlan:
-        """Everything that does not depend on the data, done once; the parameters are those of ``conv2d.plan``."""
-        self.check_options(options)
-        given = {"stride": stride, "padding": padding, "dilation": dilation, "groups": groups, **options}
-        given = {"output_padding": output_padding, **given}
-        return plan_convolution(self.name, self.rank, x_shape, x_dtype, w, bias, residual, given)
+        """Everything that does not depend on the data, done once; as ``conv2d.plan``, with the arguments of a call."""
+        given = self.bound(arguments, options)
+        return plan_convolution(self.name, self.rank, x_shape, x_dtype, w, given.pop("bias", None), residual, given)
 
     plan_of_shapes = Convolution.plan_of_shapes
 

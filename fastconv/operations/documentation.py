@@ -44,7 +44,7 @@ PARAMETERS: dict[str, tuple[str, str]] = {
     "return_indices": ("bool", "Whether to return also where each value was found, counted inside one plane of `x`."),
     "output_size": ("{ints}", "Outputs per axis; None keeps the size of `x` on that axis."),
 }
-RAISES = "If an argument does not fit; the message names it, what came and what is allowed."
+RAISES = "Raises\n------\nValueError, TypeError\n    {}"
 
 
 def words(name: str, rank: int) -> dict[str, Any]:

@@ -32,10 +32,7 @@ Returns
 array
     Of the shape and dtype of `x`.
 
-Raises
-------
-ValueError, TypeError
-    If an argument does not fit; the message names it.
+{raises}
 """
 
     def __init__(self, name: str, summary: str, example: str, integers: bool = False) -> None:

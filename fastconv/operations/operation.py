@@ -15,7 +15,7 @@ from fastconv.plans import dispatch
 from fastconv.plans.plan import Plan
 from fastconv.problem import arguments as check
 
-NO_ARGUMENTS = ("self", "x", "indices", "out")  # of a plan
+NO_ARGUMENTS = ("self", "x", "w", "residual", "indices", "out")  # of a plan
 
 
 class _Docstring:
@@ -41,6 +41,7 @@ class Operation:
 
     TEMPLATE: ClassVar[str] = ""
     OWN: ClassVar[dict[str, tuple[str, str]]] = {}  # parameters that are described otherwise than elsewhere
+    RAISES: ClassVar[str] = "If an argument does not fit; the message names it, what came and what is allowed."
     OPTIONS: ClassVar[Any] = PlainOptions
     options: ClassVar[frozenset[str]] = frozenset()
 
@@ -176,7 +177,10 @@ class Operation:
 
     def words(self) -> dict[str, Any]:
         """What words in braces stand for in the documentation."""
-        return documentation.words(self.name, self.rank)
+        return {
+            **documentation.words(self.name, self.rank),
+            "raises": f"Raises\n------\nValueError, TypeError\n    {self.RAISES}",
+        }
 
     def __repr__(self) -> str:
         return f"<operation fastconv.{self.name}>"

@@ -31,6 +31,7 @@ class Pool(Operation):
         ),
         "out": ("array, optional", "Where to write the result; (values, indices) with return_indices."),
     }
+    RAISES = "If an argument does not fit, or a window would hold nothing but padding."
     kind: str = "max"
 
     def planned(self, x_shape: Any, x_dtype: Any, options: dict[str, Any]) -> PoolPlan:
@@ -54,10 +55,7 @@ Returns
 array, shape (batch, channels, {{out_axes}})
     {result}
 
-Raises
-------
-ValueError, TypeError
-    If an argument does not fit, or a window would hold nothing but padding.
+{{raises}}
 
 Notes
 -----
@@ -202,10 +200,7 @@ Returns
 array, shape (batch, channels, *output_size)
     {result}
 
-Raises
-------
-ValueError, TypeError
-    If an argument does not fit; the message names it, what came and what is allowed.
+{{raises}}
 """
 
 
@@ -213,6 +208,7 @@ class AdaptiveMaxPool(Pool):
     """The largest cell of windows that share the input out: adaptive_max_pool."""
 
     OPTIONS: ClassVar[Any] = LayoutOptions
+    RAISES = Operation.RAISES
     TEMPLATE = ADAPTIVE.format(
         summary="The largest cell", result="Of the dtype of `x`, and an int64 array of indices with return_indices."
     )
@@ -236,6 +232,7 @@ class AdaptiveAveragePool(Pool):
     """The mean of windows that share the input out: adaptive_avg_pool."""
 
     OPTIONS: ClassVar[Any] = LayoutOptions
+    RAISES = Operation.RAISES
     kind = "avg"
     OWN: ClassVar[Any] = {"out": ("array, optional", "Where to write the result.")}
     TEMPLATE = ADAPTIVE.format(summary="The mean", result="Of the dtype of `x`.")
@@ -253,6 +250,7 @@ class GlobalPool(Pool):
     """Pools over whole maps: global_avg_pool and global_max_pool."""
 
     OPTIONS: ClassVar[Any] = LayoutOptions
+    RAISES = "If an argument does not fit, or a map has no cells."
     OWN: ClassVar[Any] = {
         "x": ("array, shape (batch, channels, ...)", "With a batch axis, unless `layout` tells the number of axes."),
         "layout": ("str, optional", '"NCL", "NCHW", "NCDHW" or a channels-last one; channels first by default.'),
@@ -268,10 +266,7 @@ Returns
 array, shape (batch, channels, 1, ...)
     Of the dtype of `x`.
 
-Raises
-------
-ValueError, TypeError
-    If an argument does not fit, or a map has no cells.
+{raises}
 """
 
     def __init__(self, name: str, example: str) -> None:

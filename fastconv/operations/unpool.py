@@ -17,6 +17,7 @@ class MaxUnpool(Operation):
     """Values back to where a max pool found them: max_unpool."""
 
     OPTIONS: ClassVar[Any] = LayoutOptions
+    RAISES = "If an argument does not fit, or an index lies outside the output plane."
     OWN: ClassVar[Any] = {
         "indices": (
             "array of int, of the shape of `x`",
@@ -43,10 +44,7 @@ Returns
 array, shape (batch, channels, {out_axes})
     Of the dtype of `x`.
 
-Raises
-------
-ValueError, TypeError
-    If an argument does not fit, or an index lies outside the output plane.
+{raises}
 """
 
     def __call__(

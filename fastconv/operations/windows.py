@@ -41,10 +41,7 @@ Returns
 array, shape (batch, channels * taps, windows)
     Windows in row-major order, rows ordered by channel, then tap.
 
-Raises
-------
-ValueError, TypeError
-    If an argument does not fit; the message names it.
+{raises}
 """
 
     def __call__(
@@ -87,10 +84,7 @@ Returns
 array, shape (batch, channels, *output_size)
     Cells under several windows hold the sum.
 
-Raises
-------
-ValueError, TypeError
-    If an argument does not fit; the message names it.
+{raises}
 """
 
     def __call__(

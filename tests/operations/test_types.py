@@ -11,9 +11,8 @@ from comparing import assert_answers, assert_same_bits, expect
 import fastconv as fc
 from fastconv.plans.registry import OPERATIONS, Implementation
 
-CONVOLUTIONS = [
-    case for case in BROAD if case.family in ("conv", "conv_transpose") and not dict(case.options).get("activation")
-]
+NAMES = ("kernel3x3-two-images", "depthwise-stride2", "constant", "doubled-of-many")
+CONVOLUTIONS = [case for case in BROAD if case.family in ("conv", "conv_transpose") and case.name in NAMES]
 # (x, w, dtype): small integers into larger ones, integers into floats, floats into wider ones, and narrower than the usual.
 TYPES = [("uint8", "int8", "int32"), ("uint8", "uint8", "int64"), ("uint8", "int16", "float32"), ("int16", "int16", "float64")]
 TYPES += [("float32", "float32", "float64"), ("float64", "float64", "float32"), ("float32", "float32", "float16")]
