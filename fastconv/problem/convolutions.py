@@ -282,7 +282,7 @@ class ConvGeometry(SpatialGeometry):
         """The least a kernel has to move: input and weights once, output once."""
         return itemsize * (prod(self.x_shape) + prod(self.w_shape) + prod(self.out_shape))
 
-    @property
+    @cached_property
     def mode(self) -> int:
         """The border's mode as kernels take it."""
         return self.border.code
@@ -290,8 +290,8 @@ class ConvGeometry(SpatialGeometry):
     def cell(self, position: Size, tap: Size) -> Size | None:
         """The input cell that `tap` of the output at `position` reads, or None where the border's value stands."""
         found = []
-        for axis, (o, t) in enumerate(zip(position, tap, strict=True)):
-            stride, dilation, before, size = (self.stride[axis], self.dilation[axis], self.padding[axis][0], self.in_size[axis])
+        axes = zip(position, tap, self.stride, self.dilation, self.padding, self.in_size, strict=True)
+        for o, t, stride, dilation, (before, _), size in axes:
             if self.transposed:
                 cell, rest = divmod(o + before - t * dilation, stride)
                 if rest or not 0 <= cell < size:

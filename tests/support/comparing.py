@@ -110,16 +110,19 @@ def is_whole(array: Array) -> bool:
 
 
 def magnitude(case: Case, inputs: dict[str, Array], value: Array) -> Array:
-    """conv(|x|, |w|) + |bias| of the formula, or what it is for the other sums: the same operation on absolute values."""
+    """conv(|x|, |w|) + |bias| of the formula, or what it is for the other sums: the same operation on absolute values.
+
+    A bound needs no exact sums, so that compiled loops in doubles do.
+    """
     wide = {
         name: array if name == "indices" else np.abs(array.astype(np.complex128 if array.dtype.kind == "c" else np.float64))
         for name, array in inputs.items()
     }
     if case.family in ("conv", "conv_transpose"):
-        return case.call(wide, "reference", activation=None, **absolute_border(case))
+        return case.call(wide, "loops", activation=None, **absolute_border(case))
     if case.family in ("lp_pool", "activation"):
         return np.abs(value.astype(np.float64)) if case.family == "lp_pool" else wide["x"]
-    return np.abs(case.call(wide, "reference", **absolute_border(case)))
+    return np.abs(case.call(wide, "loops", **absolute_border(case)))
 
 
 def absolute_border(case: Case) -> dict[str, Any]:
