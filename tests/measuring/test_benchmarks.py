@@ -26,8 +26,8 @@ pytestmark = pytest.mark.skipif(not (ROOT / "benchmarks").is_dir(), reason="the 
 
 def modules():
     """The modules of the suite by name."""
-    names = [module.name for module in pkgutil.iter_modules([str(ROOT / "benchmarks")])]
-    return {name: importlib.import_module(f"benchmarks.{name}") for name in names}
+    found = pkgutil.walk_packages([str(ROOT / "benchmarks")], "benchmarks.")
+    return {module.name.partition(".")[2]: importlib.import_module(module.name) for module in found if not module.ispkg}
 
 
 def benchmarks():
@@ -66,7 +66,8 @@ def combinations(found):
 
 
 def test_the_suite_is_partitioned_like_the_kernels():
-    assert modules().keys() >= {"conv", "winograd", "depthwise", "planar", "pool", "calls", "process", "quick"}
+    kernels = {f"kernels.{name}" for name in ("direct", "winograd", "depthwise", "filters", "pools")}
+    assert modules().keys() >= {*kernels, "operations.calls", "operations.process", "quick"}
     assert {method.partition("_")[0] for _, method in (one.values for one in benchmarks())} == {"time", "track", "peakmem"}
 
 
@@ -83,7 +84,7 @@ def test_parameters_are_literal_and_named(found, method):
         assert layers.layer(name).name == name
 
 
-@pytest.mark.parametrize(("found", "method"), [one for one in benchmarks() if one.values[0].__module__ != "benchmarks.process"])
+@pytest.mark.parametrize(("found", "method"), [one for one in benchmarks() if one.values[0].__module__ != "benchmarks.operations.process"])
 def test_every_benchmark_runs(found, method, monkeypatch, threads):
     """Where one implementation cannot serve a layer that is n/a; every layer must have one that can."""
     monkeypatch.setattr(layers, "layer", small)

@@ -1,0 +1,1 @@
+"""What a call and a process pay."""
