@@ -84,7 +84,10 @@ def test_parameters_are_literal_and_named(found, method):
         assert layers.layer(name).name == name
 
 
-@pytest.mark.parametrize(("found", "method"), [one for one in benchmarks() if one.values[0].__module__ != "benchmarks.operations.process"])
+RUN = [one for one in benchmarks() if one.values[0].__module__ != "benchmarks.operations.process"]
+
+
+@pytest.mark.parametrize(("found", "method"), RUN)
 def test_every_benchmark_runs(found, method, monkeypatch, threads):
     """Where one implementation cannot serve a layer that is n/a; every layer must have one that can."""
     monkeypatch.setattr(layers, "layer", small)
