@@ -15,9 +15,11 @@ from fastconv.plans.registry import OPERATIONS, Implementation
 
 LEAST = 5  # cases that each implementation must serve
 MORE_DTYPES = tuple(map(np.dtype, ("float64", "float16", "int8", "uint8", "int64", "complex64")))
+FIRST_DTYPES = tuple(map(np.dtype, ("float64", "uint8")))  # a leg of its own has the others
 # Of each operation one case in each layout, the last of them: what lies in memory how does not depend on the geometry.
 PLACED = list({(case.operation, dict(case.options).get("layout"), case.family): case for case in BROAD}.values())
 PLACED += [case for case in BROAD if case.name in ("depthwise-stride2", "kernel3x3-two-images", "indices-padding")]
+PLAIN = ("loops", "strided", "im2col")  # implementations without vectors of their own
 ORDERED = ("max_pool", "min_pool", "adaptive_max_pool", "activation", "lp_pool")
 
 
@@ -26,15 +28,20 @@ def rivals(case: Case) -> list[Implementation]:
     return [one for one in OPERATIONS[case.family] if one.name != "reference"]
 
 
-def matrix(cases: list[Case], seldom: tuple[str, ...] = ()) -> Any:
-    """Parameters: every case on every implementation of its operation; the families `seldom` in slow runs alone."""
+def matrix(cases: list[Case], seldom: tuple[str, ...] = (), often: list[Case] | None = None) -> Any:
+    """Parameters: every case on every implementation of its operation; the families `seldom` in slow runs alone.
+
+    What NumPy or Numba's loops compute has no tiles to end: it is shown on the cases `often`, on the others in exhaustive runs.
+    """
+
+    def marks(case: Case, one: Implementation) -> Any:
+        if case.family in seldom:
+            return pytest.mark.slow
+        return pytest.mark.exhaustive if often is not None and one.name in PLAIN and case not in often else ()
+
     return pytest.mark.parametrize(
         ("case", "implementation"),
-        [
-            pytest.param(case, one, id=f"{case}-{one.name}", marks=pytest.mark.slow if case.family in seldom else ())
-            for case in cases
-            for one in rivals(case)
-        ],
+        [pytest.param(case, one, id=f"{case}-{one.name}", marks=marks(case, one)) for case in cases for one in rivals(case)],
     )
 
 
@@ -56,7 +63,7 @@ def defined(case: Case, dtype: Any) -> bool:
     return kind == "f" or not case.floats_only
 
 
-@matrix(CASES)
+@matrix(CASES, often=BROAD)
 def test_every_implementation_gives_what_the_reference_gives(case: Case, implementation: Implementation) -> None:
     """Bit for bit on whole numbers whose sums floats hold, within the family's bound on normal ones; or explain()'s refusal.
 
@@ -78,7 +85,7 @@ def test_every_implementation_gives_what_the_reference_gives(case: Case, impleme
 
 
 @pytest.mark.parametrize(
-    "dtype", [pytest.param(one, marks=pytest.mark.slow if one.kind == "i" else ()) for one in MORE_DTYPES], ids=str
+    "dtype", [pytest.param(one, marks=() if one in FIRST_DTYPES else pytest.mark.exhaustive) for one in MORE_DTYPES], ids=str
 )
 @matrix(BROAD, seldom=("min_pool", "lp_pool"))  # kernels that differ from max_pool's and avg_pool's in how a cell is taken in
 def test_every_dtype(case: Case, implementation: Implementation, dtype: Any) -> None:
