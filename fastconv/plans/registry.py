@@ -115,7 +115,11 @@ def _bordered(one: Implementation) -> Implementation:
         copied = 0 if inner is problem else 2 * inner.geometry.bytes(problem.dtype.itemsize)
         return one.cost(inner, machine) + (1e-5 + copied / machine.bandwidth if copied else 0.0)
 
-    return replace(one, run=bordered(one.run), supports=supports, cost=cost)
+    def kernel(problem: Problem, machine: Machine) -> str:
+        assert one.kernel is not None
+        return one.kernel(plain(problem), machine)
+
+    return replace(one, run=bordered(one.run), supports=supports, cost=cost, kernel=kernel if one.kernel else None)
 
 
 def _cells_alone(one: Implementation) -> Implementation:
@@ -151,16 +155,27 @@ _VECTOR_POOLS = tuple(
                 running.run,
                 running.cost,
                 running.supports,
+                kernel=running.kernel,
             ),
             Implementation(
-                "direct", "vectors of channels, or of rows taken in before columns", pool.run, pool.cost, pool.supports
+                "direct",
+                "vectors of channels, or of rows before columns",
+                pool.run,
+                pool.cost,
+                pool.supports,
+                kernel=pool.kernel,
             ),
         ),
     )
 )
 
 _VECTOR_COLUMNS = Implementation(
-    "direct", "rows copied, or added, by the vector, padding left out", columns.run, columns.cost, columns.supports
+    "direct",
+    "rows copied, or added, by the vector, padding left out",
+    columns.run,
+    columns.cost,
+    columns.supports,
+    kernel=columns.kernel,
 )
 
 _POOLS = (
@@ -179,6 +194,7 @@ _DIRECT = Implementation(
     direct.supports,
     direct.pack,
     pack_cost=direct.pack_cost,
+    kernel=direct.kernel,
 )
 
 _STRASSEN = Implementation(
@@ -190,6 +206,7 @@ _STRASSEN = Implementation(
     strassen.pack,
     pack_cost=_per_weight(1.5e-10, 1e-5),
     error=SPREAD["strassen"],
+    kernel=strassen.kernel,
 )
 
 _WINOGRAD = Implementation(
@@ -201,6 +218,7 @@ _WINOGRAD = Implementation(
     winograd.pack,
     pack_cost=winograd.pack_cost,
     error=SPREAD["winograd"],
+    kernel=winograd.kernel,
 )
 
 _DEPTHWISE = Implementation(
@@ -222,6 +240,7 @@ _UNPACKED = Implementation(
     unpacked.supports,
     unpacked.pack,
     fuses=unpacked.fuses,
+    kernel=unpacked.kernel,
 )
 
 _SEPARABLE = Implementation(
@@ -234,6 +253,7 @@ _SEPARABLE = Implementation(
     separable.weigh,
     _per_weight(2e-8, 1e-4),
     error=SPREAD["separable"],
+    kernel=separable.kernel,
 )
 
 _FFT = Implementation(
@@ -245,6 +265,7 @@ _FFT = Implementation(
     fft.pack,
     pack_cost=fft.pack_cost,
     error=SPREAD["fft"],
+    kernel=fft.kernel,
 )
 
 _VECTORS = (_WINOGRAD, _STRASSEN, _DEPTHWISE, _DIRECT, _UNPACKED, _SEPARABLE, _FFT)
@@ -275,14 +296,28 @@ OPERATIONS: dict[str, tuple[Implementation, ...]] = {
     **dict.fromkeys(("max_pool", "min_pool", "avg_pool", "lp_pool"), (*_VECTOR_POOLS, *_POOLS)),
     **dict.fromkeys(("adaptive_avg_pool", "adaptive_max_pool"), (_VECTOR_POOLS[1], *_POOLS)),
     "max_unpool": (
-        Implementation("direct", "planes cleared by the vector, then filled", unpool.run, unpool.cost, unpool.supports),
+        Implementation(
+            "direct",
+            "planes cleared by the vector, then filled",
+            unpool.run,
+            unpool.cost,
+            unpool.supports,
+            kernel=unpool.kernel,
+        ),
         _loops(loops.run_max_unpool),
         _reference(reference.max_unpool),
     ),
     "unfold": (_VECTOR_COLUMNS, _loops(loops.run_windows), _reference(reference.unfold)),
     "fold": (_VECTOR_COLUMNS, _loops(loops.run_windows), _reference(reference.fold)),
     "activation": (
-        Implementation("direct", "vectors, each written once", elementwise.run, elementwise.cost, elementwise.supports),
+        Implementation(
+            "direct",
+            "vectors, each written once",
+            elementwise.run,
+            elementwise.cost,
+            elementwise.supports,
+            kernel=elementwise.kernel,
+        ),
         _loops(loops.run_activation),
         _reference(reference.activation),
     ),

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import fastconv as fc
-from fastconv.kernels.simd.pools import reductions as pooling
+from fastconv.kernels.simd.pools import reductions
 
 DTYPES = ["uint8", "int32", *(pytest.param(other, marks=pytest.mark.slow) for other in ("int8", "int16", "uint16", "uint32"))]
 POOLS = [
@@ -62,12 +62,12 @@ def test_a_quotient_just_below_a_whole_number_stays_below_it(dtype, below):
 def test_the_type_of_the_sums_is_the_smallest_that_holds_them():
     x8, x16 = np.zeros((1, 1, 200, 200), np.uint8), np.zeros((1, 1, 200, 200), np.int16)
     x32, x64 = np.zeros((1, 1, 9, 9), np.uint32), np.zeros((1, 1, 9, 9), np.int64)
-    assert pooling.computed(geometry(x8, 128), x8.dtype) == np.float32
-    assert pooling.computed(geometry(x8, 129), x8.dtype) == np.float64
-    assert pooling.computed(geometry(x16, 8), x16.dtype) == np.float32
-    assert pooling.computed(geometry(x8, 2, divisor_override=2**40), x8.dtype) == np.float64
-    assert pooling.computed(geometry(x32, 9), x32.dtype) == np.float64
-    assert pooling.computed(geometry(x64, 2), x64.dtype) == np.int64
+    assert reductions.computed(geometry(x8, 128), x8.dtype) == np.float32
+    assert reductions.computed(geometry(x8, 129), x8.dtype) == np.float64
+    assert reductions.computed(geometry(x16, 8), x16.dtype) == np.float32
+    assert reductions.computed(geometry(x8, 2, divisor_override=2**40), x8.dtype) == np.float64
+    assert reductions.computed(geometry(x32, 9), x32.dtype) == np.float64
+    assert reductions.computed(geometry(x64, 2), x64.dtype) == np.int64
     with pytest.raises(ValueError, match="sums of its windows"):
         fc.avg_pool2d(x64, 2, implementation="direct")
     assert fc.avg_pool2d(x64, 2).dtype == np.int64

@@ -7,10 +7,10 @@ from vectors import WIDTHS, marked
 
 import fastconv as fc
 from fastconv.kernels.simd import vector
-from fastconv.kernels.simd.pools.reductions import MOST
+from fastconv.kernels.simd.pools.reductions import LARGEST_NORM
 from fastconv.kernels.simd.vector import pointer
 
-WHOLE = range(1, MOST + 1)
+WHOLE = range(1, LARGEST_NORM + 1)
 
 
 @pytest.mark.parametrize("n", WHOLE)
@@ -52,7 +52,7 @@ def test_roots_of_everything_from_zero_to_infinity(dtype, lanes, n):
 @pytest.mark.parametrize("implementation", ["direct", "running"])
 def test_other_norms_go_elsewhere(implementation):
     x = np.ones((1, 2, 9, 9), np.float32)
-    for norm in (0.5, 2.5, MOST + 1):
-        with pytest.raises(ValueError, match=f"its norms are infinity and whole numbers up to {MOST}, not {norm:g}"):
+    for norm in (0.5, 2.5, LARGEST_NORM + 1):
+        with pytest.raises(ValueError, match=f"its norms are infinity and whole numbers up to {LARGEST_NORM}, not {norm:g}"):
             fc.lp_pool2d(x, norm, 3, implementation=implementation)
-    assert fc.lp_pool2d.plan(x.shape, MOST, 3).implementation.name == "direct"
+    assert fc.lp_pool2d.plan(x.shape, LARGEST_NORM, 3).implementation.name == "direct"

@@ -40,7 +40,7 @@ def assembly(request):
     fresh = Kernel(launch.kernel.serial.py_func)
     fresh.serial._cache.disable()
     x, y = np.ones(x_shape, np.float32).reshape(-1), np.empty(plan.out_shape, np.float32).reshape(-1)
-    fresh.serial(0, 1, x, launch.weights, launch.bias, y, *launch.arguments)
+    fresh.serial(0, 1, x, launch.weights, launch.bias, y, y, *launch.arguments)
     (code,) = fresh.serial.inspect_asm().values()
     return code
 

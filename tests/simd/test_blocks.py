@@ -6,8 +6,8 @@ import pytest
 import fastconv as fc
 from fastconv.kernels.jit import Launch
 from fastconv.kernels.simd.direct import choice as direct
-from fastconv.kernels.simd.direct import planar
-from fastconv.kernels.simd.direct import tiles as conv
+from fastconv.kernels.simd.direct import planar, tiles
+from fastconv.kernels.simd.engine import weights
 from fastconv.kernels.simd.winograd import choice as winograd
 from fastconv.machine import host
 
@@ -89,7 +89,7 @@ def test_winograd_refuses_blocks_that_no_workspace_holds(layout):
             x_shape, w_shape = (1, size, size, channels), (channels, 3, 3, channels)
         options = {"padding": dilation, "dilation": dilation, "layout": layout}
         plan = fc.conv2d.plan(x_shape, np.zeros(w_shape, np.float32), implementation="direct", **options)
-        return winograd.supports(plan.geometry, np.dtype(np.float32))
+        return winograd.supports(plan.served)
 
     assert supports(64, 40, 3) is None
     assert "MiB" in supports(256, 256, 64)
@@ -104,11 +104,13 @@ def test_items_that_share_windows_may_be_split_anywhere(layout):
     x, w = (rng.integers(-2, 3, shape).astype(np.float32) for shape in (x_shape, w_shape))
     options = {"stride": 2, "padding": 1, "layout": layout}
     expected = fc.conv2d(x, w, implementation="im2col", **options)
-    (launch,) = conv.pack(w, np.zeros(300, np.float32), fc.conv2d.plan(x_shape, w, **options).geometry)
+    one = tiles.candidate(fc.conv2d.plan(x_shape, w, **options).served, host())
+    (launch,) = (weights.launched(draft, w, np.zeros(300, np.float32)) for draft in one.launch())
     assert launch.items >= 8
     for split in range(launch.items + 1):
         found = np.full_like(expected, np.nan)
-        arguments = x.reshape(-1), launch.weights, launch.bias, found.reshape(-1), *launch.arguments
+        y = found.reshape(-1)
+        arguments = x.reshape(-1), launch.weights, launch.bias, y, y, *launch.arguments
         launch.kernel.serial(0, split, *arguments)
         launch.kernel.serial(split, launch.items, *arguments)
         np.testing.assert_array_equal(found, expected)
@@ -124,8 +126,9 @@ def test_ends_of_rows_of_few_channels_take_tiles_of_one_vector(channels, stride)
         x = rng.integers(-4, 5, (2, 3, 7, (outputs - 1) * stride + 1)).astype(np.float32)
         options = {"padding": 1, "stride": stride, "activation": "relu"}
         expected = fc.conv2d(x, w, bias, implementation="im2col", **options)
-        geometry, found = fc.conv2d.plan(x.shape, w, **options).geometry, np.full_like(expected, np.nan)
-        direct.run(x, planar.pack(w, bias, geometry), geometry, found)
+        problem, found = fc.conv2d.plan(x.shape, w, **options).served, np.full_like(expected, np.nan)
+        packed = tuple(weights.launched(draft, w, bias) for draft in planar.candidate(problem, host()).launch())
+        direct.run({"x": x}, packed, problem, found)
         np.testing.assert_array_equal(found, expected)
 
 

@@ -1,7 +1,5 @@
 """The kernels of direct convolution, each on everything that it could serve, chosen or not, at guard pages."""
 
-from typing import Any
-
 import numpy as np
 import pytest
 from cases import CASES
@@ -10,19 +8,11 @@ from guards import SUPPORTED, guarded, guarded_everywhere
 
 import fastconv as fc
 from fastconv.kernels.simd.direct import choice as direct
-from fastconv.kernels.simd.direct import dots, planar, pointwise
-from fastconv.kernels.simd.direct import tiles as conv
+from fastconv.kernels.simd.direct import dots, planar, pointwise, tiles
 from fastconv.machine import host
 from fastconv.plans.errors import LOCAL
 
-MODULES = {"tiles": conv, "planes": planar, "points": pointwise, "dots": dots}
-
-
-def serves(module: Any, geometry: Any, dtype: np.dtype) -> bool:
-    """Whether direct.choice would ask the module for its cost."""
-    if module is conv:
-        return True
-    return module.suits(geometry, dtype, host()) if module is dots else module.suits(geometry)
+MODULES = {"tiles": tiles, "planar": planar, "pointwise": pointwise, "dots": dots}
 
 
 @pytest.mark.skipif(not SUPPORTED, reason="guard pages are made by mprotect")
@@ -32,18 +22,22 @@ def serves(module: Any, geometry: Any, dtype: np.dtype) -> bool:
 def test_each_kernel_gives_what_it_would_give_if_it_were_chosen(name, dtype, at, monkeypatch):
     """Whatever the costs say; whole numbers, which have no rounding. Where tiles are chosen, other tests have them."""
     module, served, choice = MODULES[name], 0, direct.choice
-    monkeypatch.setattr(direct, "choice", lambda *_: (0.0, module))
+    monkeypatch.setattr(direct, "choice", module.candidate)
     for case in CASES:
-        if case.family not in ("conv", "conv_transpose") or not serves(module, case.geometry, np.dtype(dtype)):
-            continue
-        if module is conv and choice(case.geometry, np.dtype(dtype), host())[1] is conv:
+        if case.family not in ("conv", "conv_transpose"):
             continue
         inputs = case.inputs(dtype)
         plan = case.plan(inputs, "direct")
-        found = guarded(np.full(plan.geometry.out_shape, np.nan, dtype), at)
-        x = guarded(inputs["x"], at).reshape(plan.geometry.x_shape)
-        direct.run(x, guarded_everywhere(plan.packed, at), plan.geometry, found)
-        assert_answers(found.reshape(plan.out_shape), answers(case, dtype, "whole"), LOCAL)
+        problem = plan.served
+        if 0 in plan.geometry.out_shape or not module.suits(problem, host()):
+            continue
+        if module is tiles and isinstance(choice(problem, host()).cut, tiles.Cuts):
+            continue
+        out = guarded(np.full(plan.geometry.out_shape, np.nan, dtype), at)
+        operands = {one: guarded(inputs[one], at) for one in ("x", "residual") if one in inputs}
+        operands["x"] = operands["x"].reshape(plan.geometry.x_shape)
+        direct.run(operands, guarded_everywhere(plan.packed, at), problem, out)
+        assert_answers(out.reshape(plan.out_shape), answers(case, dtype, "whole"), LOCAL)
         served += 1
     assert served >= 5
 
@@ -52,7 +46,7 @@ def test_each_kernel_gives_what_it_would_give_if_it_were_chosen(name, dtype, at,
 @pytest.mark.parametrize(("channels", "outputs"), [(1, 1), (1, 5), (3, 4), (7, 9), (16, 2)])
 def test_rows_shorter_than_a_vector(channels, outputs, dtype, monkeypatch):
     """Weights are read where they lie, also those of a block that has fewer channels than a tile has rows."""
-    monkeypatch.setattr(direct, "choice", lambda *_: (0.0, planar))
+    monkeypatch.setattr(direct, "choice", planar.candidate)
     rng = np.random.default_rng(channels)
     for width in range(3, 2 * host().lanes(np.dtype(dtype)) + 2, 3):
         for options in ({"padding": 1}, {"stride": 2, "padding": (0, 1)}, {"dilation": (2, 1), "padding": 2, "groups": 2}):
@@ -71,3 +65,62 @@ def test_small_maps_of_few_channels_read_their_weights_where_they_lie():
     plan = fc.conv2d.plan((1, 3, 8, 8), w)
     assert "planar" in plan.kernel
     assert plan.packed[0].weights.size == w.size
+
+
+def test_the_kernel_that_is_told_is_the_one_that_is_estimated():
+    for case in CASES:
+        if case.family in ("conv", "conv_transpose"):
+            plan = case.plan(case.inputs("float32"), "direct")
+            if plan.packed:
+                names = {launch.kernel.__name__ for launch in plan.packed}
+                assert set(direct.kernel(plan.served, host()).split(", ")) == names
+                assert direct.cost(plan.served, host()) == min(one.seconds for one in direct.candidates(plan.served, host()))
+
+
+@pytest.mark.parametrize("layout", ["NCHW", "NHWC"])
+@pytest.mark.parametrize("activation", [None, "relu", ("leaky_relu", 0.25), "hardswish", "silu", "gelu"])
+@pytest.mark.parametrize(
+    ("x_shape", "w_shape", "options"),
+    [
+        ((2, 9, 7, 11), (21, 9, 3, 3), {"padding": 1}),
+        ((1, 8, 6, 5), (34, 4, 3, 2), {"groups": 2, "stride": 2, "padding": 1}),
+        ((2, 2, 9, 41), (5, 2, 3, 3), {"padding": 1}),
+        ((1, 1, 19, 41), (1, 1, 3, 3), {"padding": 1, "stride": (1, 2)}),
+        ((1, 20, 7, 7), (19, 20, 1, 1), {}),
+        ((1, 20, 9, 8), (3, 20, 1, 1), {}),
+    ],
+    ids=["dense", "groups", "planar", "stack", "rest", "few"],
+)
+def test_a_residual_is_added_once_before_the_activation(x_shape, w_shape, options, activation, layout):
+    rng = np.random.default_rng(43)
+    x, w = (rng.standard_normal(shape).astype(np.float32) for shape in (x_shape, w_shape))
+    if layout == "NHWC":
+        x, w = (np.ascontiguousarray(np.moveaxis(array, 1, -1)) for array in (x, w))
+    options = {**options, "layout": layout, "activation": activation}
+    residual = rng.standard_normal(fc.conv2d.plan(x.shape, w, **options).out_shape).astype(np.float32)
+    expected = fc.conv2d(x, w, residual=residual, implementation="reference", **options)
+    for name in ("direct", "unpacked"):
+        y = fc.conv2d(x, w, residual=residual, implementation=name, **options)
+        np.testing.assert_allclose(y, expected, rtol=2e-5, atol=2e-5)
+
+
+@pytest.mark.parametrize("implementation", ["direct", "unpacked"])
+@pytest.mark.parametrize("layout", ["NCHW", "NHWC"])
+@pytest.mark.parametrize(
+    ("x_shape", "w_shape", "options"),
+    [
+        ((2, 9, 7, 11), (21, 9, 3, 3), {"padding": 2}),
+        ((1, 8, 6, 5), (34, 4, 3, 2), {"groups": 2, "stride": 2, "padding": 3}),
+        ((2, 2, 9, 41), (5, 2, 3, 3), {"padding": 1, "stride": (1, 2)}),
+        ((1, 1, 19, 41), (1, 1, 3, 3), {"padding": 1, "dilation": (1, 2)}),
+        ((1, 6, 4, 5), (7, 6, 1, 1), {"padding": 1}),
+    ],
+)
+def test_a_constant_border_is_what_its_cells_hold(x_shape, w_shape, options, layout, implementation):
+    rng = np.random.default_rng(44)
+    x, w = (rng.integers(-4, 5, shape).astype(np.float32) for shape in (x_shape, w_shape))
+    if layout == "NHWC":
+        x, w = (np.ascontiguousarray(np.moveaxis(array, 1, -1)) for array in (x, w))
+    options = {**options, "layout": layout, "padding_mode": "constant", "padding_value": 2.5}
+    expected = fc.conv2d(x, w, implementation="reference", **options)
+    np.testing.assert_array_equal(fc.conv2d(x, w, implementation=implementation, **options), expected)

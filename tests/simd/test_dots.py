@@ -16,7 +16,7 @@ pytestmark = pytest.mark.skipif(not SUPPORTED, reason="guard pages are made by m
 def panels(monkeypatch):
     """Several of them, and no cost that speaks against any shape."""
     monkeypatch.setattr(dots, "PANEL", 40)
-    monkeypatch.setattr(dots, "cycles", lambda *_: -1e9)
+    monkeypatch.setattr(dots, "cycles_of", lambda *_: -1e9)
     direct.choice.cache_clear()
     yield
     monkeypatch.undo()
@@ -41,7 +41,7 @@ def test_every_end_of_a_tile_and_of_a_vector(outputs, dtype):
             expected = fc.conv2d(x, w, bias, implementation="im2col", **options)
             for at in ("end", "beginning"):
                 out = guarded(np.full(expected.shape, np.nan, dtype), at)
-                direct.run(guarded(x, at), guarded_everywhere(plan.packed, at), plan.geometry, out)
+                direct.run({"x": guarded(x, at)}, guarded_everywhere(plan.packed, at), plan.served, out)
                 np.testing.assert_array_equal(out, expected)
 
 

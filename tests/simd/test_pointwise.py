@@ -7,10 +7,11 @@ from guards import SUPPORTED, guarded, guarded_everywhere
 import fastconv as fc
 from fastconv.kernels.simd.direct import choice as direct
 from fastconv.kernels.simd.direct import pointwise
+from fastconv.kernels.simd.engine import tables, weights
 from fastconv.kernels.simd.engine.lines import are_lines
 from fastconv.machine import host
 
-TILES = pointwise.TILES[host().registers]
+TILES = tables.TILES[host().isa].pointwise
 CASES = {
     "one tap": ("conv2d", (2, 5, 3, 37), (13, 5, 1, 1), {}),
     "groups": ("conv1d", (2, 6, 83), (9, 2, 1), {"groups": 3}),
@@ -23,11 +24,15 @@ CASES = {
 }
 
 
-@pytest.fixture(autouse=True)
-def forget():
-    """Drafts that a test made under other decisions."""
-    yield
-    pointwise.draft.cache_clear()
+def launches(problem, w, bias, tile=None, machine=None):
+    """Those of the kernel by one tile, or by the one that is chosen, as a machine would cut them."""
+    machine = machine or host()
+    one = pointwise.candidate(problem, machine)
+    if tile is None:
+        return tuple(weights.launched(draft, w, bias) for draft in one.launch())
+    cut = pointwise.cut(problem.geometry, tile, problem.dtype, machine)
+    drafts = pointwise.drafts(problem.geometry, cut, problem.dtype, machine)
+    return tuple(weights.launched(draft, w, bias) for draft in drafts)
 
 
 @pytest.mark.skipif(not SUPPORTED, reason="guard pages are made by mprotect")
@@ -35,21 +40,19 @@ def forget():
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("case", CASES)
 @pytest.mark.parametrize("tile", TILES, ids=str)
-def test_every_tile_gives_the_sums(tile, case, dtype, activation, monkeypatch):
+def test_every_tile_gives_the_sums(tile, case, dtype, activation):
     operation, x_shape, w_shape, options = CASES[case]
     rng = np.random.default_rng(3)
     x, w = (rng.integers(-4, 5, shape).astype(dtype) for shape in (x_shape, w_shape))
     k = w_shape[1] * options.get("groups", 1) if "transpose" in operation else w_shape[0]
     bias = rng.integers(-4, 5, k).astype(dtype)
-    monkeypatch.setattr(pointwise, "tile_for", lambda *arguments: (0.0, tile))
-    pointwise.draft.cache_clear()
     plan = getattr(fc, operation).plan(x_shape, w, bias, activation=activation, implementation="direct", **options)
     assert are_lines(plan.geometry)
-    packed = pointwise.pack(w, bias, plan.geometry)
+    packed = launches(plan.served, w, bias, tile)
     expected = getattr(fc, operation)(x, w, bias, activation=activation, implementation="im2col", **options)
     for at in ("end", "beginning"):
         out = guarded(np.full(expected.shape, np.nan, dtype), at)
-        direct.run(guarded(x, at), guarded_everywhere(packed, at), plan.geometry, out)
+        direct.run({"x": guarded(x, at)}, guarded_everywhere(packed, at), plan.served, out)
         if activation == "silu":
             np.testing.assert_allclose(out, expected, rtol=8 * np.finfo(dtype).eps)
         else:
@@ -60,28 +63,25 @@ def test_every_tile_gives_the_sums(tile, case, dtype, activation, monkeypatch):
 @pytest.mark.parametrize("activation", [None, pytest.param("relu6", marks=pytest.mark.slow), "silu"])
 @pytest.mark.parametrize("dtype", ["float32", pytest.param("float64", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("tile", TILES, ids=str)
-def test_positions_that_whole_panels_leave_over_are_summed_too(tile, dtype, activation, monkeypatch, threads):
+def test_positions_that_whole_panels_leave_over_are_summed_too(tile, dtype, activation, threads):
     """One to a few, of one panel and of two, by weights that lie in one share of the cache and in several."""
     rng, lanes = np.random.default_rng(7), host().lanes(np.dtype(dtype))
-    monkeypatch.setattr(pointwise, "tile_for", lambda *arguments: (0.0, tile))
-    most = pointwise.LEFT_OVER[host().registers][1][1]
+    most = tables.TILES[host().isa].pointwise_rest[1].columns
     for extra in range(1, most + 2):
         for channels, outputs, groups, l2 in ((3, 8, 1, host().l2), (2 * lanes + 3, 19, 2, host().l2), (lanes, 41, 1, 4096)):
             small = host().__class__(**{**host().__dict__, "l2": l2})
-            monkeypatch.setattr(pointwise, "host", lambda small=small: small)
-            pointwise.draft.cache_clear()
             length = (1 + extra % 2) * tile.columns * lanes + extra
             shapes = (2, groups * channels, length), (groups * outputs, channels, 1), (groups * outputs,)
             x, w, bias = (rng.integers(-4, 5, shape).astype(dtype) for shape in shapes)
             options = {"groups": groups, "activation": activation}
-            geometry = fc.conv1d.plan(x.shape, w, bias, implementation="direct", **options).geometry
-            assert pointwise.extras(geometry, tile, np.dtype(dtype), host()) == (extra if extra <= most else 0)
+            problem = fc.conv1d.plan(x.shape, w, bias, implementation="direct", **options).served
+            assert pointwise.rest_of(problem.geometry, tile, np.dtype(dtype), small) == (extra if extra <= most else 0)
             expected = fc.conv1d(x, w, bias, implementation="im2col", **options)
-            packed = pointwise.pack(w, bias, geometry)
+            packed = launches(problem, w, bias, tile, small)
             for at, n in (("end", 1), ("beginning", 3)):
                 fc.set_num_threads(n)
                 out = guarded(np.full(expected.shape, np.nan, dtype), at)
-                direct.run(guarded(x, at), guarded_everywhere(packed, at), geometry, out)
+                direct.run({"x": guarded(x, at)}, guarded_everywhere(packed, at), problem, out)
                 np.testing.assert_allclose(out, expected, rtol=8 * np.finfo(dtype).eps if activation == "silu" else 0)
 
 
@@ -94,15 +94,13 @@ def test_weights_and_panels_are_cut_without_a_seam(shares, threads, monkeypatch)
     plan = fc.conv_transpose2d.plan(x.shape, w, stride=2, implementation="direct")
     for most in (0, 1000):
         monkeypatch.setattr(pointwise, "BLOCKS_OF_PANEL", most)
-        if shares > 1:
-            small = host().__class__(**{**host().__dict__, "l2": 2 * w.nbytes // shares})
-            monkeypatch.setattr(pointwise, "host", lambda small=small: small)
-        pointwise.draft.cache_clear()
-        packed = pointwise.pack(w, np.zeros(90, np.float32), plan.geometry)
+        l2 = 2 * w.nbytes // shares if shares > 1 else host().l2
+        machine = host().__class__(**{**host().__dict__, "l2": l2})
+        packed = launches(plan.served, w, np.zeros(90, np.float32), machine=machine)
         for n in (1, 3):
             fc.set_num_threads(n)
             out = np.full(expected.shape, np.nan, np.float32)
-            direct.run(x, packed, plan.geometry, out)
+            direct.run({"x": x}, packed, plan.served, out)
             np.testing.assert_array_equal(out, expected)
 
 

@@ -6,9 +6,8 @@ from guards import SUPPORTED
 from test_pool_windows import KINDS, cells, same_at_guards
 
 import fastconv as fc
-from fastconv.kernels.simd.pools import choice as pool
-from fastconv.kernels.simd.pools import pairs as pool_pairs
-from fastconv.kernels.simd.pools import planes as pool_planes
+from fastconv.kernels.jit import Kernel
+from fastconv.kernels.simd.pools import choice, pairs, planes
 from fastconv.machine import host
 
 pytestmark = pytest.mark.skipif(not SUPPORTED, reason="guard pages are made by mprotect")
@@ -19,7 +18,7 @@ wide = pytest.mark.skipif(host().vector_bytes < 32, reason="it serves wider vect
 def agrees(kernel, operation, x, **arguments):
     """The kernel is the one that is named, and gives what the loops give."""
     plan = getattr(fc, operation).plan(x.shape, implementation="direct", x_dtype=x.dtype, **arguments)
-    assert kernel in pool.launch(plan.geometry, x.dtype, host())[0].__name__
+    assert kernel in choice.kernel(plan.problem, host())
     same_at_guards(plan, operation, x, **arguments)
 
 
@@ -28,11 +27,11 @@ def agrees(kernel, operation, x, **arguments):
 @pytest.mark.filterwarnings("ignore:invalid value")
 def test_rows_of_few_cells_are_pairs(operation, options, monkeypatch):
     """Planes of every width that it serves; stacks of rows of all planes, of which the last has fewer."""
-    monkeypatch.setattr(pool_pairs, "PAIRS", 128)
+    monkeypatch.setattr(pairs, "PAIRS", 128)
     rng = np.random.default_rng(61)
     for columns in range(1, 9):
-        for planes, rows in ((1, 2), (3, 5), (7, columns + 1)):
-            x = cells(rng, (1, planes, 2 * rows, 2 * columns), np.float32)
+        for count, rows in ((1, 2), (3, 5), (7, columns + 1)):
+            x = cells(rng, (1, count, 2 * rows, 2 * columns), np.float32)
             agrees("pairs", operation, x, kernel_size=2, stride=2, **options)
 
 
@@ -61,15 +60,15 @@ def test_of_equals_the_first_stays():
 def test_other_pools_go_elsewhere(options):
     shape = (1, 2, 7, 7) if "ceil_mode" in options else (1, 2, 8, 8)
     plan = fc.max_pool2d.plan(shape, **{"kernel_size": 2, "stride": 2, **options})
-    assert not pool_pairs.suits(plan.geometry, F4, host())
+    assert not pairs.suits(plan.geometry, F4, host())
 
 
 @pytest.mark.parametrize("kind", ["max", "min", "avg"])
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.filterwarnings("ignore:invalid value")
-def test_tiles_of_channels_take_in_a_whole_plane(kind, dtype):
+def test_tiles_of_channels_accumulate_a_whole_plane(kind, dtype):
     """Channels of one tile, and of several, of which the last two overlap; one pixel and more."""
-    rng, width = np.random.default_rng(63), pool_planes.columns_for(host()) * host().lanes(np.dtype(dtype))
+    rng, width = np.random.default_rng(63), planes.columns_for(host()) * host().lanes(np.dtype(dtype))
     for size, channels in (((1, 1), width), ((3, 4), width + 1), ((7, 7), 3 * width - 1)):
         x = cells(rng, (2, *size, channels), dtype)
         agrees("pixels", f"{kind}_pool2d", x, kernel_size=size, stride=1, layout="NHWC")
@@ -81,9 +80,9 @@ def test_tiles_of_channels_take_in_a_whole_plane(kind, dtype):
 def test_planes_with_and_without_a_nan_lie_side_by_side(kind, dtype, size):
     """What is not NaN is looked at with less care, some planes at a time; infinities of both signs add up to a NaN too."""
     rng = np.random.default_rng(65)
-    for planes in (1, pool_planes.TOGETHER, pool_planes.TOGETHER + 1, 3 * pool_planes.TOGETHER - 1):
+    for count in (1, planes.BATCH, planes.BATCH + 1, 3 * planes.BATCH - 1):
         for special in ((), (np.nan,), (np.inf,), (np.inf, -np.inf), (np.finfo(dtype).max,) * 3, (np.nan, np.inf)):
-            x = rng.standard_normal((1, planes, *size)).astype(dtype)
+            x = rng.standard_normal((1, count, *size)).astype(dtype)
             flat = x.reshape(-1)
             flat[rng.integers(0, flat.size, len(special))] = special
             agrees("planes", f"{kind}_pool2d", x, kernel_size=size, stride=1)
@@ -107,3 +106,49 @@ def test_threads_share_planes(threads):
         expected = plan(given)
         fc.set_num_threads(3)
         np.testing.assert_array_equal(plan(given), expected)
+
+
+def vectors(count, dtype="float32"):
+    """Channels of so many tiles of whole planes, channels last."""
+    return count * planes.columns_for(host()) * host().lanes(np.dtype(dtype))
+
+
+AMBIGUOUS = {  # (shape, options, the kernel): pools that several kernels serve
+    "2x2 stride 2 of a plane": ((2, 5, 2, 2), {"kernel_size": 2, "stride": 2}, "pairs"),
+    "2x2 stride 2 of planes": ((1, 300, 2, 2), {"kernel_size": 2, "stride": 2}, "pairs"),
+    "2x2 stride 2": ((1, 3, 14, 14), {"kernel_size": 2, "stride": 2}, "pairs"),
+    "3x3 stride 1 of a plane": ((2, 5, 3, 3), {"kernel_size": 3, "stride": 1}, "planes"),
+    "7x7 stride 1 of a plane": ((1, 40, 7, 7), {"kernel_size": 7, "stride": 1}, "planes"),
+    "3x3 stride 1": ((1, 3, 9, 9), {"kernel_size": 3, "stride": 1}, "windows"),
+    "5x5 channels last of a plane": ((1, 5, 5, vectors(1)), {"kernel_size": 5, "stride": 1, "layout": "NHWC"}, "pixels_1x"),
+    "3x3 channels last of a plane": ((2, 3, 3, vectors(2)), {"kernel_size": 3, "stride": 1, "layout": "NHWC"}, "pixels_1x"),
+    "5x5 channels last": ((1, 9, 12, 40), {"kernel_size": 5, "stride": 1, "layout": "NHWC"}, "x1_5x5s1_pixels"),
+    "any window": ((1, 3, 20, 20), {"kernel_size": 9, "stride": 4}, "nchw"),
+}
+
+
+@wide
+@pytest.mark.parametrize("operation", ["max_pool2d", "avg_pool2d"])
+@pytest.mark.parametrize(("shape", "options", "part"), AMBIGUOUS.values(), ids=AMBIGUOUS)
+def test_the_kernel_that_was_estimated_is_the_one_that_runs(operation, shape, options, part, monkeypatch):
+    """Of all candidates, `cost` tells the least seconds, and the kernel of that candidate is called."""
+    called = []
+    monkeypatch.setattr(Kernel, "__call__", lambda self, *arguments: called.append(self.__name__))
+    plan = getattr(fc, operation).plan(shape, implementation="direct", **options)
+    problem = plan.problem
+    best = min(choice.candidates(problem.geometry, problem.dtype, host()), key=lambda one: one.seconds)
+    assert choice.cost(problem, host()) == best.seconds
+    plan(np.zeros(shape, np.float32))
+    assert called == [choice.kernel(problem, host())] == [best.launch().kernel.__name__]
+    assert part in called[0]
+
+
+@pytest.mark.parametrize("options", [{}, {"padding": 1}, {"stride": 1}, {"kernel_size": 6}, {"layout": "NHWC"}], ids=str)
+def test_the_kernel_of_indices_is_the_one_that_runs(options, monkeypatch):
+    called, shape = [], (1, 9, 12, 20)
+    monkeypatch.setattr(Kernel, "__call__", lambda self, *arguments: called.append(self.__name__))
+    plan = fc.max_pool2d.plan(shape, **{"kernel_size": 3, **options}, return_indices=True, implementation="direct")
+    (best,) = choice.candidates(plan.geometry, F4, host())
+    plan(np.zeros(shape, np.float32))
+    assert called == [choice.kernel(plan.problem, host())] == [best.launch().kernel.__name__]
+    assert choice.cost(plan.problem, host()) == best.seconds

@@ -6,8 +6,7 @@ from guards import SUPPORTED
 from test_pool_windows import KINDS, cells, same_at_guards, slow
 
 import fastconv as fc
-from fastconv.kernels.simd.pools import choice as pool
-from fastconv.kernels.simd.pools import pixels as pool_pixels
+from fastconv.kernels.simd.pools import choice, pixels
 from fastconv.machine import host
 
 pytestmark = [
@@ -21,8 +20,8 @@ def agrees(operation, x, **arguments):
     """The kernel gives what the loops give."""
     arguments = {"stride": 1, "layout": "NHWC", **arguments}
     plan = getattr(fc, operation).plan(x.shape, implementation="direct", x_dtype=x.dtype, **arguments)
-    assert pool_pixels.suits(plan.geometry, x.dtype, host())
-    assert "pixels" in pool.launch(plan.geometry, x.dtype, host())[0].__name__
+    assert pixels.suits(plan.geometry, x.dtype, host())
+    assert "pixels" in choice.kernel(plan.problem, host())
     same_at_guards(plan, operation, x, **arguments)
 
 
@@ -102,4 +101,4 @@ def test_threads_share_rows(threads):
 )
 def test_other_pools_go_elsewhere(channels, window, options):
     plan = fc.max_pool2d.plan((1, 9, 12, channels), window, layout="NHWC", **{"stride": 1, **options})
-    assert not pool_pixels.suits(plan.geometry, F4, host())
+    assert not pixels.suits(plan.geometry, F4, host())

@@ -5,10 +5,7 @@ import pytest
 from guards import SUPPORTED, guarded
 
 import fastconv as fc
-from fastconv.kernels.simd.engine import packing
-from fastconv.kernels.simd.pools import choice as pool
-from fastconv.kernels.simd.pools import indices as pool_indices
-from fastconv.kernels.simd.pools import windows as pool_windows
+from fastconv.kernels.simd.pools import choice, windows
 from fastconv.machine import host
 
 pytestmark = [
@@ -38,9 +35,15 @@ MOST_KINDS = [slow(*kind) if kind[1].get("norm_type") in (1, 3) else kind for ki
 
 @pytest.fixture(autouse=True)
 def forget():
-    """Launches that a test made under other decisions."""
+    """Choices and launches that a test makes under other decisions."""
+    forget_choices()
     yield
-    pool.launch.cache_clear()
+    forget_choices()
+
+
+def forget_choices():
+    choice.chosen.cache_clear()
+    choice.launch.cache_clear()
 
 
 def cells(rng, shape, dtype):
@@ -53,7 +56,7 @@ def cells(rng, shape, dtype):
 def agrees(operation, x, **arguments):
     """The kernel gives what the loops give."""
     plan = getattr(fc, operation).plan(x.shape, implementation="direct", x_dtype=x.dtype, **arguments)
-    assert pool_windows.suits(plan.geometry, x.dtype, host())
+    assert windows.suits(plan.geometry, x.dtype, host())
     same_at_guards(plan, operation, x, **arguments)
     return plan
 
@@ -64,7 +67,7 @@ def same_at_guards(plan, operation, x, **arguments):
     near = 30 * np.finfo(x.dtype).eps
     for at in ("end", "beginning"):
         out = guarded(np.full(expected.shape, 77, x.dtype), at)
-        pool.run(guarded(x, at), None, plan.geometry, out)
+        choice.run({"x": guarded(x, at)}, None, plan.problem, out)
         np.testing.assert_allclose(out, expected, rtol=near, atol=near)
 
 
@@ -75,7 +78,7 @@ def same_at_guards(plan, operation, x, **arguments):
 def test_padding_and_ends_of_rows_are_met_by_masks(operation, options, window, stride, dtype, monkeypatch):
     if dtype == "float64" and ((operation, options) not in (KINDS[0], KINDS[2]) or window != (3, 3)):
         pytest.skip("one kind with an order, and one sum, tell of the dtype")
-    monkeypatch.setattr(pool_windows, "ROWS", (3, 1))
+    monkeypatch.setattr(windows, "ROWS", (3, 1))
     rng = np.random.default_rng(23)
     padded = {} if operation == "lp_pool2d" else {"padding": tuple(taps // 2 for taps in window)}
     for size in ((7, 7), (17, 33), (12, 70)):
@@ -89,33 +92,33 @@ def test_padding_and_ends_of_rows_are_met_by_masks(operation, options, window, s
 @pytest.mark.filterwarnings("ignore:invalid value")
 def test_large_tiles_go_where_no_window_meets_padding(operation, options, window, monkeypatch):
     """Rows of one tile and a cell less, or more, of several; fewer output rows than a tile has."""
-    monkeypatch.setattr(pool_windows, "CONFLICT", 1)
+    monkeypatch.setattr(windows, "CONFLICT", 1)
     rng, lanes = np.random.default_rng(31), host().lanes(np.dtype("f4"))
-    rows, columns = pool_windows.LARGE[host().registers][window > 3]
+    rows, columns = windows.LARGE[host().registers][window > 3]
     for outputs, more in ((rows, -1), (rows + 1, 0), (2 * rows, 1), (rows - 1, 1), (3 * rows + 1, columns * lanes + 3)):
         size = outputs + window - 1, columns * lanes + window - 1 + more
         for padding in (0, window // 2) if operation != "lp_pool2d" else (0,):
             padded = {"padding": padding} if padding else {}
             x = cells(rng, (1, 2, *size), np.float32)
             plan = agrees(operation, x, kernel_size=window, stride=1, **padded, **options)
-            name = pool.launch(plan.geometry, x.dtype, host())[0].__name__
+            name = choice.kernel(plan.problem, host())
             assert f"_{rows}x{columns}_" in name or plan.geometry.out_size[0] < rows
 
 
 def test_rows_of_4096_bytes_take_large_tiles():
     plan = fc.max_pool2d.plan((1, 1, 64, 1024), 3, stride=1, padding=1, implementation="direct")
-    rows, columns = pool_windows.LARGE[host().registers][0]
-    assert f"_{rows}x{columns}_" in pool.launch(plan.geometry, np.dtype("f4"), host())[0].__name__
+    rows, columns = windows.LARGE[host().registers][0]
+    assert f"_{rows}x{columns}_" in choice.kernel(plan.problem, host())
 
 
-@pytest.mark.parametrize("rows", pool_windows.ROWS)
+@pytest.mark.parametrize("rows", windows.ROWS)
 def test_stacks_of_rows_join_without_a_seam(rows, threads, monkeypatch):
     rng = np.random.default_rng(29)
     x = rng.integers(-40, 50, (2, 3, 30, 40)).astype(np.float32)
-    monkeypatch.setattr(pool_windows, "tile_for", lambda *arguments: (rows, 1))
+    monkeypatch.setattr(windows, "tile_for", lambda *arguments: (rows, 1))
     for far in (0, 10**9):
-        monkeypatch.setattr(packing, "FAR", far)
-        pool.launch.cache_clear()
+        monkeypatch.setattr(windows, "FAR", far)
+        choice.launch.cache_clear()
         plan = fc.max_pool2d.plan(x.shape, 3, stride=2, padding=1, implementation="direct")
         expected = fc.max_pool2d(x, 3, stride=2, padding=1, implementation="loops")
         for n in (1, 3):
@@ -173,7 +176,7 @@ def test_large_tiles_of_stride_2_end_where_the_plane_does(window, operation, opt
     for wide in (-1, 0, 1, 2):
         x = cells(rng, (1, 2, 9, 8 * lanes + rest + wide), np.float32)
         plan = agrees(operation, x, kernel_size=window, stride=2, **options)
-        assert "x2_" in pool.launch(plan.geometry, x.dtype, host())[0].__name__
+        assert "x2_" in choice.kernel(plan.problem, host())
 
 
 @pytest.mark.parametrize("window", [7, slow(6)])
@@ -196,11 +199,11 @@ def test_indices_of_small_windows(operation, window, stride):
             x[0, 0] = -np.inf if operation[:3] == "max" else np.inf
             options = {"kernel_size": window, "stride": stride, "padding": padding, "return_indices": True}
             plan = getattr(fc, operation).plan(x.shape, implementation="direct", **options)
-            assert "windows" in pool_indices.launch(plan.geometry, x.dtype, host())[0].__name__
+            assert "windows" in choice.kernel(plan.problem, host())
             expected, at = getattr(fc, operation)(x, implementation="loops", **options)
             for side in ("end", "beginning"):
                 values, indices = guarded(np.full(expected.shape, 77, x.dtype), side), guarded(np.full(at.shape, 77), side)
-                pool.run(guarded(x, side), None, plan.geometry, (values, indices))
+                choice.run({"x": guarded(x, side)}, None, plan.problem, (values, indices))
                 np.testing.assert_array_equal(values, expected)
                 np.testing.assert_array_equal(indices, at)
 
@@ -228,4 +231,4 @@ def test_of_equals_the_first_stays():
 def test_other_windows_go_elsewhere(operation, window, options):
     shape = (1, 9, 20, 8) if "layout" in options else (1, 8, 9, 20)
     plan = getattr(fc, operation).plan(shape, window, **options)
-    assert not pool_windows.suits(plan.geometry, np.dtype(np.float32), host())
+    assert not windows.suits(plan.geometry, np.dtype(np.float32), host())

@@ -5,10 +5,11 @@ import pytest
 from guards import SUPPORTED, guarded, guarded_everywhere
 
 import fastconv as fc
+from fastconv.kernels.simd.engine.sizes import Plane
+from fastconv.kernels.simd.engine.walks import flattened
+from fastconv.kernels.simd.engine.weights import launched
 from fastconv.kernels.simd.strassen import choice as strassen
-from fastconv.kernels.simd.strassen import cuts as strassen_cuts
-from fastconv.kernels.simd.strassen import points as strassen_points
-from fastconv.kernels.simd.strassen import windows as strassen_windows
+from fastconv.kernels.simd.strassen import cuts, points, windows
 from fastconv.machine import host
 from fastconv.problem.convolutions import LAYOUTS
 
@@ -54,36 +55,40 @@ def arrays(case, dtype, last=False):
     return operation, x, w, bias, {**options, "layout": LAYOUTS[len(x_shape) - 2][last]}
 
 
-def windows_cut(tile, geometry, dtype):
-    """Blocks of two rows and five columns, and items of one block of output channels."""
+def windows_drafts(tile, geometry, dtype):
+    """The drafts of blocks of two rows and five columns, and items of one block of output channels."""
     rows, columns = tile
-    blocks = -(-strassen_cuts.half_of(geometry.out_per_group, host().lanes(dtype)) // columns)
-    return strassen_cuts.Cut(rows, columns, 2, 5, blocks, 1)
+    g = flattened(geometry)
+    blocks = -(-cuts.half_of(g.out_per_group, host().lanes(dtype)) // columns)
+    cut = cuts.Cut(rows, columns, Plane(2, 5), blocks, 1)
+    return windows.drafts(geometry, tuple(cut for _ in cuts.walks_of(g)), dtype, host())
 
 
-def points_cut(tile, geometry, dtype):
-    """Parts of two tiles, and items of one block of output channels."""
+def points_drafts(tile, geometry, dtype):
+    """The drafts of parts of two tiles, and items of one block of output channels."""
     along, rows, columns = tile
     of_block = columns * host().lanes(dtype) if along == "channels" else rows
     outputs = geometry.out_per_group * (2 if along == "doubled" else 1)
-    return strassen_points.Cut(along, rows, columns, 2, strassen_points.half_of(outputs, of_block), 1)
+    return points.drafts(geometry, points.Cut(along, rows, columns, 2, points.half_of(outputs, of_block), 1), dtype, host())
 
 
-def check(module, cut, case, dtype, last, monkeypatch):
-    """The sums of products, on guarded arrays and any number of threads, with and without an activation."""
+def check(drafts, tile, case, dtype, last):
+    """The sums of products, on guarded arrays and any number of threads, with and without an activation and a residual."""
     operation, x, w, bias, options = arrays(case, dtype, last)
-    for activation in (None, "relu", "silu"):
-        expected = getattr(fc, operation)(x, w, bias, activation=activation, implementation="im2col", **options)
-        plan = getattr(fc, operation).plan(x.shape, w, bias, activation=activation, implementation="direct", **options)
-        with monkeypatch.context() as patch:
-            patch.setattr(module, "choice", lambda geometry, *others: (1.0, cut(geometry, x.dtype)))
-            module.drafts.cache_clear()
-            packed = module.pack(w, bias, plan.geometry)
-        module.drafts.cache_clear()  # what was decided here is for nobody else
+    for activation, residual in ((None, False), ("relu", True), ("silu", False), ("silu", True)):
+        plan = getattr(fc, operation).plan(
+            x.shape, w, bias, activation=activation, residual=residual, implementation="loops", **options
+        )
+        operands = {"x": x}
+        if residual:
+            operands["residual"] = np.random.default_rng(4).integers(-4, 5, plan.out_shape).astype(dtype)
+        expected = plan(**operands)
+        packed = tuple(launched(draft, w, bias) for draft in drafts(tile, plan.geometry, x.dtype))
         assert sum(launch.items for launch in packed) > 1
         for at in ("end", "beginning"):
             out = guarded(np.full(expected.shape, np.nan, dtype), at)
-            strassen.run(guarded(x, at), guarded_everywhere(packed, at), plan.geometry, out)
+            fenced = {name: guarded(array, at) for name, array in operands.items()}
+            strassen.run(fenced, guarded_everywhere(packed, at), plan.problem, out)
             if activation == "silu":
                 np.testing.assert_allclose(out, expected, rtol=8 * np.finfo(dtype).eps)
             else:
@@ -91,27 +96,51 @@ def check(module, cut, case, dtype, last, monkeypatch):
         for n in (1, 3):
             fc.set_num_threads(n)
             again = np.full_like(out, np.nan)
-            strassen.run(x, tuple(launch._replace(work=10**9) for launch in packed), plan.geometry, again)
+            strassen.run(operands, tuple(launch._replace(work=10**9) for launch in packed), plan.problem, again)
             np.testing.assert_array_equal(again, out)
 
 
 @pytest.mark.skipif(not SUPPORTED, reason="guard pages are made by mprotect")
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("last", [False, True], ids=["channels first", "channels last"])
-@pytest.mark.parametrize("tile", strassen_cuts.TILES[host().registers], ids=str)
-def test_windows_give_the_sums_by_every_tile(tile, last, dtype, monkeypatch, threads):
+@pytest.mark.parametrize("tile", cuts.TILES[host().registers], ids=str)
+def test_windows_give_the_sums_by_every_tile(tile, last, dtype, threads):
     for case in (*WINDOWS.values(), *(LAST.values() if last else ())):
-        check(strassen_windows, lambda g, d: windows_cut(tile, g, d), case, dtype, last, monkeypatch)
+        check(windows_drafts, tile, case, dtype, last)
 
 
 @pytest.mark.skipif(not SUPPORTED, reason="guard pages are made by mprotect")
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize(
-    "tile", [tiles for table in (strassen_points.TILES, strassen_points.DOUBLED) for tiles in table[host().registers]], ids=str
+    "tile", [tiles for table in (points.TILES, points.DOUBLED) for tiles in table[host().registers]], ids=str
 )
-def test_points_give_the_sums_by_every_tile(tile, dtype, monkeypatch, threads):
+def test_points_give_the_sums_by_every_tile(tile, dtype, threads):
     for case in (DOUBLED if tile[0] == "doubled" else POINTS).values():
-        check(strassen_points, lambda g, d: points_cut(tile, g, d), case, dtype, False, monkeypatch)
+        check(points_drafts, tile, case, dtype, False)
+
+
+@pytest.mark.parametrize("last", [False, True], ids=["channels first", "channels last"])
+def test_the_kernel_that_runs_is_the_one_that_is_named(last):
+    for case in (WINDOWS["one tap"], WINDOWS["3x3, stride"]):
+        operation, x, w, bias, options = arrays(case, "float32", last)
+        problem = getattr(fc, operation).plan(x.shape, w, bias, implementation="loops", **options).problem
+        name = strassen.kernel(problem, host())
+        assert "strassen" in name
+        assert {launch.kernel.__name__ for launch in strassen.pack(w, bias, problem)} == {name}
+
+
+def test_a_constant_border_is_summed_as_it_is():
+    x, w = np.ones((1, 5, 6, 7), np.float32), np.ones((6, 5, 3, 3), np.float32)
+    options = {"padding": 2, "padding_mode": "constant", "padding_value": 3.0}
+    plan = fc.conv2d.plan(x.shape, w, implementation="loops", **options)
+    for last in (False, True):
+        arrays_of = [np.ascontiguousarray(np.moveaxis(array, 1, -1)) if last else array for array in (x, w)]
+        layout = LAYOUTS[2][last]
+        problem = fc.conv2d.plan(arrays_of[0].shape, arrays_of[1], implementation="loops", layout=layout, **options).problem
+        out = np.empty(problem.geometry.out_shape, np.float32)
+        packed = strassen.pack(arrays_of[1], np.zeros(6, np.float32), problem)
+        strassen.run({"x": arrays_of[0]}, packed, problem, out)
+        np.testing.assert_array_equal(np.moveaxis(out, -1, 1) if last else out, plan(x))
 
 
 def worst(found, expected):
@@ -204,7 +233,7 @@ def test_auto_takes_it_where_an_eighth_of_the_products_is_worth_the_sums(x_shape
 
 def test_what_it_does_not_serve_is_refused_by_name():
     def refused(x_shape, w_shape, **options):
-        planned = fc.plan_conv_transpose2d if options.pop("transposed", False) else fc.plan_conv2d
+        planned = fc.conv_transpose2d.plan if options.pop("transposed", False) else fc.conv2d.plan
         with pytest.raises(ValueError, match="'strassen' cannot serve this call") as found:
             planned(x_shape, np.zeros(w_shape, options.pop("dtype", np.float32)), implementation="strassen", **options)
         return str(found.value)

@@ -1,16 +1,20 @@
 """Weights as they lie: what is cut and what is left over, on arrays that end, and begin, at a guard page; and who takes it."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 from guards import SUPPORTED, guarded, guarded_everywhere
 
 import fastconv as fc
 from fastconv.kernels.simd.direct import unpacked
+from fastconv.kernels.simd.engine import tables
+from fastconv.kernels.simd.engine.costs import Candidate
 from fastconv.machine import host
 from fastconv.plans.dispatch import choose, estimate
 from fastconv.plans.registry import OPERATIONS
 
-TILES = unpacked.TILES[host().registers]
+TILES = tables.TILES[host().isa].unpacked
 
 
 @pytest.fixture(params=TILES[:2], ids=lambda tile: f"{tile[0]}x{tile[1]}")
@@ -18,14 +22,14 @@ def tile(request, monkeypatch):
     """A tile, panels of a few of them and chunks of a few vectors, which then have neighbours."""
     lanes = host().lanes(np.dtype(np.float32))
 
-    def cut(geometry, dtype, machine):
-        positions, outputs = request.param if request.param[1] <= geometry.out_per_group else unpacked.LOW
-        return 0.0, unpacked.Cut(positions, outputs, 2 * positions, 2 * lanes, 3 * lanes)
+    def choice(problem, machine):
+        g = problem.geometry
+        tile = request.param if request.param.columns <= g.out_per_group else unpacked.LOW
+        cut = unpacked.Cut(tile, 2 * tile.rows, 2 * lanes, 3 * lanes)
+        return Candidate(0.0, cut, partial(unpacked.draft, g, cut, problem.dtype, machine))
 
-    monkeypatch.setattr(unpacked, "chosen", cut)
-    unpacked.draft.cache_clear()
-    yield request.param
-    unpacked.draft.cache_clear()
+    monkeypatch.setattr(unpacked, "choice", choice)
+    return request.param
 
 
 def agrees(operation, x_shape, w_shape, last, dtype="float32", **options):
@@ -39,7 +43,7 @@ def agrees(operation, x_shape, w_shape, last, dtype="float32", **options):
     expected = getattr(fc, operation)(x, w, bias, implementation="im2col", **options)
     for at in ("end", "beginning"):
         out = guarded(np.full(expected.shape, np.nan, dtype), at)
-        unpacked.run(guarded(x, at), guarded_everywhere(plan.packed, at), plan.geometry, out)
+        unpacked.run({"x": guarded(x, at)}, guarded_everywhere(plan.packed, at), plan.served, out)
         if options.get("activation") in (None, "relu"):
             np.testing.assert_array_equal(out, expected)
         else:
@@ -88,8 +92,8 @@ def test_a_plan_has_weights_of_its_own_and_a_function_sees_new_ones():
 def test_one_call_counts_the_packing_and_calls_without_end_do_not():
     """On a small map with many weights, whose packing takes as long as their use."""
     w = np.zeros((2048, 1, 1, 1024), np.float32)
-    about = fc.conv2d.plan((1, 7, 7, 1024), w, layout="NHWC").geometry, np.dtype(np.float32), host()
-    fitting = {one.name: one for one in OPERATIONS["conv"] if one.supports(*about[:2]) is None}
+    about = fc.conv2d.plan((1, 7, 7, 1024), w, layout="NHWC").problem, host()
+    fitting = {one.name: one for one in OPERATIONS["conv"] if one.supports(about[0]) is None}
     chosen = {}
     for once in (False, True):
         costs = {name: estimate(one, *about, once) for name, one in fitting.items()}

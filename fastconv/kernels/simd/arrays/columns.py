@@ -9,19 +9,71 @@ With strides, fold adds up the cells of each phase of the stride in a line of it
 
 from functools import lru_cache
 from math import prod
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from fastconv.kernels.jit import Kernel, compiled, element, inlined
 from fastconv.kernels.simd import vector
-from fastconv.kernels.simd.engine import packing
+from fastconv.kernels.simd.engine.sizes import Axes, axes, reader, written
+from fastconv.kernels.simd.engine.workspace import keep, workspace
 from fastconv.machine import Machine, host
 from fastconv.problem.convolutions import Array
 from fastconv.problem.problem import Operands, Problem
 from fastconv.problem.windows import FoldGeometry
 
 peek, poke, pointer = vector.peek, vector.poke, vector.pointer
+
+
+class Sizes(NamedTuple):
+    """The image, the windows of it, and cells of padding before it."""
+
+    cells: Axes
+    outputs: Axes
+    taps: Axes
+    stride: Axes
+    before: Axes
+    dilation: Axes
+
+
+class Column(NamedTuple):
+    """A tap t, r, s of the windows of a plane."""
+
+    plane: int
+    t: int
+    r: int
+    s: int
+
+
+class Row(NamedTuple):
+    """A row d, h of a plane."""
+
+    plane: int
+    d: int
+    h: int
+
+
+class Run(NamedTuple):
+    """The outputs of a row whose cells lie inside the image, `count` from `first` on, and where fold's lines have the first."""
+
+    first: int
+    count: int  # type: ignore[assignment]
+    at: int
+
+
+class Parts(NamedTuple):
+    """A line of cells for each phase of the stride."""
+
+    lines: int
+
+
+class Tables(NamedTuple):
+    """A Run of every tap of a row."""
+
+    runs: int
+
+
+read, carve, carve_tables = reader(Sizes), workspace(Parts), workspace(Tables)
 
 
 @compiled
@@ -39,15 +91,36 @@ def row_over(cell, tap, dilation, before, stride, outputs):
     return o if rest == 0 and 0 <= o < outputs else -1
 
 
-@lru_cache(maxsize=16)
-def unfold_kernel(lanes: int, dtype: str, isa: str) -> Kernel:
-    """The compiled loops over rows of n, c, t, r, s: f32_unfold_avx512."""
+@lru_cache(maxsize=8)
+def clearer(lanes: int) -> Any:
+    """The compiled to[i] = zero, for i < count."""
 
-    copy_run, clear = packing.runs(lanes)
+    def clear(to, zero, count):
+        zeros, whole = vector.splat(zero, lanes), count - count % lanes
+        for i in range(0, whole, lanes):
+            vector.store(to + i, zeros)
+        if whole < count:
+            vector.store_first(to + whole, zeros, count - whole)
 
-    @inlined
+    return compiled(clear)
+
+
+# Unfold -----------------------------------------------------------------------------------------------------------------
+
+
+@lru_cache(maxsize=8)
+def copier(lanes: int) -> Any:
+    """The compiled to[i] = source[i * stride], for i < count."""
+
+    @compiled
+    def copy_run(to, source, count):
+        whole = count - count % lanes
+        for i in range(0, whole, lanes):
+            vector.store(to + i, vector.load(source + i, lanes))
+        if whole < count:
+            vector.store_first(to + whole, vector.load_first(source + whole, count - whole, lanes), count - whole)
+
     def copy(to, source, count, stride):
-        """to[i] = source[i * stride], for i < count"""
         done = 0
         if stride == 1:
             copy_run(to, source, count)
@@ -60,41 +133,74 @@ def unfold_kernel(lanes: int, dtype: str, isa: str) -> Kernel:
         for i in range(done, count):
             poke(to + i, peek(source + i * stride))
 
+    return inlined(copy)
+
+
+@compiled
+def column_of(item, taps):
+    """The tap that an item of unfold is."""
+    rest, s = divmod(item, taps.w)
+    rest, r = divmod(rest, taps.h)
+    plane, t = divmod(rest, taps.d)
+    return Column(plane, t, r, s)
+
+
+@lru_cache(maxsize=16)
+def unfold_kernel(lanes: int, dtype: str, isa: str) -> Kernel:
+    """The compiled loops over rows of n, c, t, r, s: f32_unfold_avx512."""
+    copy, clear = copier(lanes), clearer(lanes)
+
     def unfold(begin, end, x, y, sizes):
-        (depth_in, rows_in, columns_in), (depth, rows, columns) = packing.three(sizes, 0), packing.three(sizes, 3)
-        (_, taps_h, taps_w), taps_d = packing.three(sizes, 6), sizes[6]
-        (stride_d, stride_h, stride_w), (before_d, before_h, before_w) = packing.three(sizes, 9), packing.three(sizes, 12)
-        (step_d, step_h, step_w), zero = packing.three(sizes, 15), x.dtype.type(0)
+        """y[p, t, r, s, d, h, w] = x[p, (d, h, w) * stride + (t, r, s) * dilation - before], 0 where that is padding"""
+        s, zero = read(sizes), x.dtype.type(0)
         for item in range(begin, end):
-            rest, s = divmod(item, taps_w)
-            rest, r = divmod(rest, taps_h)
-            plane, t = divmod(rest, taps_d)
-            start = s * step_w - before_w
-            lo, hi = outputs_inside(start, columns_in, stride_w, columns)
-            for d in range(depth):
-                i = d * stride_d + t * step_d - before_d
-                for h in range(rows):
-                    j = h * stride_h + r * step_h - before_h
-                    to = pointer(y) + ((item * depth + d) * rows + h) * columns
-                    if i < 0 or i >= depth_in or j < 0 or j >= rows_in:
-                        clear(to, zero, columns)
+            column = column_of(item, s.taps)
+            start = column.s * s.dilation.w - s.before.w
+            lo, hi = outputs_inside(start, s.cells.w, s.stride.w, s.outputs.w)
+            for d in range(s.outputs.d):
+                i = d * s.stride.d + column.t * s.dilation.d - s.before.d
+                for h in range(s.outputs.h):
+                    j = h * s.stride.h + column.r * s.dilation.h - s.before.h
+                    to = pointer(y) + ((item * s.outputs.d + d) * s.outputs.h + h) * s.outputs.w
+                    if i < 0 or i >= s.cells.d or j < 0 or j >= s.cells.h:
+                        clear(to, zero, s.outputs.w)
                         continue
-                    source = pointer(x) + (((plane * depth_in + i) * rows_in + j) * columns_in + start)
+                    source = pointer(x) + (((column.plane * s.cells.d + i) * s.cells.h + j) * s.cells.w + start)
                     clear(to, zero, lo)
-                    copy(to + lo, source + lo * stride_w, hi - lo, stride_w)
-                    clear(to + hi, zero, columns - hi)
+                    copy(to + lo, source + lo * s.stride.w, hi - lo, s.stride.w)
+                    clear(to + hi, zero, s.outputs.w - hi)
 
     unfold.__name__ = f"{dtype}_unfold_{isa}"
     return Kernel(unfold)
 
 
-@lru_cache(maxsize=16)
-def fold_kernel(lanes: int, dtype: str, isa: str) -> Kernel:
-    """The compiled loops over rows of n, c, d, h of the image: f32_fold_avx512."""
+# Fold -------------------------------------------------------------------------------------------------------------------
 
-    @inlined
+
+@compiled
+def run_at(runs, tap):
+    """The Run of a tap."""
+    at = runs + 3 * tap
+    return Run(peek(at), peek(at + 1), peek(at + 2))
+
+
+@compiled
+def write_runs(runs, pitch, s):
+    """The Run of every tap of a row; the lines of the phases of the stride lie `pitch` apart."""
+    for tap in range(s.taps.w):
+        start, at = tap * s.dilation.w - s.before.w, runs + 3 * tap
+        lo, hi = outputs_inside(start, s.cells.w, s.stride.w, s.outputs.w)
+        cell, phase = divmod(start, s.stride.w)
+        poke(at, lo)
+        poke(at + 1, hi - lo)
+        poke(at + 2, phase * pitch + cell + lo)
+
+
+@lru_cache(maxsize=8)
+def adder(lanes: int) -> Any:
+    """The compiled to[i] += source[i], for i < count."""
+
     def add(to, source, count):
-        """to[i] += source[i], for i < count"""
         whole = count - count % lanes
         for i in range(0, whole, lanes):
             vector.store(to + i, vector.load(to + i, lanes) + vector.load(source + i, lanes))
@@ -103,46 +209,68 @@ def fold_kernel(lanes: int, dtype: str, isa: str) -> Kernel:
             total = vector.load_first(to + whole, room, lanes) + vector.load_first(source + whole, room, lanes)
             vector.store_first(to + whole, total, room)
 
+    return inlined(add)
+
+
+@lru_cache(maxsize=8)
+def row_adder(lanes: int) -> Any:
+    """The compiled lines of a row of cells: the sums of all taps over them."""
+    add = adder(lanes)
+
+    def add_taps(x, lines, runs, row, s):
+        for t in range(s.taps.d):
+            i = row_over(row.d, t, s.dilation.d, s.before.d, s.stride.d, s.outputs.d)
+            for r in range(s.taps.h):
+                j = row_over(row.h, r, s.dilation.h, s.before.h, s.stride.h, s.outputs.h)
+                if i < 0 or j < 0:
+                    continue
+                column = ((row.plane * s.taps.d + t) * s.taps.h + r) * s.taps.w
+                first = ((column * s.outputs.d + i) * s.outputs.h + j) * s.outputs.w
+                for tap in range(s.taps.w):
+                    run = run_at(runs, tap)
+                    source = x + (first + tap * s.outputs.d * s.outputs.h * s.outputs.w + run.first)
+                    add(lines + run.at, source, run.count)
+
+    return inlined(add_taps)
+
+
+@lru_cache(maxsize=8)
+def weaver(lanes: int) -> Any:
+    """The compiled y[i * stride + phase] = lines[phase][i]."""
+
+    def weave(to, lines, pitch, s):
+        if s.stride.w == 1:
+            for i in range(0, s.cells.w, lanes):
+                vector.store_first(to + i, vector.load(lines + i, lanes), s.cells.w - i)
+            return
+        for phase in range(s.stride.w):
+            for i in range((s.cells.w - phase + s.stride.w - 1) // s.stride.w):
+                poke(to + (i * s.stride.w + phase), peek(lines + (phase * pitch + i)))
+
+    return inlined(weave)
+
+
+@lru_cache(maxsize=16)
+def fold_kernel(lanes: int, dtype: str, isa: str) -> Kernel:
+    """The compiled loops over rows of n, c, d, h of the image: f32_fold_avx512."""
+    clear, add_taps, weave = clearer(lanes), row_adder(lanes), weaver(lanes)
+
     def fold(begin, end, x, y, sizes):
-        (depth_in, rows_in, columns_in), (depth, rows, columns) = packing.three(sizes, 0), packing.three(sizes, 3)
-        (_, taps_h, taps_w), taps_d = packing.three(sizes, 6), sizes[6]
-        (stride_d, stride_h, stride_w), (before_d, before_h, before_w) = packing.three(sizes, 9), packing.three(sizes, 12)
-        (step_d, step_h, step_w), zero = packing.three(sizes, 15), x.dtype.type(0)
-        each = -(-columns_in // stride_w)
-        pitch = -(-each // lanes) * lanes
-        memory, integers = np.empty(stride_w * pitch + lanes, x.dtype), np.empty(3 * taps_w, np.int64)
-        lines, empty, spans = pointer(memory), vector.splat(zero, lanes), pointer(integers)
-        for s in range(taps_w):
-            start = s * step_w - before_w
-            lo, hi = outputs_inside(start, columns_in, stride_w, columns)
-            cell, phase = divmod(start, stride_w)
-            poke(spans + 3 * s, lo)
-            poke(spans + (3 * s + 1), hi - lo)
-            poke(spans + (3 * s + 2), phase * pitch + cell + lo)
+        """y[p, i] = the sum of x[p, t, o] over the taps t and outputs o with o * stride + t * dilation - before = i"""
+        s, zero = read(sizes), x.dtype.type(0)
+        of_phase = -(-s.cells.w // s.stride.w)
+        pitch = -(-of_phase // lanes) * lanes
+        work, memory = carve(Parts(lines=s.stride.w * pitch + lanes), x)
+        tables, integers = carve_tables(Tables(runs=3 * s.taps.w), sizes)
+        write_runs(tables.runs, pitch, s)
         for item in range(begin, end):
-            rest, h = divmod(item, rows_in)
-            plane, d = divmod(rest, depth_in)
-            for i in range(0, stride_w * pitch, lanes):
-                vector.store(lines + i, empty)
-            for t in range(taps_d):
-                i = row_over(d, t, step_d, before_d, stride_d, depth)
-                for r in range(taps_h):
-                    j = row_over(h, r, step_h, before_h, stride_h, rows)
-                    if i < 0 or j < 0:
-                        continue
-                    first = ((((plane * taps_d + t) * taps_h + r) * taps_w * depth + i) * rows + j) * columns
-                    for s in range(taps_w):
-                        lo, count, to = packing.three(integers, 3 * s)
-                        add(lines + to, pointer(x) + (first + s * depth * rows * columns + lo), count)
-            line = pointer(y) + item * columns_in
-            if stride_w == 1:
-                for i in range(0, columns_in, lanes):
-                    vector.store_first(line + i, vector.load(lines + i, lanes), columns_in - i)
-            else:
-                for phase in range(stride_w):
-                    for i in range((columns_in - phase + stride_w - 1) // stride_w):
-                        poke(line + (i * stride_w + phase), peek(lines + (phase * pitch + i)))
-        memory[0], integers[0] = zero, 0  # pointers do not keep an array alive: their last use does
+            rest, h = divmod(item, s.cells.h)
+            plane, d = divmod(rest, s.cells.d)
+            clear(work.lines, zero, s.stride.w * pitch)
+            add_taps(pointer(x), work.lines, tables.runs, Row(plane, d, h), s)
+            weave(pointer(y) + item * s.cells.w, work.lines, pitch, s)
+        keep(memory)
+        keep(integers)
 
     fold.__name__ = f"{dtype}_fold_{isa}"
     return Kernel(fold)
@@ -174,19 +302,24 @@ def seconds(geometry: FoldGeometry, dtype: np.dtype[Any], machine: Machine) -> f
 
 
 @lru_cache(maxsize=256)
-def launch(geometry: FoldGeometry, dtype: np.dtype[Any], machine: Machine) -> tuple[Any, ...]:
+def launch(geometry: FoldGeometry, dtype: np.dtype[Any], machine: Machine) -> tuple[Kernel, int, int, Array]:
     """(kernel, items, work, sizes)."""
     g, plane, names = geometry, geometry.windows.lifted(), (machine.lanes(dtype), element(dtype), machine.isa)
     before = tuple(pair[0] for pair in plane.padding)
-    sizes = (*plane.in_size, *plane.out_size, *plane.kernel, *plane.stride, *before, *plane.dilation)
+    sizes = Sizes(*map(axes, (plane.in_size, plane.out_size, plane.kernel, plane.stride, before, plane.dilation)))
     unfolds = g.operation == "unfold"
     items = g.batch * g.channels * prod(plane.kernel if unfolds else plane.in_size[:2])
-    chosen = (unfold_kernel if unfolds else fold_kernel)(*names)
-    return chosen, items, int(1e9 * seconds(g, dtype, machine)), np.array(sizes, np.int64)
+    made = (unfold_kernel if unfolds else fold_kernel)(*names)
+    return made, items, int(1e9 * seconds(g, dtype, machine)), written(sizes)
+
+
+def kernel(problem: Problem, machine: Machine) -> str:
+    """The name of the kernel that runs."""
+    return launch(problem.geometry, problem.dtype, machine)[0].__name__
 
 
 def run(operands: Operands, packed: None, problem: Problem, out: Array) -> None:
     """All rows."""
-    x, geometry = operands["x"], problem.geometry
-    kernel, items, work, sizes = launch(geometry, x.dtype, host())
-    kernel(items, work, x.ravel(), out.ravel(), sizes)
+    x = operands["x"]
+    made, items, work, sizes = launch(problem.geometry, x.dtype, host())
+    made(items, work, x.reshape(-1), out.reshape(-1), sizes)

@@ -6,46 +6,47 @@ from typing import Any
 
 import numpy as np
 
-from fastconv.kernels.activations import codes
+from fastconv.kernels.activations import KINDS
 from fastconv.kernels.jit import Kernel, element, inlined
 from fastconv.kernels.simd import vector
+from fastconv.kernels.simd.engine import epilogue
 from fastconv.machine import Machine, host
 from fastconv.problem.convolutions import Array
 from fastconv.problem.problem import Operands, Problem
 from fastconv.problem.windows import ElementwiseGeometry
 
-pointer = vector.pointer
+pointer, finish_run = vector.pointer, epilogue.finish_run
 CYCLES = {"clip": 1, "leaky_relu": 1, "hardswish": 3, "silu": 20}  # about, of a vector in the cache
+CYCLES_OF_VALUE = 30  # of an activation that registers do not do
+
+
+@lru_cache(maxsize=16)
+def activation(dtype: str) -> Any:
+    """The compiled activate(v, e) of a vector; integers have bounds alone."""
+
+    def bounded(v, e):
+        return vector.clip(v, e.low, e.high)
+
+    return inlined(bounded) if dtype[0] in "iu" else epilogue.activation_of(dtype, silu=True)
 
 
 @lru_cache(maxsize=32)
-def kernel(kind: str, lanes: int, dtype: str, isa: str) -> Kernel:
+def activation_kernel(kind: str, lanes: int, dtype: str, isa: str) -> Kernel:
     """The compiled loop over elements: f32_silu_avx512."""
-    real = np.dtype(f"{dtype[0]}{int(dtype[1:]) // 8}").type
-    three, six, sixth = real(3), real(6), real(1 / 6)
-
-    def clip(v, low, high):
-        return vector.clip(v, low, high)
-
-    def leaky_relu(v, low, high):
-        return vector.leaky(v, low)
-
-    def silu(v, low, high):
-        return vector.silu(v)
-
-    def hardswish(v, low, high):
-        return vector.hardswish(v, three, six, sixth)
-
-    act = inlined({"clip": clip, "leaky_relu": leaky_relu, "silu": silu, "hardswish": hardswish}[kind])
+    code, early = KINDS.index(kind), KINDS.index(kind if kind in CYCLES else "none")
+    activate = activation(dtype)
 
     def elementwise(begin, end, x, y, low, high):
+        """y[i] = act(x[i])"""
+        e = epilogue.Epilogue(code, early, low, high, 0)
         source, to = pointer(x), pointer(y)
         whole = end - (end - begin) % lanes
         for i in range(begin, whole, lanes):
-            vector.store(to + i, act(vector.load(source + i, lanes), low, high))
+            vector.store(to + i, activate(vector.load(source + i, lanes), e))
         if whole < end:
             last = vector.load_first(source + whole, end - whole, lanes)
-            vector.store_first(to + whole, act(last, low, high), end - whole)
+            vector.store_first(to + whole, activate(last, e), end - whole)
+        finish_run(to + begin, end - begin, e)
 
     elementwise.__name__ = f"{dtype}_{kind}_{isa}"
     return Kernel(elementwise)
@@ -62,24 +63,35 @@ def supports(problem: Problem) -> str | None:
     return f"its vectors are integers, float32 or float64, not {dtype}"
 
 
+def cycles(geometry: ElementwiseGeometry, dtype: np.dtype[Any], machine: Machine) -> int:
+    """About, of a vector."""
+    return CYCLES.get(geometry.activation.kind, CYCLES_OF_VALUE * machine.lanes(dtype))
+
+
 def cost(problem: Problem, machine: Machine) -> float:
     """Cycles a vector, or the bytes at memory speed."""
     geometry, dtype = problem.geometry, problem.dtype
     vectors = geometry.flops / machine.lanes(dtype)
-    return 2e-6 + max(vectors * CYCLES[geometry.activation.kind] / 3e9, geometry.bytes(dtype.itemsize) / machine.bandwidth)
+    seconds = vectors * cycles(geometry, dtype, machine) / 3e9
+    return 2e-6 + max(seconds, geometry.bytes(dtype.itemsize) / machine.bandwidth)
 
 
 @lru_cache(maxsize=256)
-def launch(geometry: ElementwiseGeometry, dtype: np.dtype[Any], machine: Machine) -> tuple[Any, ...]:
+def launch(geometry: ElementwiseGeometry, dtype: np.dtype[Any], machine: Machine) -> tuple[Kernel, int, int, tuple[Any, Any]]:
     """(kernel, items, work, the two numbers of the activation)."""
     kind, items = geometry.activation.kind, prod(geometry.shape)
-    found = kernel(kind, machine.lanes(dtype), element(dtype), machine.isa)
-    _, low, high = codes(geometry.activation, dtype)
-    return found, items, items * CYCLES[kind] // 2, low, high
+    made = activation_kernel(kind, machine.lanes(dtype), element(dtype), machine.isa)
+    low, high = epilogue.scalars(geometry.activation, dtype)[1:3]
+    return made, items, items * cycles(geometry, dtype, machine) // 2, (low, high)
+
+
+def kernel(problem: Problem, machine: Machine) -> str:
+    """The name of the kernel that runs."""
+    return launch(problem.geometry, problem.dtype, machine)[0].__name__
 
 
 def run(operands: Operands, packed: None, problem: Problem, out: Array) -> None:
     """Every element; x and out may be the same array."""
-    x, geometry = operands["x"], problem.geometry
-    found, items, work, low, high = launch(geometry, x.dtype, host())
-    found(items, work, x.ravel(), out.ravel(), low, high)
+    x = operands["x"]
+    made, items, work, scalars = launch(problem.geometry, x.dtype, host())
+    made(items, work, x.reshape(-1), out.reshape(-1), *scalars)

@@ -1,54 +1,53 @@
 """Direct convolution, by the kernel that takes the fewest cycles.
 
-conv.py serves every geometry, planar.py few channels, channels first, pointwise.py kernels without overlap, channels first, and
-dots.py kernels of one tap to few channels, channels last.
+tiles.py serves every geometry, pointwise.py kernels without overlap, channels first, planar.py few channels, channels first,
+and dots.py kernels of one tap to few channels, channels last.
 """
 
 from functools import lru_cache
-from typing import Any
 
 import numpy as np
 
 from fastconv.kernels.jit import Launch
-from fastconv.kernels.simd.direct import dots, planar, pointwise
-from fastconv.kernels.simd.direct import tiles as conv
-from fastconv.kernels.simd.engine import costs
-from fastconv.kernels.simd.engine.lines import are_lines
+from fastconv.kernels.simd.direct import dots, planar, pointwise, tiles
+from fastconv.kernels.simd.engine import costs, weights
 from fastconv.machine import Machine, host
 from fastconv.problem.convolutions import Array
 from fastconv.problem.problem import Operands, Problem
 
 
+def candidates(problem: Problem, machine: Machine) -> tuple[costs.Candidate, ...]:
+    """What each kernel that serves a problem would take."""
+    kernels = (tiles, pointwise, planar, dots)
+    return tuple(one.candidate(problem, machine) for one in kernels if one.suits(problem, machine))
+
+
 @lru_cache(maxsize=1024)
-def choice(problem: Problem, machine: Machine) -> tuple[float, Any]:
-    """(seconds it is expected to take, the module of the kernel)."""
-    geometry, dtype = problem.geometry, problem.dtype
-    found = [(conv.cost(geometry, dtype, machine), conv)]
-    if are_lines(geometry):
-        found.append((pointwise.cost(geometry, dtype, machine), pointwise))
-    elif planar.suits(geometry):  # which copies what the one above reads where it lies
-        found.append((planar.cost(geometry, dtype, machine), planar))
-    if dots.suits(problem, machine):
-        found.append((dots.cost(geometry, dtype, machine), dots))
-    return min(found, key=lambda one: one[0])
+def choice(problem: Problem, machine: Machine) -> costs.Candidate:
+    """The candidate that is expected to take the least time."""
+    return costs.cheapest(candidates(problem, machine))
 
 
 def cost(problem: Problem, machine: Machine) -> float:
     """Of the kernel that is chosen."""
-    return choice(problem, machine)[0]
+    return choice(problem, machine).seconds
 
 
 def pack_cost(problem: Problem, machine: Machine) -> float:
     """Of the kernel that is chosen; some take the weights as they lie."""
-    geometry, module = problem.geometry, choice(problem, machine)[1]
-    packs = module is conv or (module is pointwise and geometry.transposed)
-    return costs.of_packing(geometry, problem.dtype, 8e-11, 6e-6) if packs else 2e-6
+    lays = choice(problem, machine).cut.lays_weights
+    return costs.of_packing(problem.geometry, problem.dtype, 8e-11, 6e-6) if lays else 2e-6
+
+
+def kernel(problem: Problem, machine: Machine) -> str:
+    """The name of the kernel that is chosen."""
+    names = {draft.launch.kernel.__name__ for draft in choice(problem, machine).launch()}
+    return ", ".join(sorted(names))
 
 
 def pack(w: Array, bias: Array, problem: Problem) -> tuple[Launch, ...]:
     """The launches of the kernel that is chosen."""
-    launches: tuple[Launch, ...] = choice(problem, host())[1].pack(w, bias, problem.geometry)
-    return launches
+    return tuple(weights.launched(draft, w, bias) for draft in choice(problem, host()).launch())
 
 
 def run(operands: Operands, packed: tuple[Launch, ...], problem: Problem, out: Array) -> None:

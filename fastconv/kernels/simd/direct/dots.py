@@ -1,4 +1,4 @@
-"""1x1 convolutions to few output channels, channels last: each result is one dot product of what lies together.
+"""1x1 convolutions to few output channels, channels last: each result is one dot product of channels that follow each other.
 
     y [p][k] = act(bias [k] + sum over c of x [p][c] * w [k][c])
 
@@ -6,17 +6,20 @@ Vectors lie along the input channels, where those along the few output channels 
 positions as have results for one vector; the lanes of its sums are added up together, by log2(lanes) rounds over pairs.
 """
 
-from functools import lru_cache
+from functools import lru_cache, partial
 from math import prod
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from fastconv.kernels.jit import Kernel, Launch, element
+from fastconv.kernels.jit import Kernel, element, inlined
+from fastconv.kernels.memory import LINE, aligned
 from fastconv.kernels.simd import vector
-from fastconv.kernels.simd.engine import epilogue, packing
-from fastconv.kernels.simd.engine.costs import CALL
-from fastconv.machine import Machine, host
+from fastconv.kernels.simd.engine import epilogue, weights
+from fastconv.kernels.simd.engine.costs import CALL, Candidate
+from fastconv.kernels.simd.engine.sizes import reader, written
+from fastconv.kernels.simd.engine.tables import Tile
+from fastconv.machine import Machine
 from fastconv.problem.convolutions import Array, ConvGeometry
 from fastconv.problem.problem import Problem
 
@@ -24,31 +27,52 @@ pointer = vector.pointer
 AHEAD = 1  # tiles whose lines are asked for before they are read
 
 
+class Sizes(NamedTuple):
+    """Positions, input channels, and positions of a panel."""
+
+    count: int  # type: ignore[assignment]
+    channels: int
+    panel: int
+
+
+read = reader(Sizes)
+
+
 @lru_cache(maxsize=32)
 def kernel(positions: int, outputs: int, lanes: int, dtype: str, isa: str) -> Kernel:
     """The compiled loop over panels of positions: f32_dots_8x2_avx512."""
     activate, whole, results = epilogue.activation_of(dtype, silu=True), lanes, positions * outputs
-    line = packing.LINE // (4 if dtype == "f32" else 8)
+    line = LINE // (4 if dtype == "f32" else 8)
+
+    @inlined
+    def ask_for(at, count):
+        """Ask for the lines of so many elements."""
+        for i in range(0, count, line):
+            vector.prefetch(at + i)
+
+    @inlined
+    def reduce(x, w, channels):
+        """tile [p, k] = sum over c of x [p][c] * w [k][c], a sum for each lane."""
+        full, step = channels - channels % lanes, -(-channels // lanes) * lanes
+        tile = vector.zeros(x, positions, outputs, lanes)
+        for c in range(0, full, lanes):
+            tile = vector.fma_dots(tile, x + c, channels, w + c, step, whole)
+        if full < channels:
+            tile = vector.fma_dots(tile, x + full, channels, w + full, step, channels - full)
+        return tile
 
     def dots(begin, end, x, w, bias, residual, y, sizes, parameters):
-        act = epilogue.epilogue_with_silu(parameters, residual, y)
-        count, channels, panel = packing.three(sizes, 0)
-        full, step = channels - channels % lanes, -(-channels // lanes) * lanes
-        added = vector.load(pointer(bias), lanes)
+        """y [p][k] = act(bias [k] + sum over c of x [p][c] * w [k][c]) for the positions of each panel."""
+        s, act = read(sizes), epilogue.epilogue_with_silu(parameters, residual, y)
+        biases = vector.load(pointer(bias), lanes)
         for item in range(begin, end):
-            last = min(count, (item + 1) * panel)
-            for begun in range(item * panel, last, positions):
+            last = min(s.count, (item + 1) * s.panel)
+            for begun in range(item * s.panel, last, positions):
                 first = max(0, min(begun, last - positions))  # the last tile may overlap the one before
-                source = pointer(x) + first * channels
-                for i in range(0, positions * channels, line):
-                    vector.prefetch(source + (AHEAD * positions * channels + i))
-                tile = vector.zeros(source, positions, outputs, lanes)
-                for c in range(0, full, lanes):
-                    tile = vector.fma_dots(tile, source + c, channels, pointer(w) + c, step, whole)
-                if full < channels:
-                    tile = vector.fma_dots(tile, source + full, channels, pointer(w) + full, step, channels - full)
-                found = vector.lane_sums(tile) + added
-                vector.store_first(pointer(y) + first * outputs, activate(found, act), results)
+                source = pointer(x) + first * s.channels
+                ask_for(source + AHEAD * positions * s.channels, positions * s.channels)
+                sums = vector.lane_sums(reduce(source, pointer(w), s.channels)) + biases
+                vector.store_first(pointer(y) + first * outputs, activate(sums, act), results)
 
     dots.__name__ = f"{dtype}_dots_{positions}x{outputs}_{isa}"
     return Kernel(dots)
@@ -60,6 +84,18 @@ MOST = 12  # output channels
 PANEL = 1024  # positions of an item, or a few less
 
 
+class Cut(NamedTuple):
+    """A tile of positions x output channels, and positions of a panel."""
+
+    tile: Tile
+    panel: int
+
+    @property
+    def lays_weights(self) -> bool:
+        """They are few."""
+        return False
+
+
 def suits(problem: Problem, machine: Machine) -> bool:
     """Whether each of few outputs is one dot product, at positions that follow each other and fill a tile.
 
@@ -68,33 +104,48 @@ def suits(problem: Problem, machine: Machine) -> bool:
     g, lanes = problem.geometry, machine.lanes(problem.dtype)
     if problem.finished_later:
         return False
-    few = g.groups == 1 and g.out_channels <= min(MOST, lanes) and g.in_channels > 1 and g.channels_last
-    return few and g.is_pointwise and g.batch * prod(g.out_size) * g.out_channels >= lanes
+    fits = g.groups == 1 and g.out_channels <= min(MOST, lanes) and g.in_channels > 1 and g.channels_last
+    return fits and g.is_pointwise and g.batch * prod(g.out_size) * g.out_channels >= lanes
 
 
-def cycles(geometry: ConvGeometry, dtype: np.dtype[Any], machine: Machine) -> float:
+def cut(geometry: ConvGeometry, dtype: np.dtype[Any], machine: Machine) -> Cut:
+    """The tile whose results fill a vector."""
+    positions = machine.lanes(dtype) // geometry.out_channels
+    return Cut(Tile(positions, geometry.out_channels), max(1, PANEL // positions) * positions)
+
+
+def cycles_of(geometry: ConvGeometry, cut: Cut, dtype: np.dtype[Any], machine: Machine) -> float:
     """Loads that cross lines, products, and the sums of lanes."""
-    g, lanes = geometry, machine.lanes(dtype)
-    positions = lanes // g.out_channels
-    each = max(2 * positions, positions * g.out_channels / machine.units)
+    g, lanes, (positions, outputs) = geometry, machine.lanes(dtype), cut.tile
+    each = max(2 * positions, positions * outputs / machine.units)
     tiles = -(-g.batch * prod(g.out_size) // positions)
     return tiles * (-(-g.in_channels // lanes) * each + 1.5 * lanes / machine.units + 8)
 
 
-def pack(w: Array, bias: Array, geometry: ConvGeometry) -> tuple[Launch, ...]:
-    """Weights as [k][c], filled up with zeros to whole vectors, and the bias of each result of a tile."""
-    g, machine = geometry, host()
-    lanes = machine.lanes(w.dtype)
-    positions, count = lanes // g.out_channels, g.batch * prod(g.out_size)
-    packed = packing.aligned(g.out_channels * -(-g.in_channels // lanes) * lanes, w.dtype)
-    rows = packed.reshape(g.out_channels, -1)
-    rows[:, : g.in_channels], rows[:, g.in_channels :] = w.reshape(g.out_channels, -1), 0
-    panel = max(1, PANEL // positions) * positions
-    arguments = (np.array((count, g.in_channels, panel), np.int64), epilogue.scalars(g.activation, w.dtype))
-    chosen = kernel(positions, g.out_channels, lanes, element(w.dtype), machine.isa)
-    return (Launch(chosen, -(-count // panel), g.flops // 8, packed, np.resize(bias, lanes), arguments),)
+def candidate(problem: Problem, machine: Machine) -> Candidate:
+    """Direct convolution by dot products."""
+    g, dtype = problem.geometry, problem.dtype
+    one = cut(g, dtype, machine)
+    seconds = machine.seconds(CALL + cycles_of(g, one, dtype, machine), g.bytes(dtype.itemsize))
+    return Candidate(seconds, one, partial(drafts, g, one, dtype, machine))
 
 
-def cost(geometry: ConvGeometry, dtype: np.dtype[Any], machine: Machine) -> float:
-    """Of py."""
-    return machine.seconds(CALL + cycles(geometry, dtype, machine), geometry.bytes(dtype.itemsize))
+# Plan -------------------------------------------------------------------------------------------------------------------
+
+
+@lru_cache(maxsize=256)
+def drafts(geometry: ConvGeometry, cut: Cut, dtype: np.dtype[Any], machine: Machine) -> tuple[weights.Draft, ...]:
+    """One draft."""
+    g, lanes = geometry, machine.lanes(dtype)
+    count = g.batch * prod(g.out_size)
+
+    def lay(w: Array, bias: Array) -> tuple[Array, Array]:
+        """[k][c], filled up with zeros to whole vectors, and the bias of each result of a tile."""
+        packed = aligned(g.out_channels * -(-g.in_channels // lanes) * lanes, dtype)
+        rows = packed.reshape(g.out_channels, -1)
+        rows[:, : g.in_channels], rows[:, g.in_channels :] = w.reshape(g.out_channels, -1), 0
+        return packed, np.resize(bias, lanes)
+
+    chosen = kernel(*cut.tile, lanes, element(dtype), machine.isa)
+    arguments = written(Sizes(count, g.in_channels, cut.panel)), epilogue.scalars(g.activation, dtype)
+    return (weights.drafted(chosen, -(-count // cut.panel), g.flops // 8, arguments, lay),)

@@ -8,163 +8,299 @@ row then reads each vector of a tap once for all of its channels; what is left o
 one vector. First layers of networks, grouped convolutions with few channels a group, and one-channel signals take this road,
 where vectors along the channels would be half empty.
 
-Where a group has one output channel, as an image filter has, the rows of a tile are output rows that follow each other: the
-kernel meets each of them one row further down. Weights are read where they lie, since a vector takes one at a time.
+Where a group has one output channel, as an image filter has, the rows of a tile are output rows that follow each other, a
+stack: the kernel meets each of them one row further down. Weights are read where they lie, since a vector takes one at a time.
 """
 
-from functools import lru_cache
+from functools import lru_cache, partial
 from math import prod
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from fastconv.kernels.jit import NO_WEIGHTS, Kernel, Launch, compiled, element, inlined
+from fastconv.kernels.jit import Kernel, compiled, element, inlined
 from fastconv.kernels.simd import vector
-from fastconv.kernels.simd.engine import epilogue, packing
-from fastconv.kernels.simd.engine.costs import CALL
+from fastconv.kernels.simd.engine import epilogue, weights, windows
+from fastconv.kernels.simd.engine.blocks import cut_plane
+from fastconv.kernels.simd.engine.costs import CALL, Candidate
+from fastconv.kernels.simd.engine.lines import are_lines
+from fastconv.kernels.simd.engine.sizes import Axes, Plane, Strides, reader, written
+from fastconv.kernels.simd.engine.tables import TILES, Tile
 from fastconv.kernels.simd.engine.walks import plane_sizes
-from fastconv.machine import Machine, host
-from fastconv.problem.convolutions import Array, ConvGeometry
+from fastconv.kernels.simd.engine.workspace import keep, workspace
+from fastconv.machine import Machine
+from fastconv.problem.convolutions import ConvGeometry
+from fastconv.problem.problem import Problem
 
 peek, poke, pointer = vector.peek, vector.poke, vector.pointer
 
-# (output channels, vectors of a row) of a tile, by the number of vector registers.
-TILES = {
-    32: ((8, 3), (8, 2), (4, 4), (4, 2), (8, 1), (4, 1), (2, 4), (1, 8), (1, 4)),
-    16: ((4, 2), (6, 1), (2, 4), (2, 2), (1, 8), (1, 4)),
-}
-# The same, of (output rows, vectors), for one output channel.
-STACKS = {32: ((2, 8), (2, 4), (1, 8), (1, 4)), 16: ((2, 4), (2, 2), (1, 8), (1, 4))}
-MOST_CHANNELS = 16  # of a group
+
+class Sizes(NamedTuple):
+    """What the kernel needs to know; of a stack, `taps.h` counts the rows that any of its windows meets."""
+
+    groups: int
+    c_group: int
+    k_group: int
+    cells: Plane
+    outputs: Plane
+    taps: Plane
+    stride: Plane
+    dilation: Plane
+    before: Plane
+    block: Plane
+    mode: int
+
+
+class Block(NamedTuple):
+    """A block of outputs of a group of an image, and the cells under them.
+
+    Attributes
+    ----------
+    n, group : int
+        Image and group.
+    first, outputs : Plane
+        The first output, and how many there are.
+    reach : Plane
+        Cells of a plane; of a stack, those under the rows that it lacks too.
+    phase, pitch : int
+        Columns of a phase of the stride, and of all phases.
+    """
+
+    n: int
+    group: int
+    first: Plane
+    outputs: Plane
+    reach: Plane
+    phase: int
+    pitch: int
+
+
+class Operands(NamedTuple):
+    """Addresses of a tile's bias and weights, and of the cells and offsets of taps that all tiles of a block read."""
+
+    bias: Any
+    weights: Any
+    cells: Any
+    offsets: Any
+
+
+class Parts(NamedTuple):
+    """The bias of a tile, the cells of a block, and those of one plane before they are sorted."""
+
+    bias: int
+    cells: int
+    unsorted: int
+
+
+class Tables(NamedTuple):
+    """Offsets of the taps of all channels, and the steps that packing takes."""
+
+    offsets: int
+    columns: int
+
+
+read, carve, carve_tables = reader(Sizes), workspace(Parts), workspace(Tables)
+
+
+@compiled
+def with_cells(n, group, first, outputs, stack, s):
+    """The block of these outputs, whose rows are those of whole stacks."""
+    rows = -(-outputs.h // stack) * stack - stack
+    reach_h = rows * s.stride.h + (s.taps.h - 1) * s.dilation.h + 1
+    reach_w = (outputs.w - 1) * s.stride.w + (s.taps.w - 1) * s.dilation.w + 1
+    phase = -(-reach_w // s.stride.w)
+    return Block(n, group, first, outputs, Plane(reach_h, reach_w), phase, phase * s.stride.w)
+
+
+@compiled
+def block_of(item, stack, s):
+    """The block of one item."""
+    rest, column = divmod(item, -(-s.outputs.w // s.block.w))
+    rest, row = divmod(rest, -(-s.outputs.h // s.block.h))
+    n, group = divmod(rest, s.groups)
+    first = Plane(row * s.block.h, column * s.block.w)
+    outputs = Plane(min(s.block.h, s.outputs.h - first.h), min(s.block.w, s.outputs.w - first.w))
+    return with_cells(n, group, first, outputs, stack, s)
+
+
+@compiled
+def list_taps(offsets, block, s):
+    """offsets [c][r][s]: from the cell under an output's first tap to that under each other."""
+    for c in range(s.c_group):
+        for r in range(s.taps.h):
+            row = (c * block.reach.h + r * s.dilation.h) * block.pitch
+            for tap in range(s.taps.w):
+                cell, phase = divmod(tap * s.dilation.w, s.stride.w)
+                poke(offsets + ((c * s.taps.h + r) * s.taps.w + tap), row + phase * block.phase + cell)
+
+
+@lru_cache(maxsize=8)
+def phase_sorter(lanes: int) -> Any:
+    """The compiled to[phase][i] = line[i * stride + phase]; what is written beyond a phase is written again."""
+
+    @compiled
+    def sort_two(line, to, block):
+        for phase in range(2):
+            for i in range(0, block.phase, lanes):
+                at = line + (2 * i + phase)
+                cells = vector.every_second(vector.load(at, lanes), vector.load(at + lanes, lanes))
+                vector.store(to + (phase * block.phase + i), cells)
+
+    @compiled
+    def sort_several(line, to, block, stride):
+        for phase in range(stride):
+            for i in range((block.reach.w - phase + stride - 1) // stride):
+                poke(to + (phase * block.phase + i), peek(line + (i * stride + phase)))
+
+    def sort_phases(line, to, block, stride):
+        if stride == 2:
+            sort_two(line, to, block)
+        else:
+            sort_several(line, to, block, stride)
+
+    return compiled(sort_phases)
+
+
+@lru_cache(maxsize=8)
+def cell_packer(lanes: int, sorts: bool) -> Any:
+    """The compiled copy of a block's cells: work.cells [c][row][phase][i]; without a stride there is one phase."""
+    pack, sort_phases = windows.packer(lanes, True), phase_sorter(lanes)
+
+    @compiled
+    def plane_of(x, block, c, fill, s):
+        """A channel's plane as a source."""
+        at = pointer(x) + ((block.n * s.groups + block.group) * s.c_group + c) * s.cells.h * s.cells.w
+        return windows.Source(at, Strides(0, 0, 0, s.cells.w, 1), Axes(1, s.cells.h, s.cells.w), s.mode, fill)
+
+    def pack_cells(x, block, work, columns, fill, s):
+        corner = Axes(0, block.first.h * s.stride.h - s.before.h, block.first.w * s.stride.w - s.before.w)
+        cells = windows.Block(corner, 1, 1, block.reach.h, block.reach.w, 1, 1)
+        for c in range(s.c_group):
+            to = work.cells + c * block.reach.h * block.pitch
+            pack(plane_of(x, block, c, fill, s), cells, work.unsorted if sorts else to, columns)
+            if sorts:
+                for row in range(block.reach.h):
+                    sort_phases(work.unsorted + row * block.reach.w, to + row * block.pitch, block, s.stride.w)
+
+    return compiled(pack_cells)
 
 
 @lru_cache(maxsize=32)
-def kernel(rows: int, columns: int, lanes: int, dtype: str, isa: str) -> Kernel:
-    """The compiled loops over blocks of outputs of a group of an image: f32_planar_8x3_avx512."""
-    activate_tile = epilogue.activation_of(dtype)
-    pack_windows = packing.window_packer(lanes, True)
-    width = columns * lanes
-
-    @compiled
-    def sort_phases(line, sorted_line, stride, each, cells):
-        """sorted_line[phase][i] = line[i * stride + phase], `each` cells a phase; what is written beyond comes again"""
-        if stride == 2:
-            for phase in range(2):
-                for i in range(0, each, lanes):
-                    at = line + (2 * i + phase)
-                    both = vector.every_second(vector.load(at, lanes), vector.load(at + lanes, lanes))
-                    vector.store(sorted_line + (phase * each + i), both)
-            return
-        for phase in range(stride):
-            for i in range((cells - phase + stride - 1) // stride):
-                poke(sorted_line + (phase * each + i), peek(line + (i * stride + phase)))
-
-    last, slim = rows - 1, slims(rows, columns)
+def reduction(rows: int, stacked: bool) -> Any:
+    """The compiled tile + sum over l of x[offset[l] + w] * w[k][l]; of k < count, or of a stack's rows."""
+    last = rows - 1
 
     @inlined
-    def stacked(tile, weights, source, offsets, taps, widths):
+    def reduce_channels(tile, operands, source, count, s):
+        """All taps of all channels of `count` output channels."""
+        terms = s.c_group * s.taps.h * s.taps.w
+        lines = vector.rows_apart(operands.weights, terms, count, rows)
+        for i in range(terms):
+            tile = vector.fma_outer(tile, lines, i, source + peek(operands.offsets + i))
+        return tile
+
+    @inlined
+    def reduce_plane(tile, at, source, offsets, s):
         """The taps of one channel; cells outside a row's window must not meet it, not even with a weight of zero."""
-        lines = vector.rows_apart(weights, -widths, rows, rows)
+        widths, taps = s.taps.w, s.taps.h * s.taps.w
+        lines = vector.rows_apart(at, -widths, rows, rows)
         for i in range(widths):
-            tile = vector.fma_row(tile, 0, weights + i, source + peek(offsets + i))
+            tile = vector.fma_row(tile, 0, at + i, source + peek(offsets + i))
         for i in range(widths, taps - widths):
             tile = vector.fma_outer(tile, lines, i, source + peek(offsets + i))
         for i in range(taps - widths, taps):
-            tile = vector.fma_row(tile, last, weights + (i - last * widths), source + peek(offsets + i))
+            tile = vector.fma_row(tile, last, at + (i - last * widths), source + peek(offsets + i))
         return tile
 
     @inlined
-    def summed(tile, weights, source, offsets, c_group, taps, widths, stack, there):
-        """All taps of all channels; `there` rows are output channels, or output rows of one that has a stack."""
-        if stack == 1:
-            lines = vector.rows_apart(weights, c_group * taps, there, rows)
-            for i in range(c_group * taps):
-                tile = vector.fma_outer(tile, lines, i, source + peek(offsets + i))
-        else:
-            for c in range(c_group):
-                line = weights + c * (taps - (stack - 1) * widths)
-                tile = stacked(tile, line, source, offsets + c * taps, taps, widths)
+    def reduce_stack(tile, operands, source, count, s):
+        """All taps of all channels of the rows of a stack."""
+        taps = s.taps.h * s.taps.w
+        for c in range(s.c_group):
+            at = operands.weights + c * (taps - last * s.taps.w)
+            tile = reduce_plane(tile, at, source, operands.offsets + c * taps, s)
         return tile
 
+    return reduce_stack if stacked else reduce_channels
+
+
+@lru_cache(maxsize=32)
+def row_maker(rows: int, columns: int, stacked: bool, lanes: int, dtype: str) -> Any:
+    """The compiled y[i][w] of `count` rows of a tile, i, and all columns of a block: output channels, or rows of a stack."""
+    reduce, activate, width = reduction(rows, stacked), epilogue.activation_of(dtype), columns * lanes
+    narrows = slims(rows, columns)
+
+    def make_rows(to, step, count, source, block, operands, act, s):
+        """The rows lie `step` apart; of what is left of them, half a tile or less goes to tiles of one vector."""
+        outputs, column = block.outputs.w, 0
+        while column < outputs:
+            room, at = outputs - column, source + column
+            if narrows and 2 * room <= width:
+                slim = vector.first_values(operands.bias, rows, 1, lanes)
+                slim = reduce(slim, operands, at, count, s)
+                vector.store_spans(activate(slim, act), to + column, step, count, room)
+                column += lanes
+                continue
+            tile = vector.first_values(operands.bias, rows, columns, lanes)
+            tile = reduce(tile, operands, at, count, s)
+            vector.store_spans(activate(tile, act), to + column, step, count, room)
+            column += width
+        if epilogue.is_unfinished(act):
+            for i in range(count):
+                epilogue.finish_run(to + i * step, outputs, act)
+
+    return compiled(make_rows)
+
+
+@lru_cache(maxsize=64)
+def kernel(rows: int, columns: int, stacked: bool, sorts: bool, lanes: int, dtype: str, isa: str) -> Kernel:
+    """The compiled loops over blocks of outputs of a group of an image: f32_planar_8x3_avx512."""
+    pack_cells, make_rows = cell_packer(lanes, sorts), row_maker(rows, columns, stacked, lanes, dtype)
+    width, stack = columns * lanes, rows if stacked else 1
+
+    @compiled
+    def operands_of(w, bias, block, k, work, offsets, s):
+        """What a tile of the output channels from k on reads; rows beyond the last channel repeat it."""
+        first, count = block.group * s.k_group + k, min(rows, s.k_group - k)
+        biases = pointer(bias) + first
+        if count < rows:  # of the last tile, or of a stack, whose rows all have one channel's
+            for i in range(rows):
+                poke(work.bias + i, peek(pointer(bias) + (first + min(i, count - 1))))
+            biases = work.bias
+        terms = s.c_group * (s.taps.h - stack + 1) * s.taps.w
+        return Operands(biases, pointer(w) + first * terms, work.cells, offsets)
+
+    @compiled
+    def make_block(y, block, k, operands, act, s):
+        """y[k][h][w] of a block and the output channels of a tile."""
+        plane = s.outputs.h * s.outputs.w
+        at = pointer(y) + (block.n * s.groups * s.k_group + block.group * s.k_group + k) * plane
+        for h in range(0, block.outputs.h, stack):
+            to = at + ((block.first.h + h) * s.outputs.w + block.first.w)
+            source = operands.cells + h * s.stride.h * block.pitch
+            if stacked:
+                make_rows(to, s.outputs.w, min(stack, block.outputs.h - h), source, block, operands, act, s)
+            else:
+                make_rows(to, plane, min(rows, s.k_group - k), source, block, operands, act, s)
+
     def planar(begin, end, x, w, bias, residual, y, sizes, parameters):
-        act = epilogue.epilogue(parameters, residual, y)
-        groups, c_group, k_group = packing.three(sizes, 0)
-        rows_in, columns_in, rows_out = packing.three(sizes, 3)
-        columns_out, heights, widths = packing.three(sizes, 6)
-        down, dilation_h, dilation_w = packing.three(sizes, 9)
-        top_pad, left_pad, band = packing.three(sizes, 12)
-        (mode, stride, strip), stack = packing.three(sizes, 15), sizes[18]
-        bands, strips = -(-rows_out // band), -(-columns_out // strip)
-        k_blocks, taps = -(-k_group // rows), heights * widths
-        reduction = c_group * (taps - (stack - 1) * widths)
-        # Of a stack `heights` has the rows that any of its windows meets, and a last stack of a band reads on below it.
-        wide = (strip - 1) * stride + (widths - 1) * dilation_w + 1
-        tall = (-(-band // stack) * stack - stack) * down + (heights - 1) * dilation_h + 1
-        each = -(-wide // stride)
-        pitch = each * stride
+        """y [k][w] = act(bias[k] + sum over l of cells[offset[l] + w] * w[k][l]) for the rows of each block."""
+        s, act = read(sizes), epilogue.epilogue(parameters, residual, y)
+        largest, fill = with_cells(0, 0, s.block, s.block, stack, s), epilogue.padding_value(parameters)
         # A tile at the end of a row reads on into what follows, which is there, and does not store it.
-        room = c_group * tall * pitch + (tall * wide if stride > 1 else 0) + 2 * (width + lanes)
-        memory = np.empty(rows + room + 32, x.dtype)
-        integers = np.empty(c_group * taps + lanes, np.int64)
-        padded, zero = vector.line_start(pointer(memory) + rows), x.dtype.type(0)
-        unsorted = vector.line_start(padded + (c_group * tall * pitch + width))
-        offsets = pointer(integers)
-        steps = offsets + c_group * taps
-        starts = pointer(memory)
+        cells = s.c_group * largest.reach.h * largest.pitch + width + lanes
+        unsorted = largest.reach.h * largest.reach.w + width + lanes if sorts else 0
+        work, memory = carve(Parts(rows, cells, unsorted), x)
+        tables, integers = carve_tables(Tables(s.c_group * s.taps.h * s.taps.w, lanes), sizes)
         for item in range(begin, end):
-            rest, piece = divmod(item, strips)
-            rest, part = divmod(rest, bands)
-            n, group = divmod(rest, groups)
-            top, left = part * band, piece * strip
-            count, broad = min(band, rows_out - top), min(strip, columns_out - left)
-            high = (-(-count // stack) * stack - stack) * down + (heights - 1) * dilation_h + 1
-            wide = (broad - 1) * stride + (widths - 1) * dilation_w + 1
-            each = -(-wide // stride)
-            pitch = each * stride
-            for c in range(c_group):
-                plane = pointer(x) + ((n * groups + group) * c_group + c) * rows_in * columns_in
-                at = padded + c * high * pitch
-                corner = (0, top * down - top_pad, left * stride - left_pad)
-                steps_x = (0, 0, 0, columns_in, 1)
-                to = at if stride == 1 else unsorted
-                pack_windows(plane, to, zero, steps_x, (1, rows_in, columns_in), corner, high, wide, 1, 1, 1, 1, mode, steps)
-                if stride > 1:
-                    for row in range(high):
-                        sort_phases(unsorted + row * wide, at + row * pitch, stride, each, wide)
-                for r in range(heights):
-                    for s in range(widths):
-                        cell, phase = (s * dilation_w, 0) if stride == 1 else divmod(s * dilation_w, stride)
-                        place = (c * high + r * dilation_h) * pitch + phase * each + cell
-                        poke(offsets + ((c * heights + r) * widths + s), place)
-            for k in range(k_blocks):
-                first, there = group * k_group + k * rows, min(rows, k_group - k * rows)
-                weights, first_bias = pointer(w) + first * reduction, pointer(bias) + first
-                if there < rows:  # of the last block, or of a stack, whose rows all have one channel's
-                    for i in range(rows):
-                        poke(starts + i, peek(first_bias + min(i, there - 1)))
-                    first_bias = starts
-                plane = pointer(y) + (n * groups * k_group + first) * rows_out * columns_out
-                apart = rows_out * columns_out if stack == 1 else columns_out
-                for h in range(0, count, stack):
-                    shown = there if stack == 1 else min(stack, count - h)
-                    line = plane + ((top + h) * columns_out + left)
-                    column = 0
-                    while column < broad:
-                        source, room = padded + (h * down * pitch + column), broad - column
-                        if slim and 2 * room <= width:
-                            narrow = vector.first_values(first_bias, rows, 1, lanes)
-                            narrow = summed(narrow, weights, source, offsets, c_group, taps, widths, stack, there)
-                            vector.store_spans(activate_tile(narrow, act), line + column, apart, shown, room)
-                            column += lanes
-                            continue
-                        tile = vector.first_values(first_bias, rows, columns, lanes)
-                        tile = summed(tile, weights, source, offsets, c_group, taps, widths, stack, there)
-                        vector.store_spans(activate_tile(tile, act), line + column, apart, shown, room)
-                        column += width
-                    if epilogue.is_unfinished(act):
-                        for i in range(shown):
-                            epilogue.finish_run(line + i * apart, broad, act)
-        memory[0], integers[0] = zero, 0  # pointers do not keep an array alive: their last use does
+            block = block_of(item, stack, s)
+            pack_cells(x, block, work, tables.columns, fill, s)
+            list_taps(tables.offsets, block, s)
+            for k in range(0, s.k_group, rows):
+                operands = operands_of(w, bias, block, k, work, tables.offsets, s)
+                make_block(y, block, k, operands, act, s)
+        keep(integers)
+        keep(memory)
 
     planar.__name__ = f"{dtype}_planar_{rows}x{columns}_{isa}"
     return Kernel(planar)
@@ -172,11 +308,28 @@ def kernel(rows: int, columns: int, lanes: int, dtype: str, isa: str) -> Kernel:
 
 # Decisions --------------------------------------------------------------------------------------------------------------
 
+MOST_CHANNELS = 16  # of a group
 
-def suits(geometry: ConvGeometry) -> bool:
+
+class Cut(NamedTuple):
+    """A tile, whether its rows are output rows, and the outputs of a block."""
+
+    tile: Tile
+    stacked: bool
+    block: Plane
+
+    @property
+    def lays_weights(self) -> bool:
+        """Weights are read where they lie."""
+        return False
+
+
+def suits(problem: Problem, machine: Machine) -> bool:
     """Whether few channels lie in planes, and rows are not mostly steps; the estimate knows what rows of few vectors cost."""
-    g = geometry
+    g = problem.geometry
     if (g.channels_last and g.in_channels + g.out_channels > 2) or g.transposed or g.rank > 2:
+        return False
+    if are_lines(g):  # which the kernel of lines reads where they lie
         return False
     return 0 < g.in_per_group <= MOST_CHANNELS and g.stride[-1] <= max(g.window[-1], g.in_size[-1] // 2)
 
@@ -192,90 +345,92 @@ def tiles_of_row(vectors: int, rows: int, columns: int) -> tuple[int, int]:
     return (whole, left) if slims(rows, columns) and 2 * left <= columns else (whole + (left > 0), 0)
 
 
-def stack_for(height: int, vectors: int, machine: Machine) -> tuple[int, int]:
+def stack_for(height: int, vectors: int, machine: Machine) -> Tile:
     """The tile that takes the fewest cycles for one channel: of (output rows, vectors), loads that cross lines count twice."""
 
-    def cycles(tile: tuple[int, int]) -> float:
+    def cycles(tile: Tile) -> float:
         rows, columns = tile
         return -(-vectors // columns) * (height + rows - 1) * max(rows * columns, 2 * columns + rows, 8) / rows
 
-    return min(STACKS[machine.registers], key=cycles)
+    return min(TILES[machine.isa].planar_stacked, key=cycles)
 
 
-def tile_for(channels: int, vectors: int, machine: Machine) -> tuple[int, int]:
+def tile_for(channels: int, vectors: int, machine: Machine) -> Tile:
     """The tile that takes the fewest cycles over `channels` output channels and `vectors` vectors of a row."""
 
-    def cycles(tile: tuple[int, int]) -> float:
+    def cycles(tile: Tile) -> float:
         rows, columns = tile
         large, narrow = tiles_of_row(vectors, rows, columns)
         each = large * max(rows * columns, rows + 2 * columns, 8) + narrow * max(rows + 2, 8)
         return -(-channels // rows) * each / 2
 
-    return min(TILES[machine.registers], key=cycles)
+    return min(TILES[machine.isa].planar, key=cycles)
+
+
+def cut(geometry: ConvGeometry, dtype: np.dtype[Any], machine: Machine) -> Cut:
+    """The tile, and blocks whose cells take a quarter of the L2 cache."""
+    g, s = geometry, plane_sizes(geometry)
+    vectors, rows = -(-s.outputs.w // machine.lanes(dtype)), 1
+    stacks = g.out_per_group == s.stride.h == s.dilation.h == 1
+    if stacks:
+        tile = stack_for(s.taps.h, vectors, machine)
+        rows = tile.rows
+    else:
+        tile = tile_for(g.out_per_group, vectors, machine)
+    extent = s.dilation.h * (s.taps.h + rows - 2) + 1, s.dilation.w * (s.taps.w - 1) + 1
+    room = machine.l2 // 4 // dtype.itemsize
+    return Cut(tile, stacks, Plane(*cut_plane(s.outputs, s.stride, extent, g.in_per_group, room, g.batch * g.groups)))
+
+
+def cycles_of(geometry: ConvGeometry, cut: Cut, dtype: np.dtype[Any], machine: Machine) -> float:
+    """Products, tiles begun and stored, cells copied and sorted, and offsets of taps."""
+    g, lanes, s, (tile, stacked, block) = geometry, machine.lanes(dtype), plane_sizes(geometry), cut
+    stack, panels = (tile.rows, 1) if stacked else (1, -(-g.out_per_group // tile.rows))
+    extent = s.dilation.h * (s.taps.h - 1) + 1, s.dilation.w * (s.taps.w - 1) + 1
+    bands, strips, images = -(-s.outputs.h // block.h), -(-s.outputs.w // block.w), g.batch * g.groups
+    terms = g.in_per_group * (s.taps.h + stack - 1) * s.taps.w
+    large, narrow = tiles_of_row(-(-min(block.w, s.outputs.w) // lanes), *tile)
+    stacks = images * panels * -(-s.outputs.h // stack) * strips
+    tiles, used = stacks * (large + narrow), stacks * (large * tile.columns + narrow)
+    lines = images * bands * strips * g.in_per_group * ((min(block.h, s.outputs.h) - 1) * s.stride.h + extent[0])
+    cells = lines * ((min(block.w, s.outputs.w) - 1) * s.stride.w + extent[1])
+    products = used * g.in_per_group * s.taps.h * s.taps.w * tile.rows
+    cycles = CALL + (0.8 * products + 0.25 * terms * (tiles * tile.rows + 2 * used)) / min(machine.units, 1.5)
+    cycles += 20 * tiles + used * tile.rows + 20 * lines + cells * (4 / lanes + (0, 0, 0.4, 1)[min(s.stride.w, 3)])
+    return cycles + 6 * images * bands * strips * terms
+
+
+def candidate(problem: Problem, machine: Machine) -> Candidate:
+    """Direct convolution by vectors along the width."""
+    g, dtype = problem.geometry, problem.dtype
+    one = cut(g, dtype, machine)
+    seconds = machine.seconds(cycles_of(g, one, dtype, machine), g.bytes(dtype.itemsize))
+    return Candidate(seconds, one, partial(drafts, g, one, dtype, machine))
+
+
+# Plan -------------------------------------------------------------------------------------------------------------------
 
 
 @lru_cache(maxsize=256)
-def draft(geometry: ConvGeometry, dtype: np.dtype[Any], machine: Machine) -> Launch:
-    """The launch without its weights."""
-    g, lanes = geometry, machine.lanes(dtype)
-    in_size, out_size, taps, steps, dilation, before = plane_sizes(g)
-    vectors, stack = -(-out_size[1] // lanes), 1
-    if g.out_per_group == steps[0] == dilation[0] == 1:
-        stack, columns = rows, _ = stack_for(taps[0], vectors, machine)
-        taps = (taps[0] + stack - 1, taps[1])
-    else:
-        rows, columns = tile_for(g.out_per_group, vectors, machine)
-    extent = tuple(spread * (count - 1) + 1 for spread, count in zip(dilation, taps, strict=True))
-    room = machine.l2 // 4 // dtype.itemsize
-    band, strip = packing.cut_plane(out_size, steps, extent, g.in_per_group, room, g.batch * g.groups)
-    sizes = (
-        *(g.groups, g.in_per_group, g.out_per_group),
-        *in_size,
-        *out_size,
-        *taps,
-        steps[0],
-        *dilation,
-        *before,
-        band,
-        g.mode,
-        steps[1],
-        strip,
-        stack,
+def drafts(geometry: ConvGeometry, cut: Cut, dtype: np.dtype[Any], machine: Machine) -> tuple[weights.Draft, ...]:
+    """One draft, whose weights stay where they lie."""
+    g, s, (tile, stacked, block) = geometry, plane_sizes(geometry), cut
+    stacked = stacked and tile.rows > 1
+    sizes = Sizes(
+        groups=g.groups,
+        c_group=g.in_per_group,
+        k_group=g.out_per_group,
+        cells=s.cells,
+        outputs=s.outputs,
+        taps=Plane(s.taps.h + (tile.rows - 1 if stacked else 0), s.taps.w),
+        stride=s.stride,
+        dilation=s.dilation,
+        before=s.before,
+        block=block,
+        mode=g.mode,
     )
-    items = g.batch * g.groups * -(-out_size[0] // band) * -(-out_size[1] // strip)
-    chosen = kernel(rows, columns, lanes, element(dtype), machine.isa)
-    work = g.batch * g.groups * prod(out_size) * g.out_per_group * g.reduction // 8
-    arguments = (np.array(sizes, np.int64), epilogue.scalars(g.activation, dtype))
-    return Launch(chosen, items, work, NO_WEIGHTS, NO_WEIGHTS, arguments)
-
-
-def pack(w: Array, bias: Array, geometry: ConvGeometry) -> tuple[Launch, ...]:
-    """The weights themselves."""
-    return (draft(geometry, w.dtype, host()).with_weights(w.reshape(-1), bias),)
-
-
-def cost(geometry: ConvGeometry, dtype: np.dtype[Any], machine: Machine) -> float:
-    """Of py."""
-    g, lanes = geometry, machine.lanes(dtype)
-    _, outputs, (heights, widths), steps, dilation, _ = plane_sizes(g)
-    vectors, stack, blocks = -(-outputs[1] // lanes), 1, 1
-    if g.out_per_group == steps[0] == dilation[0] == 1:
-        stack, columns = stack_for(heights, vectors, machine)
-        rows = stack
-    else:
-        rows, columns = tile_for(g.out_per_group, vectors, machine)
-        blocks = -(-g.out_per_group // rows)
-    extent = tuple(spread * (count - 1) + 1 for spread, count in zip(dilation, (heights, widths), strict=True))
-    room = machine.l2 // 4 // dtype.itemsize
-    band, strip = packing.cut_plane(outputs, steps, extent, g.in_per_group, room, g.batch * g.groups)
-    bands, strips, images = -(-outputs[0] // band), -(-outputs[1] // strip), g.batch * g.groups
-    terms = g.in_per_group * (heights + stack - 1) * widths
-    large, narrow = tiles_of_row(-(-min(strip, outputs[1]) // lanes), rows, columns)
-    stacks = images * blocks * -(-outputs[0] // stack) * strips
-    tiles, used = stacks * (large + narrow), stacks * (large * columns + narrow)
-    lines = images * bands * strips * g.in_per_group * ((min(band, outputs[0]) - 1) * steps[0] + extent[0])
-    cells = lines * ((min(strip, outputs[1]) - 1) * steps[1] + extent[1])
-    products = used * g.in_per_group * heights * widths * rows
-    cycles = CALL + (0.8 * products + 0.25 * terms * (tiles * rows + 2 * used)) / min(machine.units, 1.5)
-    cycles += 20 * tiles + used * rows + 20 * lines + cells * (4 / lanes + (0, 0, 0.4, 1)[min(steps[1], 3)])
-    return machine.seconds(cycles + 6 * images * bands * strips * terms, g.bytes(dtype.itemsize))
+    items = g.batch * g.groups * -(-s.outputs.h // block.h) * -(-s.outputs.w // block.w)
+    chosen = kernel(*tile, stacked, s.stride.w > 1, machine.lanes(dtype), element(dtype), machine.isa)
+    work = g.batch * g.groups * prod(s.outputs) * g.out_per_group * g.reduction // 8
+    arguments = written(sizes), epilogue.scalars(g.activation, dtype, g.border.value)
+    return (weights.drafted(chosen, items, work, arguments, weights.as_given),)

@@ -14,151 +14,309 @@ its kernel, over the output channels times the taps of the row; two taps are wov
 and a panel then has positions of several rows.
 """
 
-from functools import lru_cache
+from functools import lru_cache, partial
 from math import prod
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from fastconv.kernels.jit import NO_WEIGHTS, Kernel, Launch, compiled, element
+from fastconv.kernels.jit import Kernel, compiled, element, inlined
+from fastconv.kernels.memory import aligned
 from fastconv.kernels.simd import vector
-from fastconv.kernels.simd.engine import epilogue, packing
-from fastconv.kernels.simd.engine.costs import CALL
-from fastconv.kernels.simd.engine.lines import lines_of
-from fastconv.kernels.simd.engine.tables import CONFLICT
-from fastconv.machine import Machine, host
-from fastconv.problem.convolutions import Array, ConvGeometry, Size
+from fastconv.kernels.simd.engine import epilogue, weights, windows
+from fastconv.kernels.simd.engine.costs import CALL, Candidate
+from fastconv.kernels.simd.engine.lines import are_lines, lines_of
+from fastconv.kernels.simd.engine.sizes import Axes, reader, written
+from fastconv.kernels.simd.engine.tables import CONFLICT, TILES, Tile
+from fastconv.kernels.simd.engine.workspace import keep, workspace
+from fastconv.machine import Machine
+from fastconv.problem.convolutions import Array, ConvGeometry
+from fastconv.problem.problem import Problem
 
 peek, poke, pointer = vector.peek, vector.poke, vector.pointer
+MOST_SUMS = 16  # of a tile for positions that whole panels leave over
+
+
+class Sizes(NamedTuple):
+    """What the kernel needs to know.
+
+    Attributes
+    ----------
+    groups, c_group, k_group : int
+        Groups, and channels of each.
+    cells, taps : Axes
+        Of the input, and of the kernel: output rows of each of the input, and output columns of each position.
+    x_plane, y_plane : int
+        Cells of a channel of x, and of y.
+    lines, length : int
+        Lines of each depth that panels are cut from, and positions of a line.
+    blocks, share : int
+        Blocks of output channels for all lines of taps, and those of an item.
+    copies, asks : int
+        Whether panels are copied, and whether the next one is asked for while this one is first read.
+    rest : int
+        Positions that whole panels leave over, where they go by dot products.
+    """
+
+    groups: int
+    c_group: int
+    k_group: int
+    cells: Axes
+    taps: Axes
+    x_plane: int
+    y_plane: int
+    lines: int
+    length: int
+    blocks: int
+    share: int
+    copies: int
+    asks: int
+    rest: int
+
+
+class Panel(NamedTuple):
+    """`count` positions of a line from `first` on, and the blocks of output channels from `begin` to `end` - 1."""
+
+    n: int
+    group: int
+    d: int
+    h: int
+    first: int
+    count: int  # type: ignore[assignment]
+    begin: int
+    end: int
+
+
+class Cells(NamedTuple):
+    """Where a panel's first channel is read, and elements from one channel to the next."""
+
+    at: Any
+    step: int
+
+
+class Operands(NamedTuple):
+    """Addresses of a group's weights, bias and planes of y."""
+
+    weights: Any
+    bias: Any
+    y: Any
+
+
+class Rows(NamedTuple):
+    """The rows of a tile that are stored, output channels times taps, from the output channel `k` on and for a line of taps."""
+
+    k: int
+    count: int  # type: ignore[assignment]
+    line: int
+
+
+class Parts(NamedTuple):
+    """The bias of a tile, the sums of one for positions left over, and a panel."""
+
+    bias: int
+    sums: int
+    cells: int
+
+
+read, carve = reader(Sizes), workspace(Parts)
+
+
+@compiled
+def panel_of(item, width, s):
+    """The panel of one item."""
+    rest, panel = divmod(item, -(-s.length // width))
+    rest, h = divmod(rest, s.lines)
+    rest, d = divmod(rest, s.cells.d)
+    rest, share = divmod(rest, -(-s.blocks // s.share))
+    n, group = divmod(rest, s.groups)
+    first = panel * width
+    begin, end = share * s.share, min(s.blocks, (share + 1) * s.share)
+    return Panel(n, group, d, h, first, min(width, s.length - first), begin, end)
+
+
+@compiled
+def cells_of(x, panel, s):
+    """A panel where it lies in x."""
+    channels = (panel.n * s.groups + panel.group) * s.c_group
+    line = (panel.d * s.cells.h + panel.h) * s.cells.w + panel.first
+    return Cells(pointer(x) + (channels * s.x_plane + line), s.x_plane)
+
+
+@compiled
+def row_of(panel, h, line, s):
+    """The row of y that a line of taps makes of a row of x."""
+    t, r = divmod(line, s.taps.h)
+    return ((panel.d * s.taps.d + t) * s.cells.h + h) * s.taps.h + r
 
 
 @lru_cache(maxsize=32)
-def left_over(outputs: int, positions: int, lanes: int) -> Any:
-    """The compiled sums of `count` positions, by dot products of `outputs` channels with all of `positions` at a time."""
+def rest_summer(outputs: int, positions: int, lanes: int) -> Any:
+    """The compiled y[k][p] of `positions` positions or fewer, by dot products with `outputs` output channels at a time."""
 
     @compiled
-    def sum_left_over(x, apart, count, w, c_group, bias, channels, y, plane, act, spare):
-        """y[k * plane + p] for the channels from channels[0] to channels[1] - 1 of the channels[2] that the weights have.
-
-        `spare` has room for positions * c_group elements, and for the sums before them.
-        """
-        found, rows = spare, spare + MOST_SUMS
+    def turn(to, cells, count, s):
+        """to [p][c] = x [c][p]; the last position stands for those that fill up a tile."""
         for p in range(positions):
-            for c in range(c_group):
-                poke(rows + (p * c_group + c), peek(x + (c * apart + min(p, count - 1))))
-        whole = c_group - c_group % lanes
-        for begun in range(channels[0], channels[1], outputs):
-            k = min(begun, channels[2] - outputs)  # the last block may overlap the one before
-            weights, sums = w + k * c_group, vector.zeros(x, outputs, positions, lanes)
-            for c in range(0, whole, lanes):
-                sums = vector.fma_dots(sums, weights + c, c_group, rows + c, c_group, lanes)
-            if whole < c_group:
-                sums = vector.fma_dots(sums, weights + whole, c_group, rows + whole, c_group, c_group - whole)
-            vector.store_lane_sums(sums, found)
-            for i in range(begun - k, min(outputs, channels[1] - k)):
-                for p in range(count):
-                    value = peek(found + (i * positions + p)) + peek(bias + (k + i))
-                    epilogue.put(y + ((k + i) * plane + p), value, act)
+            for c in range(s.c_group):
+                poke(to + (p * s.c_group + c), peek(cells.at + (c * cells.step + min(p, count - 1))))
 
-    return sum_left_over
+    @compiled
+    def multiply(sums, rows, w, s):
+        """sums [k][p] = sum over c of w [k][c] * rows [p][c]"""
+        whole, tile = s.c_group - s.c_group % lanes, vector.zeros(rows, outputs, positions, lanes)
+        for c in range(0, whole, lanes):
+            tile = vector.fma_dots(tile, w + c, s.c_group, rows + c, s.c_group, lanes)
+        if whole < s.c_group:
+            tile = vector.fma_dots(tile, w + whole, s.c_group, rows + whole, s.c_group, s.c_group - whole)
+        vector.store_lane_sums(tile, sums)
+
+    def sum_rest(cells, panel, channels, operands, work, act, s):
+        """Of the output channels from channels[0] to channels[1] - 1; the last block may overlap the one before."""
+        first, last = channels
+        turn(work.cells, cells, panel.count, s)
+        for begun in range(first, last, outputs):
+            k = min(begun, s.k_group - outputs)
+            multiply(work.sums, work.cells, operands.weights + k * s.c_group, s)
+            for i in range(begun - k, min(outputs, last - k)):
+                for p in range(panel.count):
+                    value = peek(work.sums + (i * positions + p)) + peek(operands.bias + (k + i))
+                    epilogue.put(operands.y + ((k + i) * s.y_plane + panel.first + p), value, act)
+
+    return compiled(sum_rest)
 
 
 @lru_cache(maxsize=32)
-def kernel(rows: int, columns: int, apart: int, ends: tuple[Size, Size], lanes: int, dtype: str, isa: str) -> Kernel:
+def row_store(rows: int, width: int) -> Any:
+    """The compiled store of a tile whose positions follow each other in y."""
+
+    def store_rows(tile, y, panel, shown, act, s):
+        to = y + (shown.k * s.y_plane + row_of(panel, panel.h, shown.line, s) * s.cells.w + panel.first)
+        if panel.count == width and shown.count == rows:
+            vector.store_tile(tile, to, s.y_plane)
+        else:
+            vector.store_spans(tile, to, s.y_plane, shown.count, panel.count)
+        if epilogue.is_unfinished(act):
+            for i in range(shown.count):
+                epilogue.finish_run(to + i * s.y_plane, panel.count, act)
+
+    return inlined(store_rows)
+
+
+@inlined
+def store_woven(tile, y, panel, shown, act, s):
+    """The store of a tile of whose rows two are woven into one of y; positions of several rows of x share a panel."""
+    done = 0
+    while done < panel.count:
+        h, column = divmod(panel.first + done, s.cells.w)
+        to = y + (shown.k * s.y_plane + (row_of(panel, h, shown.line, s) * s.cells.w + column - done) * 2)
+        until = min(panel.count, done + s.cells.w - column)
+        vector.store_woven(tile, to, s.y_plane, shown.count, done, until)
+        if epilogue.is_unfinished(act):
+            for i in range(shown.count // 2):
+                epilogue.finish_run(to + (i * s.y_plane + 2 * done), 2 * (until - done), act)
+        done = until
+
+
+@lru_cache(maxsize=32)
+def tile_maker(rows: int, columns: int, apart: int, packed: bool, lanes: int, dtype: str) -> Any:
+    """The compiled y[k][p] of a panel and one block of output channels."""
+    activate, ask_for = epilogue.activation_of(dtype), windows.asker(1, columns, lanes)
+    store, width, by_c = store_woven if apart == 2 else row_store(rows, columns * lanes), columns * lanes, rows if packed else 1
+
+    @inlined
+    def weights_at(panel, block, shown, operands, s):
+        """The rows of a block's weights: packed, one after the other, or of output channels where they lie."""
+        if packed:
+            return vector.rows_apart(operands.weights + block * s.c_group * rows, 1, rows, rows)
+        return vector.rows_apart(operands.weights + shown.k * s.c_group, s.c_group, shown.count, rows)
+
+    @inlined
+    def bias_at(shown, operands, to):
+        """The bias of every row; of the last block some rows may be no channel's, and none of these is stored."""
+        at = operands.bias + shown.k
+        if apart == 2 or shown.count < rows:
+            for i in range(shown.count):
+                poke(to + i, peek(at + i // apart))
+            at = to
+        return at
+
+    @inlined
+    def multiply(tile, w, cells, asks, s):
+        """tile [k][p] += sum over c of w [k][c] * cells [c][p]"""
+        if asks:  # the next panel is on its way while this one is first read
+            for c in range(s.c_group):
+                ask_for(cells.at + (c * cells.step + width), 0)
+                tile = vector.fma_outer(tile, w, c * by_c, cells.at + c * cells.step)
+        else:
+            for c in range(s.c_group):
+                tile = vector.fma_outer(tile, w, c * by_c, cells.at + c * cells.step)
+        return tile
+
+    def make_tile(block, panel, cells, operands, bias, act, s):
+        line, k_block = divmod(block, -(-s.k_group // (rows // apart)))
+        k = k_block * (rows // apart)
+        shown = Rows(k, min(rows, (s.k_group - k) * apart), line)
+        w = weights_at(panel, block, shown, operands, s)
+        tile = vector.first_values(bias_at(shown, operands, bias), rows, columns, lanes)
+        tile = multiply(tile, w, cells, s.asks > 0 and block == panel.begin, s)
+        store(activate(tile, act), operands.y, panel, shown, act, s)
+
+    return compiled(make_tile)
+
+
+@lru_cache(maxsize=32)
+def kernel(tile: Tile, rest: tuple[Tile, Tile], apart: int, packed: bool, lanes: int, dtype: str, isa: str) -> Kernel:
     """The compiled loops over panels of positions: f32_pointwise_8x3_s1_avx512.
 
-    There are `apart` output columns for each of x, and positions that are left over go by tiles of `ends`.
+    There are `apart` output columns for each of x, and positions that are left over go by tiles of `rest`.
     """
-    activate_tile = epilogue.activation_of(dtype)
-    sum_one, sum_some = (left_over(*tile, lanes) for tile in ends)
-    width, of_block, ask_for = columns * lanes, rows // apart, packing.asker(1, columns, lanes)
+    rows, columns = tile
+    width = columns * lanes
+    make_tile, copy_first = tile_maker(rows, columns, apart, packed, lanes, dtype), vector.load_first
+    sums_rest = not packed
+    sum_one, sum_several = (rest_summer(*shape, lanes) for shape in rest)
+
+    @compiled
+    def operands_of(w, bias, y, panel, s):
+        """The addresses of a panel's group."""
+        size = s.blocks * s.c_group * rows if packed else s.k_group * s.c_group
+        first = panel.group * s.k_group
+        planes = (panel.n * s.groups * s.k_group + first) * s.y_plane
+        return Operands(pointer(w) + panel.group * size, pointer(bias) + first, pointer(y) + planes)
+
+    @compiled
+    def copied(cells, count, to, s):
+        """The panel in rows of its own, zeros behind its last position."""
+        for c in range(s.c_group):
+            for j in range(columns):
+                v = copy_first(cells.at + (c * cells.step + j * lanes), count - j * lanes, lanes)
+                vector.store(to + (c * width + j * lanes), v)
+        return Cells(to, width)
+
+    @compiled
+    def sum_rest(cells, panel, operands, work, act, s):
+        """The positions that whole panels leave over."""
+        channels = panel.begin * rows, min(s.k_group, panel.end * rows)
+        if panel.count == 1:
+            sum_one(cells, panel, channels, operands, work, act, s)
+        else:
+            sum_several(cells, panel, channels, operands, work, act, s)
 
     def pointwise(begin, end, x, w, bias, residual, y, sizes, parameters):
-        act = epilogue.epilogue(parameters, residual, y)
-        groups, c_group, k_group = packing.three(sizes, 0)
-        depth, height, broad = packing.three(sizes, 3)
-        taps_t, taps_r, part = packing.three(sizes, 6)
-        copied, far, packed, extra = sizes[9] > 0, sizes[10] > 0, sizes[11] > 0, sizes[12]
-        # Positions of several rows share a panel where rows are taken apart as they are stored.
-        lines, length = (1, height * broad) if apart == 2 else (height, broad)
-        k_blocks, panels = -(-k_group // of_block), -(-length // width)
-        blocks = taps_t * taps_r * k_blocks
-        parts = -(-blocks // part)
-        plane_in, plane_out = depth * height * broad, depth * taps_t * height * taps_r * broad * apart
-        memory = np.empty(c_group * width + 32 + max(rows, MOST_SUMS), x.dtype)
-        starts, by_c = pointer(memory), rows if packed else 1
-        spare = vector.line_start(starts + rows)
+        """y [k][p] = act(bias [k] + sum over c of x [c][p] * w [c][k]) for the positions p of each panel."""
+        s, act = read(sizes), epilogue.epilogue(parameters, residual, y)
+        work, memory = carve(Parts(bias=rows, sums=MOST_SUMS, cells=s.c_group * width), x)
         for item in range(begin, end):
-            rest, panel = divmod(item, panels)
-            rest, h = divmod(rest, lines)
-            rest, d = divmod(rest, depth)
-            rest, share = divmod(rest, parts)
-            n, group = divmod(rest, groups)
-            first = panel * width
-            count = min(width, length - first)
-            source = pointer(x) + ((n * groups + group) * c_group * plane_in + (d * height + h) * broad + first)
-            step = plane_in
-            if apart == 1 and 0 < extra == count:
-                channels = share * part * rows, min(k_group, (share + 1) * part * rows), k_group
-                weights, of_group = pointer(w) + group * k_group * c_group, pointer(bias) + group * k_group
-                to = pointer(y) + ((n * groups + group) * k_group * plane_out + first)
-                if extra == 1:
-                    sum_one(source, step, count, weights, c_group, of_group, channels, to, plane_out, act, starts)
-                else:
-                    sum_some(source, step, count, weights, c_group, of_group, channels, to, plane_out, act, starts)
+            panel = panel_of(item, width, s)
+            cells, operands = cells_of(x, panel, s), operands_of(w, bias, y, panel, s)
+            if sums_rest and 0 < s.rest == panel.count:
+                sum_rest(cells, panel, operands, work, act, s)
                 continue
-            if copied or count < width:
-                for c in range(c_group):
-                    for j in range(columns):
-                        cells = vector.load_first(source + (c * plane_in + j * lanes), count - j * lanes, lanes)
-                        vector.store(spare + (c * width + j * lanes), cells)
-                source, step = spare, width
-            for block in range(share * part, min(blocks, (share + 1) * part)):
-                line, k_block = divmod(block, k_blocks)
-                t, r = divmod(line, taps_r)
-                k = k_block * of_block
-                shown = min(rows, (k_group - k) * apart)
-                if packed:
-                    weights = vector.rows_apart(pointer(w) + (group * blocks + block) * c_group * rows, 1, rows, rows)
-                else:
-                    weights = vector.rows_apart(pointer(w) + (group * k_group + k) * c_group, c_group, shown, rows)
-                first_bias = pointer(bias) + (group * k_group + k)
-                if apart == 2 or shown < rows:  # of the last block some may be no channel's, and none is stored
-                    for i in range(shown):
-                        poke(starts + i, peek(first_bias + i // apart))
-                    first_bias = starts
-                tile = vector.first_values(first_bias, rows, columns, lanes)
-                if far and block == share * part:  # the next panel is on its way while this one is first read
-                    for c in range(c_group):
-                        ask_for(source + (c * step + width), 0)
-                        tile = vector.fma_outer(tile, weights, c * by_c, source + c * step)
-                else:
-                    for c in range(c_group):
-                        tile = vector.fma_outer(tile, weights, c * by_c, source + c * step)
-                tile = activate_tile(tile, act)
-                plane = pointer(y) + ((n * groups + group) * k_group + k) * plane_out
-                if apart == 2:
-                    done = 0
-                    while done < count:
-                        h, column = divmod(first + done, broad)
-                        row = ((d * taps_t + t) * height + h) * taps_r + r
-                        to, until = plane + (row * broad + column - done) * 2, min(count, done + broad - column)
-                        vector.store_woven(tile, to, plane_out, shown, done, until)
-                        if epilogue.is_unfinished(act):
-                            for i in range(shown // 2):
-                                epilogue.finish_run(to + (i * plane_out + 2 * done), 2 * (until - done), act)
-                        done = until
-                    continue
-                row = ((d * taps_t + t) * height + h) * taps_r + r
-                to = plane + (row * broad + first)
-                if count == width and shown == rows:
-                    vector.store_tile(tile, to, plane_out)
-                else:
-                    vector.store_spans(tile, to, plane_out, shown, count)
-                if epilogue.is_unfinished(act):
-                    for i in range(shown):
-                        epilogue.finish_run(to + i * plane_out, count, act)
-        memory[0] = 0  # pointers do not keep an array alive: its last use does
+            if s.copies > 0 or panel.count < width:
+                cells = copied(cells, panel.count, work.cells, s)
+            for block in range(panel.begin, panel.end):
+                make_tile(block, panel, cells, operands, work.bias, act, s)
+        keep(memory)
 
     pointwise.__name__ = f"{dtype}_pointwise_{rows}x{columns}_s{apart}_{isa}"
     return Kernel(pointwise)
@@ -166,112 +324,136 @@ def kernel(rows: int, columns: int, apart: int, ends: tuple[Size, Size], lanes: 
 
 # Decisions --------------------------------------------------------------------------------------------------------------
 
-
-class Tile(NamedTuple):
-    """A register tile: output channels x vectors of positions."""
-
-    rows: int
-    columns: int
-
-
-# By the number of vector registers, which hold a tile's sums, the vectors of one input channel and a weight.
-TILES = {32: (Tile(8, 3), Tile(12, 2), Tile(6, 4), Tile(4, 6), Tile(2, 8)), 16: (Tile(4, 3), Tile(6, 2), Tile(2, 4))}
 WAYS = 8  # of a set of the L1 cache
-# (output channels, positions) of the tiles for one position left over and for more, by the number of vector registers.
-LEFT_OVER = {32: ((8, 1), (4, 4)), 16: ((6, 1), (4, 3))}
-MOST_SUMS = 16  # of such a tile
 BLOCKS_OF_PANEL = 16  # that read a panel: more, and it is copied, lest its channels' lines, far apart, leave the cache
 
 
-def tile_for(geometry: ConvGeometry, dtype: np.dtype[Any], machine: Machine) -> tuple[float, Tile]:
-    """(cycles of all tiles, the tile that takes the fewest)."""
-    g, cut, lanes = geometry, lines_of(geometry), machine.lanes(dtype)
-    apart, images = cut.taps[2], geometry.batch * geometry.groups
+class Cut(NamedTuple):
+    """How the loops are cut.
 
-    def cycles(tile: Tile) -> float:
-        extra = extras(g, tile, dtype, machine)
-        panels = images * (cut.panels(tile.columns * lanes) - (extra > 0))
-        tiles = panels * cut.taps[0] * cut.taps[1] * -(-g.out_per_group * apart // tile.rows)
-        products, loads = tile.rows * tile.columns, 2 * tile.columns + tile.rows
-        left = images * extra_cycles(g, extra, lanes, machine) if extra else 0.0
-        return left + tiles * (g.in_per_group * max(products, loads) / machine.units + 3 * products + 30)
+    Attributes
+    ----------
+    tile : Tile
+        Output channels x vectors of positions.
+    blocks, share : int
+        Blocks of output channels for all lines of taps, and those of an item.
+    rest : int
+        Positions that go by dot products.
+    copies, asks : bool
+        As the kernel's sizes have them.
+    lays_weights : bool
+        Whether weights are laid out in rows: those of a transposed convolution.
+    """
 
-    return min((cycles(tile), tile) for tile in tiles_of(g, dtype, machine))
+    tile: Tile
+    blocks: int
+    share: int
+    rest: int
+    copies: bool
+    asks: bool
+    lays_weights: bool
 
 
-def extras(geometry: ConvGeometry, tile: Tile, dtype: np.dtype[Any], machine: Machine) -> int:
+def suits(problem: Problem, machine: Machine) -> bool:
+    """Whether windows do not overlap."""
+    return are_lines(problem.geometry)
+
+
+def tiles_of(geometry: ConvGeometry, dtype: np.dtype[Any], machine: Machine) -> tuple[Tile, ...]:
+    """Those whose rows of weights, where they are a multiple of CONFLICT apart, fit into one set of the L1 cache."""
+    g, tiles = geometry, TILES[machine.isa].pointwise
+    apart = g.in_per_group * dtype.itemsize
+    return tiles if g.transposed or apart % CONFLICT else tuple(tile for tile in tiles if tile.rows <= WAYS)
+
+
+def rest_of(geometry: ConvGeometry, tile: Tile, dtype: np.dtype[Any], machine: Machine) -> int:
     """Positions that whole panels leave over, where they are few enough to go by dot products; else 0."""
-    g, tiles = geometry, LEFT_OVER[machine.registers]
+    g, (one, several) = geometry, TILES[machine.isa].pointwise_rest
     left = prod(g.in_size) % (tile.columns * machine.lanes(dtype))
-    few = not g.transposed and left <= tiles[1][1] and g.out_per_group >= tiles[0][0]
-    return left if few else 0
+    return left if not g.transposed and left <= several.columns and g.out_per_group >= one.rows else 0
 
 
-def extra_cycles(geometry: ConvGeometry, extra: int, lanes: int, machine: Machine) -> float:
+def cut(geometry: ConvGeometry, tile: Tile, dtype: np.dtype[Any], machine: Machine) -> Cut:
+    """The loops over one tile: half the L2 cache holds the weights of an item."""
+    g, taps = geometry, lines_of(geometry).taps
+    blocks = taps[0] * taps[1] * -(-g.out_per_group * taps[2] // tile.rows)
+    share = min(blocks, max(1, machine.l2 // 2 // dtype.itemsize // max(1, g.in_per_group * tile.rows)))
+    copies = share > BLOCKS_OF_PANEL
+    asks = not copies and dtype.itemsize * prod(g.x_shape) > machine.l2
+    return Cut(tile, blocks, share, rest_of(g, tile, dtype, machine), copies, asks, g.transposed)
+
+
+def cycles_of(geometry: ConvGeometry, cut: Cut, dtype: np.dtype[Any], machine: Machine) -> float:
+    """Of all tiles, and of the positions left over."""
+    g, lanes, (rows, columns) = geometry, machine.lanes(dtype), cut.tile
+    images = g.batch * g.groups
+    panels = images * (lines_of(g).panels(columns * lanes) - (cut.rest > 0))
+    products, loads = rows * columns, 2 * columns + rows
+    left = images * rest_cycles(g, cut.rest, lanes, machine) if cut.rest else 0.0
+    return left + panels * cut.blocks * (g.in_per_group * max(products, loads) / machine.units + 3 * products + 30)
+
+
+def rest_cycles(geometry: ConvGeometry, rest: int, lanes: int, machine: Machine) -> float:
     """Of the dot products of one image."""
-    outputs, positions = LEFT_OVER[machine.registers][extra > 1]
+    outputs, positions = TILES[machine.isa].pointwise_rest[rest > 1]
     products = max(outputs * positions / machine.units, outputs + positions)
     blocks = -(-geometry.out_per_group // outputs)
     return blocks * (-(-geometry.in_per_group // lanes) * products + 8 * outputs * positions) + 2 * geometry.in_per_group
 
 
-def tiles_of(geometry: ConvGeometry, dtype: np.dtype[Any], machine: Machine) -> tuple[Tile, ...]:
-    """Those whose rows of weights, where they are a multiple of CONFLICT apart, fit into one set of the L1 cache."""
-    g, tiles = geometry, TILES[machine.registers]
-    apart = g.in_per_group * dtype.itemsize
-    return tiles if g.transposed or apart % CONFLICT else tuple(tile for tile in tiles if tile.rows <= WAYS)
+def candidate(problem: Problem, machine: Machine) -> Candidate:
+    """Direct convolution by vectors of positions, by the tile that takes the fewest cycles."""
+    g, dtype = problem.geometry, problem.dtype
+    cuts = [cut(g, tile, dtype, machine) for tile in tiles_of(g, dtype, machine)]
+    cycles, best = min((cycles_of(g, one, dtype, machine), one) for one in cuts)
+    seconds = machine.seconds(CALL + cycles, g.bytes(dtype.itemsize))
+    return Candidate(seconds, best, partial(drafts, g, best, dtype, machine))
 
 
 # Plan -------------------------------------------------------------------------------------------------------------------
 
 
 @lru_cache(maxsize=256)
-def draft(geometry: ConvGeometry, dtype: np.dtype[Any], machine: Machine) -> tuple[Launch, int]:
-    """(the launch without its weights, rows of its tiles)."""
-    g, cut, lanes = geometry, lines_of(geometry), machine.lanes(dtype)
-    apart, tap_lines, c_group = cut.taps[2], cut.taps[0] * cut.taps[1], g.in_per_group
-    _, tile = tile_for(g, dtype, machine)
-    rows, columns = tile
-    blocks = tap_lines * -(-g.out_per_group * apart // rows)
-    part = min(blocks, max(1, machine.l2 // 2 // dtype.itemsize // max(1, c_group * rows)))
-    sizes = (
-        *(g.groups, c_group, g.out_per_group),
-        *cut[:3],
-        *cut.taps[:2],
-        part,
-        int(part > BLOCKS_OF_PANEL),
-        int(part <= BLOCKS_OF_PANEL and dtype.itemsize * prod(g.x_shape) > machine.l2),
-        int(g.transposed),
-        extras(g, tile, dtype, machine),
+def drafts(geometry: ConvGeometry, cut: Cut, dtype: np.dtype[Any], machine: Machine) -> tuple[weights.Draft, ...]:
+    """One draft; the weights of a kernel of one tap stay where they lie."""
+    g, lines, lanes = geometry, lines_of(geometry), machine.lanes(dtype)
+    taps = Axes(*lines.taps)
+    woven = taps.w == 2  # positions of several rows then share a panel
+    sizes = Sizes(
+        groups=g.groups,
+        c_group=g.in_per_group,
+        k_group=g.out_per_group,
+        cells=Axes(lines.depth, lines.height, lines.width),
+        taps=taps,
+        x_plane=prod(g.in_size),
+        y_plane=prod(g.in_size) * prod(taps),
+        lines=1 if woven else lines.height,
+        length=lines.height * lines.width if woven else lines.width,
+        blocks=cut.blocks,
+        share=cut.share,
+        copies=cut.copies,
+        asks=cut.asks,
+        rest=cut.rest,
     )
-    items = g.batch * g.groups * -(-blocks // max(1, part)) * cut.panels(columns * lanes)
-    chosen = kernel(rows, columns, apart, LEFT_OVER[machine.registers], lanes, element(dtype), machine.isa)
-    arguments = (np.array(sizes, np.int64), epilogue.scalars(g.activation, dtype))
-    return Launch(chosen, items, g.flops // 16, NO_WEIGHTS, NO_WEIGHTS, arguments), rows
+    items = g.batch * g.groups * -(-cut.blocks // max(1, cut.share)) * lines.panels(cut.tile.columns * lanes)
+    rest = TILES[machine.isa].pointwise_rest
+    chosen = kernel(cut.tile, rest, taps.w, g.transposed, lanes, element(dtype), machine.isa)
+    arguments = written(sizes), epilogue.scalars(g.activation, dtype)
+    lay = partial(laid, geometry=g, rows=cut.tile.rows) if g.transposed else weights.as_given
+    return (weights.drafted(chosen, items, g.flops // 16, arguments, lay),)
 
 
-def pack(w: Array, bias: Array, geometry: ConvGeometry) -> tuple[Launch, ...]:
-    """The weights themselves; of a transposed convolution [group][row of the kernel][block of channels and taps][c][rows]."""
-    found, rows = draft(geometry, w.dtype, host())
-    return (found.with_weights(pack_taps(w, geometry, rows) if geometry.transposed else w.reshape(-1), bias),)
-
-
-def pack_taps(w: Array, geometry: ConvGeometry, rows: int) -> Array:
-    """Flat; taps of a row go with the output channels, rows of the kernel before them."""
+def laid(w: Array, bias: Array, geometry: ConvGeometry, rows: int) -> tuple[Array, Array]:
+    """[group][line of taps][block of channels and taps][c][rows], flat: taps of a line go with the output channels."""
     g, (taps_t, taps_r, apart) = geometry, lines_of(geometry).taps
     of_line, tap_lines, c_group = g.out_per_group * apart, taps_t * taps_r, g.in_per_group
     blocks = -(-of_line // rows)
     turned = w.reshape(g.groups, c_group, g.out_per_group, tap_lines, apart).transpose(0, 3, 1, 2, 4)
     turned = turned.reshape(g.groups, tap_lines, c_group, of_line)
-    packed = packing.aligned(turned.size // max(1, of_line) * blocks * rows, w.dtype)
+    packed = aligned(turned.size // max(1, of_line) * blocks * rows, w.dtype)
     to = packed.reshape(g.groups, tap_lines, blocks, c_group, rows)
     for block in range(blocks):
         first, last = block * rows, min((block + 1) * rows, of_line)
         to[:, :, block, :, : last - first] = turned[..., first:last]
         to[:, :, block, :, last - first :] = 0
-    return packed
-
-
-def cost(geometry: ConvGeometry, dtype: np.dtype[Any], machine: Machine) -> float:
-    """Of py."""
-    return machine.seconds(CALL + tile_for(geometry, dtype, machine)[0], geometry.bytes(dtype.itemsize))
+    return packed, bias

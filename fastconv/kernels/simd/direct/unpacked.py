@@ -3,21 +3,26 @@
     y [p][k] = act(bias [k] + sum over l of windows [p][l] * w [k][l])        l: taps and input channels, in the weights' order
 
 Each output is a dot product along l, which is contiguous in w: vectors lie along it, and no weight moves. Windows are copied,
-a panel of positions by a chunk of l at a time, into rows that the L2 cache holds: on small maps these are few, and the weights
-many. A tile is several positions by several output channels, each with a vector of partial sums, whose lanes are added up at
-its end. Chunks after the first add to what lies in y.
+a panel of positions by a chunk of l at a time, into rows that the L2 cache holds: on small maps there are few of them, and
+many weights. A tile is several positions by several output channels, each with a vector of partial sums, whose lanes are added
+up at its end. Chunks after the first add to what lies in y.
 """
 
-from functools import lru_cache
+from functools import lru_cache, partial
 from math import prod
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from fastconv.kernels.jit import NO_WEIGHTS, Kernel, Launch, compiled, element, inlined
+from fastconv.kernels.jit import Kernel, Launch, compiled, element, inlined
+from fastconv.kernels.memory import LINE
 from fastconv.kernels.simd import vector
-from fastconv.kernels.simd.engine import costs, epilogue, packing, tables
-from fastconv.kernels.simd.engine.walks import strides
+from fastconv.kernels.simd.engine import costs, epilogue, weights, windows
+from fastconv.kernels.simd.engine.microkernel import Phase
+from fastconv.kernels.simd.engine.sizes import Axes, Strides, reader, written
+from fastconv.kernels.simd.engine.tables import CONFLICT, TILES, Tile
+from fastconv.kernels.simd.engine.walks import along, strides
+from fastconv.kernels.simd.engine.workspace import keep, workspace
 from fastconv.machine import Machine, host
 from fastconv.problem.convolutions import SPATIAL_AXES, Array, ConvGeometry
 from fastconv.problem.problem import Operands, Problem
@@ -25,178 +30,295 @@ from fastconv.problem.problem import Operands, Problem
 peek, poke, pointer = vector.peek, vector.poke, vector.pointer
 
 
-@lru_cache(maxsize=8)
-def gatherer(lanes: int, channels_last: bool) -> Any:
-    """The compiled rows[p * step + l] = what tap and channel l of position p meet, for the panel's positions and chunk of l.
+class Sizes(NamedTuple):
+    """What the kernel needs to know.
 
-    `image` is the first channel of a group in an image; `table` has room for a number for each tap, and one for each lane.
+    Attributes
+    ----------
+    x, y : Strides
+        Of input and output.
+    outputs, taps, cells, origin, stride, dilation : Axes
+        Of the walk.
+    images, c_group, k_group : int
+        Images of the batch, and channels of a group.
+    plane, window, length : int
+        Positions of an image, taps of a window, and products of an output.
+    mode : int
+        Of the border.
+    panel, chunk, step : int
+        Positions of a panel, products of a chunk, and elements from one row of a panel to the next.
     """
-    cell_under, (copy, clear) = packing.cell_under, packing.runs(lanes)
 
-    @compiled
-    def place(table, p, outputs, taps, cells, origin, stride, dilation, xs, mode):
-        """The offset of what each tap of position p meets, or -1 for padding."""
-        rest, column = divmod(p, outputs[2])
-        depth, row = divmod(rest, outputs[1])
-        i = 0
-        for t in range(taps[0]):
-            d = cell_under(origin[0] + depth * stride[0] + t * dilation[0], cells[0], mode)
-            for r in range(taps[1]):
-                h = cell_under(origin[1] + row * stride[1] + r * dilation[1], cells[1], mode)
-                for s in range(taps[2]):
-                    w = cell_under(origin[2] + column * stride[2] + s * dilation[2], cells[2], mode)
-                    there = d >= 0 and h >= 0 and w >= 0
-                    poke(table + i, d * xs[2] + h * xs[3] + w * xs[4] if there else -1)
-                    i += 1
+    x: Strides
+    y: Strides
+    outputs: Axes
+    taps: Axes
+    cells: Axes
+    origin: Axes
+    stride: Axes
+    dilation: Axes
+    images: int
+    c_group: int
+    k_group: int
+    plane: int
+    window: int
+    length: int
+    mode: int
+    panel: int
+    chunk: int
+    step: int
 
-    @compiled
-    def gather_last(to, image, zero, table, window, channels, l_begin, l_count):
-        """One row, of channels that follow each other."""
+
+class Panel(NamedTuple):
+    """`count` positions of an image from `first` on, and a group."""
+
+    n: int
+    group: int
+    first: int
+    count: int  # type: ignore[assignment]
+
+
+class Chunk(NamedTuple):
+    """A range of the products of an output."""
+
+    begin: int
+    count: int  # type: ignore[assignment]
+
+
+class Pointers(NamedTuple):
+    """Addresses of a group's weights and bias, and of a panel's first result."""
+
+    weights: Any
+    bias: Any
+    y: Any
+
+
+class Span(NamedTuple):
+    """The rows and columns of a tile that are stored."""
+
+    first_row: int
+    end_row: int
+    first_column: int
+    end_column: int
+
+
+class Parts(NamedTuple):
+    """The rows of a panel, and the sums of a tile."""
+
+    rows: int
+    sums: int
+
+
+class Tables(NamedTuple):
+    """Offsets of a window's taps, or of rows."""
+
+    offsets: int
+
+
+read, carve, carve_tables = reader(Sizes), workspace(Parts), workspace(Tables)
+
+
+# Windows ----------------------------------------------------------------------------------------------------------------
+
+
+@compiled
+def list_taps(to, p, source, s):
+    """offsets [t][r][s]: of the cell under each tap of position p, or -1 where there is none."""
+    rest, column = divmod(p, s.outputs.w)
+    depth, row = divmod(rest, s.outputs.h)
+    i = 0
+    for t in range(s.taps.d):
+        d = windows.cell_under(s.origin.d + depth * s.stride.d + t * s.dilation.d, s.cells.d, s.mode)
+        for r in range(s.taps.h):
+            h = windows.cell_under(s.origin.h + row * s.stride.h + r * s.dilation.h, s.cells.h, s.mode)
+            for tap in range(s.taps.w):
+                w = windows.cell_under(s.origin.w + column * s.stride.w + tap * s.dilation.w, s.cells.w, s.mode)
+                is_inside = d >= 0 and h >= 0 and w >= 0
+                poke(to + i, d * source.strides.d + h * source.strides.h + w * source.strides.w if is_inside else -1)
+                i += 1
+
+
+@lru_cache(maxsize=8)
+def last_gatherer(lanes: int) -> Any:
+    """The compiled row of one window, of channels that follow each other."""
+    copy, clear = windows.runs(lanes)
+
+    def gather_last(to, source, offsets, chunk, s):
         done = 0
-        while done < l_count:
-            tap, c = divmod(l_begin + done, channels)
-            count = min(channels - c, l_count - done)
-            at = peek(table + tap)
+        while done < chunk.count:
+            tap, c = divmod(chunk.begin + done, s.c_group)
+            count = min(s.c_group - c, chunk.count - done)
+            at = peek(offsets + tap)
             if at < 0:
-                clear(to + done, zero, count)
+                clear(to + done, source.fill, count)
             else:
-                copy(to + done, image + (at + c), count)
+                copy(to + done, source.at + (at + c), count)
             done += count
 
-    @compiled
-    def gather_first(to, image, zero, table, window, channel, l_begin, l_count):
-        """One row, of channels that lie `channel` apart."""
-        c, tap = divmod(l_begin, window)
-        source = image + c * channel
-        for i in range(l_count):
-            at = peek(table + tap)
-            poke(to + i, peek(source + at) if at >= 0 else zero)
-            tap += 1
-            if tap == window:
-                tap, source = 0, source + channel
+    return compiled(gather_last)
 
-    @compiled
-    def turn(rows, step, image, channel, count, l_count, table):
-        """All rows, of windows of one pixel that follow each other in planes of `channel` pixels."""
+
+@compiled
+def gather_first(to, source, offsets, chunk, s):
+    """The row of one window, of channels that lie apart."""
+    c, tap = divmod(chunk.begin, s.window)
+    plane = source.at + c * source.strides.c
+    for i in range(chunk.count):
+        at = peek(offsets + tap)
+        poke(to + i, peek(plane + at) if at >= 0 else source.fill)
+        tap += 1
+        if tap == s.window:
+            tap, plane = 0, plane + source.strides.c
+
+
+@lru_cache(maxsize=8)
+def gatherer(lanes: int, channels_last: bool, pixels: bool) -> Any:
+    """The compiled rows[p][l] = what tap and channel l of position p meet, for a panel's positions and a chunk of l.
+
+    With `pixels`, windows of one pixel follow each other in planes, which are turned.
+    """
+    gather_row = last_gatherer(lanes) if channels_last else gather_first
+
+    def gather_windows(rows, source, panel, chunk, offsets, s):
+        for p in range(panel.count):
+            list_taps(offsets, panel.first + p, source, s)
+            gather_row(rows + p * s.step, source, offsets, chunk, s)
+
+    def gather_pixels(rows, source, panel, chunk, offsets, s):
         for i in range(lanes):
-            poke(table + i, i * step)
-        for c in range(0, l_count, lanes):
-            wide = min(lanes, l_count - c)
-            for p in range(0, count, lanes):
-                high = min(lanes, count - p)
-                square = vector.load_transposed(image + (c * channel + p), channel, high, wide, lanes, 1, lanes)
-                vector.store_first_rows(square, rows + (p * step + c), table, high, wide)
+            poke(offsets + i, i * s.step)
+        plane = source.strides.c
+        for c in range(0, chunk.count, lanes):
+            width = min(lanes, chunk.count - c)
+            for p in range(0, panel.count, lanes):
+                height, at = min(lanes, panel.count - p), source.at + ((chunk.begin + c) * plane + panel.first + p)
+                square = vector.load_transposed(at, plane, height, width, lanes, 1, lanes)
+                vector.store_first_rows(square, rows + (p * s.step + c), offsets, height, width)
 
-    gather_row = gather_last if channels_last else gather_first
+    return compiled(gather_pixels if pixels else gather_windows)
 
-    def gather(rows, step, image, zero, table, begin, count, axes, xs, channels, mode, pixels, l_begin, l_count):
-        outputs, taps, cells, origin, stride, dilation = axes
-        if pixels:
-            turn(rows, step, image + (l_begin * xs[1] + begin), xs[1], count, l_count, table)
-            return
-        for p in range(count):
-            place(table, begin + p, outputs, taps, cells, origin, stride, dilation, xs, mode)
-            apart = channels if channels_last else xs[1]
-            gather_row(rows + p * step, image, zero, table, taps[0] * taps[1] * taps[2], apart, l_begin, l_count)
 
-    return compiled(gather)
+# Tiles ------------------------------------------------------------------------------------------------------------------
 
 
 @lru_cache(maxsize=32)
-def kernel(positions: int, outputs: int, lanes: int, channels_last: bool, dtype: str, isa: str) -> Kernel:
-    """The compiled loops over panels of positions and chunks of l: f32_unpacked_5x5_avx512."""
-    gather, activate, whole = gatherer(lanes, channels_last), epilogue.activation_of(dtype, silu=True), lanes
-    line = packing.LINE // (4 if dtype == "f32" else 8)
-    # A row of a tile is what lies together in y: the output channels of a position, or the positions of an output channel.
-    rows, columns = (positions, outputs) if channels_last else (outputs, positions)
+def finisher(columns: int, lanes: int, channels_last: bool, dtype: str) -> Any:
+    """The compiled store of the sums of a tile's span: they begin with the bias, or with what lies in y."""
+    activate = epilogue.activation_of(dtype, silu=True)
 
-    @inlined
-    def multiplied(sums, windows, step, weights, length, room):
-        if channels_last:
-            return vector.fma_dots(sums, windows, step, weights, length, room)
-        return vector.fma_dots(sums, weights, length, windows, step, room)
-
-    @compiled
-    def finish(found, y, row, bias, begun, ended, begins, ends, act):
-        """The sums of a tile's rows and columns from `begun` to `ended` - 1 to y, whose rows lie `row` apart.
-
-        They begin with the bias, or with what lies in y, and end with the activation.
-        """
-        for i in range(begun[0], ended[0]):
-            for j in range(begun[1], ended[1], lanes):
-                to, width = y + (i * row + j), min(lanes, ended[1] - j)
-                value = vector.load_first(found + (i * columns + j), width, lanes)
-                if not begins:
+    def finish(sums, y, step, bias, span, phase, act):
+        """The rows of y lie `step` apart."""
+        for i in range(span.first_row, span.end_row):
+            for j in range(span.first_column, span.end_column, lanes):
+                to, width = y + (i * step + j), min(lanes, span.end_column - j)
+                value = vector.load_first(sums + (i * columns + j), width, lanes)
+                if not phase.begins:
                     value = value + vector.load_first(to, width, lanes)
                 elif channels_last:
                     value = value + vector.load_first(bias + j, width, lanes)
                 else:
                     value = value + vector.splat(peek(bias + i), lanes)
-                if ends:
+                if phase.ends:
                     value = activate(value, act)
                 vector.store_first(to, value, width)
 
+    return compiled(finish)
+
+
+@lru_cache(maxsize=32)
+def tile_maker(positions: int, outputs: int, lanes: int, channels_last: bool, dtype: str) -> Any:
+    """The compiled y[p][k] of a panel's positions and the output channels of a tile, by a chunk of l."""
+    # A row of a tile is what follows each other in y: the output channels of a position, or the positions of an output channel.
+    rows, columns = (positions, outputs) if channels_last else (outputs, positions)
+    finish, whole, line = finisher(columns, lanes, channels_last, dtype), lanes, LINE // (4 if dtype == "f32" else 8)
+
+    @inlined
+    def multiply(sums, at, step, w, length, room):
+        if channels_last:
+            return vector.fma_dots(sums, at, step, w, length, room)
+        return vector.fma_dots(sums, w, length, at, step, room)
+
+    @inlined
+    def ask_for(w, p, panel, chunk, s):
+        """Ask for what the next tile of output channels reads, a part of its lines for each tile of positions."""
+        share = min(chunk.count, chunk.count * positions // panel.count + line)
+        ahead = w + (outputs * s.length + share * (p // positions))
+        for j in range(outputs):
+            for i in range(0, share, line):
+                vector.prefetch(ahead + (j * s.length + i))
+
+    def make_tiles(tile, last, panel, chunk, pointers, work, act, s):
+        k = min(tile * outputs, s.k_group - outputs)  # the last tile may overlap the one before
+        done, w = tile * outputs - k, pointers.weights + (k * s.length + chunk.begin)
+        phase = Phase(chunk.begin == 0, chunk.begin + s.chunk >= s.length)
+        full = chunk.count - chunk.count % lanes
+        for p in range(0, panel.count, positions):
+            if not last:
+                ask_for(w, p, panel, chunk, s)
+            at, sums = work.rows + p * s.step, vector.zeros(work.rows, rows, columns, lanes)
+            for i in range(0, full, lanes):
+                sums = multiply(sums, at + i, s.step, w + i, s.length, whole)
+            if full < chunk.count:
+                sums = multiply(sums, at + full, s.step, w + full, s.length, chunk.count - full)
+            vector.store_lane_sums(sums, work.sums)
+            to, count = pointers.y + (p * s.y.w + k * s.y.c), min(positions, panel.count - p)
+            if channels_last:
+                finish(work.sums, to, s.y.w, pointers.bias + k, Span(0, count, done, outputs), phase, act)
+            else:
+                finish(work.sums, to, s.y.c, pointers.bias + k, Span(done, outputs, 0, count), phase, act)
+
+    return compiled(make_tiles)
+
+
+@lru_cache(maxsize=32)
+def kernel_of(tile: Tile, lanes: int, channels_last: bool, pixels: bool, dtype: str, isa: str) -> Kernel:
+    """The compiled loops over panels of positions and chunks of l: f32_unpacked_5x5_avx512."""
+    positions, outputs = tile
+    gather, make_tiles = gatherer(lanes, channels_last, pixels), tile_maker(*tile, lanes, channels_last, dtype)
+    clear = windows.runs(lanes)[1]
+
+    @compiled
+    def panel_of(part, group, s):
+        """The panel of a number."""
+        n, panel = divmod(part, -(-s.plane // s.panel))
+        return Panel(n, group, panel * s.panel, min(s.panel, s.plane - panel * s.panel))
+
+    @compiled
+    def source_of(x, panel, fill, s):
+        """The image that a panel reads."""
+        at = pointer(x) + (panel.n * s.x.n + panel.group * s.c_group * s.x.c)
+        return windows.Source(at, s.x, s.cells, s.mode, fill)
+
+    @compiled
+    def pointers_of(w, bias, y, panel, s):
+        """The addresses of a panel's group."""
+        first = panel.group * s.k_group
+        to = pointer(y) + (panel.n * s.y.n + first * s.y.c + panel.first * s.y.w)
+        return Pointers(pointer(w) + first * s.length, pointer(bias) + first, to)
+
     def unpacked(begin, end, x, w, bias, residual, y, sizes, parameters):
-        act = epilogue.epilogue_with_silu(parameters, residual, y)
-        xs, ys = packing.five(sizes, 0), packing.five(sizes, 5)
-        axes = (
-            packing.three(sizes, 10),
-            packing.three(sizes, 13),
-            packing.three(sizes, 16),
-            packing.three(sizes, 19),
-            packing.three(sizes, 22),
-            packing.three(sizes, 25),
-        )
-        images, c_group, k_group = packing.three(sizes, 28)
-        mode, pixels, panel, chunk, step = packing.five(sizes, 31)
-        plane, window = axes[0][0] * axes[0][1] * axes[0][2], axes[1][0] * axes[1][1] * axes[1][2]
-        length, tiles, zero = window * c_group, -(-k_group // outputs), x.dtype.type(0)
-        memory = np.zeros(-(-panel // positions) * positions * step + positions * outputs + 2 * lanes + line, x.dtype)
-        numbers = np.empty(window + lanes, np.int64)
-        windows, table = vector.line_start(pointer(memory)), pointer(numbers)
-        found = windows + -(-panel // positions) * positions * step
+        """y [p][k] = act(bias [k] + sum over l of windows [p][l] * w [k][l]) for a range of tiles of output channels."""
+        s, act = read(sizes), epilogue.epilogue_with_silu(parameters, residual, y)
+        tiles, fill = -(-s.k_group // outputs), epilogue.padding_value(parameters)
+        height = -(-s.panel // positions) * positions
+        work, memory = carve(Parts(rows=height * s.step, sums=positions * outputs + 2 * lanes), x)
+        tables, integers = carve_tables(Tables(offsets=s.window + lanes), sizes)
+        written_rows = min(s.panel, s.plane)
+        clear(
+            work.rows + written_rows * s.step, fill, (height - written_rows) * s.step
+        )  # rows of a tile that are no position's
         for group in range(begin // tiles, -(-end // tiles)):
-            first_tile, last_tile = max(0, begin - group * tiles), min(tiles, end - group * tiles)
-            for part in range(images * -(-plane // panel)):
-                n, p_begin = part // -(-plane // panel), part % -(-plane // panel) * panel
-                count = min(panel, plane - p_begin)
-                image = pointer(x) + (n * xs[0] + group * c_group * xs[1])
-                to = pointer(y) + (n * ys[0] + group * k_group * ys[1] + p_begin * ys[4])
-                for l_begin in range(0, max(1, length), chunk):
-                    l_count = min(chunk, length - l_begin)
-                    full = l_count - l_count % lanes
-                    gather(windows, step, image, zero, table, p_begin, count, axes, xs, c_group, mode, pixels, l_begin, l_count)
-                    for tile in range(first_tile, last_tile):
-                        k = min(tile * outputs, k_group - outputs)  # the last tile may overlap the one before
-                        weights = pointer(w) + ((group * k_group + k) * length + l_begin)
-                        for p in range(0, count, positions):
-                            # What the next tile reads is asked for, a part of its lines at a time.
-                            if tile + 1 < last_tile:
-                                share = min(l_count, l_count * positions // count + line)
-                                ahead = weights + (outputs * length + share * (p // positions))
-                                for j in range(outputs):
-                                    for i in range(0, share, line):
-                                        vector.prefetch(ahead + (j * length + i))
-                            at = windows + p * step
-                            sums = vector.zeros(windows, rows, columns, lanes)
-                            for i in range(0, full, lanes):
-                                sums = multiplied(sums, at + i, step, weights + i, length, whole)
-                            if full < l_count:
-                                sums = multiplied(sums, at + full, step, weights + full, length, l_count - full)
-                            vector.store_lane_sums(sums, found)
-                            done, shown = tile * outputs - k, min(positions, count - p)
-                            finish(
-                                found,
-                                to + (p * ys[4] + k * ys[1]),
-                                ys[4] if channels_last else ys[1],
-                                pointer(bias) + (group * k_group + k),
-                                (0, done) if channels_last else (done, 0),
-                                (shown, outputs) if channels_last else (outputs, shown),
-                                l_begin == 0,
-                                l_begin + chunk >= length,
-                                act,
-                            )
-        memory[0], numbers[0] = zero, 0  # pointers do not keep an array alive: its last use does
+            first, last = max(0, begin - group * tiles), min(tiles, end - group * tiles)
+            for part in range(s.images * -(-s.plane // s.panel)):
+                panel = panel_of(part, group, s)
+                source, pointers = source_of(x, panel, fill, s), pointers_of(w, bias, y, panel, s)
+                for l_begin in range(0, max(1, s.length), s.chunk):
+                    chunk = Chunk(l_begin, min(s.chunk, s.length - l_begin))
+                    gather(work.rows, source, panel, chunk, tables.offsets, s)
+                    for tile in range(first, last):
+                        make_tiles(tile, tile + 1 == last, panel, chunk, pointers, work, act, s)
+        keep(integers)
+        keep(memory)
 
     unpacked.__name__ = f"{dtype}_unpacked_{positions}x{outputs}_{isa}"
     return Kernel(unpacked)
@@ -206,17 +328,15 @@ def kernel(positions: int, outputs: int, lanes: int, channels_last: bool, dtype:
 
 
 class Cut(NamedTuple):
-    """Positions and output channels of a tile, positions of a panel, elements of a chunk, and from one row to the next."""
+    """A tile of positions x output channels, positions of a panel, products of a chunk, and from one row to the next."""
 
-    positions: int
-    outputs: int
+    tile: Tile
     panel: int
     chunk: int
     step: int
 
 
-TILES = {32: ((5, 5), (6, 4)), 16: ((4, 3), (3, 4))}  # (positions, output channels), by the number of registers
-LOW = (6, 1)  # where there are fewer output channels
+LOW = Tile(6, 1)  # where there are fewer output channels
 PANEL = 64  # positions, or a few more or less
 
 
@@ -233,72 +353,107 @@ def fuses(problem: Problem) -> bool:
     return not problem.finished_later
 
 
-@lru_cache(maxsize=1024)
-def chosen(geometry: ConvGeometry, dtype: np.dtype[Any], machine: Machine) -> tuple[float, Cut]:
-    """(cycles, cut) of the tile that takes the fewest."""
-    tiles = [tile for tile in TILES[machine.registers] if tile[1] <= geometry.out_per_group]
-    return min(candidate(geometry, tile, dtype, machine) for tile in tiles or [LOW])
-
-
-def candidate(geometry: ConvGeometry, tile: tuple[int, int], dtype: np.dtype[Any], machine: Machine) -> tuple[float, Cut]:
-    """The expected cycles with such a tile, and how its panels and chunks are cut: rows take half the L2 cache."""
-    g, lanes, size = geometry, machine.lanes(dtype), machine.vector_bytes
-    plane, length, line = prod(g.out_size), g.reduction, packing.LINE // dtype.itemsize
-    positions, outputs = tile
-    panels = -(-plane // PANEL)
-    panel = -(-plane // max(1, panels) // positions) * positions or positions
-    panels = -(-plane // panel)
-    most = max(line, machine.l2 // 2 // dtype.itemsize // panel // line * line)
-    chunks = max(1, -(-length // most))
-    chunk = -(-length // chunks // line) * line or line
-    step = chunk + line if chunk * dtype.itemsize % tables.CONFLICT < 4 * packing.LINE else chunk
-    port = 1 if size == 64 else 2  # vectors of 64 bytes take both ports to load
-    loads = (positions + outputs * (1 + size / 64)) / port
-    sums = 30 + 4 * positions * outputs
-    tiles = g.batch * g.groups * -(-g.out_per_group // outputs) * panels * -(-panel // positions)
-    products = max(positions * outputs / machine.units, loads) * (1.2 if machine.registers <= 16 else 1.0)
-    cycles = tiles * chunks * (-(-chunk // lanes) * products + sums)
-    cell, run = (2 / lanes, 25) if g.channels_last else (0.4 if is_pixels(g) else 2.5, 12)
-    cycles += g.batch * g.groups * plane * (cell * length + run * g.taps * chunks)
-    return cycles, Cut(positions, outputs, panel, chunk, step)
-
-
 def is_pixels(geometry: ConvGeometry) -> bool:
     """Whether each window is one pixel, and they follow each other in planes."""
     return geometry.is_pointwise and not geometry.channels_last
 
 
+def cut(geometry: ConvGeometry, tile: Tile, dtype: np.dtype[Any], machine: Machine) -> Cut:
+    """How panels and chunks are cut for a tile: rows take half the L2 cache."""
+    plane, length, line = prod(geometry.out_size), geometry.reduction, LINE // dtype.itemsize
+    panels = -(-plane // PANEL)
+    panel = -(-plane // max(1, panels) // tile.rows) * tile.rows or tile.rows
+    most = max(line, machine.l2 // 2 // dtype.itemsize // panel // line * line)
+    chunks = max(1, -(-length // most))
+    chunk = -(-length // chunks // line) * line or line
+    step = chunk + line if chunk * dtype.itemsize % CONFLICT < 4 * LINE else chunk
+    return Cut(tile, panel, chunk, step)
+
+
+def cycles_of(geometry: ConvGeometry, cut: Cut, dtype: np.dtype[Any], machine: Machine) -> float:
+    """Of the products of all tiles, the sums of their lanes, and the windows copied."""
+    g, lanes, size = geometry, machine.lanes(dtype), machine.vector_bytes
+    plane, length, (positions, outputs) = prod(g.out_size), g.reduction, cut.tile
+    chunks = max(1, -(-length // cut.chunk))
+    port = 1 if size == 64 else 2  # vectors of 64 bytes take both ports to load
+    loads = (positions + outputs * (1 + size / 64)) / port
+    sums = 30 + 4 * positions * outputs
+    tiles = g.batch * g.groups * -(-g.out_per_group // outputs) * -(-plane // cut.panel) * -(-cut.panel // positions)
+    products = max(positions * outputs / machine.units, loads) * (1.2 if machine.registers <= 16 else 1.0)
+    cycles = tiles * chunks * (-(-cut.chunk // lanes) * products + sums)
+    cell, run = (2 / lanes, 25) if g.channels_last else (0.4 if is_pixels(g) else 2.5, 12)
+    return cycles + g.batch * g.groups * plane * (cell * length + run * g.taps * chunks)
+
+
+@lru_cache(maxsize=1024)
+def choice(problem: Problem, machine: Machine) -> costs.Candidate:
+    """The candidate of the tile that takes the fewest cycles."""
+    return costs.cheapest(candidates(problem, machine))
+
+
+def candidates(problem: Problem, machine: Machine) -> tuple[costs.Candidate, ...]:
+    """A candidate for each tile: its cycles, and weights that come from memory."""
+    g, dtype = problem.geometry, problem.dtype
+    from_memory = machine.seconds(0, dtype.itemsize * g.weights)
+
+    def candidate(tile: Tile) -> costs.Candidate:
+        one = cut(g, tile, dtype, machine)
+        cycles = costs.CALL + cycles_of(g, one, dtype, machine)
+        seconds = machine.seconds(cycles, g.bytes(dtype.itemsize)) + from_memory
+        return costs.Candidate(seconds, one, partial(draft, g, one, dtype, machine))
+
+    tiles = [tile for tile in TILES[machine.isa].unpacked if tile.columns <= g.out_per_group]
+    return tuple(map(candidate, tiles or [LOW]))
+
+
 def cost(problem: Problem, machine: Machine) -> float:
-    """Cycles, and weights that come from memory."""
-    geometry, dtype = problem.geometry, problem.dtype
-    weights = machine.seconds(0, dtype.itemsize * geometry.weights)
-    return machine.seconds(costs.CALL + chosen(geometry, dtype, machine)[0], geometry.bytes(dtype.itemsize)) + weights
+    """Of the tile that is chosen."""
+    return choice(problem, machine).seconds
+
+
+def kernel(problem: Problem, machine: Machine) -> str:
+    """The name of the kernel that runs."""
+    name: str = choice(problem, machine).launch().launch.kernel.__name__
+    return name
+
+
+# Plan -------------------------------------------------------------------------------------------------------------------
 
 
 @lru_cache(maxsize=256)
-def draft(geometry: ConvGeometry, dtype: np.dtype[Any], machine: Machine) -> Launch:
-    """The launch without its weights."""
-    g, cut = geometry.lifted(), chosen(geometry, dtype, machine)[1]
-    walks = [g.walks(axis)[0] for axis in range(SPATIAL_AXES)]
-    fields = ("outputs", "taps", "cells", "origin", "stride", "dilation")
-    sizes = (
-        *strides(g, g.in_channels, g.in_size),
-        *strides(g, g.out_channels, g.out_size),
-        *(getattr(walk, name) for name in fields for walk in walks),
-        *(g.batch, g.in_per_group, g.out_per_group),
-        *(g.mode, is_pixels(g), cut.panel, cut.chunk, cut.step),
+def draft(geometry: ConvGeometry, cut: Cut, dtype: np.dtype[Any], machine: Machine) -> weights.Draft:
+    """The launch without its weights, which stay where they lie."""
+    g, pixels = geometry.lifted(), is_pixels(geometry)
+    walks = tuple(g.walks(axis)[0] for axis in range(SPATIAL_AXES))
+    sizes = Sizes(
+        x=strides(g, g.in_channels, g.in_size),
+        y=strides(g, g.out_channels, g.out_size),
+        outputs=along(walks, "outputs"),
+        taps=along(walks, "taps"),
+        cells=along(walks, "cells"),
+        origin=along(walks, "origin"),
+        stride=along(walks, "stride"),
+        dilation=along(walks, "dilation"),
+        images=g.batch,
+        c_group=g.in_per_group,
+        k_group=g.out_per_group,
+        plane=prod(g.out_size),
+        window=g.taps,
+        length=g.reduction,
+        mode=g.mode,
+        panel=cut.panel,
+        chunk=cut.chunk,
+        step=cut.step,
     )
-    names = element(dtype), machine.isa
-    items = g.groups * -(-g.out_per_group // cut.outputs)
-    arguments = (np.array(sizes, np.int64), epilogue.scalars(g.activation, dtype))
-    chosen_kernel = kernel(cut.positions, cut.outputs, machine.lanes(dtype), g.channels_last, *names)
-    return Launch(chosen_kernel, items, g.flops // 8, NO_WEIGHTS, NO_WEIGHTS, arguments)
+    chosen = kernel_of(cut.tile, machine.lanes(dtype), g.channels_last, pixels, element(dtype), machine.isa)
+    items = g.groups * -(-g.out_per_group // cut.tile.columns)
+    arguments = written(sizes), epilogue.scalars(g.activation, dtype, g.border.value)
+    return weights.drafted(chosen, items, g.flops // 8, arguments, weights.as_given)
 
 
 def pack(w: Array, bias: Array, problem: Problem) -> Launch:
     """The weights themselves."""
-    geometry = problem.geometry
-    return draft(geometry, w.dtype, host()).with_weights(w.reshape(-1), bias)
+    return weights.launched(choice(problem, host()).launch(), w, bias)
 
 
 def run(operands: Operands, packed: Launch, problem: Problem, out: Array) -> None:

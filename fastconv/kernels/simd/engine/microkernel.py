@@ -1,21 +1,95 @@
-"""One register tile from start to end: the bias or a partial sum, the whole inner product, the activation, the store.
+"""One register tile from start to end: the bias or a partial sum, the whole reduction, the activation, the store.
 
     y[i, j] = act(bias[j] + sum over l of x[offsets[i] + l] * w[l, j])
 
 for i < rows output positions and j < columns * lanes output channels.
 Each step of l loads one value of x for every row, which a vector of the weights' row multiplies: rows + columns loads for
 rows * columns multiply-adds. Low, Igual, Smith and Quintana-Orti, Analytical Modeling Is Enough for High-Performance BLIS
-(2016), section 3, on how such a tile is sized; here `machine` has the table.
+(2016), section 3, on how such a tile is sized; engine/tables.py has the table.
 """
 
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 from fastconv.kernels.jit import compiled, inlined
 from fastconv.kernels.simd import vector
 from fastconv.kernels.simd.engine import epilogue
 
 peek, poke = vector.peek, vector.poke
+
+
+class Windows(NamedTuple):
+    """What the rows of tiles read.
+
+    Attributes
+    ----------
+    at : Pointer
+        Where the windows begin.
+    offsets : Pointer
+        int64: elements from there to the window of each row.
+    runs : Pointer
+        int64: elements from a window to each of its runs, [t][r][piece].
+    heights, pieces : int
+        Taps along the height, and runs of each: all of a row's taps, or one.
+    length, step : int
+        Values of a run, and elements from one to the next.
+    """
+
+    at: Any
+    offsets: Any
+    runs: Any
+    heights: int
+    pieces: int
+    length: int
+    step: int
+
+
+class Taps(NamedTuple):
+    """The taps to visit along the depth and the height: those of a tile whose other taps all meet zeros are left out."""
+
+    t_first: int
+    t_last: int
+    r_first: int
+    r_last: int
+
+
+class Weights(NamedTuple):
+    """Addresses of a block's bias, and of its rows of weights."""
+
+    bias: Any
+    rows: Any
+
+
+class Outputs(NamedTuple):
+    """Where a tile is stored: [i, j] at offsets[i] + j * step, for i < count and j < width.
+
+    Attributes
+    ----------
+    at, offsets : Pointer
+        Elements, and int64.
+    step, count, width : int
+        Elements from one channel to the next; rows and channels that are stored.
+    """
+
+    at: Any
+    offsets: Any
+    step: int
+    count: int  # type: ignore[assignment]
+    width: int
+
+
+class Phase(NamedTuple):
+    """Whether a reduction begins here, with the bias, and whether it ends here, with the activation."""
+
+    begins: bool
+    ends: bool
+
+
+@inlined
+def rows_from(windows, first):
+    """The windows of the tile whose first row is the `first` of these."""
+    offsets = windows.offsets + first
+    return Windows(windows.at, offsets, windows.runs, windows.heights, windows.pieces, windows.length, windows.step)
 
 
 @compiled
@@ -25,66 +99,88 @@ def is_contiguous(offsets, count):
 
 
 @lru_cache(maxsize=64)
-def tile_store(rows: int, columns: int, lanes: int, channels_last: bool, dtype: str) -> Any:
-    """The compiled store of a tile: y[offsets[i] + j * step] = tile[i, j] for i < count and j < width."""
+def store_of(rows: int, columns: int, lanes: int, channels_last: bool, dtype: str) -> Any:
+    """The compiled store(tile, outputs, ends, act, spare): after a reduction's last part, what follows the sums too.
+
+    `spare` has room for a tile, and is used where rows do not follow each other.
+    """
     whole = columns * lanes
     activate_tile = epilogue.activation_of(dtype)
 
-    def store(tile, y, offsets, step, count, width, last, act, spare):
-        if last:
-            tile = activate_tile(tile, act)
-        if channels_last:
-            if count == rows and width == whole:
-                vector.store_rows(tile, y, offsets)
-            else:
-                vector.store_first_rows(tile, y, offsets, count, width)
-        elif is_contiguous(offsets, count):
-            vector.store_transposed(tile, y + peek(offsets), step, count, width)
+    @inlined
+    def store_rows(tile, to, spare):
+        if to.count == rows and to.width == whole:
+            vector.store_rows(tile, to.at, to.offsets)
+        else:
+            vector.store_first_rows(tile, to.at, to.offsets, to.count, to.width)
+
+    @inlined
+    def store_columns(tile, to, spare):
+        if is_contiguous(to.offsets, to.count):
+            vector.store_transposed(tile, to.at + peek(to.offsets), to.step, to.count, to.width)
         else:
             vector.store_tile(tile, spare, whole)
-            for j in range(width):
-                for i in range(count):
-                    poke(y + (peek(offsets + i) + j * step), peek(spare + (i * whole + j)))
-        if last:
-            epilogue.finish_rows(y, offsets, count, step, width, act)
+            for j in range(to.width):
+                for i in range(to.count):
+                    poke(to.at + (peek(to.offsets + i) + j * to.step), peek(spare + (i * whole + j)))
+
+    store_sums = store_rows if channels_last else store_columns
+
+    def store(tile, to, ends, act, spare):
+        if ends:
+            tile = activate_tile(tile, act)
+        store_sums(tile, to, spare)
+        if ends:
+            epilogue.finish_rows(to.at, to.offsets, to.count, to.step, to.width, act)
 
     return inlined(store)
 
 
 @lru_cache(maxsize=64)
-def tile_load(rows: int, columns: int, lanes: int, channels_last: bool) -> Any:
-    """The compiled load of a partial sum: the tile that tile_store stored."""
+def load_of(rows: int, columns: int, lanes: int, channels_last: bool) -> Any:
+    """The compiled load(outputs, spare) of a partial sum: the tile that was stored."""
     whole = columns * lanes
 
-    def load(y, offsets, step, count, width, spare):
-        if channels_last:
-            return vector.load_first_rows(y, offsets, count, width, rows, columns, lanes)
-        if is_contiguous(offsets, count):
-            return vector.load_transposed(y + peek(offsets), step, count, width, rows, columns, lanes)
-        for j in range(width):
-            for i in range(count):
-                poke(spare + (i * whole + j), peek(y + (peek(offsets + i) + j * step)))
+    def load_rows(at, spare):
+        return vector.load_first_rows(at.at, at.offsets, at.count, at.width, rows, columns, lanes)
+
+    def load_columns(at, spare):
+        if is_contiguous(at.offsets, at.count):
+            return vector.load_transposed(at.at + peek(at.offsets), at.step, at.count, at.width, rows, columns, lanes)
+        for j in range(at.width):
+            for i in range(at.count):
+                poke(spare + (i * whole + j), peek(at.at + (peek(at.offsets + i) + j * at.step)))
         return vector.load_tile(spare, whole, rows, columns, lanes)
 
-    return inlined(load)
+    return inlined(load_rows if channels_last else load_columns)
 
 
 @lru_cache(maxsize=64)
 def conv_tile(rows: int, columns: int, lanes: int, channels_last: bool, dtype: str) -> Any:
-    """The compiled microkernel of one tile."""
-    width_of_tile = columns * lanes
-    load = tile_load(rows, columns, lanes, channels_last)
-    store = tile_store(rows, columns, lanes, channels_last, dtype)
+    """The compiled microkernel of one tile: outputs = act(bias or outputs + windows @ weights)."""
+    width = columns * lanes
+    load, store = load_of(rows, columns, lanes, channels_last), store_of(rows, columns, lanes, channels_last, dtype)
 
-    def tile_kernel(x, x_offsets, runs, length, step, w, bias, y, y_offsets, y_step, count, width, begins, ends, act, spare):
-        """`runs`: their offsets' table, heights of the kernel, runs a height, then first and last depth and height to visit."""
-        tile = vector.repeated(bias, rows, columns, lanes) if begins else load(y, y_offsets, y_step, count, width, spare)
-        table, heights, pieces, t_first, t_last, r_first, r_last = runs
-        for t in range(t_first, t_last):
-            for run in range((t * heights + r_first) * pieces, (t * heights + r_last) * pieces):
-                sources, row = vector.rows_at(x + peek(table + run), x_offsets, rows), w + run * length * width_of_tile
-                for i in range(length):
-                    tile = vector.fma_outer(tile, sources, i * step, row + i * width_of_tile)
-        store(tile, y, y_offsets, y_step, count, width, ends, act, spare)
+    def tile_kernel(windows, taps, weights, outputs, phase, act, spare):
+        tile = vector.repeated(weights.bias, rows, columns, lanes) if phase.begins else load(outputs, spare)
+        for t in range(taps.t_first, taps.t_last):
+            before = t * windows.heights
+            for run in range((before + taps.r_first) * windows.pieces, (before + taps.r_last) * windows.pieces):
+                sources = vector.rows_at(windows.at + peek(windows.runs + run), windows.offsets, rows)
+                row = weights.rows + run * windows.length * width
+                for i in range(windows.length):
+                    tile = vector.fma_outer(tile, sources, i * windows.step, row + i * width)
+        store(tile, outputs, phase.ends, act, spare)
 
     return inlined(tile_kernel)
+
+
+@lru_cache(maxsize=64)
+def tile_store(rows: int, columns: int, lanes: int, channels_last: bool, dtype: str) -> Any:
+    """The compiled store of a tile: y[offsets[i] + j * step] = tile[i, j] for i < count and j < width."""
+    store_to = store_of(rows, columns, lanes, channels_last, dtype)
+
+    def store(tile, y, offsets, step, count, width, last, act, spare):
+        store_to(tile, Outputs(y, offsets, step, count, width), last, act, spare)
+
+    return inlined(store)

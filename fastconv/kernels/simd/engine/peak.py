@@ -8,8 +8,9 @@ import numpy as np
 
 from fastconv.kernels.jit import Kernel, element
 from fastconv.kernels.simd import vector
-from fastconv.kernels.simd.engine import microkernel
+from fastconv.kernels.simd.engine import epilogue, microkernel
 from fastconv.machine import host
+from fastconv.problem.convolutions import IDENTITY
 
 ROUNDS, STEPS = 15, 400
 
@@ -20,7 +21,8 @@ def peak_kernel(rows: int, columns: int, lanes: int, dtype: str) -> Kernel:
     width = columns * lanes
     keep = microkernel.tile_store(rows, columns, lanes, True, dtype)
 
-    def peak(begin, end, a, b, y, a_offsets, y_offsets, act):
+    def peak(begin, end, a, b, y, a_offsets, y_offsets, parameters):
+        act = epilogue.epilogue(parameters, y, y)
         tile = vector.zeros(vector.pointer(a), rows, columns, lanes)
         sources = vector.rows_at(vector.pointer(a), vector.pointer(a_offsets), rows)
         for _ in range(begin, end):
@@ -43,7 +45,7 @@ def fma_peak(dtype: np.dtype[Any]) -> float:
     width = columns * lanes
     kernel = peak_kernel(rows, columns, lanes, element(dtype))
     a, b, y = np.full(rows * 8, 1e-3, dtype), np.full(8 * width, 1e-3, dtype), np.empty(rows * width, dtype)
-    arguments = a, b, y, np.arange(rows) * 8, np.arange(rows) * width, (0, dtype.type(0), dtype.type(0))
+    arguments = a, b, y, np.arange(rows) * 8, np.arange(rows) * width, epilogue.scalars(IDENTITY, dtype)
     repeats = 100
     kernel.serial(0, 1, *arguments)
     best = float("inf")

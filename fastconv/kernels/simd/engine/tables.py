@@ -1,27 +1,77 @@
-"""Tables with a column a machine: register tiles by the number of vector registers, and what addresses an L1 cache holds."""
+"""Register tiles by machine, and what addresses an L1 cache holds.
+
+Of each kernel the accumulators, the vectors of one step of its reduction and a broadcast value must fit the vector registers.
+"""
 
 from typing import NamedTuple
 
 from fastconv.machine import Machine
 
 CONFLICT = 4096  # bytes apart, addresses fall into the same set of an L1 cache
+WAYS = 7  # rows of a tile whose addresses may fall into one set of an L1 cache
 
 
 class Tile(NamedTuple):
-    """A register tile: output positions x vectors of output channels."""
+    """A register tile of rows x columns, of which rows or columns are vectors: each kernel says what they hold."""
 
     rows: int
     columns: int
 
 
-# Accumulators, the vectors of one row of weights and a broadcast value must fit the vector registers.
-TILES = {32: (Tile(14, 2), Tile(8, 3), Tile(7, 3), Tile(8, 2), Tile(14, 1)), 16: (Tile(6, 2), Tile(4, 3), Tile(7, 1))}
+class Tiles(NamedTuple):
+    """The register tiles of a machine, for each kernel those to choose from.
+
+    Attributes
+    ----------
+    conv : tuple of Tile
+        Output positions x vectors of output channels.
+    conv_pixels : tuple of Tile
+        More of them, for windows of one pixel with its channels.
+    planar : tuple of Tile
+        Output channels x vectors of an output row.
+    planar_stacked : tuple of Tile
+        The same for one output channel: output rows x vectors.
+    pointwise : tuple of Tile
+        Output channels x vectors of positions.
+    pointwise_rest : tuple of Tile
+        Output channels x positions that whole panels leave over: for one of these, and for more.
+    unpacked : tuple of Tile
+        Positions x output channels, each with a vector of partial sums.
+    """
+
+    conv: tuple[Tile, ...]
+    conv_pixels: tuple[Tile, ...]
+    planar: tuple[Tile, ...]
+    planar_stacked: tuple[Tile, ...]
+    pointwise: tuple[Tile, ...]
+    pointwise_rest: tuple[Tile, Tile]
+    unpacked: tuple[Tile, ...]
 
 
-BROAD = {32: (Tile(6, 4),), 16: ()}  # more tiles, for windows of one pixel with its channels
+def tiles(*shapes: tuple[int, int]) -> tuple[Tile, ...]:
+    """Tiles of these shapes."""
+    return tuple(Tile(*shape) for shape in shapes)
 
 
-WAYS = 7  # rows of a tile whose addresses may fall into one set of an L1 cache
+OF_32_REGISTERS = Tiles(
+    conv=tiles((14, 2), (8, 3), (7, 3), (8, 2), (14, 1)),
+    conv_pixels=tiles((6, 4)),
+    planar=tiles((8, 3), (8, 2), (4, 4), (4, 2), (8, 1), (4, 1), (2, 4), (1, 8), (1, 4)),
+    planar_stacked=tiles((2, 8), (2, 4), (1, 8), (1, 4)),
+    pointwise=tiles((8, 3), (12, 2), (6, 4), (4, 6), (2, 8)),
+    pointwise_rest=(Tile(8, 1), Tile(4, 4)),
+    unpacked=tiles((5, 5), (6, 4)),
+)
+OF_16_REGISTERS = Tiles(
+    conv=tiles((6, 2), (4, 3), (7, 1)),
+    conv_pixels=(),
+    planar=tiles((4, 2), (6, 1), (2, 4), (2, 2), (1, 8), (1, 4)),
+    planar_stacked=tiles((2, 4), (2, 2), (1, 8), (1, 4)),
+    pointwise=tiles((4, 3), (6, 2), (2, 4)),
+    pointwise_rest=(Tile(6, 1), Tile(4, 3)),
+    unpacked=tiles((3, 4), (4, 3)),
+)
+TILES = {"avx512": OF_32_REGISTERS, "neon": OF_32_REGISTERS, "avx2": OF_16_REGISTERS, "sse2": OF_16_REGISTERS}
 
 
 def tile_for(positions: int, vectors: int, machine: Machine, crowded: float = 0.0) -> Tile:
@@ -31,8 +81,9 @@ def tile_for(positions: int, vectors: int, machine: Machine, crowded: float = 0.
     """
 
     def cycles(tile: Tile) -> float:
-        tiles = -(-positions // tile.rows) * -(-vectors // tile.columns)
+        count = -(-positions // tile.rows) * -(-vectors // tile.columns)
         each = max(tile.rows * tile.columns, tile.rows + tile.columns + 1) / 2
-        return tiles * each * (crowded if crowded and tile.rows > WAYS else 1.0)
+        return count * each * (crowded if crowded and tile.rows > WAYS else 1.0)
 
-    return min(TILES[machine.registers] + (BROAD[machine.registers] if crowded else ()), key=cycles)
+    of_machine = TILES[machine.isa]
+    return min(of_machine.conv + (of_machine.conv_pixels if crowded else ()), key=cycles)

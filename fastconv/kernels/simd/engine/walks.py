@@ -3,10 +3,24 @@
 from dataclasses import replace
 from functools import lru_cache
 from math import prod
+from typing import NamedTuple
 
 import numpy as np
 
+from fastconv.kernels.simd.engine.sizes import Axes, Plane, Strides
 from fastconv.problem.convolutions import Array, ConvGeometry, Size, Walk
+
+
+class TapSteps(NamedTuple):
+    """Elements of the weights from one group, output channel, input channel and tap to the next, and to the first tap."""
+
+    group: int
+    k: int
+    c: int
+    t: int
+    r: int
+    s: int
+    first: int
 
 
 @lru_cache(maxsize=1024)
@@ -25,28 +39,30 @@ def flattened(geometry: ConvGeometry) -> ConvGeometry:
     return g
 
 
-def strides(geometry: ConvGeometry, channels: int, size: Size) -> Size:
-    """Element strides of a C-ordered array in this geometry's layout, in the order n, c, d, h, w."""
+def strides(geometry: ConvGeometry, channels: int, size: Size) -> Strides:
+    """Element strides of a C-ordered array in this geometry's layout."""
     shape = geometry.shape(channels, size)
     steps = [prod(shape[axis + 1 :]) for axis in range(len(shape))]
-    return (steps[0], steps[-1], *steps[1:-1]) if geometry.channels_last else tuple(steps)
+    return Strides(*((steps[0], steps[-1], *steps[1:-1]) if geometry.channels_last else steps))
 
 
-def tap_steps(geometry: ConvGeometry, walks: tuple[Walk, ...]) -> Size:
-    """Elements of the weights from one group, k, c, t, r, s to the next, and to the first tap of the walk."""
+def along(walks: tuple[Walk, ...], field: str) -> Axes:
+    """One field of the walks of the three axes."""
+    d, h, w = (getattr(walk, field) for walk in walks)
+    return Axes(d, h, w)
+
+
+def tap_steps(geometry: ConvGeometry, walks: tuple[Walk, ...]) -> TapSteps:
+    """The steps of the weights of one walk."""
     g = geometry
     first, second = (g.in_per_group, g.out_per_group) if g.transposed else (g.out_per_group, g.in_per_group)
     shape = (g.groups * first, *g.kernel, second) if g.channels_last else (g.groups * first, second, *g.kernel)
     steps = [prod(shape[axis + 1 :]) for axis in range(len(shape))]
     by_second, by_taps = (steps[-1], steps[1:-1]) if g.channels_last else (steps[1], steps[2:])
     by_k, by_c = (by_second, steps[0]) if g.transposed else (steps[0], by_second)
-    return (
-        first * steps[0],
-        by_k,
-        by_c,
-        *(step * walk.kernel_step for step, walk in zip(by_taps, walks, strict=True)),
-        sum(step * walk.kernel_first for step, walk in zip(by_taps, walks, strict=True)),
-    )
+    t, r, s = (step * walk.kernel_step for step, walk in zip(by_taps, walks, strict=True))
+    begun = sum(step * walk.kernel_first for step, walk in zip(by_taps, walks, strict=True))
+    return TapSteps(first * steps[0], by_k, by_c, t, r, s, begun)
 
 
 def widened(bias: Array, geometry: ConvGeometry) -> Array:
@@ -57,9 +73,20 @@ def widened(bias: Array, geometry: ConvGeometry) -> Array:
     return bias if copies <= 1 else np.tile(bias, copies)
 
 
-def plane_sizes(geometry: ConvGeometry) -> tuple[Size, ...]:
-    """(input, output, kernel, stride, dilation, padding before), each over two axes."""
+class PlaneSizes(NamedTuple):
+    """The sizes of a convolution of rank 1 or 2, each over two axes; `before` is the padding there."""
+
+    cells: Plane
+    outputs: Plane
+    taps: Plane
+    stride: Plane
+    dilation: Plane
+    before: Plane
+
+
+def plane_sizes(geometry: ConvGeometry) -> PlaneSizes:
+    """The geometry over two axes: an axis of one cell comes first."""
     g, missing = geometry, 2 - geometry.rank
-    ones = (1,) * missing
     before = (0,) * missing + tuple(pair[0] for pair in g.padding)
-    return (*(ones + size for size in (g.in_size, g.out_size, g.kernel, g.stride, g.dilation)), before)
+    sizes = ((1,) * missing + size for size in (g.in_size, g.out_size, g.kernel, g.stride, g.dilation))
+    return PlaneSizes(*(Plane(*size) for size in (*sizes, before)))

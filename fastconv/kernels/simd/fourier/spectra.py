@@ -1,152 +1,295 @@
 """Spectra of blocks, and of kernels: Fourier transforms of a planes of b rows of m cells, along each axis.
 
 A block of one axis is one row of b * m cells. It is transformed as a matrix: its columns, a turn of each element, its rows.
-Bailey, FFTs in external or hierarchical memory (1990). The cells along m lie together, so that passes along a and b go on
-vectors of them; for the pass along m, `lanes` rows are turned so that they are columns, and the spectrum stays so:
+Bailey, FFTs in external or hierarchical memory (1990). The cells along m follow each other, so that passes along a and b go on
+vectors of them; for the pass along m, `lanes` rows are transposed into columns, and the spectrum stays so:
 
-    spectrum   [rows / lanes][re, im][m][lanes]     each re and each im one cache line longer
+    cells      re [a b][pitch], then im, `pitch` >= m
+    spectrum   [a b / lanes][re, im][m][lanes]     each re and each im one cache line longer
 """
 
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from fastconv.kernels.jit import Kernel, compiled
+from fastconv.kernels.memory import LINE
 from fastconv.kernels.simd import vector
-from fastconv.kernels.simd.engine import packing
+from fastconv.kernels.simd.engine.sizes import Axes, reader
+from fastconv.kernels.simd.engine.walks import TapSteps
+from fastconv.kernels.simd.engine.workspace import keep, workspace
 from fastconv.kernels.simd.fourier import butterflies
-from fastconv.problem.convolutions import Array, Size
+from fastconv.kernels.simd.fourier.butterflies import Columns
+from fastconv.problem.convolutions import Array
 
 peek, poke, pointer = vector.peek, vector.poke, vector.pointer
 
 
-@lru_cache(maxsize=8)
-def passes(lanes: int, dtype: str) -> tuple[Any, Any]:
-    """The compiled (analysis, synthesis): a block as rows -> its spectrum, and back."""
-    forward, inverse = butterflies.transforms(lanes, dtype)
+class Shape(NamedTuple):
+    """The planes a, rows b and cells m of a block; or elements of the factors of their transforms."""
 
-    def analysis(re, im, spectrum, shape, pitch, strip, tables):
-        (a, b, m), (table_a, table_b, table_l, turns, turned) = shape, tables
-        if a > 1:
-            for row in range(b):
-                for column in range(0, m, lanes):
-                    at = row * pitch + column
-                    forward(re + at, im + at, a, b * pitch, table_a)
-        for plane in range(a):
-            for column in range(0, m, lanes):
-                at = plane * b * pitch + column
-                forward(re + at, im + at, b, pitch, table_b)
-        for row in range(0, a * b, lanes):
-            to = spectrum + row // lanes * strip
-            side = to + (strip // 2)
-            for column in range(0, m, lanes):
-                at, there = row * pitch + column, column * lanes
-                square = vector.load_transposed(re + at, pitch, lanes, lanes, lanes, 1, lanes)
-                vector.store_tile(square, to + there, lanes)
-                square = vector.load_transposed(im + at, pitch, lanes, lanes, lanes, 1, lanes)
-                vector.store_tile(square, side + there, lanes)
-            if turned:
-                for at in range(0, m * lanes, lanes):
-                    c, s = (
-                        vector.load(turns + (row * 2 * m + at), lanes),
-                        vector.load(turns + ((row * 2 + lanes) * m + at), lanes),
-                    )
-                    u, v = vector.load(to + at, lanes), vector.load(side + at, lanes)
-                    vector.store(to + at, c * u - s * v)
-                    vector.store(side + at, c * v + s * u)
-            forward(to, side, m, lanes, table_l)
-
-    def synthesis(spectrum, re, im, shape, pitch, strip, tables, ends):
-        (a, b, m), (_, _, _, turns, turned), (end_a, end_b, end_l) = shape, tables, ends
-        for row in range(0, a * b, lanes):
-            to = spectrum + row // lanes * strip
-            side = to + (strip // 2)
-            inverse(to, side, m, lanes, end_l)
-            if turned:
-                for at in range(0, m * lanes, lanes):
-                    c, s = (
-                        vector.load(turns + (row * 2 * m + at), lanes),
-                        vector.load(turns + ((row * 2 + lanes) * m + at), lanes),
-                    )
-                    u, v = vector.load(to + at, lanes), vector.load(side + at, lanes)
-                    vector.store(to + at, c * u + s * v)
-                    vector.store(side + at, c * v - s * u)
-            for column in range(0, m, lanes):
-                at, there = row * pitch + column, column * lanes
-                square = vector.load_transposed(to + there, lanes, lanes, lanes, lanes, 1, lanes)
-                vector.store_tile(square, re + at, pitch)
-                square = vector.load_transposed(side + there, lanes, lanes, lanes, lanes, 1, lanes)
-                vector.store_tile(square, im + at, pitch)
-        for plane in range(a):
-            for column in range(0, m, lanes):
-                at = plane * b * pitch + column
-                inverse(re + at, im + at, b, pitch, end_b)
-        if a > 1:
-            for row in range(b):
-                for column in range(0, m, lanes):
-                    at = row * pitch + column
-                    inverse(re + at, im + at, a, b * pitch, end_a)
-
-    return compiled(analysis), compiled(synthesis)
+    a: int
+    b: int
+    m: int
 
 
-@compiled
-def table_pointers(tables, shape, counts):
-    """((a's, b's, m's twiddles, turns, whether there are any), the ends of the first three) in one array."""
-    first = pointer(tables)
-    end_a, end_b, end_l = first + counts[0], first + (counts[0] + counts[1]), first + (counts[0] + counts[1] + counts[2])
-    return (first, end_a, end_b, end_l, counts[3] > 0), (end_a, end_b, end_l)
+class Form(NamedTuple):
+    """How blocks and spectra lie in memory.
+
+    Attributes
+    ----------
+    shape : Shape
+        The points of the three passes.
+    pitch : int
+        Elements from one row of a block to the next: a cache line more than it has, lest columns share the sets of a cache.
+    strip : int
+        Elements of the spectra of `lanes` rows.
+    factors : Shape
+        Elements of the factors of the three passes, which follow each other.
+    """
+
+    shape: Shape
+    pitch: int
+    strip: int
+    factors: Shape
+
+
+def form_of(shape: Shape, lanes: int, dtype: np.dtype[Any]) -> Form:
+    """The form of blocks of this shape."""
+    line = LINE // dtype.itemsize
+    factors = Shape(*(len(butterflies.twiddles(points, dtype)) for points in shape))
+    return Form(shape, shape.m + line, 2 * (shape.m * lanes + line), factors)
 
 
 @lru_cache(maxsize=64)
-def tables_of(shape: Size, long: bool, lanes: int, dtype: np.dtype[Any]) -> tuple[Array, tuple[int, int, int, int]]:
-    """(twiddles of a, b and m, then the turns between the passes of a long row; the length of each)."""
-    _, b, m = shape
+def tables_of(shape: Shape, long: bool, lanes: int, dtype: np.dtype[Any]) -> Array:
+    """The factors of a, b and m, then the turns between the passes of a long row: [b / lanes][cos, sin][m][lanes]."""
     parts = [butterflies.twiddles(points, dtype) for points in shape]
-    turns = np.zeros(0)
     if long:
-        angles = -2 * np.pi / (b * m) * np.outer(butterflies.order(b), np.arange(m))
+        angles = -2 * np.pi / (shape.b * shape.m) * np.outer(butterflies.order(shape.b), np.arange(shape.m))
         both = np.stack((np.cos(angles), np.sin(angles)))
-        turns = both.reshape(2, b // lanes, lanes, m).transpose(1, 0, 3, 2).reshape(-1)
-    parts.append(turns.astype(dtype))
-    return np.concatenate(parts), tuple(len(part) for part in parts)  # type: ignore[return-value]
+        parts.append(both.reshape(2, shape.b // lanes, lanes, shape.m).transpose(1, 0, 3, 2).reshape(-1).astype(dtype))
+    return np.concatenate(parts)
+
+
+class Tables(NamedTuple):
+    """Where the factors of a, of b and of m begin, and where those of m end and the turns begin."""
+
+    a: Any
+    b: Any
+    m: Any
+    turns: Any
+
+
+@compiled
+def tables_in(tables, form):
+    """The parts of `tables_of`."""
+    a = pointer(tables)
+    b = a + form.factors.a
+    m = b + form.factors.b
+    return Tables(a, b, m, m + form.factors.m)
+
+
+def spectrum_size(form: Form, lanes: int) -> int:
+    """Elements of a spectrum."""
+    return form.shape.a * form.shape.b // lanes * form.strip
+
+
+elements_of = compiled(spectrum_size)
+
+
+@compiled
+def cells_size(form, lanes):
+    """Elements of a block's real parts, or imaginary ones: two vectors more, lest both share the sets of a cache."""
+    return form.shape.a * form.shape.b * form.pitch + 2 * lanes
+
+
+class Cells(NamedTuple):
+    """The real and the imaginary parts of a block's cells."""
+
+    re: Any
+    im: Any
 
 
 @lru_cache(maxsize=8)
-def weight_kernel(lanes: int, dtype: str, isa: str) -> Kernel:
-    """The compiled spectra of kernels, divided by the points of a block, item by item one of [k][c]: f32_fft_weights_avx512."""
-    analysis, _ = passes(lanes, dtype)
+def transposes(lanes: int) -> tuple[Any, Any]:
+    """The compiled (gather, scatter): the m cells of `lanes` rows become m vectors of a spectrum's part, and back."""
+
+    def gather(rows, pitch, m, to):
+        for column in range(0, m, lanes):
+            square = vector.load_transposed(rows + column, pitch, lanes, lanes, lanes, 1, lanes)
+            vector.store_tile(square, to + column * lanes, lanes)
+
+    def scatter(part, m, pitch, to):
+        for column in range(0, m, lanes):
+            square = vector.load_transposed(part + column * lanes, lanes, lanes, lanes, lanes, 1, lanes)
+            vector.store_tile(square, to + column, pitch)
+
+    return compiled(gather), compiled(scatter)
+
+
+@lru_cache(maxsize=8)
+def turners(lanes: int) -> tuple[Any, Any]:
+    """The compiled (turn, turn_back): products by the turns between the passes of a long row, and by their conjugates.
+
+    X [l] = X [l] * exp(-2 pi i f(row) l / (b m)) for l < m, f(row) the frequency that the pass along b left in a row
+    """
+
+    def turn(x, turns, count):
+        for at in range(0, count, lanes):
+            c, s = vector.load(turns + at, lanes), vector.load(turns + (count + at), lanes)
+            u, v = vector.load(x.re + at, lanes), vector.load(x.im + at, lanes)
+            vector.store(x.re + at, c * u - s * v)
+            vector.store(x.im + at, c * v + s * u)
+
+    def turn_back(x, turns, count):
+        for at in range(0, count, lanes):
+            c, s = vector.load(turns + at, lanes), vector.load(turns + (count + at), lanes)
+            u, v = vector.load(x.re + at, lanes), vector.load(x.im + at, lanes)
+            vector.store(x.re + at, c * u + s * v)
+            vector.store(x.im + at, c * v - s * u)
+
+    return compiled(turn), compiled(turn_back)
+
+
+@lru_cache(maxsize=8)
+def axis_passes(lanes: int, transform: Any) -> tuple[Any, Any]:
+    """The compiled passes of a transform along b, of every plane, and along a, where there are several planes."""
+
+    def along_b(cells, form, table):
+        a, b, m = form.shape
+        for plane in range(a):
+            for column in range(0, m, lanes):
+                at = plane * b * form.pitch + column
+                transform(Columns(cells.re + at, cells.im + at, form.pitch), b, table)
+
+    def along_a(cells, form, table):
+        a, b, m = form.shape
+        for row in range(b if a > 1 else 0):
+            for column in range(0, m, lanes):
+                at = row * form.pitch + column
+                transform(Columns(cells.re + at, cells.im + at, b * form.pitch), a, table)
+
+    return compiled(along_b), compiled(along_a)
+
+
+@lru_cache(maxsize=8)
+def analysis(lanes: int, long: bool, dtype: str) -> Any:
+    """The compiled analyse(cells, spectrum, form, tables): a block becomes its spectrum."""
+    forward, gather, turn = butterflies.forward_transform(lanes, dtype), transposes(lanes)[0], turners(lanes)[0]
+    along_b, along_a = axis_passes(lanes, forward)
+
+    def analyse(cells, spectrum, form, tables):
+        along_a(cells, form, tables.a)
+        along_b(cells, form, tables.b)
+        m = form.shape.m
+        for row in range(0, form.shape.a * form.shape.b, lanes):
+            part = spectrum + row // lanes * form.strip
+            x = Columns(part, part + form.strip // 2, lanes)
+            gather(cells.re + row * form.pitch, form.pitch, m, x.re)
+            gather(cells.im + row * form.pitch, form.pitch, m, x.im)
+            if long:
+                turn(x, tables.turns + row * 2 * m, m * lanes)
+            forward(x, m, tables.m)
+
+    return compiled(analyse)
+
+
+@lru_cache(maxsize=8)
+def synthesis(lanes: int, long: bool, dtype: str) -> Any:
+    """The compiled synthesise(spectrum, cells, form, tables): a spectrum becomes a b m times its block."""
+    inverse, scatter, turn_back = butterflies.inverse_transform(lanes, dtype), transposes(lanes)[1], turners(lanes)[1]
+    along_b, along_a = axis_passes(lanes, inverse)
+
+    def synthesise(spectrum, cells, form, tables):
+        m = form.shape.m
+        for row in range(0, form.shape.a * form.shape.b, lanes):
+            part = spectrum + row // lanes * form.strip
+            x = Columns(part, part + form.strip // 2, lanes)
+            inverse(x, m, tables.turns)  # each table from its end backwards
+            if long:
+                turn_back(x, tables.turns + row * 2 * m, m * lanes)
+            scatter(x.re, m, form.pitch, cells.re + row * form.pitch)
+            scatter(x.im, m, form.pitch, cells.im + row * form.pitch)
+        along_b(cells, form, tables.m)
+        along_a(cells, form, tables.b)
+
+    return compiled(synthesise)
+
+
+# Weights ----------------------------------------------------------------------------------------------------------------
+
+
+class Sizes(NamedTuple):
+    """What the kernel of weights knows: the form of a spectrum, the taps and where they lie, input channels of a group."""
+
+    form: Form
+    taps: Axes
+    dilation: Axes
+    steps: TapSteps
+    c_group: int
+
+
+read = reader(Sizes)
+
+
+class Parts(NamedTuple):
+    """The workspace of a thread."""
+
+    re: int
+    im: int
+
+
+carve = workspace(Parts)
+
+
+@lru_cache(maxsize=8)
+def weight_kernel(lanes: int, long: bool, paired: bool, dtype: str, isa: str) -> Kernel:
+    """The compiled spectra of kernels, divided by the points of a block, an item for each k and c: f32_fft_weights_avx512.
+
+    Where blocks go in pairs, weights are real; else each is a real and an imaginary part.
+    """
+    analyse = analysis(lanes, long, dtype)
+
+    @compiled
+    def cell_of(tap, s):
+        """The cell where a tap lies: the cell 0, or as far before it as the tap reads behind, by the number of cells."""
+        (a, b, m), pitch = s.form.shape, s.form.pitch
+        if long:
+            row, column = divmod(-tap.w * s.dilation.w % (b * m), m)
+        else:
+            row, column = -tap.d * s.dilation.d % a * b + -tap.h * s.dilation.h % b, -tap.w * s.dilation.w % m
+        return row * pitch + column
+
+    @compiled
+    def place_taps(w, cells, scale, s):
+        """The kernel at w as a block: its taps, scaled, and zeros."""
+        zero = scale - scale
+        for i in range(cells_size(s.form, lanes)):
+            poke(cells.re + i, zero)
+            poke(cells.im + i, zero)
+        for d in range(s.taps.d):
+            for h in range(s.taps.h):
+                for column in range(s.taps.w):
+                    source, cell = w + (d * s.steps.t + h * s.steps.r + column * s.steps.s), cell_of(Axes(d, h, column), s)
+                    poke(cells.re + cell, peek(source) * scale)
+                    if not paired:
+                        poke(cells.im + cell, peek(source + 1) * scale)
 
     def weights(begin, end, w, to, sizes, tables):
-        shape, taps, dilation = packing.three(sizes, 0), packing.three(sizes, 3), packing.three(sizes, 6)
-        by_k, by_c, by_t, by_r, by_s = packing.five(sizes, 9)
-        pitch, strip, long, step, c_group = packing.five(sizes, 14)
-        passes_tables, _ = table_pointers(tables, shape, packing.five(sizes, 19))
-        a, b, m = shape
-        rows, zero = a * b, w.dtype.type(0)
-        size, plane, scale = rows // lanes * strip, rows * pitch + 2 * lanes, w.dtype.type(1) / w.dtype.type(rows * m)
-        memory = np.empty(2 * plane + 64, w.dtype)
-        re = vector.line_start(pointer(memory))
-        im = re + plane
+        """W [k][c] = F(w [k][c]) / (a b m), tap t at -t."""
+        s = read(sizes)
+        parts, size = tables_in(tables, s.form), elements_of(s.form, lanes)
+        a, b, m = s.form.shape
+        scale = w.dtype.type(1) / w.dtype.type(a * b * m)
+        work, memory = carve(Parts(re=cells_size(s.form, lanes), im=cells_size(s.form, lanes)), w)
+        cells = Cells(work.re, work.im)
         for item in range(begin, end):
-            k, c = divmod(item, c_group)
-            source = pointer(w) + (k * by_k + c * by_c) * step
-            for i in range(2 * plane):
-                poke(re + i, zero)
-            for t in range(taps[0]):
-                for r in range(taps[1]):
-                    for s in range(taps[2]):
-                        if long:
-                            row, column = divmod(-s * dilation[2] % (rows * m), m)
-                        else:
-                            row, column = -t * dilation[0] % a * b + -r * dilation[1] % b, -s * dilation[2] % m
-                        at = source + (t * by_t + r * by_r + s * by_s) * step
-                        poke(re + (row * pitch + column), peek(at) * scale)
-                        if step == 2:
-                            poke(im + (row * pitch + column), peek(at + 1) * scale)
-            analysis(re, im, pointer(to) + item * size, shape, pitch, strip, passes_tables)
-        memory[0] = zero  # pointers do not keep an array alive: its last use does
+            k, c = divmod(item, s.c_group)
+            place_taps(pointer(w) + (k * s.steps.k + c * s.steps.c), cells, scale, s)
+            analyse(cells, pointer(to) + item * size, s.form, parts)
+        keep(memory)
 
     weights.__name__ = f"{dtype}_fft_weights_{isa}"
     return Kernel(weights)

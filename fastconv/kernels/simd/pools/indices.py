@@ -1,28 +1,106 @@
 """Max and min pools on vectors that keep the index of each window's best cell, its number in a plane of the input.
 
-As `pool`, with a vector of 32-bit positions beside each vector of values; small windows, channels first, are reduced in
-registers, as pool_windows.py does. A cell is better if its value is, or if it is a NaN; of equal values, and of NaN, the one at
-the lower position is the first in row-major order, whatever the order in which they are taken in. A window starts from a value
-that none is below, at a position beyond all others: no padding stays in it.
+As those of rows.py, with a vector of 32-bit positions beside each vector of values; small windows, channels first, are reduced
+in registers, as windows.py does. A cell is better if its value is, or if it is a NaN; of equal values, and of NaN, the one at
+the lower position is the first in row-major order, whatever the order of the reduction. A window starts from a value that none
+is below, at a position beyond all others: no padding stays in it.
 """
 
-from functools import lru_cache
+from collections.abc import Iterator
+from functools import lru_cache, partial
 from math import prod
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from fastconv.kernels.jit import Kernel, element, inlined
+from fastconv.kernels.jit import Kernel, compiled, element, inlined
 from fastconv.kernels.simd import vector
-from fastconv.kernels.simd.engine import packing
-from fastconv.kernels.simd.pools import reductions as pooling
-from fastconv.kernels.simd.pools import windows as pool_windows
-from fastconv.machine import Machine, host
-from fastconv.problem.convolutions import Array
+from fastconv.kernels.simd.engine.costs import Candidate
+from fastconv.kernels.simd.engine.sizes import Axes, Plane, axes, reader, written
+from fastconv.kernels.simd.engine.workspace import keep, workspace
+from fastconv.kernels.simd.pools import reductions, rows, windows
+from fastconv.kernels.simd.pools.bounds import Window, depths, heights, row_of, tables, widths_of
+from fastconv.kernels.simd.pools.launches import Launch
+from fastconv.machine import Machine
 from fastconv.problem.pools import PoolGeometry
 
 peek, poke, pointer = vector.peek, vector.poke, vector.pointer
 BEYOND = np.iinfo(np.int32).max  # a position behind all
+
+
+class PixelSizes(NamedTuple):
+    """Channels last."""
+
+    channels: int
+    cells: Axes
+    outputs: Axes
+    dilation: Axes
+
+
+class LineSizes(NamedTuple):
+    """Channels first; `before` cells of padding begin a line, and its windows have `taps` cells, where all have as many."""
+
+    cells: Axes
+    outputs: Axes
+    dilation: Axes
+    taps: int
+    before: int
+
+
+class WindowSizes(NamedTuple):
+    """Planes of small windows: input, outputs, and cells of padding before them."""
+
+    cells: Plane
+    outputs: Plane
+    before: Plane
+
+
+class Image(NamedTuple):
+    """An image, or a plane of it: elements from a cell to the next, and cells from tap to tap."""
+
+    at: Any
+    cells: Axes
+    step: int
+    dilation: Axes
+
+
+class Best(NamedTuple):
+    """The best of neighbouring windows' cells: a vector of values, one of positions."""
+
+    value: Any
+    place: Any
+
+
+class Outputs(NamedTuple):
+    """Where values and indices go."""
+
+    values: Any
+    indices: Any
+
+
+class Lines(NamedTuple):
+    """The best of a row's cells: their values and positions."""
+
+    values: Any
+    places: Any
+
+
+class Parts(NamedTuple):
+    """A padded row."""
+
+    line: int
+
+
+read_pixels, read_lines, read_windows, carve = reader(PixelSizes), reader(LineSizes), reader(WindowSizes), workspace(Parts)
+
+
+@compiled
+def outputs_at(to, offset):
+    """What lies `offset` further of both."""
+    return Outputs(to.values + offset, to.indices + offset)
+
+
+# Comparisons ------------------------------------------------------------------------------------------------------------
 
 
 @lru_cache(maxsize=2)
@@ -50,200 +128,287 @@ def comparisons(kind: str) -> tuple[Any, Any]:
 
 
 @lru_cache(maxsize=2)
-def quick_comparison(kind: str) -> Any:
-    """The compiled beats(b, a): whether b is larger, or smaller, lane by lane."""
+def accumulator(kind: str) -> Any:
+    """The compiled best of `best` and of a vector of cells."""
+    better, _ = comparisons(kind)
 
-    def larger(b, a):
-        return vector.above(b, a)
+    def accumulate(best, value, place):
+        wins = better(best.value, best.place, value, place)
+        return Best(vector.chosen(wins, value, best.value), vector.chosen(wins, place, best.place))
 
-    def smaller(b, a):
-        return vector.below(b, a)
+    return inlined(accumulate)
+
+
+@lru_cache(maxsize=2)
+def quick_accumulator(kind: str) -> Any:
+    """The same by one comparison: right where no cell is NaN, and cells come in row-major order."""
+
+    def larger(best, value, place):
+        wins = vector.above(value, best.value)
+        return Best(vector.chosen(wins, value, best.value), vector.chosen(wins, place, best.place))
+
+    def smaller(best, value, place):
+        wins = vector.below(value, best.value)
+        return Best(vector.chosen(wins, value, best.value), vector.chosen(wins, place, best.place))
 
     return inlined(larger if kind == "max" else smaller)
+
+
+@lru_cache(maxsize=8)
+def storer(lanes: int) -> Any:
+    """The compiled store of the first `room` lanes' values and indices."""
+
+    def store(to, best, room):
+        vector.store_first(to.values, best.value, room)
+        vector.store_first_wide(to.indices, best.place, room)
+
+    return inlined(store)
+
+
+@lru_cache(maxsize=8)
+def starter(lanes: int) -> Any:
+    """The compiled best of no cell."""
+
+    def start(initial):
+        return Best(vector.splat(initial, lanes), vector.numbered(BEYOND, 0, lanes))
+
+    return inlined(start)
+
+
+# Channels last ----------------------------------------------------------------------------------------------------------
+
+
+@lru_cache(maxsize=8)
+def quick_pooler(kind: str, lanes: int) -> Any:
+    """The compiled outputs of two vectors of channels as if no cell were NaN: False, and nothing stored, where one may be."""
+    accumulate, start = quick_accumulator(kind), starter(lanes)
+
+    def store(to, best):
+        vector.store(to.values, best.value)
+        vector.store_first_wide(to.indices, best.place, lanes)
+
+    store = inlined(store)
+
+    def pool_two(image, c, to, window, initial):
+        low, high = start(initial), start(initial)
+        beyond, clean = low.place, vector.numbers(low.value)
+        for d in range(window.d.start, window.d.stop, image.dilation.d):
+            for h in range(window.h.start, window.h.stop, image.dilation.h):
+                row = (d * image.cells.h + h) * image.cells.w
+                for cell in range(row + window.w.start, row + window.w.stop, image.dilation.w):
+                    place, at = vector.numbered(cell, 0, lanes), image.at + (cell * image.step + c)
+                    value, more = vector.load(at, lanes), vector.load(at + lanes, lanes)
+                    clean = vector.both(vector.both(clean, vector.numbers(value)), vector.numbers(more))
+                    low, high = accumulate(low, value, place), accumulate(high, more, place)
+        won = vector.both(vector.below(low.place, beyond), vector.below(high.place, beyond))
+        if vector.first_are_set(vector.both(clean, won), lanes):
+            store(to, low)
+            store(outputs_at(to, lanes), high)
+            return True
+        return False
+
+    return inlined(pool_two)
+
+
+@lru_cache(maxsize=8)
+def careful_pooler(kind: str, lanes: int) -> Any:
+    """The compiled outputs of a vector of channels, or of the first `room` of them."""
+    accumulate, start, store = accumulator(kind), starter(lanes), storer(lanes)
+
+    def pool_one(image, c, to, window, room, initial):
+        best, whole = start(initial), room >= lanes
+        for d in range(window.d.start, window.d.stop, image.dilation.d):
+            for h in range(window.h.start, window.h.stop, image.dilation.h):
+                row = (d * image.cells.h + h) * image.cells.w
+                for cell in range(row + window.w.start, row + window.w.stop, image.dilation.w):
+                    at = image.at + (cell * image.step + c)
+                    value = vector.load(at, lanes) if whole else vector.load_first(at, room, lanes)
+                    best = accumulate(best, value, vector.numbered(cell, 0, lanes))
+        store(to, best, room)
+
+    return inlined(pool_one)
 
 
 @lru_cache(maxsize=16)
 def channels_last_kernel(kind: str, lanes: int, dtype: str, isa: str) -> Kernel:
     """The compiled loops over rows of n, d, h: f32_max_pool_indices_nhwc_avx512."""
-    better, _ = comparisons(kind)
-    beats = quick_comparison(kind)
+    pool_two, pool_one = quick_pooler(kind, lanes), careful_pooler(kind, lanes)
 
     def pool(begin, end, x, y, indices, sizes, bounds, initial):
-        channels, depth_in, rows_in = packing.three(sizes, 0)
-        columns_in, depth_out, rows_out = packing.three(sizes, 3)
-        columns_out, step_d, step_h, step_w, _ = packing.five(sizes, 6)
-        of_h, of_w = 3 * depth_out, 3 * (depth_out + rows_out)
-        for row in range(begin, end):
-            rest, h_out = divmod(row, rows_out)
-            n, d_out = divmod(rest, depth_out)
-            image = pointer(x) + n * depth_in * rows_in * columns_in * channels
-            d_start, d_stop, _ = packing.three(bounds, 3 * d_out)
-            h_start, h_stop, _ = packing.three(bounds, of_h + 3 * h_out)
-            for w_out in range(columns_out):
-                w_start, w_stop, _ = packing.three(bounds, of_w + 3 * w_out)
-                to = (row * columns_out + w_out) * channels
-                out, out_at = pointer(y) + to, pointer(indices) + to
-                c = 0
-                while c < channels:
-                    room = channels - c
-                    # Two vectors at a time, cell after cell, by one comparison: right where no cell is NaN, and one wins.
-                    none, nowhere = vector.splat(initial, lanes), vector.numbered(BEYOND, 0, lanes)
-                    if room >= 2 * lanes:
-                        low, high, low_at, high_at, clean = none, none, nowhere, nowhere, vector.numbers(none)
-                        for d in range(d_start, d_stop, step_d):
-                            for h in range(h_start, h_stop, step_h):
-                                first = (d * rows_in + h) * columns_in
-                                for w in range(first + w_start, first + w_stop, step_w):
-                                    at = vector.numbered(w, 0, lanes)
-                                    value = vector.load(image + (w * channels + c), lanes)
-                                    more = vector.load(image + (w * channels + c + lanes), lanes)
-                                    taken, clean = beats(value, low), vector.both(clean, vector.numbers(value))
-                                    low, low_at = vector.chosen(taken, value, low), vector.chosen(taken, at, low_at)
-                                    taken, clean = beats(more, high), vector.both(clean, vector.numbers(more))
-                                    high, high_at = vector.chosen(taken, more, high), vector.chosen(taken, at, high_at)
-                        found = vector.both(vector.below(low_at, nowhere), vector.below(high_at, nowhere))
-                        if vector.first_are_set(vector.both(clean, found), lanes):
-                            vector.store(out + c, low)
-                            vector.store(out + (c + lanes), high)
-                            vector.store_first_wide(out_at + c, low_at, lanes)
-                            vector.store_first_wide(out_at + (c + lanes), high_at, lanes)
-                            c += 2 * lanes
-                            continue
-                    best, place = none, nowhere
-                    for d in range(d_start, d_stop, step_d):
-                        for h in range(h_start, h_stop, step_h):
-                            first = (d * rows_in + h) * columns_in
-                            for w in range(first + w_start, first + w_stop, step_w):
-                                source = image + (w * channels + c)
-                                whole = room >= lanes
-                                value = vector.load(source, lanes) if whole else vector.load_first(source, room, lanes)
-                                at = vector.numbered(w, 0, lanes)
-                                taken = better(best, place, value, at)
-                                best, place = vector.chosen(taken, value, best), vector.chosen(taken, at, place)
-                    vector.store_first(out + c, best, room)
-                    vector.store_first_wide(out_at + c, place, room)
-                    c += lanes
+        """indices[n, o, c] = the first i of window o whose x[n, i, c] is best;  y[n, o, c] = x[n, indices[n, o, c], c]"""
+        s = read_pixels(sizes)
+        for item in range(begin, end):
+            row = row_of(item, s.outputs)
+            at = pointer(x) + row.image * s.cells.d * s.cells.h * s.cells.w * s.channels
+            image = Image(at, s.cells, s.channels, s.dilation)
+            d, h = depths(bounds, row.d), heights(bounds, row.h, s.outputs)
+            for w in range(s.outputs.w):
+                window = Window(d, h, widths_of(bounds, w, s.outputs))
+                pixel, c = (item * s.outputs.w + w) * s.channels, np.int64(0)
+                while c < s.channels:
+                    to, room = Outputs(pointer(y) + (pixel + c), pointer(indices) + (pixel + c)), s.channels - c
+                    if room >= 2 * lanes and pool_two(image, c, to, window, initial):
+                        c += 2 * lanes
+                    else:
+                        pool_one(image, c, to, window, room, initial)
+                        c += lanes
 
     pool.__name__ = f"{dtype}_{kind}_pool_indices_nhwc_{isa}"
     return Kernel(pool)
 
 
+# Channels first ---------------------------------------------------------------------------------------------------------
+
+
+@lru_cache(maxsize=8)
+def line_reducer(kind: str, lanes: int) -> Any:
+    """The compiled best of each column over the depths and heights of a window."""
+    accumulate, start = accumulator(kind), starter(lanes)
+
+    def reduce_rows(image, lines, d_span, h_span, initial):
+        for w in range(0, image.cells.w, lanes):
+            best, room = start(initial), image.cells.w - w
+            for d in range(d_span.start, d_span.stop, image.dilation.d):
+                for h in range(h_span.start, h_span.stop, image.dilation.h):
+                    cell = (d * image.cells.h + h) * image.cells.w + w
+                    if room >= lanes:
+                        value = vector.load(image.at + cell, lanes)
+                    else:
+                        value = vector.load_first(image.at + cell, room, lanes)
+                    best = accumulate(best, value, vector.numbered(cell, 1, lanes))
+            vector.store_first(lines.values + w, best.value, room)
+            vector.store_first(lines.places + w, best.place, room)
+
+    return inlined(reduce_rows)
+
+
+@lru_cache(maxsize=16)
+def strided_columns(stride: int, kind: str, lanes: int) -> Any:
+    """The compiled best of a line's windows: stride 1 or 2."""
+    accumulate, start, store = accumulator(kind), starter(lanes), storer(lanes)
+
+    def neighbours(at):
+        return vector.load(at, lanes)
+
+    def every_second(at):
+        return vector.every_second(vector.load(at, lanes), vector.load(at + lanes, lanes))
+
+    cells = inlined(neighbours if stride < 2 else every_second)
+
+    def reduce_columns(lines, to, bounds, s, initial):
+        for w in range(0, s.outputs.w, lanes):
+            best = start(initial)
+            for tap in range(s.taps):
+                first = w * stride + tap * s.dilation.w
+                best = accumulate(best, cells(lines.values + first), cells(lines.places + first))
+            store(outputs_at(to, w), best, s.outputs.w - w)
+
+    return inlined(reduce_columns)
+
+
+@lru_cache(maxsize=2)
+def any_columns(kind: str) -> Any:
+    """The compiled best of a line's windows, one by one."""
+    _, better = comparisons(kind)
+
+    def reduce_columns(lines, to, bounds, s, initial):
+        values, places = lines.values, lines.places
+        for o in range(s.outputs.w):
+            widths = widths_of(bounds, o, s.outputs)
+            best = s.before + widths.start
+            for w in range(best + s.dilation.w, s.before + widths.stop, s.dilation.w):
+                if better(peek(values + best), peek(places + best), peek(values + w), peek(places + w)):
+                    best = w
+            poke(to.values + o, peek(values + best))
+            poke(to.indices + o, np.int64(peek(places + best)))
+
+    return inlined(reduce_columns)
+
+
 @lru_cache(maxsize=32)
 def channels_first_kernel(stride: int, kind: str, lanes: int, dtype: str, isa: str) -> Kernel:
     """The compiled loops over rows of n, c, d, h: f32_max_pool_indices_s2_nchw_avx512; s0 has any other stride."""
-    better, better_of_two = comparisons(kind)
+    reduce_rows, fill, fill_places = line_reducer(kind, lanes), *map(reductions.part_filler, (lanes, 4))
+    reduce_columns = strided_columns(stride, kind, lanes) if stride else any_columns(kind)
 
     def pool(begin, end, x, y, indices, sizes, bounds, initial):
-        depth_in, rows_in, columns_in = packing.three(sizes, 0)
-        depth_out, rows_out, columns_out = packing.three(sizes, 3)
-        step_d, step_h, step_w, taps, before = packing.five(sizes, 6)
-        of_h, of_w = 3 * depth_out, 3 * (depth_out + rows_out)
+        """indices[n, c, o] = the first i of window o whose x[n, c, i] is best;  y[n, c, o] = x[n, c, indices[n, c, o]]"""
+        s = read_lines(sizes)
         # Behind the padded row there is room for what a last vector reads and does not use.
-        reach = max(before + columns_in, (columns_out - 1) * max(1, stride) + (taps - 1) * step_w + 1) + 3 * lanes
-        values, numbers = np.full(reach, initial), np.full(reach, np.int32(BEYOND))
-        line, places = pointer(values), pointer(numbers)
-        for row in range(begin, end):
-            rest, h_out = divmod(row, rows_out)
-            plane, d_out = divmod(rest, depth_out)
-            image = pointer(x) + plane * depth_in * rows_in * columns_in
-            out, out_at = pointer(y) + row * columns_out, pointer(indices) + row * columns_out
-            d_start, d_stop, _ = packing.three(bounds, 3 * d_out)
-            h_start, h_stop, _ = packing.three(bounds, of_h + 3 * h_out)
-            for w in range(0, columns_in, lanes):
-                room = columns_in - w
-                best, place = vector.splat(initial, lanes), vector.numbered(BEYOND, 0, lanes)
-                for d in range(d_start, d_stop, step_d):
-                    for h in range(h_start, h_stop, step_h):
-                        first = (d * rows_in + h) * columns_in + w
-                        if room >= lanes:
-                            value = vector.load(image + first, lanes)
-                        else:
-                            value = vector.load_first(image + first, room, lanes)
-                        at = vector.numbered(first, 1, lanes)
-                        taken = better(best, place, value, at)
-                        best, place = vector.chosen(taken, value, best), vector.chosen(taken, at, place)
-                vector.store_first(line + (before + w), best, room)
-                vector.store_first(places + (before + w), place, room)
-            if stride > 0:
-                for w in range(0, columns_out, lanes):
-                    best, place = vector.splat(initial, lanes), vector.numbered(BEYOND, 0, lanes)
-                    for s in range(taps):
-                        first = w * stride + s * step_w
-                        value, at = vector.load(line + first, lanes), vector.load(places + first, lanes)
-                        if stride == 2:
-                            first += lanes
-                            value = vector.every_second(value, vector.load(line + first, lanes))
-                            at = vector.every_second(at, vector.load(places + first, lanes))
-                        taken = better(best, place, value, at)
-                        best, place = vector.chosen(taken, value, best), vector.chosen(taken, at, place)
-                    vector.store_first(out + w, best, columns_out - w)
-                    vector.store_first_wide(out_at + w, place, columns_out - w)
-            else:
-                for w_out in range(columns_out):
-                    w_start, w_stop, _ = packing.three(bounds, of_w + 3 * w_out)
-                    chosen = before + w_start
-                    for w in range(chosen + step_w, before + w_stop, step_w):
-                        a, at_a, b, at_b = peek(line + chosen), peek(places + chosen), peek(line + w), peek(places + w)
-                        if better_of_two(a, at_a, b, at_b):
-                            chosen = w
-                    poke(out + w_out, peek(line + chosen))
-                    poke(out_at + w_out, np.int64(peek(places + chosen)))
-        values[0], numbers[0] = initial, 0  # pointers do not keep an array alive: their last use does
+        line = max(s.before + s.cells.w, (s.outputs.w - 1) * max(1, stride) + (s.taps - 1) * s.dilation.w + 1) + 3 * lanes
+        values, memory = carve(Parts(line=line), x)
+        places, numbers = carve(Parts(line=line), np.empty(0, np.int32))
+        lines = Lines(values.line, places.line)
+        fill(lines.values, line, initial)
+        fill_places(lines.places, line, np.int32(BEYOND))
+        for item in range(begin, end):
+            row = row_of(item, s.outputs)
+            at = pointer(x) + row.image * s.cells.d * s.cells.h * s.cells.w
+            image, padded = Image(at, s.cells, 1, s.dilation), Lines(lines.values + s.before, lines.places + s.before)
+            reduce_rows(image, padded, depths(bounds, row.d), heights(bounds, row.h, s.outputs), initial)
+            to = item * s.outputs.w
+            reduce_columns(lines, Outputs(pointer(y) + to, pointer(indices) + to), bounds, s, initial)
+        keep(memory)
+        keep(numbers)
 
     pool.__name__ = f"{dtype}_{kind}_pool_indices_s{stride}_nchw_{isa}"
     return Kernel(pool)
+
+
+# Small windows ----------------------------------------------------------------------------------------------------------
+
+
+@lru_cache(maxsize=32)
+def tile_reducer(kind: str, rows: int, taps: tuple[int, int], stride: int, lanes: int) -> Any:
+    """The compiled windows of a tile, (values, places), whose first input row is `top` and first output column `column`."""
+    (taps_h, taps_w), (order, _) = taps, reductions.order_and_power(kind)
+
+    def reduce(image, top, column, border, s):
+        left = column * stride - s.before.w
+        corner, inside, cells = top * s.cells.w + left, (-top, s.cells.h - top), (-left, s.cells.w - left)
+        source, step, spare, empty, room = image + corner, s.cells.w, border.row + left, border.empty, s.outputs.w - column
+        return vector.placed_windows(
+            source, step, inside, spare, cells, empty, corner, room, rows, lanes, taps_h, taps_w, stride, order
+        )
+
+    return inlined(reduce)
 
 
 @lru_cache(maxsize=32)
 def windows_kernel(kind: str, rows: int, taps: tuple[int, int], stride: int, lanes: int, dtype: str, isa: str) -> Kernel:
     """The compiled loops over stacks of output rows of a plane: f32_max_pool_indices_4x1_3x3s2_windows_avx512.
 
-    As those of pool_windows.py, for windows that are neither dilated nor of several depths.
+    As those of windows.py, for windows that are neither dilated nor of several depths.
     """
-    (tall, wide), (order, _) = taps, pooling.order_and_power(kind)
+    reduce, fill = tile_reducer(kind, rows, taps, stride, lanes), reductions.part_filler(lanes)
 
     def pool(begin, end, x, y, indices, sizes, empty):
-        rows_in, columns_in, rows_out = packing.three(sizes, 0)
-        columns_out, top_pad, left_pad = packing.three(sizes, 3)
-        stacks = -(-rows_out // rows)
-        memory = np.full(columns_in + 1, empty)
-        spare = pointer(memory)
+        """indices[p, o] = the first i of window o whose x[p, i] is best;  y[p, o] = x[p, indices[p, o]]"""
+        s = read_windows(sizes)
+        stacks = -(-s.outputs.h // rows)
+        work, memory = carve(Parts(line=s.cells.w), x)
+        fill(work.line, s.cells.w, empty)
+        border = windows.Border(work.line, empty)
         for item in range(begin, end):
             plane, stack = divmod(item, stacks)
-            h = min(stack * rows, rows_out - rows)  # the last stack may overlap the one before
-            top = h * stride - top_pad
-            image, to = pointer(x) + plane * rows_in * columns_in, (plane * rows_out + h) * columns_out
-            for column in range(0, columns_out, lanes):
-                left, room = column * stride - left_pad, columns_out - column
-                corner, out = top * columns_in + left, to + column
-                best, places = vector.placed_windows(
-                    image + corner,
-                    columns_in,
-                    (-top, rows_in - top),
-                    spare + left,
-                    (-left, columns_in - left),
-                    empty,
-                    corner,
-                    room,
-                    rows,
-                    lanes,
-                    tall,
-                    wide,
-                    stride,
-                    order,
-                )
-                vector.store_spans(best, pointer(y) + out, columns_out, rows, room)
-                vector.store_spans_wide(places, pointer(indices) + out, columns_out, room)
-        memory[0] = empty  # pointers do not keep an array alive: its last use does
+            h = min(stack * rows, s.outputs.h - rows)  # the last stack may overlap the one before
+            image, to = pointer(x) + plane * s.cells.h * s.cells.w, (plane * s.outputs.h + h) * s.outputs.w
+            for column in range(0, s.outputs.w, lanes):
+                best, places = reduce(image, h * stride - s.before.h, column, border, s)
+                room = s.outputs.w - column
+                vector.store_spans(best, pointer(y) + (to + column), s.outputs.w, rows, room)
+                vector.store_spans_wide(places, pointer(indices) + (to + column), s.outputs.w, room)
+        keep(memory)
 
-    pool.__name__ = f"{dtype}_{kind}_pool_indices_{rows}x1_{tall}x{wide}s{stride}_windows_{isa}"
+    pool.__name__ = f"{dtype}_{kind}_pool_indices_{rows}x1_{taps[0]}x{taps[1]}s{stride}_windows_{isa}"
     return Kernel(pool)
 
 
 # Decisions --------------------------------------------------------------------------------------------------------------
 
 ROWS = (7, 4, 2, 1)  # output rows of a tile
-WIDEST = 3  # cells of the windows of such tiles on either axis
+LARGEST = 3  # cells of the windows of such tiles on either axis
+PLACES = 2  # times of a pool with indices to one without
 
 
 def refusal(geometry: PoolGeometry) -> str | None:
@@ -252,29 +417,46 @@ def refusal(geometry: PoolGeometry) -> str | None:
     return None if cells < BEYOND else f"its indices are below 2**31 - 1, and a plane has {cells} cells"
 
 
-@lru_cache(maxsize=256)
-def launch(geometry: PoolGeometry, dtype: np.dtype[Any], machine: Machine) -> tuple[Any, ...]:
-    """(kernel, items, work, and the arguments after x, y and indices)."""
-    g, lanes, t = geometry, machine.lanes(dtype), pooling.tables(geometry, dtype)
+def candidates(geometry: PoolGeometry, dtype: np.dtype[Any], machine: Machine) -> Iterator[Candidate]:
+    """Tiles of small windows where they serve, else the kernel of the layout."""
+    g = geometry
+    if not g.return_indices:
+        return
+    if windows.small(g, dtype, machine) and not windows.spreads(g) and g.kernel[0] <= LARGEST:
+        stack = next(count for count in ROWS if count <= windows.plane_of(g)[0])
+        cycles = windows.stacks_of(g, stack) * windows.cycles_of_stack((stack, 1), g, dtype, machine)
+        seconds = 3e-6 + machine.seconds(PLACES * cycles, g.bytes(dtype.itemsize))
+        yield Candidate(seconds, stack, partial(launch_windows, g, dtype, machine, stack))
+    else:
+        vectors, lines = rows.accumulated(g, dtype, machine)
+        seconds = 3e-6 + PLACES * vectors / 1e9 + 12e-9 * lines + machine.seconds(0, g.bytes(dtype.itemsize))
+        yield Candidate(seconds, rows.stride_of(g), partial(launch, g, dtype, machine))
+
+
+def launch_windows(geometry: PoolGeometry, dtype: np.dtype[Any], machine: Machine, stack: int) -> Launch:
+    """The kernel of small windows with its arguments."""
+    g, t, lanes = geometry, tables(geometry, dtype), machine.lanes_for(geometry.out_size[-1], dtype)
+    kernel = windows_kernel(g.kind, stack, (t.kernel[1], t.kernel[2]), g.stride[-1], lanes, element(dtype), machine.isa)
+    sizes = written(WindowSizes(Plane(*t.in_size[1:]), Plane(*t.out_size[1:]), Plane(*t.before[1:])))
+    arguments = sizes, reductions.initial(g.kind, dtype)
+    return Launch(kernel, windows.stacks_of(g, stack), work_of(g, machine.lanes(dtype)), arguments)
+
+
+def launch(geometry: PoolGeometry, dtype: np.dtype[Any], machine: Machine) -> Launch:
+    """The kernel of the layout with its arguments."""
+    g, t, lanes = geometry, tables(geometry, dtype), machine.lanes(dtype)
     names = g.kind, lanes, element(dtype), machine.isa
-    rows, work = g.batch * t.out_size[0] * t.out_size[1], 4 * g.flops // lanes * 4
-    tables = t.bounds, pooling.initial(g.kind, dtype)
-    if pool_windows.small(g, dtype, machine) and not pool_windows.spreads(g) and g.kernel[0] <= WIDEST:
-        stack = next(rows for rows in ROWS if rows <= t.out_size[1])
-        lanes = machine.lanes_for(g.out_size[-1], dtype)
-        chosen = windows_kernel(g.kind, stack, t.kernel[1:], g.stride[-1], lanes, element(dtype), machine.isa)
-        sizes = *t.in_size[1:], *t.out_size[1:], *t.before[1:]
-        return chosen, g.batch * g.channels * -(-t.out_size[1] // stack), work, (np.array(sizes, np.int64), tables[1])
-    if not pooling.rows_are_lines(g):
-        sizes = (g.channels, *t.in_size, *t.out_size, *t.dilation, 0)
-        return channels_last_kernel(*names), rows, work, (np.array(sizes, np.int64), *tables)
-    stride = 0 if g.adaptive or g.stride[-1] > 2 else g.stride[-1]
+    lines, stride, work = g.batch * t.out_size[0] * t.out_size[1], rows.stride_of(g), work_of(g, lanes)
+    cells, outputs, dilation = axes(t.in_size), axes(t.out_size), axes(t.dilation)
+    arguments = t.bounds, reductions.initial(g.kind, dtype)
+    if not reductions.rows_are_lines(g):
+        sizes = written(PixelSizes(g.channels, cells, outputs, dilation))
+        return Launch(channels_last_kernel(*names), lines, work, (sizes, *arguments))
     taps, before = (g.kernel[-1], t.before[-1]) if stride else (1, 0)
-    sizes = (*t.in_size, *t.out_size, *t.dilation, taps, before)
-    return channels_first_kernel(stride, *names), rows * g.channels, work, (np.array(sizes, np.int64), *tables)
+    sizes = written(LineSizes(cells, outputs, dilation, taps, before))
+    return Launch(channels_first_kernel(stride, *names), lines * g.channels, work, (sizes, *arguments))
 
 
-def run(x: Array, geometry: PoolGeometry, values: Array, indices: Array) -> None:
-    """All rows."""
-    kernel, items, work, arguments = launch(geometry, x.dtype, host())
-    kernel(items, work, x.ravel(), values.ravel(), indices.ravel(), *arguments)
+def work_of(geometry: PoolGeometry, lanes: int) -> int:
+    """Scalar operations as a kernel counts them."""
+    return 4 * geometry.flops // lanes * 4

@@ -1,58 +1,110 @@
 """Pools of 2x2 windows that do not overlap, channels first, over planes with rows too short for vectors of their own.
 
-Cells that a window has in a row are neighbours, and no plane has one left over: all planes are one run of pairs. They are taken
-in by whole vectors, whatever row they are of, and then two rows of pairs become one of results.
+Cells that a window has in a row are neighbours, and no plane has one left over: all planes are one run of pairs. Whole vectors
+join them, whatever row they are of, and then two rows of pairs become one of results.
 """
 
-from functools import lru_cache
+from collections.abc import Iterator
+from functools import lru_cache, partial
 from math import frexp, prod
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from fastconv.kernels.jit import Kernel, element, inlined
 from fastconv.kernels.simd import vector
-from fastconv.kernels.simd.engine import packing
-from fastconv.kernels.simd.pools import reductions as pooling
+from fastconv.kernels.simd.engine.costs import Candidate
+from fastconv.kernels.simd.engine.sizes import reader, written
+from fastconv.kernels.simd.engine.workspace import keep, workspace
+from fastconv.kernels.simd.pools import reductions
+from fastconv.kernels.simd.pools.launches import Launch
 from fastconv.machine import Machine
 from fastconv.problem.pools import PoolGeometry
 
 pointer = vector.pointer
 
 
+class Sizes(NamedTuple):
+    """Output rows of all planes, their columns, and the rows of a stack, which is an item."""
+
+    rows: int
+    columns: int
+    stack: int
+
+
+class Parts(NamedTuple):
+    """The pairs of a stack: two rows of them for each of outputs."""
+
+    pairs: int
+
+
+read, carve = reader(Sizes), workspace(Parts)
+
+
 @lru_cache(maxsize=32)
-def kernel(kind: str, lanes: int, lanes_out: int, dtype: str, isa: str) -> Kernel:
-    """The compiled loop over stacks of output rows of all planes: f32_max_pool_pairs_avx512; vectors of results may be half."""
-    enter, combine, _, leave, _ = pooling.reduction(kind, dtype)
-    averages = kind == "avg"
+def pair_joiner(kind: str, lanes: int, dtype: str) -> Any:
+    """The compiled pairs[i] = x[2 i] + x[2 i + 1], for 2 i < cells; `+` is the larger, the smaller, the sum."""
+    r = reductions.reduction(kind, dtype)
+    enter, combine = r.enter, r.combine
 
     def joined(low, high):
         return combine(enter(vector.every_second(low, high)), enter(vector.every_other(low, high)))
 
     joined = inlined(joined)
 
+    def join_pairs(source, pairs, cells):
+        whole = cells - cells % (2 * lanes)
+        for i in range(0, whole, 2 * lanes):
+            vector.store(pairs + i // 2, joined(vector.load(source + i, lanes), vector.load(source + (i + lanes), lanes)))
+        if whole < cells:
+            low, room = vector.load_first(source + whole, cells - whole, lanes), cells - whole - lanes
+            high = vector.load_first(source + (whole + lanes), room, lanes) if room > 0 else low
+            vector.store(pairs + whole // 2, joined(low, high))
+
+    return inlined(join_pairs)
+
+
+@lru_cache(maxsize=32)
+def row_joiner(kind: str, lanes: int, dtype: str) -> Any:
+    """The compiled y[r][w] = leave(pairs[2 r][w] + pairs[2 r + 1][w]), for r < count."""
+    r = reductions.reduction(kind, dtype)
+    combine, leave = r.combine, r.leave
+
+    def averaged(windows, factor):
+        return vector.scaled(factor, windows)
+
+    def left(windows, factor):
+        return leave(windows, windows)
+
+    finished = inlined(averaged if kind == "avg" else left)
+
+    def join_rows(pairs, to, count, columns, factor):
+        for row in range(count):
+            upper = pairs + 2 * row * columns
+            windows = combine(vector.load(upper, lanes), vector.load(upper + columns, lanes))
+            vector.store_first(to + row * columns, finished(windows, factor), columns)
+
+    return inlined(join_rows)
+
+
+@lru_cache(maxsize=32)
+def pairs_kernel(kind: str, lanes: int, lanes_out: int, dtype: str, isa: str) -> Kernel:
+    """The compiled loop over stacks of output rows of all planes: f32_max_pool_pairs_avx512; vectors of results may be half."""
+    join_pairs, join_rows = pair_joiner(kind, lanes, dtype), row_joiner(kind, lanes_out, dtype)
+    fill = reductions.part_filler(lanes)
+
     def pool(begin, end, x, y, sizes, factor):
-        rows, columns, stack = packing.three(sizes, 0)
-        memory = np.zeros(2 * stack * columns + 2 * lanes, x.dtype)
-        pairs, cells_of_row = pointer(memory), 4 * columns
+        """y[r, w] = leave(x[2 r, 2 w] + x[2 r, 2 w + 1] + x[2 r + 1, 2 w] + x[2 r + 1, 2 w + 1])"""
+        s = read(sizes)
+        room = 2 * s.stack * s.columns + 2 * lanes  # the last vectors of pairs and of a row pass the end
+        work, memory = carve(Parts(pairs=room), x)
+        fill(work.pairs, room, x.dtype.type(0))
         for item in range(begin, end):
-            first = item * stack
-            count = min(stack, rows - first)
-            source, cells = pointer(x) + first * cells_of_row, count * cells_of_row
-            whole = cells - cells % (2 * lanes)
-            for i in range(0, whole, 2 * lanes):
-                both = joined(vector.load(source + i, lanes), vector.load(source + (i + lanes), lanes))
-                vector.store(pairs + i // 2, both)
-            if whole < cells:
-                low, room = vector.load_first(source + whole, cells - whole, lanes), cells - whole - lanes
-                high = vector.load_first(source + (whole + lanes), room, lanes) if room > 0 else low
-                vector.store(pairs + whole // 2, joined(low, high))
-            for row in range(count):
-                upper = pairs + 2 * row * columns
-                best = combine(vector.load(upper, lanes_out), vector.load(upper + columns, lanes_out))
-                best = vector.scaled(factor, best) if averages else leave(best, best)
-                vector.store_first(pointer(y) + (first + row) * columns, best, columns)
-        memory[0] = 0  # pointers do not keep an array alive: its last use does
+            first = item * s.stack
+            count = min(s.stack, s.rows - first)
+            join_pairs(pointer(x) + first * 4 * s.columns, work.pairs, count * 4 * s.columns)
+            join_rows(work.pairs, pointer(y) + first * s.columns, count, s.columns, factor)
+        keep(memory)
 
     pool.__name__ = f"{dtype}_{kind}_pool_pairs_{isa}"
     return Kernel(pool)
@@ -60,8 +112,15 @@ def kernel(kind: str, lanes: int, lanes_out: int, dtype: str, isa: str) -> Kerne
 
 # Decisions --------------------------------------------------------------------------------------------------------------
 
-WIDEST = 8  # outputs of a row: wider ones fill vectors of their own
+LONGEST = 8  # outputs of a row: longer ones fill vectors of their own
 PAIRS = 2048  # elements of a stack: they stay in the L1 cache
+
+
+def candidates(geometry: PoolGeometry, dtype: np.dtype[Any], machine: Machine) -> Iterator[Candidate]:
+    """Stacks of as many rows as PAIRS hold, where planes are such runs."""
+    if suits(geometry, dtype, machine):
+        stack = PAIRS // (2 * max(1, geometry.out_size[1]))
+        yield Candidate(seconds(geometry, dtype, machine), stack, partial(launch, geometry, dtype, machine, stack))
 
 
 def suits(geometry: PoolGeometry, dtype: np.dtype[Any], machine: Machine) -> bool:
@@ -71,13 +130,13 @@ def suits(geometry: PoolGeometry, dtype: np.dtype[Any], machine: Machine) -> boo
         machine.vector_bytes >= 32
         and dtype.kind == "f"
         and g.rank == 2
-        and pooling.rows_are_lines(g)
+        and reductions.rows_are_lines(g)
         and not (g.adaptive or g.return_indices)
         and g.kernel == g.stride == (2, 2)
         and g.dilation == (1, 1)
         and not any(any(pair) for pair in g.padding)
         and g.in_size == tuple(2 * size for size in g.out_size)
-        and g.out_size[1] <= WIDEST
+        and g.out_size[1] <= LONGEST
         and (g.kind != "avg" or frexp(divisor_of(g))[0] == 0.5)
     )
 
@@ -87,16 +146,17 @@ def divisor_of(geometry: PoolGeometry) -> int:
     return abs(geometry.divisor_override or geometry.taps)
 
 
-def cycles(geometry: PoolGeometry, dtype: np.dtype[Any], machine: Machine) -> float:
-    """Of all pairs, and of all rows of results."""
+def seconds(geometry: PoolGeometry, dtype: np.dtype[Any], machine: Machine) -> float:
+    """Cycles of all pairs and of all rows of results, and the bytes at memory speed."""
     g = geometry
-    return 6 * prod(g.x_shape) / machine.lanes(dtype) / 2 + 9 * g.batch * g.channels * g.out_size[0]
+    cycles = 6 * prod(g.x_shape) / machine.lanes(dtype) / 2 + 9 * g.batch * g.channels * g.out_size[0]
+    return 3e-6 + machine.seconds(cycles, g.bytes(dtype.itemsize))
 
 
-def launch(geometry: PoolGeometry, dtype: np.dtype[Any], machine: Machine) -> tuple[Any, ...]:
-    """(kernel, items, work, and the arguments after x and y)."""
-    g, lanes, kind, columns = geometry, machine.lanes(dtype), pooling.kind_of(geometry, dtype), geometry.out_size[1]
-    rows, stack = g.batch * g.channels * g.out_size[0], PAIRS // (2 * columns)
-    chosen = kernel(kind, lanes, max(lanes // 2, 1 << (columns - 1).bit_length()), element(dtype), machine.isa)
+def launch(geometry: PoolGeometry, dtype: np.dtype[Any], machine: Machine, stack: int) -> Launch:
+    """The kernel with its arguments."""
+    g, lanes, kind, columns = geometry, machine.lanes(dtype), reductions.kind_of(geometry, dtype), geometry.out_size[1]
+    rows, lanes_out = g.batch * g.channels * g.out_size[0], max(lanes // 2, 1 << (columns - 1).bit_length())
+    kernel = pairs_kernel(kind, lanes, lanes_out, element(dtype), machine.isa)
     factor = dtype.type(1 / (g.divisor_override or g.taps))
-    return chosen, -(-rows // stack), 8 * g.flops // lanes, (np.array((rows, columns, stack), np.int64), factor)
+    return Launch(kernel, -(-rows // stack), 8 * g.flops // lanes, (written(Sizes(rows, columns, stack)), factor))

@@ -1,126 +1,244 @@
-"""Pools of small windows, channels last: what the windows share is found once, in registers.
+"""Pools of small windows, channels last: what neighbouring windows share is reduced once, in registers.
 
-Vectors lie along the channels. A tile has one vector of several output pixels of a row; what their windows take in of a column
-of the input is found once, and goes to all windows that the column is in. Windows of several depths are joined plane by plane,
-and where windows are dilated, a tile has the pixels that share columns. It serves pixels whose windows lie inside the plane;
-those at its edges take in their cells one by one.
+Vectors lie along the channels. A tile has one vector of several output pixels of a row. What their windows accumulate of a
+column of the input is reduced once, and goes to all windows that have the column. Windows of several depths are joined plane by
+plane, and where windows are dilated, a tile has the pixels that share columns. It serves pixels whose windows lie inside the
+plane; those at its edges accumulate their cells one by one.
 """
 
-from functools import lru_cache
+from collections.abc import Iterator
+from functools import lru_cache, partial
 from math import prod
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from fastconv.kernels.jit import Kernel, element, inlined
+from fastconv.kernels.jit import Kernel, compiled, element, inlined
 from fastconv.kernels.simd import vector
-from fastconv.kernels.simd.engine import packing
-from fastconv.kernels.simd.pools import reductions as pooling
+from fastconv.kernels.simd.engine.costs import Candidate
+from fastconv.kernels.simd.engine.sizes import Axes, Plane, axes, reader, written
+from fastconv.kernels.simd.engine.workspace import keep, workspace
+from fastconv.kernels.simd.pools import reductions
+from fastconv.kernels.simd.pools.bounds import Span, depths, heights, row_of, tables, widths_of
+from fastconv.kernels.simd.pools.launches import Launch
 from fastconv.machine import Machine
 from fastconv.problem.pools import PoolGeometry
 
-poke, pointer = vector.poke, vector.pointer
+pointer = vector.pointer
+
+
+class Sizes(NamedTuple):
+    """Channels, input, outputs, cells of padding before the rows and columns, and cells from tap to tap."""
+
+    channels: int
+    cells: Axes
+    outputs: Axes
+    before: Plane
+    dilation: Axes
+
+
+class Columns(NamedTuple):
+    """Output columns whose windows lie inside a row: first .. last - 1."""
+
+    first: int
+    last: int
+
+
+class Line(NamedTuple):
+    """A row of outputs.
+
+    Attributes
+    ----------
+    image, to : pointer
+        The image, and the row's first output.
+    d, h : Span
+        Its windows' depths and heights.
+    top : int
+        The input row of their first taps, which may be padding.
+    divisor : scalar
+        What its averages are divided by but for their widths.
+    """
+
+    image: Any
+    to: Any
+    d: Span
+    h: Span
+    top: int
+    divisor: Any
+
+
+class Parts(NamedTuple):
+    """A divisor for each pixel of a tile, and a factor of 1 for each channel of a vector."""
+
+    divisors: int
+    ones: int
+
+
+read, carve = reader(Sizes), workspace(Parts)
+
+
+class Tile(NamedTuple):
+    """The tile that a kernel is compiled for: vectors of neighbouring pixels, and their windows; deep ones have depths."""
+
+    kind: str
+    pixels: int
+    taps: tuple[int, int]
+    stride: int
+    deep: bool
+    lanes: int
+
+
+@compiled
+def steps_of(s):
+    """Elements of the input from a cell to the next on each axis."""
+    row = s.cells.w * s.channels
+    return Axes(s.cells.h * row, row, s.channels)
 
 
 @lru_cache(maxsize=64)
-def kernel(kind: str, pixels: int, taps: tuple[int, int], stride: int, deep: bool, lanes: int, dtype: str, isa: str) -> Kernel:
-    """The compiled loops over output rows: f32_max_pool_3x1_3x3s1_pixels_avx512; deep ones have windows of several depths."""
-    (tall, wide), (order, power) = taps, pooling.order_and_power(kind)
-    enter, combine, _, leave, _ = pooling.reduction(kind, dtype)
-    averages, roots = kind == "avg", order == 0 and power > 1
+def columns_inside(tile: Tile) -> Any:
+    """The compiled output columns whose windows have no padding on their left and right."""
+    taps_w, stride = tile.taps[1], tile.stride
 
-    def at_the_edge(image, to, depths, rows, columns, steps, channels, divisor, initial):
-        """One output pixel, whose window has these depths, rows and columns, `steps` cells from one to the next."""
-        for begun in range(0, channels, lanes):
-            c = min(begun, channels - lanes)
-            best = vector.splat(initial, lanes)
-            for d in range(*depths):
-                for h in range(*rows):
-                    for w in range(*columns):
-                        best = combine(
-                            best, enter(vector.load(image + (d * steps[0] + h * steps[1] + w * steps[2] + c), lanes))
-                        )
-            vector.store(to + c, leave(best, vector.splat(divisor, lanes)))
+    def inside(s):
+        first = min(s.outputs.w, -(-s.before.w // stride))
+        last = (s.cells.w - 1 - (taps_w - 1) * s.dilation.w + s.before.w) // stride + 1
+        return Columns(first, max(first, min(s.outputs.w, last)))
 
-    at_the_edge = inlined(at_the_edge)
+    return compiled(inside)
+
+
+@lru_cache(maxsize=32)
+def pixel_pooler(kind: str, lanes: int, dtype: str) -> Any:
+    """The compiled outputs of a pixel whose window may be clipped: cells one by one; the last vectors may overlap."""
+    r = reductions.reduction(kind, dtype)
+    enter, combine, leave = r.enter, r.combine, r.leave
+
+    def pool_pixel(line, to, widths, divisor, initial, s):
+        step = steps_of(s)
+        for begun in range(0, s.channels, lanes):
+            c = min(begun, s.channels - lanes)
+            windows = vector.splat(initial, lanes)
+            for d in range(line.d.start, line.d.stop, s.dilation.d):
+                for h in range(line.h.start, line.h.stop, s.dilation.h):
+                    for w in range(widths.start, widths.stop, s.dilation.w):
+                        at = line.image + (d * step.d + h * step.h + w * step.w + c)
+                        windows = combine(windows, enter(vector.load(at, lanes)))
+            vector.store(to + c, leave(windows, vector.splat(divisor, lanes)))
+
+    return inlined(pool_pixel)
+
+
+@lru_cache(maxsize=64)
+def tile_reducer(tile: Tile) -> Any:
+    """The compiled windows of a tile, which lie inside the plane, before what follows."""
+    pixels, (taps_h, taps_w), stride, lanes = tile.pixels, tile.taps, tile.stride, tile.lanes
+    order, power = reductions.order_and_power(tile.kind)
+
+    def reduce_plane(at, depths, initial, s):
+        across, down = s.dilation.w * s.channels, s.dilation.h * s.cells.w * s.channels
+        return vector.reduced_inside(at, across, down, pixels, 1, lanes, taps_w, taps_h, stride, 1, order, power)
+
+    reduce_plane = inlined(reduce_plane)
+
+    def reduce_depths(at, depths, initial, s):
+        windows, step = vector.filled(initial, pixels, 1, lanes), s.dilation.d * steps_of(s).d
+        for _ in range(depths.start, depths.stop, s.dilation.d):
+            windows = vector.joined(windows, reduce_plane(at, depths, initial, s), order)
+            at = at + step
+        return windows
+
+    return inlined(reduce_depths) if tile.deep else reduce_plane
+
+
+@lru_cache(maxsize=64)
+def tile_pooler(tile: Tile) -> Any:
+    """The compiled outputs of neighbouring pixels whose windows lie inside the plane; the last vectors may overlap."""
+    lanes, stride, reduce = tile.lanes, tile.stride, tile_reducer(tile)
+    order, power = reductions.order_and_power(tile.kind)
+
+    def divide(windows, work):
+        return vector.divided_rows(windows, work.divisors, 1, work.ones, lanes)
+
+    def root(windows, work):
+        return vector.root(windows, power)
+
+    def leave(windows, work):
+        return windows
+
+    finish = inlined(divide if tile.kind == "avg" else root if order == 0 and power > 1 else leave)
+
+    def pool_tile(line, w, work, initial, s):
+        step = steps_of(s)
+        source = line.image + (line.d.start * step.d + line.top * step.h + (w * stride - s.before.w) * step.w)
+        to = line.to + w * s.channels
+        for begun in range(0, s.channels, lanes):
+            c = min(begun, s.channels - lanes)
+            windows = reduce(source + c, line.d, initial, s)
+            vector.store_tile(finish(windows, work), to + c, s.dilation.w * s.channels)
+
+    return inlined(pool_tile)
+
+
+@lru_cache(maxsize=64)
+def pixels_kernel(tile: Tile, dtype: str, isa: str) -> Kernel:
+    """The compiled loops over output rows: f32_max_pool_3x1_3x3s1_pixels_avx512."""
+    pixels, stride, lanes, span_h, averages = tile.pixels, tile.stride, tile.lanes, tile.taps[0] - 1, tile.kind == "avg"
+    pool_pixel, pool_tile = pixel_pooler(tile.kind, lanes, dtype), tile_pooler(tile)
+    inside, fill = columns_inside(tile), reductions.part_filler(lanes)
+
+    @inlined
+    def line_of(item, x, y, bounds, widths, s):
+        row, step = row_of(item, s.outputs), steps_of(s)
+        d, h = depths(bounds, row.d), heights(bounds, row.h, s.outputs)
+        image, to = pointer(x) + row.image * s.cells.d * step.d, pointer(y) + item * s.outputs.w * s.channels
+        return Line(image, to, d, h, row.h * stride - s.before.h, widths.dtype.type(d.count * h.count))
 
     def pool(begin, end, x, y, sizes, bounds, widths, initial):
-        channels, depth_in, rows_in = packing.three(sizes, 0)
-        columns_in, depth_out, rows_out = packing.three(sizes, 3)
-        columns_out, top_pad, left_pad = packing.three(sizes, 6)
-        step_d, step_h, step_w = packing.three(sizes, 9)
-        row_step = columns_in * channels
-        steps = (rows_in * row_step, row_step, channels)
-        of_h, of_w = 3 * depth_out, 3 * (depth_out + rows_out)
-        # Output columns first .. last - 1 have windows without padding on their left and right.
-        first = min(columns_out, -(-left_pad // stride))
-        last = max(first, min(columns_out, (columns_in - 1 - (wide - 1) * step_w + left_pad) // stride + 1))
-        memory = np.ones(pixels + lanes, x.dtype)
-        divisors, ones = pointer(memory), pointer(memory) + pixels
-        for row in range(begin, end):
-            plane, h_out = divmod(row, rows_out)
-            n, d_out = divmod(plane, depth_out)
-            image, line = pointer(x) + n * depth_in * steps[0], pointer(y) + row * columns_out * channels
-            d_start, d_stop, d_count = packing.three(bounds, 3 * d_out)
-            h_start, h_stop, h_count = packing.three(bounds, of_h + 3 * h_out)
-            across, top = widths.dtype.type(d_count * h_count), h_out * stride - top_pad
-            whole = top >= 0 and top + (tall - 1) * step_h < rows_in
-            if averages and first < last:
-                for i in range(pixels):
-                    poke(divisors + i, widths[first] * across)
-            for residue in range(min(step_w, columns_out)):
-                # Of the pixels residue, residue + step_w, ..., those from `inner` to `outer` have whole windows.
-                inner = first + (residue - first) % step_w
-                outer = inner + ((last - 1 - inner) // step_w - pixels + 1) * step_w
-                w_out = residue
-                while w_out < columns_out:
-                    if whole and inner <= w_out < last and inner <= outer:
-                        w_out = min(w_out, outer)  # the last tile may overlap the one before
-                        source = image + (d_start * steps[0] + top * row_step + (w_out * stride - left_pad) * channels)
-                        to, depths = line + w_out * channels, range(d_start, d_stop, step_d)
-                        for begun in range(0, channels, lanes):
-                            c = min(begun, channels - lanes)
-                            at, across_d, across_h, across_w = (
-                                source + c,
-                                step_d * steps[0],
-                                step_h * row_step,
-                                step_w * channels,
-                            )
-                            if deep:
-                                tile = vector.filled(initial, pixels, 1, lanes)
-                                for _ in depths:
-                                    more = vector.reduced_inside(
-                                        at, across_w, across_h, pixels, 1, lanes, wide, tall, stride, 1, order, power
-                                    )
-                                    tile = vector.joined(tile, more, order)
-                                    at = at + across_d
-                            else:
-                                tile = vector.reduced_inside(
-                                    at, across_w, across_h, pixels, 1, lanes, wide, tall, stride, 1, order, power
-                                )
-                            if averages:
-                                tile = vector.divided_rows(tile, divisors, 1, ones, lanes)
-                            elif roots:
-                                tile = vector.root(tile, power)
-                            vector.store_tile(tile, to + c, across_w)
-                        w_out += pixels * step_w
+        """y[n, o, c] = leave(the sum, or the best, of x[n, i, c] over the cells i of window o)"""
+        s = read(sizes)
+        columns = inside(s)
+        work, memory = carve(Parts(divisors=pixels, ones=lanes), x)
+        fill(work.ones, lanes, x.dtype.type(1))
+        for item in range(begin, end):
+            line = line_of(item, x, y, bounds, widths, s)
+            whole = line.top >= 0 and line.top + span_h * s.dilation.h < s.cells.h
+            if averages and columns.first < columns.last:
+                fill(work.divisors, pixels, widths[columns.first] * line.divisor)
+            for residue in range(min(s.dilation.w, s.outputs.w)):
+                # Of the pixels residue, residue + dilation, ..., those from `inner` to `outer` begin tiles of whole windows.
+                inner = columns.first + (residue - columns.first) % s.dilation.w
+                outer = inner + ((columns.last - 1 - inner) // s.dilation.w - pixels + 1) * s.dilation.w
+                w = residue
+                while w < s.outputs.w:
+                    if whole and inner <= w < columns.last and inner <= outer:
+                        w = min(w, outer)  # the last tile may overlap the one before
+                        pool_tile(line, w, work, initial, s)
+                        w += pixels * s.dilation.w
                         continue
-                    w_start, w_stop, _ = packing.three(bounds, of_w + 3 * w_out)
-                    rows, columns = (h_start, h_stop, step_h), (w_start, w_stop, step_w)
-                    divisor, to = widths[w_out] * across, line + w_out * channels
-                    at_the_edge(image, to, (d_start, d_stop, step_d), rows, columns, steps, channels, divisor, initial)
-                    w_out += step_w
-        memory[0] = initial  # pointers do not keep an array alive: its last use does
+                    cells = widths_of(bounds, w, s.outputs)
+                    pool_pixel(line, line.to + w * s.channels, cells, widths[w] * line.divisor, initial, s)
+                    w += s.dilation.w
+        keep(memory)
 
-    pool.__name__ = f"{dtype}_{kind}_pool_{pixels}x1_{tall}x{wide}s{stride}{'_deep' if deep else ''}_pixels_{isa}"
+    window = f"{tile.taps[0]}x{tile.taps[1]}s{stride}{'_deep' if tile.deep else ''}"
+    pool.__name__ = f"{dtype}_{tile.kind}_pool_{pixels}x1_{window}_pixels_{isa}"
     return Kernel(pool)
 
 
 # Decisions --------------------------------------------------------------------------------------------------------------
 
-WIDEST = 5  # cells of a window on either axis
-PIXELS, FEW = 4, 2  # outputs of a tile; where pixels lie FAR bytes apart, or a multiple, more would share sets of an L1 cache
-FAR, WIDE = 2048, 1024
+LARGEST = 5  # cells of a window on either axis
+PIXELS, FEWER = 4, 2  # outputs of a tile; where pixels lie FAR bytes apart, or a multiple, more share sets of an L1 cache
+FAR, LARGE = 2048, 1024
+LATENCY = 4  # cycles of an addition or comparison that waits for the one before
+
+
+def candidates(geometry: PoolGeometry, dtype: np.dtype[Any], machine: Machine) -> Iterator[Candidate]:
+    """The tile of as many pixels as the L1 cache holds."""
+    if suits(geometry, dtype, machine):
+        pixels = pixels_for(geometry, dtype)
+        yield Candidate(seconds(geometry, dtype, machine, pixels), pixels, partial(launch, geometry, dtype, machine, pixels))
 
 
 def suits(geometry: PoolGeometry, dtype: np.dtype[Any], machine: Machine) -> bool:
@@ -129,12 +247,12 @@ def suits(geometry: PoolGeometry, dtype: np.dtype[Any], machine: Machine) -> boo
     return bool(
         machine.vector_bytes >= 32
         and dtype.kind == "f"
-        and not pooling.rows_are_lines(g)
+        and not reductions.rows_are_lines(g)
         and g.channels >= machine.lanes(dtype)
         and apart(g, dtype) % (2 * FAR)
         and not (g.adaptive or g.return_indices)
         and g.rank >= 2
-        and 1 < g.kernel[-2] == g.kernel[-1] <= WIDEST  # the tile is compiled for each window
+        and 1 < g.kernel[-2] == g.kernel[-1] <= LARGEST  # the tile is compiled for each window
         and g.stride[-2] == g.stride[-1] < (g.kernel[-1] if max(g.dilation[-2:]) == 1 else 2)
     )
 
@@ -146,23 +264,31 @@ def apart(geometry: PoolGeometry, dtype: np.dtype[Any]) -> int:
 
 def pixels_for(geometry: PoolGeometry, dtype: np.dtype[Any]) -> int:
     """Outputs of a tile."""
-    return PIXELS if apart(geometry, dtype) % FAR else FEW
+    return PIXELS if apart(geometry, dtype) % FAR else FEWER
 
 
-def cycles(geometry: PoolGeometry, dtype: np.dtype[Any], machine: Machine) -> float:
-    """Of the cells that all tiles take in."""
-    g, pixels, taps = geometry, pixels_for(geometry, dtype), geometry.kernel[-1]
+def seconds(geometry: PoolGeometry, dtype: np.dtype[Any], machine: Machine, pixels: int) -> float:
+    """Cycles of the cells that windows accumulate, and the bytes at memory speed."""
+    g = geometry
     vectors = prod(g.out_shape) // g.channels * -(-g.channels // machine.lanes(dtype)) * prod(g.kernel[:-2])
-    # Of more than 3 x 3 cells, those of wide pixels leave the L1 cache before the next tile meets them again.
-    longer = 1.0 if taps <= 3 else 0.9 if apart(g, dtype) < WIDE else 1.5
-    return 2.7 * longer * vectors / pixels * ((pixels - 1) * g.stride[-1] + taps) * taps
+    return 3e-6 + machine.seconds(vectors * cycles_of_window(g, dtype, pixels), g.bytes(dtype.itemsize))
 
 
-def launch(geometry: PoolGeometry, dtype: np.dtype[Any], machine: Machine) -> tuple[Any, ...]:
-    """(kernel, items, work, and the arguments after x and y)."""
-    g, t, kind, lanes = geometry, pooling.tables(geometry, dtype), pooling.kind_of(geometry, dtype), machine.lanes(dtype)
-    sizes = g.channels, *t.in_size, *t.out_size, *t.before[1:], *t.dilation
-    pixels, deep = pixels_for(g, dtype), g.kernel[0] > 1 and g.rank > 2
-    chosen = kernel(kind, pixels, t.kernel[1:], g.stride[-1], deep, lanes, element(dtype), machine.isa)
-    arguments = np.array(sizes, np.int64), t.bounds, t.widths, pooling.initial(kind, dtype)
-    return chosen, g.batch * t.out_size[0] * t.out_size[1], 8 * g.flops // lanes, arguments
+def cycles_of_window(geometry: PoolGeometry, dtype: np.dtype[Any], pixels: int) -> float:
+    """Of one vector and depth: a tile's share of columns, or the cells of a window that is alone in its plane."""
+    g, taps = geometry, geometry.kernel[-1]
+    if prod(g.out_size) == 1:
+        return LATENCY * taps * taps
+    # Of more than 3 x 3 cells, those of large pixels leave the L1 cache before the next tile meets them again.
+    longer = 1.0 if taps <= 3 else 0.9 if apart(g, dtype) < LARGE else 1.5
+    return 2.7 * longer / pixels * ((pixels - 1) * g.stride[-1] + taps) * taps
+
+
+def launch(geometry: PoolGeometry, dtype: np.dtype[Any], machine: Machine, pixels: int) -> Launch:
+    """The kernel of the tile with its arguments."""
+    g, t, kind, lanes = geometry, tables(geometry, dtype), reductions.kind_of(geometry, dtype), machine.lanes(dtype)
+    sizes = written(Sizes(g.channels, axes(t.in_size), axes(t.out_size), Plane(*t.before[1:]), axes(t.dilation)))
+    tile = Tile(kind, pixels, (t.kernel[1], t.kernel[2]), g.stride[-1], g.kernel[0] > 1 and g.rank > 2, lanes)
+    arguments = sizes, t.bounds, t.widths, reductions.initial(kind, dtype)
+    kernel = pixels_kernel(tile, element(dtype), machine.isa)
+    return Launch(kernel, g.batch * t.out_size[0] * t.out_size[1], 8 * g.flops // lanes, arguments)

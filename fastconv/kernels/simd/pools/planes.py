@@ -1,27 +1,50 @@
-"""Pools of whole planes: a plane is one run of memory, channels first, or of pixels, whose channels a tile takes in.
+"""Pools of whole planes: a plane is one run of memory, channels first, or of pixels, whose channels a tile accumulates.
 
-Channels first, four vectors take in every fourth vector of a piece of the plane each; the pieces' sums are added up and then
-folded in halves. The order of a sum depends on the plane's size alone, and no vector takes in so many cells that one more is
-lost.
+Channels first, four vectors accumulate every fourth vector of a piece of the plane each; the pieces' sums are added up and
+then folded in halves. The order of a sum depends on the plane's size alone, and no vector accumulates so many cells that one
+more is lost.
 
 Channels last, a tile has as many vectors as half the registers: pixels lie pages apart, and each page is met once a tile.
 """
 
-from functools import lru_cache
+from collections.abc import Iterator
+from functools import lru_cache, partial
 from math import prod
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from fastconv.kernels.jit import Kernel, element, inlined
+from fastconv.kernels.jit import Kernel, compiled, element, inlined
 from fastconv.kernels.simd import vector
-from fastconv.kernels.simd.pools import reductions as pooling
+from fastconv.kernels.simd.engine.costs import Candidate
+from fastconv.kernels.simd.engine.workspace import keep, workspace
+from fastconv.kernels.simd.pools import reductions
+from fastconv.kernels.simd.pools.launches import Launch
 from fastconv.machine import Machine
 from fastconv.problem.pools import PoolGeometry
 
 poke, pointer = vector.poke, vector.pointer
 PIECE = 2**16  # cells: a multiple of four vectors of any width
-TOGETHER = 16  # planes that are looked over for a NaN together
+BATCH = 16  # planes that one sum looks over for a NaN
+
+
+class Plane(NamedTuple):
+    """The cells of a plane and the scalars of its pool; windows start from `initial`, missing cells are `empty`."""
+
+    cells: int
+    divisor: Any
+    initial: Any
+    empty: Any
+
+
+class Parts(NamedTuple):
+    """The divisor, and a factor of 1 for each channel of a tile."""
+
+    divisor: int
+    ones: int
+
+
+carve = workspace(Parts)
 
 
 @lru_cache(maxsize=32)
@@ -46,11 +69,11 @@ def plane_reducer(enter: Any, combine: Any, lanes: int, witness: bool) -> Any:
     """The compiled reduction of a plane: (scalar, the vector `sums` and, where there is a witness, all cells added to it)."""
     fold = folder(combine, lanes)
 
-    def reduce(source, cells, sums, initial, empty):
-        four = cells - cells % (4 * lanes)
-        all_pieces = vector.splat(initial, lanes)
+    def reduce(source, plane, sums):
+        four = plane.cells - plane.cells % (4 * lanes)
+        all_pieces = vector.splat(plane.initial, lanes)
         for start in range(0, four, PIECE):
-            a = vector.splat(initial, lanes)
+            a = vector.splat(plane.initial, lanes)
             b, c, d = a, a, a
             for i in range(start, min(start + PIECE, four), 4 * lanes):
                 e, f = enter(vector.load(source + i, lanes)), enter(vector.load(source + (i + lanes), lanes))
@@ -59,8 +82,8 @@ def plane_reducer(enter: Any, combine: Any, lanes: int, witness: bool) -> Any:
                 if witness:
                     sums = sums + ((e + f) + (g + h))
             all_pieces = combine(all_pieces, combine(combine(a, b), combine(c, d)))
-        for i in range(four, cells, lanes):
-            last = enter(vector.load_first_or(source + i, cells - i, vector.splat(empty, lanes)))
+        for i in range(four, plane.cells, lanes):
+            last = enter(vector.load_first_or(source + i, plane.cells - i, vector.splat(plane.empty, lanes)))
             all_pieces = combine(all_pieces, last)
             if witness:
                 sums = sums + last
@@ -70,30 +93,46 @@ def plane_reducer(enter: Any, combine: Any, lanes: int, witness: bool) -> Any:
 
 
 @lru_cache(maxsize=32)
-def kernel(kind: str, lanes: int, dtype: str, isa: str) -> Kernel:
-    """The compiled loop over planes: f32_max_pool_planes_avx512.
+def batch_pooler(kind: str, lanes: int, dtype: str, careful: bool) -> Any:
+    """The compiled pools of some planes, and the sum of their cells where it tells whether one is a NaN.
 
-    A NaN among the cells of some planes makes their sum a NaN, and so may infinities: what was done as if all were numbers is
-    then done again with care.
+    A NaN among the cells makes the sum a NaN, and so may infinities. Where planes are not pooled carefully, they are as if all
+    cells were numbers.
     """
-    enter, combine, _, leave, combine_numbers = pooling.reduction(kind, dtype)
-    witness = dtype[0] == "f" and pooling.order_and_power(kind)[0] != 0
-    careful = plane_reducer(enter, combine, lanes, False)
-    quick = plane_reducer(enter, combine_numbers, lanes, witness)
-    fold_sums: Any = folder(pooling.reduction("avg", dtype).combine, lanes) if witness else None
+    r = reductions.reduction(kind, dtype)
+    witness = not careful and is_doubtful(kind, dtype)
+    reduce, leave = plane_reducer(r.enter, r.combine if careful else r.combine_numbers, lanes, witness), r.leave
+    fold: Any = folder(reductions.reduction("avg", dtype).combine, lanes) if witness else None
+
+    def pool_batch(x, y, first, last, plane):
+        sums = vector.splat(x.dtype.type(0), lanes)
+        for i in range(first, last):
+            total, sums = reduce(pointer(x) + i * plane.cells, plane, sums)
+            poke(pointer(y) + i, vector.first(leave(vector.splat(total, lanes), vector.splat(plane.divisor, lanes))))
+        return fold(sums) if witness else x.dtype.type(0)
+
+    return inlined(pool_batch)
+
+
+def is_doubtful(kind: str, dtype: str) -> bool:
+    """Whether cells may be NaN, and to compare them is quicker where none is."""
+    return dtype[0] == "f" and reductions.order_and_power(kind)[0] != 0
+
+
+@lru_cache(maxsize=32)
+def planes_kernel(kind: str, lanes: int, dtype: str, isa: str) -> Kernel:
+    """The compiled loop over planes: f32_max_pool_planes_avx512."""
+    doubtful = is_doubtful(kind, dtype)
+    pool_batch, pool_carefully = (batch_pooler(kind, lanes, dtype, careful) for careful in (False, True))
 
     def pool(begin, end, x, y, cells, divisor, initial, empty):
-        for some in range(begin, end, TOGETHER):
-            most, sums = min(some + TOGETHER, end), vector.splat(x.dtype.type(0), lanes)
-            for plane in range(some, most):
-                total, sums = quick(pointer(x) + plane * cells, cells, sums, initial, empty)
-                poke(pointer(y) + plane, vector.first(leave(vector.splat(total, lanes), vector.splat(divisor, lanes))))
-            if witness:
-                sum_of_all = fold_sums(sums)
-                if sum_of_all != sum_of_all:
-                    for plane in range(some, most):
-                        total, _ = careful(pointer(x) + plane * cells, cells, sums, initial, empty)
-                        poke(pointer(y) + plane, vector.first(leave(vector.splat(total, lanes), vector.splat(divisor, lanes))))
+        """y[p] = leave(the sum, or the best, of x[p, i] over the cells i of plane p)"""
+        plane = Plane(cells, divisor, initial, empty)
+        for first in range(begin, end, BATCH):
+            last = min(first + BATCH, end)
+            total = pool_batch(x, y, first, last, plane)
+            if doubtful and total != total:
+                pool_carefully(x, y, first, last, plane)
 
     pool.__name__ = f"{dtype}_{kind}_pool_planes_{isa}"
     return Kernel(pool)
@@ -102,23 +141,28 @@ def kernel(kind: str, lanes: int, dtype: str, isa: str) -> Kernel:
 @lru_cache(maxsize=32)
 def pixels_kernel(kind: str, columns: int, lanes: int, dtype: str, isa: str) -> Kernel:
     """The compiled loop over groups of channels of an image: f32_max_pool_pixels_1x16_avx512."""
-    (order, _), wide, averages = pooling.order_and_power(kind), columns * lanes, kind == "avg"
+    (order, _), group, averages = reductions.order_and_power(kind), columns * lanes, kind == "avg"
+    fill = reductions.part_filler(lanes)
+
+    @compiled
+    def finish(tile, work):
+        return vector.divided_rows(tile, work.divisor, 1, work.ones, group) if averages else tile
 
     def pool(begin, end, x, y, cells, channels, divisor, initial):
-        groups = -(-channels // wide)
-        memory = np.full(wide + 1, divisor)
-        memory[1:] = 1
+        """y[n, c] = leave(the sum, or the best, of x[n, i, c] over the cells i of a plane)"""
+        groups = -(-channels // group)
+        work, memory = carve(Parts(divisor=1, ones=group), x)
+        fill(work.divisor, 1, divisor)
+        fill(work.ones, group, x.dtype.type(1))
         for item in range(begin, end):
-            n, group = divmod(item, groups)
-            c = min(group * wide, channels - wide)  # the last group may overlap the one before
+            n, part = divmod(item, groups)
+            c = min(part * group, channels - group)  # the last group may overlap the one before
             source = pointer(x) + n * cells * channels + c
             tile = vector.filled(initial, 1, columns, lanes)
             for i in range(cells):
                 tile = vector.joined(tile, vector.load_tile(source + i * channels, 0, 1, columns, lanes), order)
-            if averages:
-                tile = vector.divided_rows(tile, pointer(memory), 1, pointer(memory) + 1, wide)
-            vector.store_tile(tile, pointer(y) + n * channels + c, 0)
-        memory[0] = divisor  # pointers do not keep an array alive: its last use does
+            vector.store_tile(finish(tile, work), pointer(y) + n * channels + c, 0)
+        keep(memory)
 
     pool.__name__ = f"{dtype}_{kind}_pool_pixels_1x{columns}_{isa}"
     return Kernel(pool)
@@ -132,13 +176,20 @@ def columns_for(machine: Machine) -> int:
     return machine.registers // 2
 
 
+def candidates(geometry: PoolGeometry, dtype: np.dtype[Any], machine: Machine) -> Iterator[Candidate]:
+    """The kernel of the layout, where each plane is one window."""
+    if suits(geometry, dtype, machine):
+        columns = 1 if reductions.rows_are_lines(geometry) else columns_for(machine)
+        yield Candidate(seconds(geometry, dtype, machine), columns, partial(launch, geometry, dtype, machine))
+
+
 @lru_cache(maxsize=256)
 def suits(geometry: PoolGeometry, dtype: np.dtype[Any], machine: Machine) -> bool:
     """Whether each plane is the window of one output; channels last, whether tiles serve it and channels fill one."""
     g = geometry
     if g.return_indices or prod(g.out_size) != 1:
         return False
-    if not pooling.rows_are_lines(g) and (
+    if not reductions.rows_are_lines(g) and (
         dtype.kind != "f" or g.kind == "lp" or g.channels < columns_for(machine) * machine.lanes(dtype)
     ):
         return False
@@ -146,14 +197,22 @@ def suits(geometry: PoolGeometry, dtype: np.dtype[Any], machine: Machine) -> boo
     return all(axis.start[0] == 0 and axis.stop[0] == size and (step == 1 or size == 1) for axis, size, step in steps)
 
 
-def launch(geometry: PoolGeometry, dtype: np.dtype[Any], machine: Machine) -> tuple[Any, ...]:
-    """(kernel, items, work, and the arguments after x and y)."""
-    g, real, kind = geometry, pooling.computed(geometry, dtype), pooling.kind_of(geometry, dtype)
+def seconds(geometry: PoolGeometry, dtype: np.dtype[Any], machine: Machine) -> float:
+    """A nanosecond for each vector, eight to fold each plane's, and the bytes at memory speed."""
+    g = geometry
+    folds = 8 * prod(g.out_shape) if reductions.rows_are_lines(g) else 0
+    vectors = prod(g.x_shape) / machine.lanes(reductions.computed(g, dtype)) + folds
+    return 3e-6 + vectors / 1e9 + machine.seconds(0, g.bytes(dtype.itemsize))
+
+
+def launch(geometry: PoolGeometry, dtype: np.dtype[Any], machine: Machine) -> Launch:
+    """The kernel of the layout with its arguments."""
+    g, real, kind = geometry, reductions.computed(geometry, dtype), reductions.kind_of(geometry, dtype)
     lanes, divisor = machine.lanes(real), real.type(g.divisors().item() if g.kind == "avg" else 1)
-    if not pooling.rows_are_lines(g):
-        columns = columns_for(machine)
-        arguments = prod(g.in_size), g.channels, divisor, pooling.initial(kind, real)
-        chosen = pixels_kernel(kind, columns, lanes, element(dtype), machine.isa)
-        return chosen, g.batch * -(-g.channels // (columns * lanes)), 4 * g.flops // lanes, arguments
-    arguments = prod(g.in_size), divisor, pooling.initial(kind, real), pooling.initial(kind, dtype)
-    return kernel(kind, lanes, element(dtype), machine.isa), g.batch * g.channels, 4 * g.flops // lanes, arguments
+    cells, initial, work = prod(g.in_size), reductions.initial(kind, real), 4 * g.flops // lanes
+    if reductions.rows_are_lines(g):
+        kernel = planes_kernel(kind, lanes, element(dtype), machine.isa)
+        return Launch(kernel, g.batch * g.channels, work, (cells, divisor, initial, reductions.initial(kind, dtype)))
+    columns = columns_for(machine)
+    kernel = pixels_kernel(kind, columns, lanes, element(dtype), machine.isa)
+    return Launch(kernel, g.batch * -(-g.channels // (columns * lanes)), work, (cells, g.channels, divisor, initial))

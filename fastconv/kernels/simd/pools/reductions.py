@@ -1,4 +1,4 @@
-"""What kernels of pools share: how a cell is taken into a window, how a window ends, and the tables of all windows."""
+"""What kernels of pools share: how a window accumulates a cell, and what becomes of it at the end."""
 
 import math
 from functools import lru_cache
@@ -6,12 +6,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from fastconv.kernels.jit import inlined
+from fastconv.kernels.jit import compiled, inlined
 from fastconv.kernels.simd import vector
-from fastconv.problem.convolutions import SPATIAL_AXES, Array, Size
-from fastconv.problem.pools import PoolGeometry, Windows
+from fastconv.problem.pools import PoolGeometry
 
-MOST = 8  # of the whole norms, whose powers are products
+LARGEST_NORM = 8  # of the whole norms, whose powers are products
 
 
 class Reduction(NamedTuple):
@@ -20,9 +19,9 @@ class Reduction(NamedTuple):
     Attributes
     ----------
     enter : callable
-        A vector of cells as it goes into a window.
+        What a window accumulates of a vector of cells.
     combine, combine_two : callable
-        The window with more taken in: vectors, or scalars.
+        The larger, the smaller, the sum: of vectors, or of scalars.
     combine_numbers : callable
         What combine does where no cell is NaN, in a third of its time.
     leave : callable
@@ -97,8 +96,34 @@ def reduction(kind: str, dtype: str) -> Reduction:
 
 def order_and_power(kind: str) -> tuple[int, int]:
     """Whether a kind keeps the largest (1), the smallest (-1) or a sum (0), and of what power of |x|: 0 for x itself."""
-    found = {"max": (1, 0), "min": (-1, 0), "norminf": (1, 1)}.get(kind)
-    return found or (0, int(kind[4:]) if kind.startswith("norm") else 0)
+    order = {"max": (1, 0), "min": (-1, 0), "norminf": (1, 1)}.get(kind)
+    return order or (0, int(kind[4:]) if kind.startswith("norm") else 0)
+
+
+@lru_cache(maxsize=8)
+def filler(lanes: int) -> Any:
+    """The compiled to[i] = value, for i < count."""
+
+    def fill(to, count, value):
+        values, count = vector.splat(value, lanes), max(0, count)
+        whole = count - count % lanes
+        for i in range(0, whole, lanes):
+            vector.store(to + i, values)
+        if whole < count:
+            vector.store_first(to + whole, values, count - whole)
+
+    return compiled(fill)
+
+
+@lru_cache(maxsize=8)
+def part_filler(lanes: int) -> Any:
+    """The compiled fill of a workspace's part, which has room for whole vectors, with one value."""
+
+    def fill(part, count, value):
+        for i in range(0, count, lanes):
+            vector.store(part + i, vector.splat(value, lanes))
+
+    return compiled(fill)
 
 
 # Decisions --------------------------------------------------------------------------------------------------------------
@@ -140,53 +165,8 @@ def rows_are_lines(geometry: PoolGeometry) -> bool:
 
 def refusal(geometry: PoolGeometry, dtype: np.dtype[Any]) -> str | None:
     """Why vectors do not serve a pool, or None: norms that are no whole numbers, norms and huge sums of integers."""
-    if geometry.kind == "lp" and geometry.norm_type not in (*range(1, MOST + 1), math.inf):
-        return f"its norms are infinity and whole numbers up to {MOST}, not {geometry.norm_type:g}"
+    if geometry.kind == "lp" and geometry.norm_type not in (*range(1, LARGEST_NORM + 1), math.inf):
+        return f"its norms are infinity and whole numbers up to {LARGEST_NORM}, not {geometry.norm_type:g}"
     if dtype.kind in "iu" and geometry.kind != "lp":
         return None if geometry.kind != "avg" or computed(geometry, dtype) != dtype else "sums of its windows may pass 2**51"
     return None if dtype in (np.float32, np.float64) else f"its vectors are float32 or float64, not {dtype}"
-
-
-class Tables(NamedTuple):
-    """The windows of a pool lifted to three axes.
-
-    Attributes
-    ----------
-    bounds : array of int64
-        (start, stop, divisor) of every output's window: of all depths, all heights, all widths.
-    widths : array
-        The widths' divisors in the type that windows are reduced in.
-    in_size, out_size, kernel, stride, dilation, before : tuple of int
-        One entry an axis.
-    """
-
-    bounds: Array
-    widths: Array
-    in_size: Size
-    out_size: Size
-    kernel: Size
-    stride: Size
-    dilation: Size
-    before: Size
-
-
-def tables(geometry: PoolGeometry, dtype: np.dtype[Any]) -> Tables:
-    """The tables of a geometry."""
-    g, missing = geometry, SPATIAL_AXES - geometry.rank
-    ones = (1,) * missing
-    whole = Windows(np.zeros(1, np.int64), np.ones(1, np.int64), np.ones(1, np.int64))
-    windows = (whole,) * missing + g.windows
-    counts = [axis.counted for axis in windows]
-    if g.divisor_override is not None:
-        counts = [*(np.ones_like(axis) for axis in counts[:2]), np.full_like(counts[2], g.divisor_override)]
-    bounds = [np.stack((axis.start, axis.stop, count), 1).ravel() for axis, count in zip(windows, counts, strict=True)]
-    return Tables(
-        np.concatenate(bounds),
-        counts[2].astype(computed(g, dtype)),
-        ones + g.in_size,
-        ones + g.out_size,
-        ones + g.kernel,
-        ones + g.stride,
-        ones + g.dilation,
-        (0,) * missing + tuple(before for before, _ in g.padding),
-    )

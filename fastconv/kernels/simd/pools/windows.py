@@ -1,139 +1,297 @@
 """Pools of small windows, channels first: each plane is read where it lies, and windows are reduced in registers.
 
-Vectors lie along the width, half ones where they hold a row. A tile has one vector of several output rows; what the windows
-take in of an input row is found once, and goes to all of them that the row is in. Cells of padding are left out by masks, rows
-of padding are read from a line of values that never win, or add nothing. Windows of several depths are joined plane by plane.
-Where windows are dilated, a tile has the output rows that share input rows.
+Vectors lie along the width, half ones where they hold a row. A tile has one vector of several output rows. What windows
+accumulate of an input row is reduced once, and goes to all of them that have the row. Cells of padding are left out by masks,
+rows of padding are read from a line of values that never win, or add nothing. Windows of several depths are joined plane by
+plane. Where windows are dilated, a tile has the output rows that share input rows.
 """
 
-from functools import lru_cache
+from collections.abc import Iterator
+from functools import lru_cache, partial
 from math import prod
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from fastconv.kernels.jit import Kernel, element
+from fastconv.kernels.jit import Kernel, compiled, element, inlined
 from fastconv.kernels.simd import vector
-from fastconv.kernels.simd.engine import packing
-from fastconv.kernels.simd.pools import reductions as pooling
+from fastconv.kernels.simd.engine.costs import Candidate
+from fastconv.kernels.simd.engine.sizes import Axes, Plane, axes, reader, written
+from fastconv.kernels.simd.engine.workspace import keep, workspace
+from fastconv.kernels.simd.pools import reductions
+from fastconv.kernels.simd.pools.bounds import depths, tables
+from fastconv.kernels.simd.pools.launches import Launch
 from fastconv.machine import Machine
 from fastconv.problem.pools import PoolGeometry
 
 pointer = vector.pointer
+AHEAD = 8  # rows of a plane, or more, that are asked for before they are read
+FAR = 16 << 10  # bytes of a plane that is worth that
+
+
+class Sizes(NamedTuple):
+    """Input, outputs, cells of padding before them, cells from tap to tap, and whether rows ahead are asked for."""
+
+    cells: Axes
+    outputs: Axes
+    before: Plane
+    dilation: Axes
+    far: int
+
+
+class Stack(NamedTuple):
+    """The output rows of an item.
+
+    Attributes
+    ----------
+    source : pointer
+        The input row of the first tap, which may lie before the plane: its number is `top`.
+    to, divisors : pointer
+        The first output row, and what the averages of its outputs are divided by but for their widths.
+    top, taps_d : int
+        Input row and depths of the windows.
+    """
+
+    source: Any
+    to: Any
+    divisors: Any
+    top: int
+    taps_d: int
+
+
+class Border(NamedTuple):
+    """What padding holds: a row of such values, and one."""
+
+    row: Any
+    empty: Any
+
+
+class Parts(NamedTuple):
+    """A row of padding."""
+
+    row: int
+
+
+read, carve = reader(Sizes), workspace(Parts)
+
+
+class Tile(NamedTuple):
+    """The tile that a kernel is compiled for: rows x columns vectors of outputs, and their windows.
+
+    Attributes
+    ----------
+    spread : bool
+        Whether windows are dilated, or of several depths.
+    """
+
+    kind: str
+    rows: int
+    columns: int
+    taps: tuple[int, int]
+    stride: int
+    spread: bool
+    lanes: int
 
 
 @lru_cache(maxsize=64)
-def kernel(
-    kind: str, rows: int, columns: int, taps: tuple[int, int], stride: int, spread: bool, lanes: int, dtype: str, isa: str
-) -> Kernel:
+def stacks_of_tile(tile: Tile) -> Any:
+    """The compiled stack_of(item, x, y, counted, bounds, s): the stacks of all planes follow each other.
+
+    Where windows are spread, the output rows of a stack lie a dilation apart: of every residue there are as many stacks. The
+    last of them may overlap.
+    """
+    rows, stride = tile.rows, tile.stride
+
+    def dense_stack(item, x, y, counted, bounds, s):
+        plane, stack = divmod(item, -(-s.outputs.h // rows))
+        h = min(stack * rows, s.outputs.h - rows)
+        top = h * stride - s.before.h
+        source = pointer(x) + (plane * s.cells.h + top) * s.cells.w
+        return Stack(source, pointer(y) + (plane * s.outputs.h + h) * s.outputs.w, pointer(counted) + h, top, 1)
+
+    def spread_stack(item, x, y, counted, bounds, s):
+        stacks = -(-s.outputs.h // (rows * s.dilation.h))
+        plane, of_plane = divmod(item, stacks * s.dilation.h)
+        image, d = divmod(plane, s.outputs.d)
+        window = depths(bounds, d)
+        stack, residue = divmod(of_plane, s.dilation.h)
+        share = (s.outputs.h - residue - 1) // s.dilation.h + 1
+        h = residue + min(stack * rows, share - rows) * s.dilation.h
+        top = h * stride - s.before.h
+        source = pointer(x) + ((image * s.cells.d + window.start) * s.cells.h + top) * s.cells.w
+        to, divisors = pointer(y) + (plane * s.outputs.h + h) * s.outputs.w, pointer(counted) + (d * s.outputs.h + h)
+        return Stack(source, to, divisors, top, -((window.start - window.stop) // s.dilation.d))
+
+    return compiled(spread_stack if tile.spread else dense_stack)
+
+
+@lru_cache(maxsize=64)
+def masked_reducer(tile: Tile) -> Any:
+    """The compiled windows of one vector a row, from `column` on: cells of padding are left out."""
+    rows, (taps_h, taps_w), stride, lanes = tile.rows, tile.taps, tile.stride, tile.lanes
+    order, power = reductions.order_and_power(tile.kind)
+
+    def reduce_dense(stack, column, border, s):
+        left, step = column * stride - s.before.w, s.cells.w
+        inside, cells, spare = (-stack.top, s.cells.h - stack.top), (-left, s.cells.w - left), border.row + left
+        return vector.reduced_windows(
+            stack.source + left, step, 1, inside, spare, cells, border.empty, rows, lanes, taps_h, taps_w, stride, order, power
+        )
+
+    def reduce_plane(source, left, top, border, s):
+        inside, cells = (-(top // s.dilation.h), -((top - s.cells.h) // s.dilation.h)), (-left, s.cells.w - left)
+        step, apart, spare, empty = s.dilation.h * s.cells.w, s.dilation.w, border.row + left, border.empty
+        return vector.reduced_windows(
+            source, step, apart, inside, spare, cells, empty, rows, lanes, taps_h, taps_w, stride, order, power
+        )
+
+    reduce_plane = inlined(reduce_plane)
+
+    def reduce_spread(stack, column, border, s):
+        left = column * stride - s.before.w
+        windows, source = vector.filled(border.empty, rows, 1, lanes), stack.source + left
+        for _ in range(stack.taps_d):
+            windows = vector.joined(windows, reduce_plane(source, left, stack.top, border, s), order)
+            source = source + s.dilation.d * s.cells.h * s.cells.w
+        return windows
+
+    return inlined(reduce_spread if tile.spread else reduce_dense)
+
+
+@lru_cache(maxsize=64)
+def tile_finisher(kind: str) -> Any:
+    """The compiled end of a tile's windows: an average divides the first `room` columns, a norm has a root."""
+    order, power = reductions.order_and_power(kind)
+
+    def divide(windows, divisors, step, widths, room):
+        return vector.divided_rows(windows, divisors, step, widths, room)
+
+    def root(windows, divisors, step, widths, room):
+        return vector.root(windows, power)
+
+    def leave(windows, divisors, step, widths, room):
+        return windows
+
+    return inlined(divide if kind == "avg" else root if order == 0 and power > 1 else leave)
+
+
+@lru_cache(maxsize=64)
+def asker(rows: int, parts: int, lanes: int, ahead: int) -> Any:
+    """The compiled request that `parts` vectors of each of `rows` rows, which lie `ahead` rows on, come into the L2 cache."""
+
+    def ask(at, step, far):
+        if far > 0:
+            for row in range(rows):
+                for part in range(parts):
+                    vector.prefetch(at + ((ahead + row) * step + part * lanes))
+
+    return inlined(ask)
+
+
+@lru_cache(maxsize=64)
+def masked_pooler(tile: Tile) -> Any:
+    """The compiled outputs of one vector a row, from `column` on."""
+    rows, stride, lanes = tile.rows, tile.stride, tile.lanes
+    reduce, finish = masked_reducer(tile), tile_finisher(tile.kind)
+    ask = asker(rows * stride, stride, lanes, max(AHEAD, (rows - 1) * stride + tile.taps[0]))
+
+    def pool_tile(stack, column, widths, border, s):
+        room = s.outputs.w - column
+        ask(stack.source + (column * stride - s.before.w), s.cells.w, s.far)
+        windows = reduce(stack, column, border, s)
+        windows = finish(windows, stack.divisors, s.dilation.h, pointer(widths) + column, room)
+        vector.store_spans(windows, stack.to + column, s.dilation.h * s.outputs.w, rows, room)
+
+    return inlined(pool_tile)
+
+
+@lru_cache(maxsize=64)
+def inside_pooler(tile: Tile) -> tuple[Any, Any]:
+    """The compiled outputs of several vectors a row, whose windows meet no padding, and whether they are such."""
+    rows, columns, (taps_h, taps_w), stride, lanes = tile.rows, tile.columns, tile.taps, tile.stride, tile.lanes
+    order, power = reductions.order_and_power(tile.kind)
+    height, width, finish = (rows - 1) * stride + taps_h, columns * lanes, tile_finisher(tile.kind)
+    reach = width * stride + (taps_w - 1 if stride == 1 else vector.rest_of(taps_w))  # cells of a row that such a tile reads
+    ask = asker(rows * stride, columns * stride, lanes, max(AHEAD, height))
+
+    def is_inside(stack, column, s):
+        left = column * stride - s.before.w
+        rows_inside = stack.top >= 0 and stack.top + height <= s.cells.h
+        return rows_inside and left >= 0 and s.outputs.w - column >= width and left + reach <= s.cells.w
+
+    def pool_tile(stack, column, widths, s):
+        source = stack.source + (column * stride - s.before.w)
+        ask(source, s.cells.w, s.far)
+        windows = vector.reduced_inside(
+            source, s.cells.w, 1, rows, columns, lanes, taps_h, taps_w, stride, stride, order, power
+        )
+        windows = finish(windows, stack.divisors, s.dilation.h, pointer(widths) + column, width)
+        vector.store_spans(windows, stack.to + column, s.outputs.w, rows, width)
+
+    return inlined(pool_tile), inlined(is_inside)
+
+
+@lru_cache(maxsize=64)
+def windows_kernel(tile: Tile, dtype: str, isa: str) -> Kernel:
     """The compiled loops over stacks of output rows of a plane: f32_max_pool_4x1_3x3s2_windows_avx512.
 
-    With several columns, tiles of so many vectors a row go where no window meets padding, of one vector at the edges. Kernels
-    that spread take windows dilated, or of several depths.
+    With several columns, tiles of so many vectors a row go where no window meets padding, of one vector at the edges.
     """
-    (tall, wide), (order, power) = taps, pooling.order_and_power(kind)
-    high, several = (rows - 1) * stride + tall, columns * lanes
-    ahead = max(packing.AHEAD, high)
-    reach = several * stride + (wide - 1 if stride == 1 else vector.rest_of(wide))  # cells of a row that such a tile reads
-    ask_for_large, ask_for_small = (
-        packing.asker(rows * stride, columns * stride, lanes),
-        packing.asker(rows * stride, stride, lanes),
-    )
-    averages, roots = kind == "avg", order == 0 and power > 1
+    lanes, width, stack_of, pool_tile = tile.lanes, tile.columns * tile.lanes, stacks_of_tile(tile), masked_pooler(tile)
+    fill, (pool_inside, is_inside) = reductions.part_filler(lanes), inside_pooler(tile)
 
     def pool(begin, end, x, y, sizes, bounds, counted, widths, empty):
-        rows_in, columns_in, rows_out = packing.three(sizes, 0)
-        columns_out, top_pad, left_pad = packing.three(sizes, 3)
-        far, depth_in, depth_out = packing.three(sizes, 6)
-        step_d, step_h, step_w = packing.three(sizes, 9)
-        # The output rows of a stack lie step_h apart: of every residue there are as many stacks, the last of which overlap.
-        stacks = -(-rows_out // (rows * step_h))
-        memory = np.full(columns_in + 1, empty)
-        spare = pointer(memory)
+        """y[p, o] = leave(the sum, or the best, of x[p, i] over the cells i of window o)"""
+        s = read(sizes)
+        work, memory = carve(Parts(row=s.cells.w), x)
+        fill(work.row, s.cells.w, empty)
         for item in range(begin, end):
-            plane, stack = divmod(item, stacks * step_h)
-            depth, image_row, d_start, d_stop = 0, plane * rows_in, 0, 1
-            if spread:
-                whole, depth = divmod(plane, depth_out)
-                d_start, d_stop, _ = packing.three(bounds, 3 * depth)
-                image_row = (whole * depth_in + d_start) * rows_in
-                stack, residue = divmod(stack, step_h)
-                share = (rows_out - residue - 1) // step_h + 1
-                h = residue + min(stack * rows, share - rows) * step_h
-            else:
-                h = min(stack * rows, rows_out - rows)
-            top = h * stride - top_pad
-            image, line = pointer(x) + image_row * columns_in, pointer(y) + (plane * rows_out + h) * columns_out
-            divisors = pointer(counted) + depth * rows_out + h
-            rows_inside, column = top >= 0 and top + high <= rows_in, 0
-            while column < columns_out:
-                left, room = column * stride - left_pad, columns_out - column
-                source = image + (top * columns_in + left)
-                if columns > 1 and rows_inside and left >= 0 and room >= several and left + reach <= columns_in:
-                    if far > 0:
-                        ask_for_large(source + ahead * columns_in, columns_in)
-                    large = vector.reduced_inside(
-                        source, columns_in, 1, rows, columns, lanes, tall, wide, stride, stride, order, power
-                    )
-                    if averages:
-                        large = vector.divided_rows(large, divisors, 1, pointer(widths) + column, room)
-                    elif roots:
-                        large = vector.root(large, power)
-                    vector.store_spans(large, line + column, columns_out, rows, several)
-                    column += several
-                    continue
-                if far > 0:
-                    ask_for_small(source + ahead * columns_in, columns_in)
-                cells = (-left, columns_in - left)
-                if spread:
-                    there = (-(top // step_h), -((top - rows_in) // step_h))
-                    tile = vector.filled(empty, rows, 1, lanes)
-                    for _ in range(d_start, d_stop, step_d):
-                        more = vector.reduced_windows(
-                            source,
-                            step_h * columns_in,
-                            step_w,
-                            there,
-                            spare + left,
-                            cells,
-                            empty,
-                            rows,
-                            lanes,
-                            tall,
-                            wide,
-                            stride,
-                            order,
-                            power,
-                        )
-                        tile = vector.joined(tile, more, order)
-                        source = source + step_d * rows_in * columns_in
-                else:
-                    there = (-top, rows_in - top)
-                    tile = vector.reduced_windows(
-                        source, columns_in, 1, there, spare + left, cells, empty, rows, lanes, tall, wide, stride, order, power
-                    )
-                if averages:
-                    tile = vector.divided_rows(tile, divisors, step_h, pointer(widths) + column, room)
-                elif roots:
-                    tile = vector.root(tile, power)
-                vector.store_spans(tile, line + column, step_h * columns_out, rows, room)
-                column += lanes
-        memory[0] = empty  # pointers do not keep an array alive: its last use does
+            stack = stack_of(item, x, y, counted, bounds, s)
+            for column in range(0, s.outputs.w, lanes):
+                pool_tile(stack, column, widths, Border(work.row, empty), s)
+        keep(memory)
 
-    pool.__name__ = f"{dtype}_{kind}_pool_{rows}x{columns}_{tall}x{wide}s{stride}{'_spread' if spread else ''}_windows_{isa}"
-    return Kernel(pool)
+    def pool_large(begin, end, x, y, sizes, bounds, counted, widths, empty):
+        """y[p, o] = leave(the sum, or the best, of x[p, i] over the cells i of window o)"""
+        s = read(sizes)
+        work, memory = carve(Parts(row=s.cells.w), x)
+        fill(work.row, s.cells.w, empty)
+        for item in range(begin, end):
+            stack, column = stack_of(item, x, y, counted, bounds, s), np.int64(0)
+            while column < s.outputs.w:
+                if is_inside(stack, column, s):
+                    pool_inside(stack, column, widths, s)
+                    column += width
+                else:
+                    pool_tile(stack, column, widths, Border(work.row, empty), s)
+                    column += lanes
+        keep(memory)
+
+    function, window = pool_large if tile.columns > 1 else pool, f"{tile.taps[0]}x{tile.taps[1]}s{tile.stride}"
+    spread = "_spread" if tile.spread else ""
+    function.__name__ = f"{dtype}_{tile.kind}_pool_{tile.rows}x{tile.columns}_{window}{spread}_windows_{isa}"
+    return Kernel(function)
 
 
 # Decisions --------------------------------------------------------------------------------------------------------------
 
 LONG = 4  # vectors of tiles of one row
 ROWS = (14, 7, 4, 2, 1)  # output rows of a tile
-FEW = 7  # of them, where there are 16 registers
-WIDEST = 7  # cells of a window on either axis
-FEW_OF_LONG = 4  # output rows where they are long and share little: more leave the L1 cache before their next columns are read
+ROWS_OF_16 = 7  # at most, where there are 16 registers
+LARGEST = 7  # cells of a window on either axis
+ROWS_OF_LONG = 4  # where rows are long and share little: more leave the L1 cache before their next columns are read
 CONFLICT = 1024  # elements of a row, or a multiple: all rows fall into the same sets of an L1 cache, which holds few then
 APART = 4, 2  # (rows, vectors) of tiles of stride 2, where rows have more than three vectors
 LARGE = {32: ((3, 5), (4, 4)), 16: ((3, 3), (4, 2))}  # (rows, vectors) of tiles there: of windows up to 3x3, and of others
+
+
+def candidates(geometry: PoolGeometry, dtype: np.dtype[Any], machine: Machine) -> Iterator[Candidate]:
+    """The tile that takes the fewest cycles."""
+    if suits(geometry, dtype, machine):
+        tile = tile_for(geometry, dtype, machine)
+        cycles = stacks_of(geometry, tile[0]) * cycles_of_stack(tile, geometry, dtype, machine)
+        seconds = 3e-6 + machine.seconds(cycles, geometry.bytes(dtype.itemsize))
+        yield Candidate(seconds, tile, partial(launch, geometry, dtype, machine, tile))
 
 
 def suits(geometry: PoolGeometry, dtype: np.dtype[Any], machine: Machine) -> bool:
@@ -147,9 +305,9 @@ def small(geometry: PoolGeometry, dtype: np.dtype[Any], machine: Machine) -> boo
     return bool(
         machine.vector_bytes >= 32
         and dtype.kind == "f"
-        and pooling.rows_are_lines(g)
+        and reductions.rows_are_lines(g)
         and not g.adaptive
-        and g.kernel[-2:][0] == g.kernel[-1] <= WIDEST  # the tile is compiled for each window
+        and g.kernel[-2:][0] == g.kernel[-1] <= LARGEST  # the tile is compiled for each window
         and g.stride[-2:][0] == g.stride[-1] <= (2 if max(g.dilation[-2:]) == 1 else 1)
         and plane_of(g)[0] >= plane_of(g)[2]
     )
@@ -168,28 +326,28 @@ def spreads(geometry: PoolGeometry) -> bool:
 
 def cycles_of_stack(tile: tuple[int, int], geometry: PoolGeometry, dtype: np.dtype[Any], machine: Machine) -> float:
     """Loads and combinations of the tiles of so many rows."""
-    g, stride, tall, rows = geometry, geometry.stride[-1], plane_of(geometry)[1], tile[0]
-    taken = 0.8 * (((rows - 1) * stride + tall) * (1.8 * g.kernel[-1] * stride + 3) + 4 * rows)
+    g, stride, taps_h, rows = geometry, geometry.stride[-1], plane_of(geometry)[1], tile[0]
+    cycles = 0.8 * (((rows - 1) * stride + taps_h) * (1.8 * g.kernel[-1] * stride + 3) + 4 * rows)
     if spreads(g):  # each depth is joined to the ones before
-        taken = 1.5 * prod(g.kernel[:-2]) * (taken + 3 * rows) * (1.5 if g.in_size[-1] % CONFLICT == 0 else 1)
-    return 25 + -(-g.out_size[-1] // machine.lanes_for(g.out_size[-1], dtype)) * taken
+        cycles = 1.5 * prod(g.kernel[:-2]) * (cycles + 3 * rows) * (1.5 if g.in_size[-1] % CONFLICT == 0 else 1)
+    return 25 + -(-g.out_size[-1] // machine.lanes_for(g.out_size[-1], dtype)) * cycles
 
 
 def tile_for(geometry: PoolGeometry, dtype: np.dtype[Any], machine: Machine) -> tuple[int, int]:
     """(rows, vectors) of the tile: the one that takes the fewest cycles over a plane's rows, but for rows that conflict."""
-    g, most = geometry, ROWS[0] if machine.registers > 16 else FEW
-    row, (outputs, tall, step) = g.in_size[-1] * dtype.itemsize, plane_of(geometry)
+    g, most = geometry, ROWS[0] if machine.registers > 16 else ROWS_OF_16
+    row, (outputs, taps_h, step) = g.in_size[-1] * dtype.itemsize, plane_of(geometry)
     share = outputs // step  # of the rows that lie `step` apart
     if g.rank == 1 and not spreads(g):
         return 1, LONG
     if g.stride[-1] == 1 and g.in_size[-1] % CONFLICT == 0 and not spreads(g):
-        large = LARGE[machine.registers][tall > 3]
+        large = LARGE[machine.registers][taps_h > 3]
         if large[0] <= outputs:
             return large
     if g.stride[-1] == 2 and share >= APART[0] and g.out_size[-1] > 3 * machine.lanes(dtype) and not spreads(g):
         return APART
     if g.stride[-1] > 1 and most * g.stride[-1] * row > machine.l1 // 2:
-        most = FEW_OF_LONG
+        most = ROWS_OF_LONG
 
     def cycles(rows: int) -> float:
         return -(-share // rows) * cycles_of_stack((rows, 1), g, dtype, machine)
@@ -203,20 +361,14 @@ def stacks_of(geometry: PoolGeometry, rows: int) -> int:
     return g.batch * g.channels * prod(g.out_size[:-2]) * -(-outputs // (rows * step)) * step
 
 
-def cycles(geometry: PoolGeometry, dtype: np.dtype[Any], machine: Machine) -> float:
-    """Of all tiles."""
-    tile = tile_for(geometry, dtype, machine)
-    return stacks_of(geometry, tile[0]) * cycles_of_stack(tile, geometry, dtype, machine)
-
-
-def launch(geometry: PoolGeometry, dtype: np.dtype[Any], machine: Machine) -> tuple[Any, ...]:
-    """(kernel, items, work, and the arguments after x and y)."""
-    g, t, kind = geometry, pooling.tables(geometry, dtype), pooling.kind_of(geometry, dtype)
-    tile, lanes, depths = tile_for(g, dtype, machine), machine.lanes_for(g.out_size[-1], dtype), t.out_size[0]
-    far = int(g.rank > 1 and prod(g.in_size) * dtype.itemsize >= packing.FAR)  # the rows of a plane ahead, where it has some
-    sizes = *t.in_size[1:], *t.out_size[1:], *t.before[1:], far, t.in_size[0], depths, *t.dilation
-    chosen = kernel(kind, *tile, t.kernel[1:], g.stride[-1], spreads(g), lanes, element(dtype), machine.isa)
-    counts = t.bounds[2::3].astype(dtype)
-    counted = np.outer(counts[:depths], counts[depths : depths + t.out_size[1]]).ravel()
-    arguments = np.array(sizes, np.int64), t.bounds, counted, t.widths, pooling.initial(kind, dtype)
-    return chosen, stacks_of(g, tile[0]), 8 * g.flops // lanes, arguments
+def launch(geometry: PoolGeometry, dtype: np.dtype[Any], machine: Machine, cut: tuple[int, int]) -> Launch:
+    """The kernel of the tile with its arguments."""
+    g, t, kind = geometry, tables(geometry, dtype), reductions.kind_of(geometry, dtype)
+    tile = Tile(kind, *cut, (t.kernel[1], t.kernel[2]), g.stride[-1], spreads(g), machine.lanes_for(g.out_size[-1], dtype))
+    far = int(g.rank > 1 and prod(g.in_size) * dtype.itemsize >= FAR)  # the rows of a plane ahead, where it has some
+    sizes = written(Sizes(axes(t.in_size), axes(t.out_size), Plane(*t.before[1:]), axes(t.dilation), far))
+    counts, depth = t.bounds[2::3].astype(dtype), t.out_size[0]
+    counted = np.outer(counts[:depth], counts[depth : depth + t.out_size[1]]).ravel()
+    arguments = sizes, t.bounds, counted, t.widths, reductions.initial(kind, dtype)
+    kernel = windows_kernel(tile, element(dtype), machine.isa)
+    return Launch(kernel, stacks_of(g, cut[0]), 8 * g.flops // tile.lanes, arguments)

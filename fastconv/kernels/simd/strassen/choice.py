@@ -2,9 +2,9 @@
 
     y [P, K] = act(bias [K] + windows [P, L] @ w [L, K])       P output positions, K output channels, L = taps * input channels
 
-by halves of P, L and K: neighbouring positions go together, the first half of the input channels with the second one, and so of
-the output channels. Of the eight products of halves, seven are made, and sums for the eighth: strassen_products.py has them.
-strassen_windows.py serves every geometry, and strassen_points.py kernels of one tap, channels first.
+by halves of P, L and K: neighbouring positions are paired, the first half of the input channels with the second one, and so are
+the output channels. Of the eight products of halves, seven are made, and sums for the eighth: products.py has them.
+windows.py serves every geometry, and points.py kernels of one tap, channels first.
 
 The error is relative to the largest of what is summed: of two positions and of all channels. Filters are scaled to one
 magnitude before they are summed, so that a small one's results do not drown. A NaN or inf in x spreads to the outputs of its
@@ -13,17 +13,16 @@ tap, to one that lies SPREAD positions before or behind it at most.
 """
 
 from functools import lru_cache
-from typing import Any
 
 import numpy as np
 
 from fastconv.kernels.jit import Launch
-from fastconv.kernels.simd.strassen import cuts as strassen_cuts
-from fastconv.kernels.simd.strassen import points as strassen_points
-from fastconv.kernels.simd.strassen import windows as strassen_windows
+from fastconv.kernels.simd.engine.costs import Candidate, cheapest
+from fastconv.kernels.simd.engine.weights import launched
+from fastconv.kernels.simd.strassen import points, windows
 from fastconv.kernels.simd.strassen.products import WORKSPACE
 from fastconv.machine import Machine, host
-from fastconv.problem.convolutions import Array, ConvGeometry
+from fastconv.problem.convolutions import Array
 from fastconv.problem.problem import Operands, Problem
 
 LEAST = 4  # channels of a group
@@ -33,49 +32,50 @@ LONGEST = 30_000  # products of a sum, up to which errors stay within 1e-4 of th
 
 
 @lru_cache(maxsize=1024)
-def choice(geometry: ConvGeometry, dtype: np.dtype[Any], machine: Machine) -> tuple[float, Any]:
-    """(seconds it is expected to take, what packs for it), infinite where no workspace holds a block."""
-    found = []
-    if not spread_out(geometry):
-        found.append((strassen_cuts.seconds(geometry, dtype, machine), strassen_windows.pack))
-    if strassen_points.suits(geometry):
-        found.append((strassen_points.choice(geometry, dtype, machine)[0], strassen_points.pack))
-    return min(found, key=lambda one: one[0])
+def candidates(problem: Problem, machine: Machine) -> tuple[Candidate, ...]:
+    """What serves the geometry; of infinite cost where no workspace holds a block."""
+    g, dtype = problem.geometry, problem.dtype
+    return (
+        *((windows.candidate(g, dtype, machine),) if windows.suits(g) else ()),
+        *((points.candidate(g, dtype, machine),) if points.suits(g) else ()),
+    )
 
 
-def spread_out(geometry: ConvGeometry) -> bool:
-    """Whether outputs of a walk lie apart in memory: by cells, not by vectors."""
-    return geometry.transposed and not geometry.channels_last and geometry.stride[-1] > 1
+@lru_cache(maxsize=1024)
+def chosen(problem: Problem, machine: Machine) -> Candidate:
+    """The candidate that is expected to take the least time."""
+    return cheapest(candidates(problem, machine))
 
 
 def cost(problem: Problem, machine: Machine) -> float:
     """Of the kernel that is chosen, and a little more: of two that are as fast, "auto" takes the more exact one."""
-    geometry, dtype = problem.geometry, problem.dtype
-    return MARGIN * choice(geometry, dtype, machine)[0]
+    return MARGIN * chosen(problem, machine).seconds
 
 
 def supports(problem: Problem) -> str | None:
-    """Convolutions of groups of a few channels, in float32 and float64; of transposed ones, channels first, some."""
-    geometry, dtype = problem.geometry, problem.dtype
-    g = geometry
+    """Convolutions in float32 and float64 of groups of LEAST channels; transposed ones, channels first, of stride 1 or 2 taps."""
+    g, dtype = problem.geometry, problem.dtype
     if dtype not in (np.float32, np.float64):
         return f"its vectors are float32 or float64, not {dtype}"
     if min(g.in_per_group, g.out_per_group) < LEAST:
         return f"it serves groups of at least {LEAST} channels, not {g.in_per_group} -> {g.out_per_group}"
     if dtype == np.float32 and g.reduction > LONGEST:
         return f"its rounding is too large for sums of {g.reduction:,} products in float32, {LONGEST:,} at most"
-    if spread_out(g) and not strassen_points.suits(g):
+    if not candidates(problem, host()):
         return "channels first, its transposed convolutions have stride 1 along the last axis, or 2 taps without overlap"
-    if choice(g, dtype, host())[0] == float("inf"):
+    if chosen(problem, host()).seconds == float("inf"):
         return f"its smallest blocks would take more than {WORKSPACE >> 20} MiB"
     return None
 
 
 def pack(w: Array, bias: Array, problem: Problem) -> tuple[Launch, ...]:
     """The launches of the kernel that is chosen."""
-    geometry = problem.geometry
-    launches: tuple[Launch, ...] = choice(geometry, w.dtype, host())[1](w, bias, geometry)
-    return launches
+    return tuple(launched(draft, w, bias) for draft in chosen(problem, host()).launch())
+
+
+def kernel(problem: Problem, machine: Machine) -> str:
+    """The name of the kernel that runs, or nothing where there are no outputs."""
+    return next((str(draft.launch.kernel.__name__) for draft in chosen(problem, machine).launch()), "")
 
 
 def run(operands: Operands, packed: tuple[Launch, ...], problem: Problem, out: Array) -> None:

@@ -11,10 +11,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from fastconv.kernels.simd.engine import packing
+from fastconv.kernels.memory import LINE
+from fastconv.kernels.simd.engine.sizes import Axes, Plane
 from fastconv.kernels.simd.engine.tables import CONFLICT, WAYS
-from fastconv.kernels.simd.engine.walks import flattened
-from fastconv.kernels.simd.strassen.products import GROUP, ITEMS, PANELS, SPARE, WORKSPACE, half_of, share_of
+from fastconv.kernels.simd.engine.walks import along
+from fastconv.kernels.simd.strassen.products import GROUP, ITEMS, PANELS, PARTIAL, WORKSPACE, half_of, share_of
 from fastconv.machine import Machine
 from fastconv.problem.convolutions import SPATIAL_AXES, ConvGeometry, Walk
 
@@ -24,8 +25,7 @@ class Cut(NamedTuple):
 
     rows: int
     columns: int
-    block_rows: int
-    block_columns: int
+    block: Plane
     blocks: int
     k_part: int
 
@@ -38,10 +38,9 @@ ROOMS = (4 << 20, 2 << 20)  # bytes of a block's sums: what is read of them is l
 Walks = tuple[Walk, ...]
 
 
-def outputs_of(walks: Walks) -> tuple[int, int, int]:
+def outputs_of(walks: Walks) -> Axes:
     """Outputs along each axis."""
-    depth, height, width = (walk.outputs for walk in walks)
-    return depth, height, width
+    return along(walks, "outputs")
 
 
 def taps_of(walks: Walks) -> int:
@@ -49,7 +48,7 @@ def taps_of(walks: Walks) -> int:
     return prod(walk.taps for walk in walks)
 
 
-def step_of(geometry: ConvGeometry, walks: Walks, lanes: int, itemsize: int) -> int:
+def pair_step(geometry: ConvGeometry, walks: Walks, lanes: int, itemsize: int) -> int:
     """Elements from one pair's sums to the next one's: whole vectors, which do not share the sets of an L1 cache."""
     step = -(-taps_of(walks) * -(-geometry.in_per_group // 2) // lanes) * lanes
     return step + (lanes if step * itemsize % 1024 == 0 else 0)
@@ -69,53 +68,58 @@ def in_place(geometry: ConvGeometry, walks: Walks, rows: int, itemsize: int) -> 
     return rows <= WAYS or apart % CONFLICT > 0
 
 
-def room_of(geometry: ConvGeometry, walks: Walks, cut: Cut, lanes: int, itemsize: int) -> tuple[int, int]:
-    """(elements of the workspace of a thread, those of the windows of a block, which are turned to pixels first)."""
-    g, line, width = geometry, packing.LINE // itemsize, cut.columns * lanes
-    depth, height, broad = walks
-    outputs = cut.block_rows * cut.block_columns
-    reach = depth.taps * height.reach(cut.block_rows) * broad.reach(cut.block_columns)
-    windows, results = (0, 0) if g.channels_last else (max(0, reach) * g.in_per_group, (outputs + lanes) * cut.k_part * width)
-    sums = PANELS * (-(-outputs // 2) * step_of(g, walks, lanes, itemsize) + line)
-    return sums + (SPARE + 1) * cut.rows * width + g.in_per_group + lanes + windows + 2 * results + 8 * line, windows
+def window_size(geometry: ConvGeometry, walks: Walks, cut: Cut) -> int:
+    """Elements of the windows of a block, which are turned to pixels before they are summed; none, channels last."""
+    depth, height, width = walks
+    cells = depth.taps * height.reach(cut.block.h) * width.reach(cut.block.w)
+    return 0 if geometry.channels_last else max(0, cells) * geometry.in_per_group
+
+
+def workspace_size(geometry: ConvGeometry, walks: Walks, cut: Cut, lanes: int, itemsize: int) -> int:
+    """Elements of the workspace of a thread, those that begin cache lines included."""
+    g, line, width = geometry, LINE // itemsize, cut.columns * lanes
+    outputs = cut.block.h * cut.block.w
+    results = 0 if g.channels_last else 2 * (outputs + lanes) * cut.k_part * width
+    sums = PANELS * (-(-outputs // 2) * pair_step(g, walks, lanes, itemsize) + line)
+    padding = g.in_per_group + lanes
+    return sums + (PARTIAL + 1) * cut.rows * width + padding + window_size(g, walks, cut) + results + 8 * line
 
 
 @lru_cache(maxsize=1024)
-def choice(geometry: ConvGeometry, walks: Walks, dtype: np.dtype[Any], machine: Machine) -> tuple[float, Cut | None]:
+def fastest(geometry: ConvGeometry, walks: Walks, dtype: np.dtype[Any], machine: Machine) -> tuple[float, Cut | None]:
     """(cycles that a walk is expected to take, the cut that takes the fewest); no cut where none has the room.
 
     The geometry is flattened, and has such a walk along each axis.
     """
-    g, lanes = geometry, machine.lanes(dtype)
-    deep, height, width = outputs_of(walks)
+    lanes, itemsize = machine.lanes(dtype), dtype.itemsize
+    fitting = (
+        cut
+        for cut in cuts_of(geometry, walks, dtype, machine)
+        if workspace_size(geometry, walks, cut, lanes, itemsize) * itemsize <= WORKSPACE
+    )
+    return min(((cycles(geometry, walks, cut, dtype, machine), cut) for cut in fitting), default=(inf, None))
+
+
+def cuts_of(geometry: ConvGeometry, walks: Walks, dtype: np.dtype[Any], machine: Machine) -> Iterator[Cut]:
+    """By every tile, blocks of about as many outputs as a workspace has room for, or as leave each thread an item."""
+    g, lanes, (depth, height, width) = geometry, machine.lanes(dtype), outputs_of(walks)
     half_vectors, length, images = half_of(g.out_per_group, lanes), taps_of(walks) * -(-g.in_per_group // 2), g.batch * g.groups
     per_pair = PANELS * (length + lanes)
     if not g.channels_last:
         per_pair += 2 * (walks[0].taps * walks[1].stride * walks[2].stride * g.in_per_group + g.out_per_group)
-    found = []
     for rows, columns in TILES[machine.registers]:
         blocks = -(-half_vectors // columns)
-        shares = (
-            share_of(-(-height * width // 2), images * deep * blocks, GROUP * rows, items) for items in (ITEMS, ITEMS // 2)
-        )
+        shares = [
+            share_of(-(-height * width // 2), images * depth * blocks, GROUP * rows, items) for items in (ITEMS, ITEMS // 2)
+        ]
         fits = [max(rows, fit - fit % rows) for fit in (room // dtype.itemsize // per_pair for room in ROOMS)]
         for pairs in {min(fit, -(-share // rows) * rows) for share in shares for fit in fits}:
-            block_columns = evenly(width, 2 * pairs)
-            least = evenly(height, max(1, 2 * pairs // max(1, block_columns)))
-            for block_rows in range(least, max(least, min(height, least + MORE)) + 1):  # some fill their last tile better
-                parts = images * deep * -(-height // max(1, block_rows)) * -(-width // max(1, block_columns))
+            block_w = evenly(width, 2 * pairs)
+            least = evenly(height, max(1, 2 * pairs // max(1, block_w)))
+            for block_h in range(least, max(least, min(height, least + MORE)) + 1):  # more rows may fill the last tile better
+                parts = images * depth * -(-height // max(1, block_h)) * -(-width // max(1, block_w))
                 k_part = -(-blocks // min(blocks, -(-ITEMS // max(1, parts))))
-                cut = Cut(rows, columns, block_rows, block_columns, blocks, k_part)
-                if room_of(g, walks, cut, lanes, dtype.itemsize)[0] * dtype.itemsize <= WORKSPACE:
-                    found.append((cycles(g, walks, cut, dtype, machine), cut))
-    return min(found, default=(inf, None))
-
-
-def seconds(geometry: ConvGeometry, dtype: np.dtype[Any], machine: Machine) -> float:
-    """What all walks are expected to take; infinite where one has not the room."""
-    g = flattened(geometry)
-    total = sum(28_000 + choice(g, walks, dtype, machine)[0] for walks in walks_of(g))
-    return inf if total == inf else machine.seconds(total, g.bytes(dtype.itemsize))
+                yield Cut(rows, columns, Plane(block_h, block_w), blocks, k_part)
 
 
 def walks_of(geometry: ConvGeometry) -> Iterator[Walks]:
@@ -130,7 +134,7 @@ def evenly(count: int, most: int) -> int:
 
 def cycles(geometry: ConvGeometry, walks: Walks, cut: Cut, dtype: np.dtype[Any], machine: Machine) -> float:
     """Of products, of the tiles' ends, of sums and, channels first, of turning pixels and results."""
-    g, lanes, taps, (deep, height, width) = geometry, machine.lanes(dtype), taps_of(walks), outputs_of(walks)
+    g, lanes, taps, (depth, height, width) = geometry, machine.lanes(dtype), taps_of(walks), outputs_of(walks)
     length, vectors, size = taps * -(-g.in_per_group // 2), -(-g.in_per_group // lanes), cut.rows * cut.columns
     # Addresses of many rows do not fit the registers.
     step, end = (1.01, 12) if cut.rows <= WAYS else (1.03, 20)
@@ -139,12 +143,12 @@ def cycles(geometry: ConvGeometry, walks: Walks, cut: Cut, dtype: np.dtype[Any],
     if not g.channels_last:
         pair += 22 * (walks[0].taps * walks[1].stride * walks[2].stride * vectors + -(-g.out_per_group // lanes))
     parts = (
-        (number * count, -(-high * wide // 2))
-        for number, high in parts_of(height, cut.block_rows)
-        for count, wide in parts_of(width, cut.block_columns)
+        (rows * columns, -(-block_h * block_w // 2))
+        for rows, block_h in parts_of(height, cut.block.h)
+        for columns, block_w in parts_of(width, cut.block.w)
     )
-    found = sum(count * (-(-pairs // cut.rows) * tile + pairs * pair) for count, pairs in parts)
-    return g.batch * g.groups * deep * found
+    of_depth = sum(count * (-(-pairs // cut.rows) * tile + pairs * pair) for count, pairs in parts)
+    return g.batch * g.groups * depth * of_depth
 
 
 def parts_of(count: int, part: int) -> list[tuple[int, int]]:

@@ -2,8 +2,8 @@
 
     y [k][p] = act(bias [k] + sum over c of w [c][k] * x [c][p])
 
-by halves of positions, input and output channels, as strassen_products.py has them. A register tile takes in `span` positions
-and the `span` next to them, whose sums lie together for each panel:
+by halves of positions, input and output channels, as products.py has them. A register tile reads `span` positions and the
+`span` behind them; the sums of both follow each other for each panel:
 
     sums [tile][panel][c / 2][span]
 
@@ -12,152 +12,330 @@ first way stores rows as they are, the second turns them in registers, but waste
 transposed convolutions without overlap, two taps of a row are woven into one, as pointwise.py has them.
 """
 
-from functools import lru_cache
+from functools import lru_cache, partial
 from itertools import product
 from math import inf, prod
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from fastconv.kernels.jit import Kernel, Launch, compiled, element, inlined
+from fastconv.kernels.jit import Kernel, compiled, element, inlined
 from fastconv.kernels.simd import vector
-from fastconv.kernels.simd.engine import epilogue, packing
+from fastconv.kernels.simd.engine import epilogue
+from fastconv.kernels.simd.engine.costs import Candidate
 from fastconv.kernels.simd.engine.lines import are_lines, lines_of
+from fastconv.kernels.simd.engine.sizes import Axes, reader, written
+from fastconv.kernels.simd.engine.walks import TapSteps
+from fastconv.kernels.simd.engine.weights import Draft, drafted
+from fastconv.kernels.simd.engine.workspace import keep, workspace
 from fastconv.kernels.simd.strassen.products import (
     GROUP,
     ITEMS,
     PANELS,
-    SPARE,
+    PARTIAL,
     WORKSPACE,
     half_of,
     seven_products,
     share_of,
-    summed,
+    store_sums,
 )
-from fastconv.kernels.simd.strassen.weights import Draft, drafted, launched, places
-from fastconv.machine import Machine, host
+from fastconv.kernels.simd.strassen.weights import Channels, Layout, laid, panels_behind
+from fastconv.machine import Machine
 from fastconv.problem.convolutions import Array, ConvGeometry
 
 pointer = vector.pointer
 
 
+class Weave(NamedTuple):
+    """Where the positions of a line of the input lie in y, of transposed convolutions.
+
+    Attributes
+    ----------
+    height, width : int
+        Lines of the input of a depth, and positions of a line.
+    taps : Axes
+        Output lines of each line, by depth and height, and output columns of each position.
+    tap : Axes
+        Which of them a launch writes.
+    """
+
+    height: int
+    width: int
+    taps: Axes
+    tap: Axes
+
+
+class Sizes(NamedTuple):
+    """What the kernel knows.
+
+    Attributes
+    ----------
+    groups, c_group, half, k_group : int
+        Groups, their input channels and those of the first half, and their rows of weights.
+    plane : int
+        Positions of an image.
+    tiles, part : int
+        Register tiles of an image, and of a part of it.
+    blocks, k_part : int
+        Blocks of rows of weights of a half, and of those an item's.
+    panels, rows : int
+        Where panels begin behind bias and factors, and elements of the bias.
+    weave : Weave
+        Where results lie, if two taps are woven.
+    """
+
+    groups: int
+    c_group: int
+    half: int
+    k_group: int
+    plane: int
+    tiles: int
+    part: int
+    blocks: int
+    k_part: int
+    panels: int
+    rows: int
+    weave: Weave
+
+
+class Parts(NamedTuple):
+    """The workspace of a thread: register tiles of partial sums, and the panels of a part."""
+
+    partial: int
+    sums: int
+
+
+read, carve = reader(Sizes), workspace(Parts)
+
+
+class Part(NamedTuple):
+    """Tiles of a group of an image that are summed together: number and group, the first tile, how many there are."""
+
+    image: int
+    group: int
+    first: int
+    tiles: int
+
+
+class Operands(NamedTuple):
+    """The panels of some tiles, those of a block of weights, and the channels of a half."""
+
+    sums: Any
+    weights: Any
+    half: int
+
+
+class Results(NamedTuple):
+    """Where the results of some tiles and a block of weights go.
+
+    Attributes
+    ----------
+    at : Pointer
+        The first channel of the block, position 0.
+    first, plane : int
+        The first tile's first position, and positions of the image.
+    step : int
+        Elements of y from one channel to the next.
+    channels, of_half : int
+        Rows of weights from the block's first to the group's last, and from one half to the other.
+    bias, factors : Pointer
+        Of the block's first row.
+    weave : Weave
+        Where positions lie.
+    epilogue : Epilogue
+        What follows the sums.
+    """
+
+    at: Any
+    first: int
+    plane: int
+    step: int
+    channels: int
+    of_half: int
+    bias: Any
+    factors: Any
+    weave: Weave
+    epilogue: Any
+
+
+class Run(NamedTuple):
+    """The first position of one quarter of a tile and how many it has; the first of its rows of weights and how many."""
+
+    first: int
+    positions: int
+    k: int
+    channels: int
+
+
+# Steps ------------------------------------------------------------------------------------------------------------------
+
+
 @lru_cache(maxsize=32)
-def kernel(along: str, rows: int, columns: int, lanes: int, dtype: str, isa: str) -> Kernel:
-    """The compiled loops over blocks of tiles: f32_strassen_5x4_channels_avx512, vectors along output channels."""
-    by_channels, doubled = along == "channels", along == "doubled"
-    width = columns * lanes
-    span, of_block = (rows, width) if by_channels else (width, rows)
-    activate_tile, spread = epilogue.activation_of(dtype), summed(lanes, True)[0]
+def counter(span: int) -> Any:
+    """The compiled counts(first, plane): the first and the second positions of the tile that begins at `first`."""
 
-    def multiply(tile, panel, operands, index):
-        sums, weights, half = operands
-        sums = sums + index * PANELS * half * span
-        positions, filters = sums + panel * half * span, weights + panel * half * of_block
-        for c in range(half):
-            if by_channels:
-                tile = vector.fma_shared(tile, positions + c * span, filters + c * of_block)
-            else:
-                tile = vector.fma_shared(tile, filters + c * of_block, positions + c * span)
-        return tile
-
-    @compiled
-    def pairs_of(first, plane):
-        """The first and second positions of the tile that begins at `first`."""
+    def counts(first, plane):
         pairs = min(span, -(-(plane - first) // 2))
         return pairs, min(pairs, plane - first - pairs)
 
+    return compiled(counts)
+
+
+@lru_cache(maxsize=32)
+def summer(span: int, lanes: int) -> Any:
+    """The compiled sum_part(x, part, sums, s): the seven panels [c / 2][span] of each tile of a part."""
+    counts, store_panels = counter(span), store_sums(lanes, True)
+
     @compiled
-    def place(dh, lines):
-        """The output row that row `dh` of the input, by depth and height, becomes at this tap."""
-        _, height, taps_t, t, taps_r, r = lines
-        d, h = divmod(dh, height)
-        return ((d * taps_t + t) * height + h) * taps_r + r
+    def sum_tile(x, first, to, s):
+        """The panels of the tile whose first position is `first`, channel by channel."""
+        pairs, seconds = counts(first, s.plane)
+        for c in range(s.half):
+            paired = s.half + c < s.c_group
+            for i in range(0, span, lanes):
+                a1, a2 = x + (c * s.plane + first + i), x + (c * s.plane + first + pairs + i)
+                a11, a21 = vector.load_first(a1, pairs - i, lanes), vector.load_first(a2, seconds - i, lanes)
+                a12 = vector.load_first(a1 + s.half * s.plane, pairs - i if paired else 0, lanes)
+                a22 = vector.load_first(a2 + s.half * s.plane, seconds - i if paired else 0, lanes)
+                store_panels(to + (c * span + i), s.half * span, a11, a12, a21, a22, span - i)
+
+    def sum_part(x, part, sums, s):
+        image = x + part.image * s.c_group * s.plane
+        for tile in range(part.tiles):
+            sum_tile(image, (part.first + tile) * 2 * span, sums + tile * PANELS * s.half * span, s)
+
+    return compiled(sum_part)
+
+
+@compiled
+def line_of(line, weave):
+    """The output line that a line of the input becomes at this tap."""
+    d, h = divmod(line, weave.height)
+    return ((d * weave.taps.d + weave.tap.d) * weave.height + h) * weave.taps.h + weave.tap.h
+
+
+@compiled
+def finish_channels(at, step, channels, count, act):
+    """What is left to do for runs of y, `step` elements apart."""
+    if epilogue.is_unfinished(act):
+        for k in range(channels):
+            epilogue.finish_run(at + k * step, count, act)
+
+
+@lru_cache(maxsize=32)
+def storer(along: str, rows: int, width: int) -> Any:
+    """The compiled store(tile, run, results): y [k][p] of one quarter of a tile."""
+
+    def store_turned(tile, run, results):
+        """Vectors along output channels."""
+        at = results.at + (run.k * results.step + run.first)
+        vector.store_transposed(tile, at, results.step, run.positions, run.channels)
+        finish_channels(at, results.step, run.channels, run.positions, results.epilogue)
+
+    def store_rows(tile, run, results):
+        """Vectors along positions."""
+        at = results.at + (run.k * results.step + run.first)
+        if run.positions == width and run.channels == rows:
+            vector.store_tile(tile, at, results.step)
+        else:
+            vector.store_spans(tile, at, results.step, run.channels, run.positions)
+        finish_channels(at, results.step, run.channels, run.positions, results.epilogue)
+
+    def store_woven(tile, run, results):
+        """Vectors along positions, of which each becomes two; line by line of the input."""
+        to, weave, done = results.at + run.k // 2 * results.step, results.weave, 0
+        while done < run.positions:
+            line, column = divmod(run.first + done, weave.width)
+            at = to + (line_of(line, weave) * weave.width + column - done) * 2
+            until = min(run.positions, done + weave.width - column)
+            vector.store_woven(tile, at, results.step, run.channels, done, until)
+            finish_channels(at + 2 * done, results.step, run.channels // 2, 2 * (until - done), results.epilogue)
+            done = until
+
+    return inlined({"channels": store_turned, "positions": store_rows, "doubled": store_woven}[along])
+
+
+@lru_cache(maxsize=32)
+def products(along: str, rows: int, columns: int, lanes: int, dtype: str) -> Any:
+    """The compiled seven products of some tiles and a block of weights, with their four results."""
+    by_channels, width = along == "channels", columns * lanes
+    span, of_block = (rows, width) if by_channels else (width, rows)
+    activate, counts, store = epilogue.activation_of(dtype), counter(span), storer(along, rows, width)
+    scaled = vector.scaled_columns if by_channels else vector.scaled_rows
+
+    def multiply(tile, panel, operands, index):
+        """tile [p][k] += sum over c of sums [c][p] * weights [c][k], or tile [k][p]."""
+        sums = operands.sums + (index * PANELS + panel) * operands.half * span
+        weights = operands.weights + panel * operands.half * of_block
+        for c in range(operands.half):
+            if by_channels:
+                tile = vector.fma_shared(tile, sums + c * span, weights + c * of_block)
+            else:
+                tile = vector.fma_shared(tile, weights + c * of_block, sums + c * span)
+        return tile
 
     def finish(tile, second, half, results, index):
-        y, first, plane, step, lines, shown, shown_half, bias, factors, of_half, act = results
-        first = first + index * 2 * span
-        pairs, seconds = pairs_of(first, plane)
-        here, channels = seconds if second else pairs, min(of_block, shown_half if half else shown)
-        if here <= 0 or channels <= 0:
-            return
-        ours, first = half * of_half, first + second * pairs
-        if by_channels:
-            tile = activate_tile(vector.scaled_columns(tile, factors + ours, bias + ours), act)
-            vector.store_transposed(tile, y + (ours * step + first), step, here, channels)
-        else:
-            tile = activate_tile(vector.scaled_rows(tile, factors + ours, bias + ours), act)
-            if doubled:  # two taps of a row are woven, row by row of the input
-                done, broad, to = 0, lines[0], y + ours // 2 * step
-                while done < here:
-                    dh, column = divmod(first + done, broad)
-                    at, until = to + (place(dh, lines) * broad + column - done) * 2, min(here, done + broad - column)
-                    vector.store_woven(tile, at, step, channels, done, until)
-                    if epilogue.is_unfinished(act):
-                        for k in range(channels // 2):
-                            epilogue.finish_run(at + (k * step + 2 * done), 2 * (until - done), act)
-                    done = until
-                return
-            if here == width and channels == rows:
-                vector.store_tile(tile, y + (ours * step + first), step)
-            else:
-                vector.store_spans(tile, y + (ours * step + first), step, channels, here)
-        if epilogue.is_unfinished(act):
-            for k in range(channels):
-                epilogue.finish_run(y + ((ours + k) * step + first), here, act)
+        """y = act(tile * factors + bias), without positions behind the image and channels behind the group."""
+        first, k = results.first + index * 2 * span, half * results.of_half
+        pairs, seconds = counts(first, results.plane)
+        run = Run(first + second * pairs, seconds if second else pairs, k, min(of_block, results.channels - k))
+        if run.positions > 0 and run.channels > 0:
+            store(activate(scaled(tile, results.factors + k, results.bias + k), results.epilogue), run, results)
 
-    compute = seven_products(rows, columns, lanes, inlined(multiply), inlined(finish))
+    return seven_products(rows, columns, lanes, inlined(multiply), inlined(finish))
+
+
+# Kernel -----------------------------------------------------------------------------------------------------------------
+
+
+@lru_cache(maxsize=32)
+def kernel(along: str, rows: int, columns: int, lanes: int, dtype: str, isa: str) -> Kernel:
+    """The compiled loops over parts of images: f32_strassen_5x4_channels_avx512, vectors along output channels."""
+    width, woven = columns * lanes, 2 if along == "doubled" else 1
+    span, of_block = (rows, width) if along == "channels" else (width, rows)
+    compute, sum_part = products(along, rows, columns, lanes, dtype), summer(span, lanes)
 
     @compiled
-    def sum_tile(x, plane, count, half, c_group, to):
-        """The sums of `count` positions and those behind them, channel by channel."""
-        pairs, seconds = count
-        panel = half * span
-        for c in range(half):
-            there = half + c < c_group
-            for i in range(0, span, lanes):
-                first, second = x + (c * plane + i), x + (c * plane + pairs + i)
-                firsts, here = pairs - i, seconds - i
-                a11, a21 = vector.load_first(first, firsts, lanes), vector.load_first(second, here, lanes)
-                a12 = vector.load_first(first + half * plane, firsts if there else 0, lanes)
-                a22 = vector.load_first(second + half * plane, here if there else 0, lanes)
-                spread(to + (c * span + i), panel, a11, a12, a21, a22, span - i)
+    def part_of(number, s):
+        """The part of this number."""
+        image, part = divmod(number, -(-s.tiles // s.part))
+        return Part(image, image % s.groups, part * s.part, min(s.part, s.tiles - part * s.part))
+
+    @compiled
+    def operands_of(sums, w, part, k, tile, s):
+        """The panels of the tiles from `tile` on, and of a block of weights."""
+        block = part.group * s.blocks + k
+        weights = w + (s.panels + block * PANELS * s.half * of_block)
+        return Operands(sums + tile * PANELS * s.half * span, weights, s.half)
+
+    @compiled
+    def results_of(y, bias, part, k, tile, s, e):
+        """Where the results of those tiles and that block go."""
+        step = s.plane * s.weave.taps.d * s.weave.taps.h * woven
+        at = y + (part.image * s.k_group + k * of_block) // woven * step
+        row = bias + (part.group * 2 * s.blocks + k) * of_block
+        channels, of_half = s.k_group - k * of_block, s.blocks * of_block
+        first = (part.first + tile) * 2 * span
+        return Results(at, first, s.plane, step, channels, of_half, row, row + s.rows, s.weave, e)
 
     def strassen(begin, end, x, w, bias, residual, y, sizes, parameters):
-        act = epilogue.epilogue(parameters, residual, y)
-        (groups, c_group, k_group), plane = packing.three(sizes, 0), sizes[3]
-        tiles, of_part, blocks, k_part, panels = packing.five(sizes, 4)
-        factors, half = sizes[9], -(-c_group // 2)
-        (broad, height, taps_t), (t, taps_r, r) = packing.three(sizes, 10), packing.three(sizes, 13)
-        lines, apart = (broad, height, taps_t, t, taps_r, r), 2 if doubled else 1
-        step = plane * taps_t * taps_r * apart
-        parts, k_parts = -(-tiles // of_part), -(-blocks // k_part)
-        size, of_tile = rows * width, PANELS * half * span
-        memory = np.empty(of_part * of_tile + SPARE * size + 32, x.dtype)
-        spare = vector.line_start(pointer(memory))
-        sums = vector.line_start(spare + SPARE * size)
-        summed_part = -1  # the items of one part follow each other
+        """y [k][p] = act(bias [k] + sum over c of w [c][k] * x [c][p])."""
+        s, e = read(sizes), epilogue.epilogue(parameters, residual, y)
+        k_parts = -(-s.blocks // s.k_part)
+        work, memory = carve(Parts(partial=PARTIAL * rows * width, sums=s.part * PANELS * s.half * span), x)
+        at_hand = -1
         for item in range(begin, end):
-            part, k_item = divmod(item, k_parts)
-            image, first_tile = divmod(part, parts)
-            first_tile = first_tile * of_part
-            group = image % groups
-            tiles_here = min(of_part, tiles - first_tile)
-            source = pointer(x) + image * c_group * plane
-            for tile in range(tiles_here if part != summed_part else 0):
-                first = (first_tile + tile) * 2 * span
-                sum_tile(source + first, plane, pairs_of(first, plane), half, c_group, sums + tile * of_tile)
-            summed_part = part
-            of_half = blocks * of_block
-            for k in range(k_item * k_part, min(blocks, (k_item + 1) * k_part)):
-                weights = pointer(w) + (panels + (group * blocks + k) * PANELS * half * of_block)
-                offset = pointer(bias) + (group * 2 * blocks + k) * of_block
-                shown = k_group - k * of_block
-                to = pointer(y) + (image * k_group + k * of_block) // apart * step
-                for tile in range(0, tiles_here, GROUP):
-                    first = (first_tile + tile) * 2 * span
-                    results = to, first, plane, step, lines, shown, shown - of_half, offset, offset + factors, of_half, act
-                    compute(min(GROUP, tiles_here - tile), (sums + tile * of_tile, weights, half), results, spare)
-        memory[0] = 0  # pointers do not keep an array alive: its last use does
+            number, k_item = divmod(item, k_parts)
+            part = part_of(number, s)
+            if number != at_hand:  # a part's items follow each other
+                sum_part(pointer(x), part, work.sums, s)
+                at_hand = number
+            for k in range(k_item * s.k_part, min(s.blocks, (k_item + 1) * s.k_part)):
+                for tile in range(0, part.tiles, GROUP):
+                    operands = operands_of(work.sums, pointer(w), part, k, tile, s)
+                    results = results_of(pointer(y), pointer(bias), part, k, tile, s, e)
+                    compute(min(GROUP, part.tiles - tile), operands, results, work.partial)  # seven products, four results
+        keep(memory)
 
     strassen.__name__ = f"{dtype}_strassen_{rows}x{columns}_{along}_{isa}"
     return Kernel(strassen)
@@ -172,7 +350,7 @@ class Cut(NamedTuple):
     along: str
     rows: int
     columns: int
-    of_part: int
+    part: int
     blocks: int
     k_part: int
 
@@ -189,23 +367,29 @@ def suits(geometry: ConvGeometry) -> bool:
     return are_lines(geometry) and lines_of(geometry).taps[2] == (2 if geometry.transposed else 1)
 
 
+def tile_sizes(along: str, rows: int, columns: int, lanes: int) -> tuple[int, int]:
+    """(positions, rows of weights) of a register tile."""
+    return (rows, columns * lanes) if along == "channels" else (columns * lanes, rows)
+
+
 @lru_cache(maxsize=1024)
-def choice(geometry: ConvGeometry, dtype: np.dtype[Any], machine: Machine) -> tuple[float, Cut | None]:
+def fastest(geometry: ConvGeometry, dtype: np.dtype[Any], machine: Machine) -> tuple[float, Cut | None]:
     """(seconds that it is expected to take, the cut that takes the fewest); no cut where none has the room."""
-    g, lanes, found, taps = geometry, machine.lanes(dtype), [], lines_of(geometry).taps
+    g, lanes, taps = geometry, machine.lanes(dtype), lines_of(geometry).taps
     half, plane, images = -(-g.in_per_group // 2), prod(g.in_size), g.batch * g.groups
+    cuts = []
     for along, rows, columns in (DOUBLED if g.transposed else TILES)[machine.registers]:
-        span, of_block = (rows, columns * lanes) if along == "channels" else (columns * lanes, rows)
+        span, of_block = tile_sizes(along, rows, columns, lanes)
         tiles, blocks = -(-plane // (2 * span)), half_of(g.out_per_group * taps[2], of_block)
         of_tile = PANELS * half * span * dtype.itemsize
-        of_part = min(tiles, max(1, machine.l2 // of_tile), share_of(tiles, images * blocks, GROUP))
-        of_part = -(-tiles // max(1, -(-tiles // max(1, of_part))))
-        parts = images * -(-tiles // max(1, of_part))
-        if of_part * of_tile <= WORKSPACE:
-            cut = Cut(along, rows, columns, of_part, blocks, -(-blocks // max(1, min(blocks, -(-ITEMS // max(1, parts))))))
+        part = min(tiles, max(1, machine.l2 // of_tile), share_of(tiles, images * blocks, GROUP))
+        part = -(-tiles // max(1, -(-tiles // max(1, part))))
+        parts = images * -(-tiles // max(1, part))
+        if part * of_tile <= WORKSPACE:
+            cut = Cut(along, rows, columns, part, blocks, -(-blocks // max(1, min(blocks, -(-ITEMS // max(1, parts))))))
             cycles = taps[0] * taps[1] * (28_000 + images * tiles * cycles_of(g, cut, lanes, machine))
-            found.append((machine.seconds(cycles, g.bytes(dtype.itemsize)), cut))
-    return min(found, default=(inf, None))
+            cuts.append((machine.seconds(cycles, g.bytes(dtype.itemsize)), cut))
+    return min(cuts, default=(inf, None))
 
 
 def cycles_of(geometry: ConvGeometry, cut: Cut, lanes: int, machine: Machine) -> float:
@@ -216,38 +400,65 @@ def cycles_of(geometry: ConvGeometry, cut: Cut, lanes: int, machine: Machine) ->
     return cut.blocks * (1.01 * PANELS * half * max(size, 8) / machine.units + ends) + 30 * half * vectors
 
 
+def candidate(geometry: ConvGeometry, dtype: np.dtype[Any], machine: Machine) -> Candidate:
+    """The cut that takes the fewest cycles."""
+    seconds, cut = fastest(geometry, dtype, machine)
+    return Candidate(seconds, cut, partial(drafts, geometry, cut, dtype, machine))
+
+
 # Plan -------------------------------------------------------------------------------------------------------------------
 
 
 @lru_cache(maxsize=256)
-def drafts(geometry: ConvGeometry, dtype: np.dtype[Any], machine: Machine) -> tuple[Draft, ...]:
-    """A draft for each row of the kernel."""
-    g, (_, height, broad, taps) = geometry, lines_of(geometry)
-    cut, lanes, names = choice(g, dtype, machine)[1], machine.lanes(dtype), (element(dtype), machine.isa)
-    assert cut is not None, "supports() tells"
-    span, of_block = (cut.rows, cut.columns * lanes) if cut.along == "channels" else (cut.columns * lanes, cut.rows)
-    plane, k_group, c_group = prod(g.in_size), g.out_per_group * taps[2], g.in_per_group
-    by_k, by_c = (1, k_group) if g.transposed else (c_group, 1)
-    rows, tiles = g.groups * 2 * cut.blocks * of_block, -(-plane // (2 * span))
-    items = g.batch * g.groups * -(-tiles // max(1, cut.of_part)) * -(-cut.blocks // cut.k_part)
-    chosen, work = kernel(cut.along, cut.rows, cut.columns, lanes, *names), g.flops // (8 * taps[0] * taps[1])
-    found = []
-    for t, r in product(range(taps[0]), range(taps[1])):
-        sizes = (
-            *(g.groups, c_group, k_group, plane, tiles, cut.of_part, cut.blocks, cut.k_part, places(rows, dtype)[1], rows),
-            *(broad, height, taps[0], t, taps[1], r),
-        )
-        bare = chosen, items, work, (np.array(sizes, np.int64), epilogue.scalars(g.activation, dtype))
-        of_group, steps = (cut.blocks, of_block, k_group, c_group), (k_group * c_group, by_k, by_c, 1, 1, 1, 0)
-        found.append(drafted(bare, g.groups, of_group, (1, 1, 1), steps, dtype, (lanes, *names)))
-    return tuple(found)
+def drafts(geometry: ConvGeometry, cut: Cut, dtype: np.dtype[Any], machine: Machine) -> tuple[Draft, ...]:
+    """A draft for each row of the kernel: one of a convolution, and of a transposed one as many as it has lines."""
+    g, lines = geometry, lines_of(geometry)
+    lanes, taps = machine.lanes(dtype), lines.taps
+    span, of_block = tile_sizes(cut.along, cut.rows, cut.columns, lanes)
+    channels = Channels(g.groups, cut.blocks, of_block, g.out_per_group * taps[2], g.in_per_group)
+    tiles = -(-prod(g.in_size) // (2 * span))
+    items = g.batch * g.groups * -(-tiles // max(1, cut.part)) * -(-cut.blocks // cut.k_part)
+    chosen = kernel(cut.along, cut.rows, cut.columns, lanes, element(dtype), machine.isa)
+    rows = []
+    for number, (t, r) in enumerate(product(range(taps[0]), range(taps[1]))):
+        sizes = sizes_of(g, cut, channels, tiles, Weave(lines.height, lines.width, Axes(*taps), Axes(t, r, 0)), dtype)
+        arguments = written(sizes), epilogue.scalars(g.activation, dtype)
+        lay = partial(laid_line, g, Layout(channels, Axes(1, 1, 1), steps_of(g, channels)), number, machine)
+        rows.append(drafted(chosen, items, g.flops // (8 * taps[0] * taps[1]), arguments, lay))
+    return tuple(rows)
 
 
-def pack(w: Array, bias: Array, geometry: ConvGeometry) -> tuple[Launch, ...]:
-    """A launch for each row of the kernel: bias, factors and seven panels a block, as strassen_weights.py has them."""
-    g, found, lines = geometry, drafts(geometry, w.dtype, host()), [w]
-    if g.transposed:  # two taps of a row are output channels, rows of the kernel before them
-        apart = lines_of(g).taps[2]
-        lines = list(w.reshape(-1, g.out_per_group, len(found), apart).transpose(2, 0, 1, 3))
-        bias = np.repeat(bias, apart)
-    return tuple(launched(one, np.ascontiguousarray(line), bias) for one, line in zip(found, lines, strict=True))
+def sizes_of(geometry: ConvGeometry, cut: Cut, channels: Channels, tiles: int, weave: Weave, dtype: np.dtype[Any]) -> Sizes:
+    """What the kernel knows."""
+    return Sizes(
+        groups=channels.groups,
+        c_group=channels.c_group,
+        half=-(-channels.c_group // 2),
+        k_group=channels.k_group,
+        plane=prod(geometry.in_size),
+        tiles=tiles,
+        part=cut.part,
+        blocks=cut.blocks,
+        k_part=cut.k_part,
+        panels=panels_behind(channels, dtype),
+        rows=channels.rows,
+        weave=weave,
+    )
+
+
+def steps_of(geometry: ConvGeometry, channels: Channels) -> TapSteps:
+    """The steps of the weights of one row of the kernel."""
+    k_group, c_group = channels.k_group, channels.c_group
+    by_k, by_c = (1, k_group) if geometry.transposed else (c_group, 1)
+    return TapSteps(k_group * c_group, by_k, by_c, 1, 1, 1, 0)
+
+
+def laid_line(
+    geometry: ConvGeometry, layout: Layout, number: int, machine: Machine, w: Array, bias: Array
+) -> tuple[Array, Array]:
+    """The weights of one row of the kernel: two taps of a transposed one are output channels."""
+    if geometry.transposed:
+        columns = lines_of(geometry).taps[2]
+        w = w.reshape(-1, geometry.out_per_group, geometry.taps // columns, columns)[:, :, number]
+        bias = np.repeat(bias, columns)
+    return laid(layout, machine, np.ascontiguousarray(w), bias)

@@ -1,52 +1,67 @@
 """Convolution with fewer products than the direct sum, by Winograd's minimal filtering: of tiles, or of rows.
 
-winograd_tiles.py serves groups of several channels, row_tiles.py groups of one, as filters of images are.
+tiles.py serves groups of several channels, row_tiles.py groups of one, as filters of images are.
 """
 
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
 
 from fastconv.kernels.jit import Launch
-from fastconv.kernels.simd.winograd import row_tiles
-from fastconv.kernels.simd.winograd import tiles as winograd_tiles
-from fastconv.machine import Machine
+from fastconv.kernels.simd.engine.costs import Candidate, cheapest
+from fastconv.kernels.simd.engine.weights import Draft, launched
+from fastconv.kernels.simd.winograd import row_tiles, tiles
+from fastconv.machine import Machine, host
 from fastconv.problem.convolutions import Array, ConvGeometry
 from fastconv.problem.problem import Operands, Problem
 
 
-def module_of(geometry: ConvGeometry) -> Any:
-    """What serves a geometry, or tells why not."""
-    return row_tiles if geometry.in_per_group == geometry.out_per_group == 1 else winograd_tiles
+def form_of(geometry: ConvGeometry) -> Any:
+    """The module of what is filtered: tiles or rows."""
+    return row_tiles if geometry.in_per_group == geometry.out_per_group == 1 else tiles
 
 
 def supports(problem: Problem) -> str | None:
-    """Stride 1 and few other steps, in float32 or float64."""
+    """Kernels of several taps, of float32 or float64."""
     geometry, dtype = problem.geometry, problem.dtype
     if dtype not in (np.float32, np.float64):
         return f"its vectors are float32 or float64, not {dtype}"
-    reason: str | None = module_of(geometry).supports(geometry, dtype)
+    reason: str | None = form_of(geometry).supports(geometry, dtype)
     return reason
 
 
+@lru_cache(maxsize=1024)
+def chosen(problem: Problem, machine: Machine) -> Candidate:
+    """The fastest of the forms, each with the blocks that it is cut into."""
+    return cheapest(form_of(problem.geometry).candidates(problem.geometry, problem.dtype, machine))
+
+
+def draft(problem: Problem, machine: Machine) -> Draft:
+    """What runs, without weights."""
+    made: Draft = chosen(problem, machine).launch()
+    return made
+
+
 def cost(problem: Problem, machine: Machine) -> float:
-    """Of the fastest form."""
-    geometry, dtype = problem.geometry, problem.dtype
-    seconds: float = module_of(geometry).cost(geometry, dtype, machine)
-    return seconds
+    """Seconds of the fastest candidate."""
+    return chosen(problem, machine).seconds
+
+
+def kernel(problem: Problem, machine: Machine) -> str:
+    """The name of the kernel that runs."""
+    return draft(problem, machine).launch.kernel.__name__
 
 
 def pack(w: Array, bias: Array, problem: Problem) -> Launch:
-    """Weights as the form takes them."""
-    geometry = problem.geometry
-    launch: Launch = module_of(geometry).pack(w, bias, geometry)
-    return launch
+    """Weights as the kernel takes them."""
+    return launched(draft(problem, host()), w, bias)
 
 
 def pack_cost(problem: Problem, machine: Machine) -> float:
     """Seconds that `pack` takes."""
     geometry, dtype = problem.geometry, problem.dtype
-    seconds: float = module_of(geometry).pack_cost(geometry, dtype, machine)
+    seconds: float = form_of(geometry).pack_cost(geometry, chosen(problem, machine).cut, dtype)
     return seconds
 
 

@@ -1,7 +1,7 @@
-"""How a Winograd convolution is cut: its kernel into pieces, its outputs into groups of tiles, and those into blocks.
+"""How a Winograd convolution is cut: its kernel into pieces, its outputs into bundles of tiles, and those into blocks.
 
-Tiles are taken in blocks whose V and M stay in the L2 cache, as winograd.py has them, or where weights would be read too often,
-in larger ones. All geometries here are lifted to three axes, but for those of `cuts` and `choice`.
+Tiles are taken in blocks whose V and M stay in the L2 cache, or where weights would be read too often, in larger ones. All
+geometries here are lifted to three axes, but for that of `cuts`.
 """
 
 from functools import lru_cache
@@ -23,8 +23,20 @@ MOST_PIECES = 4  # along an axis
 LONGEST = 100_000  # products of a sum of which F(4) stays within 1e-4 of the results' root mean square
 
 
-class Choice(NamedTuple):
-    """How a geometry is cut: outputs of a tile's sides, groups of tiles of a block, the register tile, and an item's part."""
+class Cut(NamedTuple):
+    """How a geometry is cut.
+
+    Attributes
+    ----------
+    form : (int, int)
+        Outputs of a tile's sides.
+    block_rows, block_columns : int
+        Bundles of tiles of a block.
+    rows, columns : int
+        The register tile: tiles, and vectors of output channels.
+    k_part : int
+        Blocks of output channels of an item.
+    """
 
     form: tuple[int, int]
     block_rows: int
@@ -55,8 +67,8 @@ def spreads_of(geometry: ConvGeometry) -> tuple[int, int]:
     return high, wide
 
 
-def groups_of(geometry: ConvGeometry, form: tuple[int, int]) -> tuple[int, int]:
-    """Groups of tiles that go between each other, along the last two axes."""
+def bundles_of(geometry: ConvGeometry, form: tuple[int, int]) -> tuple[int, int]:
+    """Bundles of tiles that go between each other, along the last two axes."""
     sizes = zip(geometry.out_size[1:], form, spreads_of(geometry), strict=True)
     high, wide = (-(-size // (m * spread)) for size, m, spread in sizes)
     return high, wide
@@ -74,11 +86,11 @@ def forms(geometry: ConvGeometry) -> tuple[tuple[int, int], ...]:
     return tuple((m if high > 1 else 1, m if wide > 1 else 1) for m in (4, 2) if m == 2 or geometry.reduction <= LONGEST)
 
 
-def cut(geometry: ConvGeometry, form: tuple[int, int], room: int, dtype: np.dtype[Any], machine: Machine) -> Choice:
+def cut(geometry: ConvGeometry, form: tuple[int, int], room: int, dtype: np.dtype[Any], machine: Machine) -> Cut:
     """Blocks of tiles whose V and M take `room` bytes at most."""
     g = geometry
     planes, terms = prod(cells_of(form)), g.in_per_group * terms_of(g)
-    high, wide = groups_of(g, form)
+    high, wide = bundles_of(g, form)
     per_group = planes * (terms + g.out_per_group) * dtype.itemsize * prod(spreads_of(g))
     tiles = max(1, room // per_group)
     columns = min(wide, tiles)
@@ -90,13 +102,13 @@ def cut(geometry: ConvGeometry, form: tuple[int, int], room: int, dtype: np.dtyp
     k_blocks = max(1, -(-vectors // tile.columns))
     items = g.batch * g.groups * g.out_size[0] * -(-high // max(1, rows)) * -(-wide // max(1, columns))
     # Few blocks are shared out by their output channels: each thread then transforms the input for itself.
-    return Choice(form, rows, columns, *tile, -(-k_blocks // min(k_blocks, -(-FEW // max(1, items)))))
+    return Cut(form, rows, columns, *tile, -(-k_blocks // min(k_blocks, -(-FEW // max(1, items)))))
 
 
-def seconds(geometry: ConvGeometry, cut: Choice, dtype: np.dtype[Any], machine: Machine) -> float:
+def seconds(geometry: ConvGeometry, cut: Cut, dtype: np.dtype[Any], machine: Machine) -> float:
     """Cycles of products, of transforms and of turning channels to the front, and the weights from where they lie."""
     g, form, planes, lanes = geometry, cut.form, prod(cells_of(cut.form)), machine.lanes(dtype)
-    high, wide = groups_of(g, form)
+    high, wide = bundles_of(g, form)
     blocks = g.batch * g.groups * g.out_size[0] * -(-high // max(1, cut.block_rows)) * -(-wide // max(1, cut.block_columns))
     tiles, pieces = cut.block_rows * cut.block_columns * prod(spreads_of(g)), terms_of(g)
     terms = g.in_per_group * pieces
@@ -119,7 +131,7 @@ def seconds(geometry: ConvGeometry, cut: Choice, dtype: np.dtype[Any], machine: 
     return machine.seconds(28_000, g.bytes(dtype.itemsize)) + blocks * (slow + 0.25 * fast + back)
 
 
-def workspace(geometry: ConvGeometry, cut: Choice, dtype: np.dtype[Any], machine: Machine) -> int:
+def bytes_of_block(geometry: ConvGeometry, cut: Cut, dtype: np.dtype[Any], machine: Machine) -> int:
     """Bytes of a block: V and M, and channels first its windows and outputs."""
     g, width, terms = geometry, cut.columns * machine.lanes(dtype), geometry.in_per_group * terms_of(geometry)
     spreads, blocks = spreads_of(g), (cut.block_rows, cut.block_columns)
@@ -135,16 +147,9 @@ def workspace(geometry: ConvGeometry, cut: Choice, dtype: np.dtype[Any], machine
 
 
 @lru_cache(maxsize=1024)
-def cuts(geometry: ConvGeometry, dtype: np.dtype[Any], machine: Machine) -> tuple[Choice, ...]:
+def cuts(geometry: ConvGeometry, dtype: np.dtype[Any], machine: Machine) -> tuple[Cut, ...]:
     """F(4) and F(2), in blocks that fit the L2 cache or, where weights would be read too often, larger ones."""
     g = geometry.lifted()
     rooms = (machine.l2 // 2, *(room for room in ROOMS if room > machine.l2 // 2))
     found = (cut(g, form, room, dtype, machine) for form in forms(g) for room in rooms)
-    return tuple(one for one in found if workspace(g, one, dtype, machine) <= WORKSPACE)
-
-
-@lru_cache(maxsize=1024)
-def choice(geometry: ConvGeometry, dtype: np.dtype[Any], machine: Machine) -> Choice:
-    """The cut that is expected to be the fastest."""
-    g = geometry.lifted()
-    return min(cuts(geometry, dtype, machine), key=lambda one: seconds(g, one, dtype, machine))
+    return tuple(one for one in found if bytes_of_block(g, one, dtype, machine) <= WORKSPACE)

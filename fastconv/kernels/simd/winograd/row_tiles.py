@@ -19,156 +19,312 @@ Mou and Duhamel, Short-length FIR filters and their use in fast nonrecursive fil
 A NaN or inf in x reaches rows of outputs whose windows do not hold it: up to m - 1 below and 2 m - 2 above.
 """
 
-from functools import lru_cache
+from collections.abc import Iterator
+from functools import lru_cache, partial
 from math import prod
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from fastconv.kernels.jit import NO_WEIGHTS, Kernel, Launch, compiled, element
+from fastconv.kernels.jit import Kernel, compiled, element, inlined
+from fastconv.kernels.memory import LINE
 from fastconv.kernels.simd import vector
-from fastconv.kernels.simd.engine import epilogue, packing
+from fastconv.kernels.simd.engine import blocks, epilogue, windows
+from fastconv.kernels.simd.engine.costs import Candidate
+from fastconv.kernels.simd.engine.sizes import Plane, reader, written
+from fastconv.kernels.simd.engine.weights import Draft, drafted
+from fastconv.kernels.simd.engine.workspace import keep, workspace
 from fastconv.kernels.simd.winograd.row_transforms import WEIGHTS, input_transform, output_transform
-from fastconv.machine import Machine, host
+from fastconv.machine import Machine
+from fastconv.problem.borders import ZERO_FILL as ZEROS
 from fastconv.problem.convolutions import Array, ConvGeometry
 
-peek, poke, pointer = vector.peek, vector.poke, vector.pointer
+cell_under, peek, poke, pointer = windows.cell_under, vector.peek, vector.poke, vector.pointer
+
+
+class Sizes(NamedTuple):
+    """The sizes of a call.
+
+    Attributes
+    ----------
+    channels : int
+    cells, outputs, padding, taps : Plane
+        Of the input, the output, before the input, of the kernel.
+    mode : int
+        Of the border.
+    block, blocks : Plane
+        Outputs of a block at most, and blocks of a plane.
+    pitch, image : int
+        Elements from one row of an image to the next, and from one image of a block to the next.
+    """
+
+    channels: int
+    cells: Plane
+    outputs: Plane
+    padding: Plane
+    taps: Plane
+    mode: int
+    block: Plane
+    blocks: Plane
+    pitch: int
+    image: int
+
+
+class Block(NamedTuple):
+    """A block of outputs of one plane.
+
+    Attributes
+    ----------
+    plane, channel : int
+        The plane of the batch, and its channel.
+    output, outputs : Plane
+        The first output and the number of them.
+    corner, cells : Plane
+        The first cell under it, which may be padding, and the number of them.
+    begin, end : int
+        The columns of cells that lie in the plane.
+    """
+
+    plane: int
+    channel: int
+    output: Plane
+    outputs: Plane
+    corner: Plane
+    cells: Plane
+    begin: int
+    end: int
+
+
+class Columns(NamedTuple):
+    """The columns begin .. end - 1 of a block's images."""
+
+    begin: int
+    end: int
+
+
+class Lines(NamedTuple):
+    """The rows begin .. end - 1 of a block's images."""
+
+    begin: int
+    end: int
+
+
+class Parts(NamedTuple):
+    """Of a thread's memory: sums of a tile, cells and products of a vector, a row of what padding holds, a block's images."""
+
+    sums: int
+    cells: int
+    products: int
+    fill: int
+    images: int
+
+
+class Tables(NamedTuple):
+    """Of the rows under a row of images: where they begin, whether cells lie there, and where the gathered ones begin."""
+
+    rows: int
+    inside: int
+    gathered: int
+
+
+read, carve, carve_tables = reader(Sizes), workspace(Parts), workspace(Tables)
+
+# Images -----------------------------------------------------------------------------------------------------------------
+
+
+@lru_cache(maxsize=8)
+def line_splitter(m: int, lanes: int, dtype: str) -> Any:
+    """The compiled image_p[column] of one row of each image, of all of its columns, from the rows that `tables` tells.
+
+    Behind each row of an image there is room for a vector.
+    """
+    transform, transform_first = (input_transform(m, lanes, dtype, masked) for masked in (False, True))
+    count = 2 * m - 1
+
+    @compiled
+    def clear(line, columns, zero, s):
+        """Zeros, which B^T makes of zeros."""
+        empty = vector.splat(zero, lanes)
+        for p in range(count):
+            for column in range(columns.begin, columns.end, lanes):
+                vector.store(line + (p * s.image + column), empty)
+
+    @compiled
+    def gather(image, line, columns, corner, work, tables, s):
+        """Of columns in padding, whose cells are found one by one."""
+        for left in range(columns.begin, columns.end, lanes):
+            width = min(lanes, columns.end - left)
+            for j in range(width):
+                cell = cell_under(corner + left + j, s.cells.w, s.mode)
+                for a in range(count):
+                    value = peek(work.fill)
+                    if cell >= 0 and peek(tables.inside + a) == 1:
+                        value = peek(image + (peek(tables.rows + a) + cell))
+                    poke(work.cells + (a * lanes + j), value)
+            transform_first(work.cells, tables.gathered, width, work.products, lanes)
+            for p in range(count):
+                vector.store_first(line + (p * s.image + left), vector.load(work.products + p * lanes, lanes), width)
+
+    @compiled
+    def transform_inside(start, line, columns, tables, s):
+        """Of columns in the plane, by vectors; the column behind the last one written."""
+        whole = columns.begin + (columns.end - columns.begin) // lanes * lanes
+        for column in range(columns.begin, whole, lanes):
+            transform(start + column, tables.rows, lanes, line + column, s.image)
+        if whole == columns.end:
+            return whole
+        transform_first(start + whole, tables.rows, columns.end - whole, line + whole, s.image)
+        return whole + lanes
+
+    def split_line(image, line, block, work, tables, s):
+        inside, start = Columns(block.begin, block.end), image + block.corner.w
+        before, after = Columns(0, block.begin), Columns(block.end, block.cells.w)
+        if s.mode == ZEROS:
+            clear(line, before, peek(work.fill), s)
+            reached = transform_inside(start, line, inside, tables, s)
+            clear(line, Columns(reached, block.cells.w), peek(work.fill), s)
+        else:
+            transform_inside(start, line, inside, tables, s)
+            gather(image, line, before, block.corner.w, work, tables, s)
+            gather(image, line, after, block.corner.w, work, tables, s)
+
+    return compiled(split_line)
 
 
 @lru_cache(maxsize=8)
 def splitter(m: int, lanes: int, dtype: str) -> Any:
-    """The compiled images of a block of rows: image_p[i][column] at to + p * step + i * pitch, for lines[0] <= i < lines[1].
-
-    `corner` is the cell of the block's first row and column, which may lie in padding; of rows there are `high`, and zeros
-    below. Of the `wide` columns those from inside[0] to inside[1] - 1 are cells of the plane; behind each row of an image there
-    is room for a vector. `zeros` has a row of them, `spare` room for 4 m vectors and `offsets` for 6 m numbers.
-    """
-    cell_under, cells = packing.cell_under, 2 * m - 1
-    transform, transform_first = (input_transform(m, lanes, dtype, masked) for masked in (False, True))
+    """The compiled image_p[i] = (B^T x[m i : m i + 2 m - 1])[p], of the rows begin <= i < end of a block's images."""
+    split_line, count = line_splitter(m, lanes, dtype), 2 * m - 1
 
     @compiled
-    def gather(image, columns, corner, mode, line, step, begin, end, zeros, spare, offsets):
-        """Columns begin .. end - 1 of one row of each image, which are padding, from their cells one by one."""
-        inside, gathered, results = offsets + cells, offsets + 2 * cells, spare + cells * lanes
-        for left in range(begin, end, lanes):
-            count = min(lanes, end - left)
-            for j in range(count):
-                cell = cell_under(corner + left + j, columns, mode)
-                for a in range(cells):
-                    value = peek(image + (peek(offsets + a) + cell)) if peek(inside + a) == 1 else peek(zeros)
-                    poke(spare + (a * lanes + j), value)
-            transform_first(spare, gathered, count, results, lanes)
-            for p in range(cells):
-                vector.store_first(line + (p * step + left), vector.load(results + p * lanes, lanes), count)
+    def find_rows(image, i, block, work, tables, s):
+        """Where the rows of the plane under one row of the images begin; for rows of padding, those that `fill` has."""
+        for a in range(count):
+            row, cell = m * i + a, -1
+            if row < block.cells.h:
+                cell = cell_under(block.corner.h + row, s.cells.h, s.mode)
+            poke(tables.inside + a, 1 if cell >= 0 else 0)
+            padding = vector.distance(image, work.fill) - block.corner.w
+            poke(tables.rows + a, cell * s.cells.w if cell >= 0 else padding)
 
-    @compiled
-    def clear(line, step, begin, end, zero):
-        empty = vector.splat(zero, lanes)
-        for p in range(cells):
-            for column in range(begin, end, lanes):
-                vector.store(line + (p * step + column), empty)
+    def split(image, images, lines, block, work, tables, s):
+        for i in range(lines.begin, lines.end):
+            find_rows(image, i, block, work, tables, s)
+            split_line(image, images + i * s.pitch, block, work, tables, s)
 
-    @compiled
-    def split(image, size, corner, high, wide, inside, mode, to, step, pitch, lines, zeros, spare, offsets):
-        begin, end = inside
-        whole = begin + (end - begin) // lanes * lanes
-        for a in range(cells):
-            poke(offsets + (2 * cells + a), a * lanes)
-        for i in range(lines[0], lines[1]):
-            for a in range(cells):
-                row = m * i + a
-                cell = cell_under(corner[0] + row, size[0], mode) if row < high else -1
-                poke(offsets + (cells + a), 1 if cell >= 0 else 0)
-                poke(offsets + a, cell * size[1] if cell >= 0 else vector.distance(image, zeros) - corner[1])
-            line, start = to + i * pitch, image + corner[1]
-            if mode == 0:
-                clear(line, step, 0, begin, peek(zeros))
-            for column in range(begin, whole, lanes):
-                transform(start + column, offsets, lanes, line + column, step)
-            reached = whole
-            if whole < end:
-                transform_first(start + whole, offsets, end - whole, line + whole, step)
-                reached += lanes
-            if mode == 0:
-                clear(line, step, reached, wide, peek(zeros))
-            else:
-                gather(image, size[1], corner[1], mode, line, step, 0, begin, zeros, spare, offsets)
-                gather(image, size[1], corner[1], mode, line, step, end, wide, zeros, spare, offsets)
+    return compiled(split)
 
-    return split
+
+# The loop nest ----------------------------------------------------------------------------------------------------------
+
+
+@compiled
+def block_of(item, s):
+    """The block of outputs of an item."""
+    rest, column = divmod(item, s.blocks.w)
+    plane, row = divmod(rest, s.blocks.h)
+    output = Plane(row * s.block.h, column * s.block.w)
+    outputs = Plane(min(s.block.h, s.outputs.h - output.h), min(s.block.w, s.outputs.w - output.w))
+    corner = Plane(output.h - s.padding.h, output.w - s.padding.w)
+    cells = Plane(outputs.h + s.taps.h - 1, outputs.w + s.taps.w - 1)
+    begin = min(max(-corner.w, 0), cells.w)
+    end = max(begin, min(s.cells.w - corner.w, cells.w))
+    return Block(plane, plane % s.channels, output, outputs, corner, cells, begin, end)
 
 
 @lru_cache(maxsize=32)
-def kernel(m: int, rows: int, columns: int, taps: int, last_taps: int, lanes: int, dtype: str, isa: str) -> Kernel:
-    """The compiled loops over blocks of planes, for so many taps of filters and of the last: f32_row_tiles_4_8x2_3+2_avx512."""
-    split, width, last, (_, clear) = splitter(m, lanes, dtype), columns * lanes, 2 * m - 2, packing.runs(lanes)
-    transform, transform_some = (output_transform(m, lanes, dtype, whole) for whole in (True, False))
+def tile_filter(m: int, rows: int, columns: int, taps: tuple[int, int], lanes: int, dtype: str) -> Any:
+    """The compiled sums of one register tile, of `taps` of the filters and of the last one."""
+    area, width, last, (whole, fewer) = rows * columns * lanes, columns * lanes, 2 * m - 2, taps
+    zero = np.dtype(dtype.replace("f", "float")).type(0)
+
+    def filter_tile(images, filters, bias, sums, s):
+        """sums_p[i] = sum over j, s of filter_p[j][s] * image_p[i + j][s]; every output has image 1 once, and the bias."""
+        for p in range(last):
+            tile = vector.filled(bias if p == 1 else zero, rows, columns, lanes)
+            for tap in range(s.taps.w):
+                column = filters + (p * s.taps.w + tap) * whole
+                tile = vector.fma_down(tile, images + (p * s.image + tap), s.pitch, column, whole)
+            vector.store_tile(tile, sums + p * area, width)
+        tile = vector.filled(zero, rows, columns, lanes)
+        for tap in range(s.taps.w):
+            column = filters + (last * s.taps.w * whole + tap * fewer)
+            tile = vector.fma_down(tile, images + (last * s.image + tap), s.pitch, column, fewer)
+        vector.store_tile(tile, sums + last * area, width)
+
+    return inlined(filter_tile)
+
+
+@lru_cache(maxsize=32)
+def tile_store(m: int, rows: int, columns: int, lanes: int, dtype: str) -> Any:
+    """The compiled y[m i : m i + m] = act(A^T sums[i]) of one register tile, of the outputs that there are."""
+    width, area = columns * lanes, rows * columns * lanes
+    transform, transform_first = (output_transform(m, lanes, dtype, whole) for whole in (True, False))
     real = np.dtype(dtype.replace("f", "float")).type
     highest = real(np.inf)
 
-    def row_tiles(begin, end, x, w, bias, residual, y, sizes, parameters):
-        act = epilogue.epilogue(parameters, residual, y)
-        (channels, rows_in, columns_in), (rows_out, columns_out, widths) = packing.three(sizes, 0), packing.three(sizes, 3)
-        (top_pad, left_pad, mode), (band, strip, pitch) = packing.three(sizes, 6), packing.three(sizes, 9)
-        tall, zero = sizes[12], x.dtype.type(0)
-        bands, strips = -(-rows_out // (m * band)), -(-columns_out // strip)
-        plane_in, plane_out = rows_in * columns_in, rows_out * columns_out
-        step, area = (band + taps) * pitch, rows * width
-        memory = np.empty((last + 1) * (step + area) + pitch + (4 * m + 1) * lanes + 16, x.dtype)
-        table = np.empty(6 * m, np.int64)
-        sums, offsets = vector.line_start(pointer(memory)), pointer(table)
-        spare = sums + (last + 1) * area
-        zeros = spare + 4 * m * lanes
-        workspace = zeros + pitch
-        clips, bounds = epilogue.is_plain(act) or epilogue.is_clip(act), epilogue.as_clip(act, highest)
-        clear(zeros, zero, pitch)
-        for item in range(begin, end):
-            rest, piece = divmod(item, strips)
-            plane, part = divmod(rest, bands)
-            top, left = part * band * m, piece * strip
-            count, broad = min(band * m, rows_out - top), min(strip, columns_out - left)
-            high, wide = count + tall - 1, broad + widths - 1
-            channel, groups, ready = plane % channels, -(-count // m), 0
-            filters = pointer(w) + channel * widths * (last * taps + last_taps)
-            image, size, corner = pointer(x) + plane * plane_in, (rows_in, columns_in), (top - top_pad, left - left_pad)
-            first = min(max(-corner[1], 0), wide)
-            cells = first, max(first, min(size[1] - corner[1], wide))
-            images = workspace + -first % lanes  # cells of the plane begin a cache line
-            for group in range(0, groups, rows):
-                coming = min(group + rows, groups) + taps - 1
-                split(image, size, corner, high, wide, cells, mode, images, step, pitch, (ready, coming), zeros, spare, offsets)
-                ready, shown = coming, count - m * group
-                line = pointer(y) + (plane * plane_out + (top + m * group) * columns_out + left)
-                for column in range(0, broad, width):
-                    at = images + (group * pitch + column)
-                    for p in range(last):
-                        tile = vector.filled(peek(pointer(bias) + channel) if p == 1 else zero, rows, columns, lanes)
-                        for s in range(widths):
-                            tap = filters + (p * widths + s) * taps
-                            tile = vector.fma_down(tile, at + (p * step + s), pitch, tap, taps)
-                        vector.store_tile(tile, sums + p * area, width)
-                    tile = vector.filled(zero, rows, columns, lanes)
-                    for s in range(widths):
-                        tap = filters + (last * widths * taps + s * last_taps)
-                        tile = vector.fma_down(tile, at + (last * step + s), pitch, tap, last_taps)
-                    vector.store_tile(tile, sums + last * area, width)
-                    to, room = line + column, broad - column
-                    if clips and room >= width and shown >= m * rows:
-                        for i in range(rows):
-                            for j in range(0, width, lanes):
-                                at_sum, at_y = sums + (i * width + j), to + (m * i * columns_out + j)
-                                transform(at_sum, area, at_y, columns_out, lanes, m, bounds)
-                    else:
-                        for i in range(min(rows, groups - group)):
-                            for j in range(0, min(width, room), lanes):
-                                at_sum, at_y = sums + (i * width + j), to + (m * i * columns_out + j)
-                                transform_some(at_sum, area, at_y, columns_out, room - j, shown - m * i, act)
-                if epilogue.is_unfinished(act):
-                    for i in range(min(m * rows, shown)):
-                        epilogue.finish_run(line + i * columns_out, broad, act)
-        memory[0], table[0] = zero, 0  # pointers do not keep an array alive: its last use does
+    def store(sums, y, count, row, act):
+        """`count` outputs of y, whose rows lie `row` elements apart."""
+        clips = epilogue.is_plain(act) or epilogue.is_clip(act)
+        if clips and count.w >= width and count.h >= m * rows:
+            bounds = epilogue.as_clip(act, highest)
+            for i in range(rows):
+                for j in range(0, width, lanes):
+                    transform(sums + (i * width + j), area, y + (m * i * row + j), row, lanes, m, bounds)
+        else:
+            for i in range(min(rows, -(-count.h // m))):
+                for j in range(0, min(width, count.w), lanes):
+                    at, to = sums + (i * width + j), y + (m * i * row + j)
+                    transform_first(at, area, to, row, count.w - j, count.h - m * i, act)
 
-    row_tiles.__name__ = f"{dtype}_row_tiles_{m}_{rows}x{columns}_{taps}+{last_taps}_{isa}"
+    return inlined(store)
+
+
+@lru_cache(maxsize=32)
+def kernel(m: int, tile: tuple[int, int], taps: tuple[int, int], lanes: int, dtype: str, isa: str) -> Kernel:
+    """The compiled loops over blocks of planes, for so many taps of filters and of the last: f32_row_tiles_4_8x2_3+2_avx512."""
+    rows, columns = tile
+    split, filter_tile = splitter(m, lanes, dtype), tile_filter(m, rows, columns, taps, lanes, dtype)
+    store, (_, clear) = tile_store(m, rows, columns, lanes, dtype), windows.runs(lanes)
+    width, count, reach, size = columns * lanes, 2 * m - 1, taps[0] - 1, (2 * m - 2) * taps[0] + taps[1]
+
+    @compiled
+    def filter_rows(images, filters, bias, y, outputs, work, act, s):
+        """The outputs of `rows` rows of images, a register tile at a time."""
+        for column in range(0, outputs.w, width):
+            filter_tile(images + column, filters, bias, work.sums, s)
+            store(work.sums, y + column, Plane(outputs.h, outputs.w - column), s.outputs.w, act)
+        for i in range(min(m * rows, outputs.h)):
+            epilogue.finish_run(y + i * s.outputs.w, outputs.w, act)
+
+    def row_tiles(begin, end, x, w, bias, residual, y, sizes, parameters):
+        """y [c][h][w] = act(bias [c] + sum over r, s of x [c][h + r][w + s] * w [c][r][s]), m rows at a time."""
+        s, act = read(sizes), epilogue.epilogue(parameters, residual, y)
+        area = rows * width
+        parts = Parts(
+            sums=count * area, cells=count * lanes, products=count * lanes, fill=s.pitch, images=count * s.image + lanes
+        )
+        work, memory = carve(parts, x)
+        tables, integers = carve_tables(Tables(count, count, count), sizes)
+        clear(work.fill, epilogue.padding_value(parameters), s.pitch)
+        for a in range(count):
+            poke(tables.gathered + a, a * lanes)
+        for item in range(begin, end):
+            block = block_of(item, s)
+            plane, filters = pointer(x) + block.plane * s.cells.h * s.cells.w, pointer(w) + block.channel * s.taps.w * size
+            images = work.images + -block.begin % lanes  # cells of the plane begin a cache line
+            groups, ready = -(-block.outputs.h // m), 0
+            for group in range(0, groups, rows):  # images are made just ahead of the tiles that use them
+                needed = min(group + rows, groups) + reach
+                split(plane, images, Lines(ready, needed), block, work, tables, s)
+                ready, top = needed, m * group
+                at = block.plane * s.outputs.h * s.outputs.w + (block.output.h + top) * s.outputs.w + block.output.w
+                outputs = Plane(block.outputs.h - top, block.outputs.w)
+                filter_rows(images + group * s.pitch, filters, bias[block.channel], pointer(y) + at, outputs, work, act, s)
+        keep(memory)
+        keep(integers)
+
+    row_tiles.__name__ = f"{dtype}_row_tiles_{m}_{rows}x{columns}_{taps[0]}+{taps[1]}_{isa}"
     return Kernel(row_tiles)
 
 
@@ -219,11 +375,11 @@ def supports(geometry: ConvGeometry, dtype: np.dtype[Any]) -> str | None:
 def cut_for(geometry: ConvGeometry, m: int, tile: tuple[int, int], dtype: np.dtype[Any], machine: Machine) -> Cut:
     """Blocks whose images take half the L2 cache, cut evenly; items enough for several threads."""
     g, (rows, columns), taps = geometry, tile, -(-geometry.kernel[0] // m)
-    strip = packing.evenly(g.out_size[1], STRIP)
+    strip = blocks.evenly(g.out_size[1], STRIP)
     pitch = pitch_of(strip, g.kernel[1], columns * machine.lanes(dtype), dtype)
     lines = machine.l2 // 2 // dtype.itemsize // ((2 * m - 1) * pitch)
     stacks = -(-g.out_size[0] // (m * rows))
-    shares = -(-packing.SHARES // max(1, g.batch * g.groups * -(-g.out_size[1] // strip)))
+    shares = -(-blocks.SHARES // max(1, g.batch * g.groups * -(-g.out_size[1] // strip)))
     most = min(max(2, (lines - taps) // rows), max(LEAST, -(-stacks // shares)))
     return Cut(m, rows, columns, rows * -(-stacks // -(-stacks // most)), strip, pitch)
 
@@ -231,40 +387,41 @@ def cut_for(geometry: ConvGeometry, m: int, tile: tuple[int, int], dtype: np.dty
 def cycles(geometry: ConvGeometry, cut: Cut, dtype: np.dtype[Any], machine: Machine) -> float:
     """Of all planes: products, or the loads for them, images as they are made, and sums that become outputs."""
     g, lanes, size = geometry, machine.lanes(dtype), machine.vector_bytes
-    (tall, wide), (high, across), (m, rows, columns, band) = g.kernel, g.out_size, cut[:4]
-    taps, points = [-(-tall // m)] * (2 * m - 2) + [tall // m], 2 * m - 1
+    (kernel_h, kernel_w), (out_h, out_w), (m, rows, columns, band) = g.kernel, g.out_size, cut[:4]
+    taps, points = [-(-kernel_h // m)] * (2 * m - 2) + [kernel_h // m], 2 * m - 1
     load = (1 + size / 64) / (1 if size == 64 else 2)  # a vector of 64 bytes takes both ports, and one that crosses lines twice
-    groups, tiles = -(-high // m), -(-across // (columns * lanes))
-    tile = 80 + 10 * rows + wide * columns * sum(max(rows * count / machine.units, load * (rows + count - 1)) for count in taps)
+    groups, tiles = -(-out_h // m), -(-out_w // (columns * lanes))
+    products = sum(max(rows * count / machine.units, load * (rows + count - 1)) for count in taps)
+    tile = 80 + 10 * rows + kernel_w * columns * products
     split = points * load + {2: 8, 3: 15, 4: 24}[m] / machine.units
-    line = 3 * points + split * -(-(across + wide) // lanes)
+    line = 3 * points + split * -(-(out_w + kernel_w) // lanes)
     lines = groups + -(-groups // band) * (taps[0] - 1)
     return g.batch * g.groups * (-(-groups // rows) * tiles * tile + lines * line + 200)
 
 
-@lru_cache(maxsize=1024)
-def chosen(geometry: ConvGeometry, dtype: np.dtype[Any], machine: Machine) -> tuple[float, Cut]:
-    """(cycles, cut) of the m and the tile that take the fewest."""
-    forms = [(m, tile) for m in WEIGHTS if m <= geometry.kernel[0] for tile in TILES[machine.registers]]
-    cuts = [cut_for(geometry, m, tile, dtype, machine) for m, tile in forms]
-    return min((cycles(geometry, cut, dtype, machine), cut) for cut in cuts)
-
-
-def cost(geometry: ConvGeometry, dtype: np.dtype[Any], machine: Machine) -> float:
+def seconds(geometry: ConvGeometry, cut: Cut, dtype: np.dtype[Any], machine: Machine) -> float:
     """Cycles, and what the L2 cache does not hold, which is not fetched meanwhile."""
     moved = geometry.bytes(dtype.itemsize)
     slow = 2 * machine.seconds(0, min(moved, machine.l3))
-    return machine.seconds(20_000 + chosen(geometry, dtype, machine)[0], moved) + slow
+    return machine.seconds(20_000 + cycles(geometry, cut, dtype, machine), moved) + slow
 
 
-def pack_cost(geometry: ConvGeometry, dtype: np.dtype[Any], machine: Machine) -> float:
+def candidates(geometry: ConvGeometry, dtype: np.dtype[Any], machine: Machine) -> Iterator[Candidate]:
+    """Every m that the kernel has rows for, by every register tile."""
+    for m in WEIGHTS:
+        for tile in TILES[machine.registers] if m <= geometry.kernel[0] else ():
+            cut = cut_for(geometry, m, tile, dtype, machine)
+            yield Candidate(seconds(geometry, cut, dtype, machine), cut, partial(draft, geometry, cut, dtype, machine))
+
+
+def pack_cost(geometry: ConvGeometry, cut: Cut, dtype: np.dtype[Any]) -> float:
     """Seconds that `pack` takes, by NumPy."""
     return 7e-6 + 6e-9 * geometry.weights
 
 
 def pitch_of(columns: int, taps: int, width: int, dtype: np.dtype[Any]) -> int:
     """Elements from one row of an image to the next: what its last tile reads, and lines that spread over an L1 cache."""
-    line = packing.LINE // dtype.itemsize
+    line = LINE // dtype.itemsize
     lines = -(-(-(-columns // width) * width + taps) // line) + 2
     while lines > NEAR_LINES and not NEAR_LINES <= lines % LINES <= LINES - NEAR_LINES:
         lines += 1
@@ -272,28 +429,39 @@ def pitch_of(columns: int, taps: int, width: int, dtype: np.dtype[Any]) -> int:
 
 
 @lru_cache(maxsize=256)
-def draft(geometry: ConvGeometry, cut: Cut, dtype: np.dtype[Any], machine: Machine) -> Launch:
-    """The launch without its weights."""
-    g, (m, rows, columns, band, strip, pitch) = geometry, cut
-    (tall, wide), (top, left) = g.kernel, (before for before, _ in g.padding)
-    sizes = (g.groups, *g.in_size, *g.out_size, wide, top, left, g.mode, band, strip, pitch, tall)
-    items = g.batch * g.groups * -(-g.out_size[0] // (m * band)) * -(-g.out_size[1] // strip)
-    lanes = machine.lanes(dtype)
-    chosen_kernel = kernel(m, rows, columns, -(-tall // m), tall // m, lanes, element(dtype), machine.isa)
-    arguments = (np.array(sizes, np.int64), epilogue.scalars(g.activation, dtype))
-    return Launch(chosen_kernel, items, 8 * prod(g.out_shape) * g.taps // lanes, NO_WEIGHTS, NO_WEIGHTS, arguments)
+def draft(geometry: ConvGeometry, cut: Cut, dtype: np.dtype[Any], machine: Machine) -> Draft:
+    """All but the weights."""
+    g, m, lanes, outputs = geometry, cut.m, machine.lanes(dtype), Plane(*geometry.out_size)
+    taps = -(-g.kernel[0] // m), g.kernel[0] // m
+    block = Plane(m * cut.band, cut.strip)
+    sizes = Sizes(
+        channels=g.groups,
+        cells=Plane(*g.in_size),
+        outputs=outputs,
+        padding=Plane(*(before for before, _ in g.padding)),
+        taps=Plane(*g.kernel),
+        mode=g.mode,
+        block=block,
+        blocks=Plane(-(-outputs.h // block.h), -(-outputs.w // block.w)),
+        pitch=cut.pitch,
+        image=(cut.band + taps[0]) * cut.pitch,
+    )
+    items = g.batch * g.groups * prod(sizes.blocks)
+    arguments = written(sizes), epilogue.scalars(g.activation, dtype, g.border.value)
+    chosen = kernel(m, (cut.rows, cut.columns), taps, lanes, element(dtype), machine.isa)
+    return drafted(chosen, items, 8 * prod(g.out_shape) * g.taps // lanes, arguments, partial(filters_of, g, m))
 
 
-def pack(w: Array, bias: Array, geometry: ConvGeometry) -> Launch:
-    """Of each channel 2 m - 1 filters of a row for m taps: [p][s][j], the last one without the taps that are none."""
-    g, (_, cut) = geometry, chosen(geometry, w.dtype, host())
-    (tall, wide), taps = g.kernel, -(-g.kernel[0] // cut.m)
-    kernels = np.zeros((g.groups, taps * cut.m, wide))
-    kernels[:, :tall] = w.reshape(g.groups, tall, wide)
-    packed = np.empty((g.groups, wide * (len(WEIGHTS[cut.m]) * taps - (tall % cut.m > 0))), w.dtype)
-    whole = packed[:, : wide * taps * (len(WEIGHTS[cut.m]) - 1)]
+def filters_of(geometry: ConvGeometry, m: int, w: Array, bias: Array) -> tuple[Array, Array]:
+    """(2 m - 1 filters of a row for m taps of each channel: [p][s][j], the last one without the taps that are none; bias)."""
+    g, (kernel_h, kernel_w) = geometry, geometry.kernel
+    taps = -(-kernel_h // m)
+    kernels = np.zeros((g.groups, taps * m, kernel_w))
+    kernels[:, :kernel_h] = w.reshape(g.groups, kernel_h, kernel_w)
+    packed = np.empty((g.groups, kernel_w * (len(WEIGHTS[m]) * taps - (kernel_h % m > 0))), w.dtype)
+    whole = packed[:, : kernel_w * taps * (len(WEIGHTS[m]) - 1)]
     with np.errstate(invalid="ignore", over="ignore"):  # weights that are not finite are the caller's affair
-        filters = WEIGHTS[cut.m] @ kernels.reshape(g.groups, taps, cut.m, wide)
-        whole.reshape(g.groups, -1, wide, taps)[...] = filters[:, :, :-1].transpose(0, 2, 3, 1)
-        packed[:, whole.shape[1] :].reshape(g.groups, wide, -1)[...] = filters[:, : tall // cut.m, -1].transpose(0, 2, 1)
-    return draft(g, cut, w.dtype, host()).with_weights(packed.reshape(-1), bias)
+        filters = WEIGHTS[m] @ kernels.reshape(g.groups, taps, m, kernel_w)
+        whole.reshape(g.groups, -1, kernel_w, taps)[...] = filters[:, :, :-1].transpose(0, 2, 3, 1)
+        packed[:, whole.shape[1] :].reshape(g.groups, kernel_w, -1)[...] = filters[:, : kernel_h // m, -1].transpose(0, 2, 1)
+    return packed.reshape(-1), bias

@@ -91,7 +91,7 @@ def input_transform(m: int, lanes: int, dtype: str, masked: bool) -> Any:
 def output_transform(m: int, lanes: int, dtype: str, whole: bool) -> Any:
     """The compiled y[i * row] = act(A^T products)[i] of the vectors at p, p + step, ...
 
-    Where not `whole`, of the outputs i < there the first `room` elements. Of activations `whole` knows clips.
+    Where not `whole`, of the outputs i < count the first `width` elements. Of activations `whole` knows clips.
     """
     real = np.dtype(dtype.replace("f", "float")).type
     two, four, eight, half, quarter, eighth = (real(v) for v in (2, 4, 8, 0.5, 0.25, 0.125))
@@ -102,35 +102,35 @@ def output_transform(m: int, lanes: int, dtype: str, whole: bool) -> Any:
         return vector.load(p, lanes)
 
     @inlined
-    def put_whole(y, value, room, wanted, act):
+    def put_whole(y, value, width, wanted, act):
         vector.store(y, vector.clip(value, act.low, act.high))
 
     @inlined
-    def put_some(y, value, room, wanted, act):
+    def put_first(y, value, width, wanted, act):
         if wanted:
-            vector.store_first(y, activate(value, act), min(room, lanes))
+            vector.store_first(y, activate(value, act), min(width, lanes))
 
-    put = put_whole if whole else put_some
+    put = put_whole if whole else put_first
 
-    def transform_2(p, step, y, row, room, there, act):
+    def transform_2(p, step, y, row, width, count, act):
         m0, m1, m2 = load(p), load(p + step), load(p + 2 * step)
-        put(y, m0 + m1, room, True, act)
-        put(y + row, m1 + m2, room, there > 1, act)
+        put(y, m0 + m1, width, True, act)
+        put(y + row, m1 + m2, width, count > 1, act)
 
-    def transform_3(p, step, y, row, room, there, act):
+    def transform_3(p, step, y, row, width, count, act):
         m0, m1, m2, m3, m4 = load(p), load(p + step), load(p + 2 * step), load(p + 3 * step), load(p + 4 * step)
         even = m1 + m2
-        put(y, even + (m0 + m3), room, True, act)
-        put(y + row, (m1 - m2) + scaled(two, m3), room, there > 1, act)
-        put(y + 2 * row, (even + m4) + scaled(four, m3), room, there > 2, act)
+        put(y, even + (m0 + m3), width, True, act)
+        put(y + row, (m1 - m2) + scaled(two, m3), width, count > 1, act)
+        put(y + 2 * row, (even + m4) + scaled(four, m3), width, count > 2, act)
 
-    def transform_4(p, step, y, row, room, there, act):
+    def transform_4(p, step, y, row, width, count, act):
         m0, m1, m2, m3 = load(p), load(p + step), load(p + 2 * step), load(p + 3 * step)
         m4, m5, m6 = load(p + 4 * step), load(p + 5 * step), load(p + 6 * step)
-        even, odd, other_even, other_odd = m1 + m2, m1 - m2, m3 + m4, m3 - m4
-        put(y, (even + m0) + (other_even + m5), room, True, act)
-        put(y + row, (odd + scaled(two, other_odd)) + scaled(half, m5), room, there > 1, act)
-        put(y + 2 * row, (even + scaled(four, other_even)) + scaled(quarter, m5), room, there > 2, act)
-        put(y + 3 * row, (odd + m6) + (scaled(eight, other_odd) + scaled(eighth, m5)), room, there > 3, act)
+        even, odd, even_2, odd_2 = m1 + m2, m1 - m2, m3 + m4, m3 - m4
+        put(y, (even + m0) + (even_2 + m5), width, True, act)
+        put(y + row, (odd + scaled(two, odd_2)) + scaled(half, m5), width, count > 1, act)
+        put(y + 2 * row, (even + scaled(four, even_2)) + scaled(quarter, m5), width, count > 2, act)
+        put(y + 3 * row, (odd + m6) + (scaled(eight, odd_2) + scaled(eighth, m5)), width, count > 3, act)
 
     return inlined({2: transform_2, 3: transform_3, 4: transform_4}[m])

@@ -6,7 +6,7 @@ Soodhalter and Gregg, Error Analysis and Improving the Accuracy of Winograd Conv
 """
 
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -134,9 +134,17 @@ def movers(m: int, lanes: int) -> tuple[Any, Any, Any]:
     return inlined(chosen[0]), inlined(chosen[1]), inlined(chosen[2])
 
 
+class Cells(NamedTuple):
+    """The cells of a tile: the first one's address, and elements from one row and column of them to the next."""
+
+    at: Any
+    row: int
+    column: int
+
+
 @lru_cache(maxsize=16)
 def input_transform(form: tuple[int, int], lanes: int, dtype: str) -> Any:
-    """The compiled v[i][j][c] = (B^T x B)[i, j, c] of one tile; planes lie `plane` apart, scratch holds n * n vectors.
+    """The compiled v[i][j][c] = (B^T x B)[i, j, c] of one tile; planes lie `plane` apart, `tile` has room for n * n vectors.
 
     Of the forms (1, m) and (m, 1) v[i][c] = (B^T x)[i, c], along a row or a column.
     """
@@ -145,29 +153,50 @@ def input_transform(form: tuple[int, int], lanes: int, dtype: str) -> Any:
     along, _, _ = transforms(m, dtype)
     load, store, load_first = movers(m, lanes)
 
-    def transform_line(x, row, column, channels, scratch, v, plane):
-        step = row if upright else column
+    def transform_line(x, channels, tile, v, plane):
+        step = x.row if upright else x.column
         for c in range(0, channels, lanes):
             count = channels - c
-            cells = load(x + c, step) if count >= lanes else load_first(x + c, step, count)
+            cells = load(x.at + c, step) if count >= lanes else load_first(x.at + c, step, count)
             store(v + c, plane, along(cells))
 
-    def transform(x, row, column, channels, scratch, v, plane):
+    def transform(x, channels, tile, v, plane):
         for c in range(0, channels, lanes):
             count = channels - c
             for i in range(n):
-                at = x + (i * row + c)
-                cells = load(at, column) if count >= lanes else load_first(at, column, count)
-                store(scratch + i * n * lanes, lanes, along(cells))
+                at = x.at + (i * x.row + c)
+                cells = load(at, x.column) if count >= lanes else load_first(at, x.column, count)
+                store(tile + i * n * lanes, lanes, along(cells))
             for j in range(n):
-                store(v + (j * plane + c), n * plane, along(load(scratch + j * lanes, n * lanes)))
+                store(v + (j * plane + c), n * plane, along(load(tile + j * lanes, n * lanes)))
 
     return compiled(transform_line if flat else transform)
 
 
+class Target(NamedTuple):
+    """The outputs of a tile that there are: the first one's address, elements from one row and column to the next.
+
+    Attributes
+    ----------
+    at : Pointer
+        Of the first output's first channel.
+    row, column : int
+        Elements from one to the next.
+    rows, columns, channels : int
+        How many are stored.
+    """
+
+    at: Any
+    row: int
+    column: int
+    rows: int
+    columns: int
+    channels: int
+
+
 @lru_cache(maxsize=16)
 def output_transform(form: tuple[int, int], lanes: int, dtype: str) -> Any:
-    """The compiled y[i][j][k] = act((A^T m A)[i, j, k] + bias[k]) of one tile, its first `high` x `wide` outputs.
+    """The compiled y[i][j][k] = act((A^T m A)[i, j, k] + bias[k]) of one tile, where there are such outputs.
 
     Of the forms (1, m) and (m, 1) y[i][k] = act((A^T m)[i, k] + bias[k]), along a row or a column.
     """
@@ -178,12 +207,12 @@ def output_transform(form: tuple[int, int], lanes: int, dtype: str) -> Any:
     activate = epilogue.activation_of(dtype)
 
     @inlined
-    def put(y, v, act, room):
+    def put(y, v, act, channels):
         v = activate(v, act)
-        if room >= lanes:
+        if channels >= lanes:
             vector.store(y, v)
         else:
-            vector.store_first(y, v, room)
+            vector.store_first(y, v, channels)
 
     if m == 2:
 
@@ -194,11 +223,11 @@ def output_transform(form: tuple[int, int], lanes: int, dtype: str) -> Any:
             vector.store(p + n * lanes, v1)
 
         @inlined
-        def write(y, column, v, offset, act, room, wide):
+        def write(y, v, bias, act, channels, step, count):
             v0, v1 = v
-            put(y, v0 + offset, act, room)
-            if wide > 1:
-                put(y + column, v1 + offset, act, room)
+            put(y, v0 + bias, act, channels)
+            if count > 1:
+                put(y + step, v1 + bias, act, channels)
 
     else:
 
@@ -211,30 +240,30 @@ def output_transform(form: tuple[int, int], lanes: int, dtype: str) -> Any:
             vector.store(p + 3 * n * lanes, v3)
 
         @inlined
-        def write(y, column, v, offset, act, room, wide):
+        def write(y, v, bias, act, channels, step, count):
             v0, v1, v2, v3 = v
-            put(y, v0 + offset, act, room)
-            if wide > 1:
-                put(y + column, v1 + offset, act, room)
-            if wide > 2:
-                put(y + 2 * column, v2 + offset, act, room)
-            if wide > 3:
-                put(y + 3 * column, v3 + offset, act, room)
+            put(y, v0 + bias, act, channels)
+            if count > 1:
+                put(y + step, v1 + bias, act, channels)
+            if count > 2:
+                put(y + 2 * step, v2 + bias, act, channels)
+            if count > 3:
+                put(y + 3 * step, v3 + bias, act, channels)
 
-    def transform(products, plane, channels, bias, scratch, y, row, column, high, wide, act):
-        for k in range(0, channels, lanes):
-            offset, room = vector.load(bias + k, lanes), channels - k
+    def transform(products, plane, bias, tile, y, act):
+        for k in range(0, y.channels, lanes):
+            offset, channels = vector.load(bias + k, lanes), y.channels - k
             for j in range(n):
-                keep(scratch + j * lanes, along(load(products + (j * plane + k), n * plane)))
-            for i in range(high):
-                rows = along(load(scratch + i * n * lanes, lanes))
-                write(y + (i * row + k), column, rows, offset, act, room, wide)
+                keep(tile + j * lanes, along(load(products + (j * plane + k), n * plane)))
+            for i in range(y.rows):
+                values = along(load(tile + i * n * lanes, lanes))
+                write(y.at + (i * y.row + k), values, offset, act, channels, y.column, y.columns)
 
-    def transform_line(products, plane, channels, bias, scratch, y, row, column, high, wide, act):
-        step, count = (row, high) if upright else (column, wide)
-        for k in range(0, channels, lanes):
+    def transform_line(products, plane, bias, tile, y, act):
+        step, count = (y.row, y.rows) if upright else (y.column, y.columns)
+        for k in range(0, y.channels, lanes):
             values = along(load(products + k, plane))
-            write(y + k, step, values, vector.load(bias + k, lanes), act, channels - k, count)
+            write(y.at + k, values, vector.load(bias + k, lanes), act, y.channels - k, step, count)
 
     return compiled(transform_line if flat else transform)
 

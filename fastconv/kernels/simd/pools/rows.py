@@ -1,0 +1,320 @@
+"""Pools of windows of any kind, row of outputs by row: clipped by padding, dilated, adaptive, global.
+
+Channels last, vectors lie along the channels, and each output accumulates the cells of its window.
+
+Channels first, vectors lie along the width, and a window is reduced in two steps, which is exact for max and min and reorders
+the sum of an average:
+
+    line[w]    = the best, or the sum, of x[d, h, w] over the depths and heights of the window
+    y[o]       = the best, or the sum, of line[w] over the widths of the window            vectors for strides 1 and 2
+
+The line is a padded row, with values at its ends that never win, or add nothing.
+"""
+
+from collections.abc import Iterator
+from functools import lru_cache, partial
+from math import prod
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from fastconv.kernels.jit import Kernel, element, inlined
+from fastconv.kernels.simd import vector
+from fastconv.kernels.simd.engine.costs import Candidate
+from fastconv.kernels.simd.engine.sizes import Axes, axes, reader, written
+from fastconv.kernels.simd.engine.workspace import keep, workspace
+from fastconv.kernels.simd.pools import reductions
+from fastconv.kernels.simd.pools.bounds import Span, Window, depths, heights, row_of, tables, widths_of
+from fastconv.kernels.simd.pools.launches import Launch
+from fastconv.kernels.simd.pools.planes import folder
+from fastconv.machine import Machine
+from fastconv.problem.pools import PoolGeometry
+
+peek, poke, pointer = vector.peek, vector.poke, vector.pointer
+FOLDED = 8  # cells of a row that a vector accumulates sooner than a scalar does
+
+
+class PixelSizes(NamedTuple):
+    """Channels last."""
+
+    channels: int
+    cells: Axes
+    outputs: Axes
+    dilation: Axes
+
+
+class LineSizes(NamedTuple):
+    """Channels first; `before` cells of padding begin a line, and its windows have `taps` cells, where all have as many."""
+
+    cells: Axes
+    outputs: Axes
+    dilation: Axes
+    taps: int
+    before: int
+
+
+class Source(NamedTuple):
+    """An image, or what follows a place of it: elements from a cell to its neighbours, and cells from tap to tap."""
+
+    at: Any
+    strides: Axes
+    dilation: Axes
+
+
+class Parts(NamedTuple):
+    """A padded row, and the windows of a row of outputs."""
+
+    line: int
+    windows: int
+
+
+class Divisors(NamedTuple):
+    """What averages divide by: `rows`, which the outputs of a row share, times what each of them has."""
+
+    rows: Any
+    columns: Any
+
+
+read_pixels, read_lines, carve = reader(PixelSizes), reader(LineSizes), workspace(Parts)
+
+
+@lru_cache(maxsize=32)
+def four_reducer(kind: str, lanes: int, dtype: str, leaves: bool) -> Any:
+    """The compiled to[c] = leave(the sum, or the best, of source[i, c] over the cells i of a window), of four vectors c.
+
+    Without `leaves`, results are what windows accumulated.
+    """
+    r = reductions.reduction(kind, dtype)
+    enter, combine, leave = r.enter, r.combine, r.leave if leaves else reductions.reduction("max", dtype).leave
+
+    def reduce(source, to, window, divisors, initial):
+        a = vector.splat(initial, lanes)
+        b, c, d = a, a, a
+        for i in range(window.d.start, window.d.stop, source.dilation.d):
+            for j in range(window.h.start, window.h.stop, source.dilation.h):
+                row = source.at + (i * source.strides.d + j * source.strides.h)
+                for k in range(window.w.start, window.w.stop, source.dilation.w):
+                    at = row + k * source.strides.w
+                    a = combine(a, enter(vector.load(at, lanes)))
+                    b = combine(b, enter(vector.load(at + lanes, lanes)))
+                    c = combine(c, enter(vector.load(at + 2 * lanes, lanes)))
+                    d = combine(d, enter(vector.load(at + 3 * lanes, lanes)))
+        vector.store(to, leave(a, divisors))
+        vector.store(to + lanes, leave(b, divisors))
+        vector.store(to + 2 * lanes, leave(c, divisors))
+        vector.store(to + 3 * lanes, leave(d, divisors))
+
+    return inlined(reduce)
+
+
+@lru_cache(maxsize=32)
+def one_reducer(kind: str, lanes: int, dtype: str, leaves: bool) -> Any:
+    """The same of one vector, or of the first `room` elements of it."""
+    r = reductions.reduction(kind, dtype)
+    enter, combine, leave = r.enter, r.combine, r.leave if leaves else reductions.reduction("max", dtype).leave
+
+    def reduce(source, to, window, divisors, room, initial):
+        total = vector.splat(initial, lanes)
+        for i in range(window.d.start, window.d.stop, source.dilation.d):
+            for j in range(window.h.start, window.h.stop, source.dilation.h):
+                row = source.at + (i * source.strides.d + j * source.strides.h)
+                if room >= lanes:
+                    for k in range(window.w.start, window.w.stop, source.dilation.w):
+                        total = combine(total, enter(vector.load(row + k * source.strides.w, lanes)))
+                else:
+                    for k in range(window.w.start, window.w.stop, source.dilation.w):
+                        total = combine(total, enter(vector.load_first(row + k * source.strides.w, room, lanes)))
+        vector.store_first(to, leave(total, divisors), room)
+
+    return inlined(reduce)
+
+
+# Channels last ----------------------------------------------------------------------------------------------------------
+
+
+@lru_cache(maxsize=16)
+def channels_last_kernel(kind: str, lanes: int, dtype: str, isa: str) -> Kernel:
+    """The compiled loops over rows of n, d, h: f32_max_pool_nhwc_avx512."""
+    reduce_four, reduce_one = (each(kind, lanes, dtype, True) for each in (four_reducer, one_reducer))
+
+    def pool(begin, end, x, y, sizes, bounds, widths, initial):
+        """y[n, o, c] = leave(the sum, or the best, of x[n, i, c] over the cells i of window o)"""
+        s = read_pixels(sizes)
+        row_step, four = s.cells.w * s.channels, s.channels - s.channels % (4 * lanes)
+        strides = Axes(s.cells.h * row_step, row_step, s.channels)
+        for item in range(begin, end):
+            row = row_of(item, s.outputs)
+            image = pointer(x) + row.image * s.cells.d * strides.d
+            d, h = depths(bounds, row.d), heights(bounds, row.h, s.outputs)
+            for w in range(s.outputs.w):
+                to, window = pointer(y) + (item * s.outputs.w + w) * s.channels, Window(d, h, widths_of(bounds, w, s.outputs))
+                divisors = vector.splat(widths[w] * widths.dtype.type(d.count * h.count), lanes)
+                for c in range(0, four, 4 * lanes):
+                    reduce_four(Source(image + c, strides, s.dilation), to + c, window, divisors, initial)
+                for c in range(four, s.channels, lanes):
+                    reduce_one(Source(image + c, strides, s.dilation), to + c, window, divisors, s.channels - c, initial)
+
+    pool.__name__ = f"{dtype}_{kind}_pool_nhwc_{isa}"
+    return Kernel(pool)
+
+
+# Channels first ---------------------------------------------------------------------------------------------------------
+
+
+@lru_cache(maxsize=32)
+def line_reducer(kind: str, lanes: int, dtype: str) -> Any:
+    """The compiled line[w] = the sum, or the best, of x[d, h, w] over the depths and heights of a window."""
+    reduce_four, reduce_one = (each(kind, lanes, dtype, False) for each in (four_reducer, one_reducer))
+
+    def reduce_rows(image, line, window, columns, initial):
+        four, none = columns if columns >= 4 * lanes else 0, vector.splat(initial, lanes)
+        for begun in range(0, four, 4 * lanes):
+            w = min(begun, columns - 4 * lanes)  # the last four vectors may overlap those before
+            reduce_four(Source(image.at + w, image.strides, image.dilation), line + w, window, none, initial)
+        for w in range(four, columns, lanes):
+            reduce_one(Source(image.at + w, image.strides, image.dilation), line + w, window, none, columns - w, initial)
+
+    return inlined(reduce_rows)
+
+
+@lru_cache(maxsize=64)
+def strided_columns(stride: int, kind: str, lanes: int, dtype: str) -> Any:
+    """The compiled y[o] = leave(the sum, or the best, of line[o * stride + s * dilation] over the taps s): stride 1 or 2."""
+    r = reductions.reduction(kind, dtype)
+    combine, leave = r.combine, r.leave
+
+    def neighbours(at):
+        return vector.load(at, lanes)
+
+    def every_second(at):
+        return vector.every_second(vector.load(at, lanes), vector.load(at + lanes, lanes))
+
+    cells = inlined(neighbours if stride < 2 else every_second)
+
+    def reduce_columns(work, to, divisors, bounds, s, initial):
+        two, line = s.outputs.w - s.outputs.w % (2 * lanes), work.line
+        for w in range(0, two, 2 * lanes):
+            first = vector.splat(initial, lanes)
+            second = first
+            for tap in range(s.taps):
+                at = line + (w * stride + tap * s.dilation.w)
+                first, second = combine(first, cells(at)), combine(second, cells(at + stride * lanes))
+            low, high = vector.load(divisors.columns + w, lanes), vector.load(divisors.columns + (w + lanes), lanes)
+            vector.store(to + w, leave(first, vector.scaled(divisors.rows, low)))
+            vector.store(to + (w + lanes), leave(second, vector.scaled(divisors.rows, high)))
+        for w in range(two, s.outputs.w, lanes):
+            window, room = vector.splat(initial, lanes), s.outputs.w - w
+            for tap in range(s.taps):
+                window = combine(window, cells(line + (w * stride + tap * s.dilation.w)))
+            divisor = vector.scaled(divisors.rows, vector.load_first(divisors.columns + w, room, lanes))
+            vector.store_first(to + w, leave(window, divisor), room)
+
+    return inlined(reduce_columns)
+
+
+@lru_cache(maxsize=32)
+def any_columns(kind: str, lanes: int, dtype: str) -> Any:
+    """The compiled y[o] = leave(the sum, or the best, of line[w] over the widths of window o), one by one."""
+    r = reductions.reduction(kind, dtype)
+    combine, combine_two, leave, fold = r.combine, r.combine_two, r.leave, folder(r.combine, lanes)
+
+    def reduce_cells(line, widths, step, initial):
+        """One window of a line."""
+        if step == 1 and widths.stop - widths.start >= FOLDED:
+            none = vector.splat(initial, lanes)
+            window = none
+            for w in range(widths.start, widths.stop, lanes):
+                window = combine(window, vector.load_first_or(line + w, widths.stop - w, none))
+            return fold(window)
+        total = initial
+        for w in range(widths.start, widths.stop, step):
+            total = combine_two(total, peek(line + w))
+        return total
+
+    reduce_cells = inlined(reduce_cells)
+
+    def reduce_columns(work, to, divisors, bounds, s, initial):
+        for w in range(s.outputs.w):
+            poke(work.windows + w, reduce_cells(work.line, widths_of(bounds, w, s.outputs), s.dilation.w, initial))
+        for w in range(0, s.outputs.w, lanes):
+            room = s.outputs.w - w
+            divisor = vector.scaled(divisors.rows, vector.load_first(divisors.columns + w, room, lanes))
+            vector.store_first(to + w, leave(vector.load(work.windows + w, lanes), divisor), room)
+
+    return inlined(reduce_columns)
+
+
+@lru_cache(maxsize=32)
+def channels_first_kernel(stride: int, kind: str, lanes: int, dtype: str, isa: str) -> Kernel:
+    """The compiled loops over rows of n, c, d, h: f32_max_pool_s2_nchw_avx512; s0 has any other stride, or adaptive windows."""
+    reduce_rows, fill = line_reducer(kind, lanes, dtype), reductions.part_filler(lanes)
+    reduce_columns = strided_columns(stride, kind, lanes, dtype) if stride else any_columns(kind, lanes, dtype)
+
+    def pool(begin, end, x, y, sizes, bounds, widths, initial):
+        """y[n, c, o] = leave(the sum, or the best, of x[n, c, i] over the cells i of window o)"""
+        s = read_lines(sizes)
+        # Behind the padded row there is room for what a last vector reads and does not use.
+        line = max(s.before + s.cells.w, (s.outputs.w - 1) * max(1, stride) + (s.taps - 1) * s.dilation.w + 1) + 3 * lanes
+        work, memory = carve(Parts(line=line, windows=s.outputs.w + lanes), widths)
+        fill(work.line, line, initial)
+        fill(work.windows, s.outputs.w + lanes, initial)
+        strides = Axes(s.cells.h * s.cells.w, s.cells.w, 1)
+        for item in range(begin, end):
+            row = row_of(item, s.outputs)
+            image = Source(pointer(x) + row.image * s.cells.d * strides.d, strides, s.dilation)
+            d, h = depths(bounds, row.d), heights(bounds, row.h, s.outputs)
+            reduce_rows(image, work.line + s.before, Window(d, h, Span(0, 1, 1)), s.cells.w, initial)
+            divisors = Divisors(widths.dtype.type(d.count * h.count), pointer(widths))
+            reduce_columns(work, pointer(y) + item * s.outputs.w, divisors, bounds, s, initial)
+        keep(memory)
+
+    pool.__name__ = f"{dtype}_{kind}_pool_s{stride}_nchw_{isa}"
+    return Kernel(pool)
+
+
+# Decisions --------------------------------------------------------------------------------------------------------------
+
+
+def candidates(geometry: PoolGeometry, dtype: np.dtype[Any], machine: Machine) -> Iterator[Candidate]:
+    """The kernel of the layout."""
+    if not geometry.return_indices:
+        stride = stride_of(geometry)
+        yield Candidate(seconds(geometry, dtype, machine), stride, partial(launch, geometry, dtype, machine, stride))
+
+
+def stride_of(geometry: PoolGeometry) -> int:
+    """The stride of a line's windows where vectors reduce them, else 0."""
+    return 0 if geometry.adaptive or geometry.stride[-1] > 2 else geometry.stride[-1]
+
+
+def seconds(geometry: PoolGeometry, dtype: np.dtype[Any], machine: Machine) -> float:
+    """A nanosecond for each vector that a window accumulates, twelve for each line, and the bytes at memory speed."""
+    vectors, lines = accumulated(geometry, dtype, machine)
+    return 3e-6 + vectors / 1e9 + 12e-9 * lines + machine.seconds(0, geometry.bytes(dtype.itemsize))
+
+
+def accumulated(geometry: PoolGeometry, dtype: np.dtype[Any], machine: Machine) -> tuple[float, int]:
+    """Vectors that windows accumulate, or cells where vectors do not reach them, and lines."""
+    g, lanes, outputs = geometry, machine.lanes(reductions.computed(geometry, dtype)), prod(geometry.out_shape)
+    if not reductions.rows_are_lines(g):
+        return outputs / max(1, g.channels) * -(-g.channels // lanes) * g.taps, 0
+    columns = g.kernel[-1] if not g.adaptive else -(-g.in_size[-1] // max(1, g.out_size[-1]))
+    rows, together = -(-g.taps // max(1, columns)), lanes if stride_of(g) else 1
+    lines = outputs // max(1, g.out_size[-1])
+    return lines * (-(-g.in_size[-1] // lanes) * rows + -(-g.out_size[-1] // together) * columns), lines
+
+
+def launch(geometry: PoolGeometry, dtype: np.dtype[Any], machine: Machine, stride: int) -> Launch:
+    """The kernel of the layout with its arguments."""
+    g, real, t = geometry, reductions.computed(geometry, dtype), tables(geometry, dtype)
+    kind, lanes = reductions.kind_of(g, dtype), machine.lanes(real)
+    names = kind, lanes, element(dtype), machine.isa
+    rows, work = g.batch * t.out_size[0] * t.out_size[1], 2 * g.flops // lanes * 4
+    cells, outputs, dilation = axes(t.in_size), axes(t.out_size), axes(t.dilation)
+    arguments = t.bounds, t.widths, reductions.initial(kind, real)
+    if not reductions.rows_are_lines(g):
+        sizes = written(PixelSizes(g.channels, cells, outputs, dilation))
+        return Launch(channels_last_kernel(*names), rows, work, (sizes, *arguments))
+    taps, before = (g.kernel[-1], t.before[-1]) if stride else (1, 0)
+    sizes = written(LineSizes(cells, outputs, dilation, taps, before))
+    return Launch(channels_first_kernel(stride, *names), rows * g.channels, work, (sizes, *arguments))
