@@ -15,7 +15,7 @@ from fastconv.problem.convolutions import Array
 from fastconv.problem.problem import Operands, Problem
 from fastconv.problem.windows import ElementwiseGeometry
 
-pointer, finish_run = vector.pointer, epilogue.finish_run
+pointer, put = vector.pointer, epilogue.put
 CYCLES = {"clip": 1, "leaky_relu": 1, "hardswish": 3, "silu": 20}  # about, of a vector in the cache
 CYCLES_OF_VALUE = 30  # of an activation that registers do not do
 
@@ -32,24 +32,28 @@ def activation(dtype: str) -> Any:
 
 @lru_cache(maxsize=32)
 def activation_kernel(kind: str, lanes: int, dtype: str, isa: str) -> Kernel:
-    """The compiled loop over elements: f32_silu_avx512."""
-    code, early = KINDS.index(kind), KINDS.index(kind if kind in CYCLES else "none")
-    activate = activation(dtype)
+    """The compiled loop over elements: f32_silu_avx512; what registers do not do is done value by value."""
+    code, activate = KINDS.index(kind), activation(dtype)
 
-    def elementwise(begin, end, x, y, low, high):
+    def by_vectors(begin, end, x, y, low, high):
         """y[i] = act(x[i])"""
-        e = epilogue.Epilogue(code, early, low, high, 0)
-        source, to = pointer(x), pointer(y)
+        e, source, to = epilogue.Epilogue(code, code, low, high, 0), pointer(x), pointer(y)
         whole = end - (end - begin) % lanes
         for i in range(begin, whole, lanes):
             vector.store(to + i, activate(vector.load(source + i, lanes), e))
         if whole < end:
             last = vector.load_first(source + whole, end - whole, lanes)
             vector.store_first(to + whole, activate(last, e), end - whole)
-        finish_run(to + begin, end - begin, e)
 
-    elementwise.__name__ = f"{dtype}_{kind}_{isa}"
-    return Kernel(elementwise)
+    def by_values(begin, end, x, y, low, high):
+        """y[i] = act(x[i])"""
+        e, source, to = epilogue.Epilogue(code, epilogue.NONE, low, high, 0), pointer(x), pointer(y)
+        for i in range(begin, end):
+            put(to + i, vector.peek(source + i), e)
+
+    function = by_vectors if kind in CYCLES else by_values
+    function.__name__ = f"{dtype}_{kind}_{isa}"
+    return Kernel(function)
 
 
 # Decisions --------------------------------------------------------------------------------------------------------------

@@ -71,7 +71,7 @@ def cost(problem: Problem, machine: Machine) -> float:
     if not candidates(problem, machine):
         return float("inf")
     share = 0.8 if g.rank == 2 and g.in_per_group == 1 and problem.dtype == np.float32 else 1.0
-    return float(share * chosen(problem, machine).seconds)
+    return share * chosen(problem, machine).seconds
 
 
 def pack_cost(problem: Problem, machine: Machine) -> float:
@@ -79,7 +79,7 @@ def pack_cost(problem: Problem, machine: Machine) -> float:
     g = problem.geometry
     if not candidates(problem, machine):
         return float("inf")
-    points = prod(chosen(problem, machine).cut.shape)
+    points = int(prod(chosen(problem, machine).cut.shape))
     return 2.5e-5 + 1e-9 * g.out_channels * g.in_per_group * points * real_of(problem.dtype).itemsize
 
 

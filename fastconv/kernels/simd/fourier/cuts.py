@@ -97,5 +97,4 @@ def seconds(geometry: ConvGeometry, blocks: Array, count: Array, dtype: np.dtype
     expected = cycles / CLOCK + machine.seconds(0, g.bytes(real.itemsize)) + passes * filters / speed
     if geometry.rank > 1 and not g.channels_last and real.itemsize * prod(g.x_shape) > machine.l2:
         expected += np.where(blocks[2] <= SHORT, 1, 0.25) * ROW * 2 * pairs * g.in_channels * blocks[0] * blocks[1]
-    costs: Array = expected
-    return costs
+    return np.asarray(expected)

@@ -27,21 +27,22 @@ from fastconv.problem.pools import PoolGeometry
 pointer = vector.pointer
 
 
+class Columns(NamedTuple):
+    """Output columns whose windows lie inside a row: first .. last - 1."""
+
+    first: int
+    last: int
+
+
 class Sizes(NamedTuple):
-    """Channels, input, outputs, cells of padding before the rows and columns, and cells from tap to tap."""
+    """Channels, input, outputs, cells of padding before the rows and columns, cells from tap to tap, and whole windows."""
 
     channels: int
     cells: Axes
     outputs: Axes
     before: Plane
     dilation: Axes
-
-
-class Columns(NamedTuple):
-    """Output columns whose windows lie inside a row: first .. last - 1."""
-
-    first: int
-    last: int
+    inside: Columns
 
 
 class Line(NamedTuple):
@@ -93,19 +94,6 @@ def steps_of(s):
     """Elements of the input from a cell to the next on each axis."""
     row = s.cells.w * s.channels
     return Axes(s.cells.h * row, row, s.channels)
-
-
-@lru_cache(maxsize=64)
-def columns_inside(tile: Tile) -> Any:
-    """The compiled output columns whose windows have no padding on their left and right."""
-    taps_w, stride = tile.taps[1], tile.stride
-
-    def inside(s):
-        first = min(s.outputs.w, -(-s.before.w // stride))
-        last = (s.cells.w - 1 - (taps_w - 1) * s.dilation.w + s.before.w) // stride + 1
-        return Columns(first, max(first, min(s.outputs.w, last)))
-
-    return compiled(inside)
 
 
 @lru_cache(maxsize=32)
@@ -185,7 +173,7 @@ def pixels_kernel(tile: Tile, dtype: str, isa: str) -> Kernel:
     """The compiled loops over output rows: f32_max_pool_3x1_3x3s1_pixels_avx512."""
     pixels, stride, lanes, span_h, averages = tile.pixels, tile.stride, tile.lanes, tile.taps[0] - 1, tile.kind == "avg"
     pool_pixel, pool_tile = pixel_pooler(tile.kind, lanes, dtype), tile_pooler(tile)
-    inside, fill = columns_inside(tile), reductions.part_filler(lanes)
+    fill = reductions.part_filler(lanes)
 
     @inlined
     def line_of(item, x, y, bounds, widths, s):
@@ -197,21 +185,20 @@ def pixels_kernel(tile: Tile, dtype: str, isa: str) -> Kernel:
     def pool(begin, end, x, y, sizes, bounds, widths, initial):
         """y[n, o, c] = leave(the sum, or the best, of x[n, i, c] over the cells i of window o)"""
         s = read(sizes)
-        columns = inside(s)
         work, memory = carve(Parts(divisors=pixels, ones=lanes), x)
         fill(work.ones, lanes, x.dtype.type(1))
         for item in range(begin, end):
             line = line_of(item, x, y, bounds, widths, s)
             whole = line.top >= 0 and line.top + span_h * s.dilation.h < s.cells.h
-            if averages and columns.first < columns.last:
-                fill(work.divisors, pixels, widths[columns.first] * line.divisor)
+            if averages and s.inside.first < s.inside.last:
+                fill(work.divisors, pixels, widths[s.inside.first] * line.divisor)
             for residue in range(min(s.dilation.w, s.outputs.w)):
                 # Of the pixels residue, residue + dilation, ..., those from `inner` to `outer` begin tiles of whole windows.
-                inner = columns.first + (residue - columns.first) % s.dilation.w
-                outer = inner + ((columns.last - 1 - inner) // s.dilation.w - pixels + 1) * s.dilation.w
+                inner = s.inside.first + (residue - s.inside.first) % s.dilation.w
+                outer = inner + ((s.inside.last - 1 - inner) // s.dilation.w - pixels + 1) * s.dilation.w
                 w = residue
                 while w < s.outputs.w:
-                    if whole and inner <= w < columns.last and inner <= outer:
+                    if whole and inner <= w < s.inside.last and inner <= outer:
                         w = min(w, outer)  # the last tile may overlap the one before
                         pool_tile(line, w, work, initial, s)
                         w += pixels * s.dilation.w
@@ -284,10 +271,19 @@ def cycles_of_window(geometry: PoolGeometry, dtype: np.dtype[Any], pixels: int) 
     return 2.7 * longer / pixels * ((pixels - 1) * g.stride[-1] + taps) * taps
 
 
+def columns_inside(geometry: PoolGeometry) -> Columns:
+    """The output columns whose windows have no padding on their left and right."""
+    g, (before, _) = geometry, geometry.padding[-1]
+    first = min(g.out_size[-1], -(-before // g.stride[-1]))
+    last = (g.in_size[-1] - g.window[-1] + before) // g.stride[-1] + 1
+    return Columns(first, max(first, min(g.out_size[-1], last)))
+
+
 def launch(geometry: PoolGeometry, dtype: np.dtype[Any], machine: Machine, pixels: int) -> Launch:
     """The kernel of the tile with its arguments."""
     g, t, kind, lanes = geometry, tables(geometry, dtype), reductions.kind_of(geometry, dtype), machine.lanes(dtype)
-    sizes = written(Sizes(g.channels, axes(t.in_size), axes(t.out_size), Plane(*t.before[1:]), axes(t.dilation)))
+    before, inside = Plane(*t.before[1:]), columns_inside(g)
+    sizes = written(Sizes(g.channels, axes(t.in_size), axes(t.out_size), before, axes(t.dilation), inside))
     tile = Tile(kind, pixels, (t.kernel[1], t.kernel[2]), g.stride[-1], g.kernel[0] > 1 and g.rank > 2, lanes)
     arguments = sizes, t.bounds, t.widths, reductions.initial(kind, dtype)
     kernel = pixels_kernel(tile, element(dtype), machine.isa)

@@ -256,8 +256,7 @@ def channels_first_kernel(stride: int, kind: str, lanes: int, dtype: str, isa: s
         # Behind the padded row there is room for what a last vector reads and does not use.
         line = max(s.before + s.cells.w, (s.outputs.w - 1) * max(1, stride) + (s.taps - 1) * s.dilation.w + 1) + 3 * lanes
         work, memory = carve(Parts(line=line, windows=s.outputs.w + lanes), widths)
-        fill(work.line, line, initial)
-        fill(work.windows, s.outputs.w + lanes, initial)
+        fill(work.line, vector.distance(work.line, work.windows) + s.outputs.w + lanes, initial)
         strides = Axes(s.cells.h * s.cells.w, s.cells.w, 1)
         for item in range(begin, end):
             row = row_of(item, s.outputs)

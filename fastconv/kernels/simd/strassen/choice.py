@@ -53,7 +53,7 @@ def cost(problem: Problem, machine: Machine) -> float:
 
 
 def supports(problem: Problem) -> str | None:
-    """Convolutions in float32 and float64 of groups of LEAST channels; transposed ones, channels first, of stride 1 or 2 taps."""
+    """Float32 and float64 in groups of LEAST channels; transposed, channels first, those of stride 1 or of 2 taps."""
     g, dtype = problem.geometry, problem.dtype
     if dtype not in (np.float32, np.float64):
         return f"its vectors are float32 or float64, not {dtype}"
