@@ -66,7 +66,7 @@ def test_rows_shorter_than_a_vector(channels, outputs, dtype, monkeypatch):
 def test_small_maps_of_few_channels_read_their_weights_where_they_lie():
     """A call of the function then packs nothing."""
     w = np.ones((4, 3, 3, 3), np.float32)
-    plan = fc.conv2d.plan((1, 3, 8, 8), w)
+    plan = fc.conv2d.plan((1, 3, 12, 18), w)
     assert "planar" in plan.kernel
     assert plan.packed[0].weights.size == w.size
 

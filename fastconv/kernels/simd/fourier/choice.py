@@ -79,8 +79,8 @@ def pack_cost(problem: Problem, machine: Machine) -> float:
     g = problem.geometry
     if not candidates(problem, machine):
         return float("inf")
-    points = int(prod(chosen(problem, machine).cut.shape))
-    return 2.5e-5 + 1e-9 * g.out_channels * g.in_per_group * points * real_of(problem.dtype).itemsize
+    spectra_bytes = g.out_channels * g.in_per_group * prod(chosen(problem, machine).cut.shape) * real_of(problem.dtype).itemsize
+    return 2.5e-5 + 1e-9 * float(spectra_bytes)
 
 
 # Plan -------------------------------------------------------------------------------------------------------------------

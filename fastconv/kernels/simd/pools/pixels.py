@@ -124,8 +124,8 @@ def tile_reducer(tile: Tile) -> Any:
     order, power = reductions.order_and_power(tile.kind)
 
     def reduce_plane(at, depths, initial, s):
-        across, down = s.dilation.w * s.channels, s.dilation.h * s.cells.w * s.channels
-        return vector.reduced_inside(at, across, down, pixels, 1, lanes, taps_w, taps_h, stride, 1, order, power)
+        step_w, step_h = s.dilation.w * s.channels, s.dilation.h * s.cells.w * s.channels
+        return vector.reduced_inside(at, step_w, step_h, pixels, 1, lanes, taps_w, taps_h, stride, 1, order, power)
 
     reduce_plane = inlined(reduce_plane)
 

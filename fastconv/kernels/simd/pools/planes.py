@@ -94,7 +94,7 @@ def plane_reducer(enter: Any, combine: Any, lanes: int, witness: bool) -> Any:
 
 @lru_cache(maxsize=32)
 def batch_pooler(kind: str, lanes: int, dtype: str, careful: bool) -> Any:
-    """The compiled pools of some planes, and the sum of their cells where it tells whether one is a NaN.
+    """The compiled pools of a batch of planes, and the sum of their cells where it tells whether one is a NaN.
 
     A NaN among the cells makes the sum a NaN, and so may infinities. Where planes are not pooled carefully, they are as if all
     cells were numbers.

@@ -196,7 +196,7 @@ class Group(NamedTuple):
 
 @lru_cache(maxsize=32)
 def group_of_one(kind: str, lanes: int, dtype: str) -> Group:
-    """One vector, of which `room` elements are there."""
+    """One vector, of which the first `room` elements are read and written."""
     r = reductions.reduction(kind, dtype)
     enter, combine = r.enter, r.combine
 
@@ -455,7 +455,7 @@ def place_of(block, h, s):
 
 @compiled
 def runs_of(block, reach, s):
-    """The cells of a row under a block: of some channels a run for each column."""
+    """The cells of a row under a block: a run for each column, or one run where a block has all channels."""
     columns, channels = reach.hi - reach.lo, s.cut.channels
     if block.channels == channels:
         return Runs(1, columns * channels, channels)
@@ -569,7 +569,7 @@ def launch(geometry: PoolGeometry, dtype: np.dtype[Any], machine: Machine) -> La
     lanes, kind = machine.lanes(real), reductions.kind_of(g, dtype)
     c = cut(g, real.itemsize, lanes)
     sizes = Sizes(*map(axes, (t.in_size, t.out_size, t.kernel, t.stride, t.dilation, t.before)), c)  # type: ignore[call-arg,arg-type]
-    planes = g.batch * g.channels // c.channels
+    planes = g.batch * g.channels // max(1, c.channels)
     blocks = c.comb * -(-t.out_size[1] // (c.comb * c.height))
     items = planes * t.out_size[0] * blocks * -(-t.out_size[2] // c.strip) * -(-c.channels // c.chunk)
     arguments = written(sizes), t.bounds, np.repeat(t.widths, c.channels), reductions.initial(kind, real)

@@ -95,21 +95,21 @@ class Tile(NamedTuple):
 
 @lru_cache(maxsize=64)
 def stacks_of_tile(tile: Tile) -> Any:
-    """The compiled stack_of(item, x, y, counted, bounds, s): the stacks of all planes follow each other.
+    """The compiled stack_of(item, x, y, divisors, bounds, s): the stacks of all planes follow each other.
 
     Where windows are spread, the output rows of a stack lie a dilation apart: of every residue there are as many stacks. The
     last of them may overlap.
     """
     rows, stride = tile.rows, tile.stride
 
-    def dense_stack(item, x, y, counted, bounds, s):
+    def dense_stack(item, x, y, divisors, bounds, s):
         plane, stack = divmod(item, -(-s.outputs.h // rows))
         h = min(stack * rows, s.outputs.h - rows)
         top = h * stride - s.before.h
         source = pointer(x) + (plane * s.cells.h + top) * s.cells.w
-        return Stack(source, pointer(y) + (plane * s.outputs.h + h) * s.outputs.w, pointer(counted) + h, top, 1)
+        return Stack(source, pointer(y) + (plane * s.outputs.h + h) * s.outputs.w, pointer(divisors) + h, top, 1)
 
-    def spread_stack(item, x, y, counted, bounds, s):
+    def spread_stack(item, x, y, divisors, bounds, s):
         stacks = -(-s.outputs.h // (rows * s.dilation.h))
         plane, of_plane = divmod(item, stacks * s.dilation.h)
         image, d = divmod(plane, s.outputs.d)
@@ -119,8 +119,8 @@ def stacks_of_tile(tile: Tile) -> Any:
         h = residue + min(stack * rows, share - rows) * s.dilation.h
         top = h * stride - s.before.h
         source = pointer(x) + ((image * s.cells.d + window.start) * s.cells.h + top) * s.cells.w
-        to, divisors = pointer(y) + (plane * s.outputs.h + h) * s.outputs.w, pointer(counted) + (d * s.outputs.h + h)
-        return Stack(source, to, divisors, top, -((window.start - window.stop) // s.dilation.d))
+        to, of_rows = pointer(y) + (plane * s.outputs.h + h) * s.outputs.w, pointer(divisors) + (d * s.outputs.h + h)
+        return Stack(source, to, of_rows, top, -((window.start - window.stop) // s.dilation.d))
 
     return compiled(spread_stack if tile.spread else dense_stack)
 
@@ -199,7 +199,7 @@ def masked_pooler(tile: Tile) -> Any:
         room = s.outputs.w - column
         ask(stack.source + (column * stride - s.before.w), s.cells.w, s.far)
         windows = reduce(stack, column, border, s)
-        windows = finish(windows, stack.divisors, s.dilation.h, pointer(widths) + column, room)
+        windows = finish(windows, stack.divisors, s.dilation.h, widths + column, room)
         vector.store_spans(windows, stack.to + column, s.dilation.h * s.outputs.w, rows, room)
 
     return inlined(pool_tile)
@@ -225,7 +225,7 @@ def inside_pooler(tile: Tile) -> tuple[Any, Any]:
         windows = vector.reduced_inside(
             source, s.cells.w, 1, rows, columns, lanes, taps_h, taps_w, stride, stride, order, power
         )
-        windows = finish(windows, stack.divisors, s.dilation.h, pointer(widths) + column, width)
+        windows = finish(windows, stack.divisors, s.dilation.h, widths + column, width)
         vector.store_spans(windows, stack.to + column, s.outputs.w, rows, width)
 
     return inlined(pool_tile), inlined(is_inside)
@@ -240,24 +240,26 @@ def windows_kernel(tile: Tile, dtype: str, isa: str) -> Kernel:
     lanes, width, stack_of, pool_tile = tile.lanes, tile.columns * tile.lanes, stacks_of_tile(tile), masked_pooler(tile)
     fill, (pool_inside, is_inside) = reductions.part_filler(lanes), inside_pooler(tile)
 
-    def pool(begin, end, x, y, sizes, bounds, counted, widths, empty):
+    def pool(begin, end, x, y, sizes, bounds, divisors, empty):
         """y[p, o] = leave(the sum, or the best, of x[p, i] over the cells i of window o)"""
         s = read(sizes)
         work, memory = carve(Parts(row=s.cells.w), x)
         fill(work.row, s.cells.w, empty)
+        widths = pointer(divisors) + s.outputs.d * s.outputs.h
         for item in range(begin, end):
-            stack = stack_of(item, x, y, counted, bounds, s)
+            stack = stack_of(item, x, y, divisors, bounds, s)
             for column in range(0, s.outputs.w, lanes):
                 pool_tile(stack, column, widths, Border(work.row, empty), s)
         keep(memory)
 
-    def pool_large(begin, end, x, y, sizes, bounds, counted, widths, empty):
+    def pool_large(begin, end, x, y, sizes, bounds, divisors, empty):
         """y[p, o] = leave(the sum, or the best, of x[p, i] over the cells i of window o)"""
         s = read(sizes)
         work, memory = carve(Parts(row=s.cells.w), x)
         fill(work.row, s.cells.w, empty)
+        widths = pointer(divisors) + s.outputs.d * s.outputs.h
         for item in range(begin, end):
-            stack, column = stack_of(item, x, y, counted, bounds, s), np.int64(0)
+            stack, column = stack_of(item, x, y, divisors, bounds, s), np.int64(0)
             while column < s.outputs.w:
                 if is_inside(stack, column, s):
                     pool_inside(stack, column, widths, s)
@@ -368,7 +370,7 @@ def launch(geometry: PoolGeometry, dtype: np.dtype[Any], machine: Machine, cut: 
     far = int(g.rank > 1 and prod(g.in_size) * dtype.itemsize >= FAR)  # the rows of a plane ahead, where it has some
     sizes = written(Sizes(axes(t.in_size), axes(t.out_size), Plane(*t.before[1:]), axes(t.dilation), far))
     counts, depth = t.bounds[2::3].astype(dtype), t.out_size[0]
-    counted = np.outer(counts[:depth], counts[depth : depth + t.out_size[1]]).ravel()
-    arguments = sizes, t.bounds, counted, t.widths, reductions.initial(kind, dtype)
+    of_rows = np.outer(counts[:depth], counts[depth : depth + t.out_size[1]]).ravel()
+    arguments = sizes, t.bounds, np.concatenate((of_rows, t.widths)), reductions.initial(kind, dtype)
     kernel = windows_kernel(tile, element(dtype), machine.isa)
     return Launch(kernel, stacks_of(g, cut[0]), 8 * g.flops // tile.lanes, arguments)
