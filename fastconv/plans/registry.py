@@ -268,11 +268,11 @@ _FFT = Implementation(
     kernel=fft.kernel,
 )
 
-_VECTORS = (_WINOGRAD, _STRASSEN, _DEPTHWISE, _DIRECT, _UNPACKED, _SEPARABLE, _FFT)
+_VECTORS = (_WINOGRAD, _STRASSEN, _cells_alone(_DEPTHWISE), _DIRECT, _UNPACKED, _SEPARABLE, _FFT)
 
 OPERATIONS: dict[str, tuple[Implementation, ...]] = {
     "conv": (
-        *map(_cells_alone, _VECTORS),
+        *_VECTORS,
         Implementation(
             "im2col", "windows copied into columns, 16 MiB at a time, then BLAS", im2col.conv, _blas_cost, pack=im2col.pack
         ),
