@@ -83,8 +83,8 @@ def activate(array: Array, activation: Activation) -> None:
     elif activation.kind == "leaky_relu":
         np.multiply(array, array.dtype.type(activation.low), out=array, where=array < 0)
     elif activation.kind == "gelu":
-        flat = array.reshape(-1)
-        flat *= np.fromiter((math.erfc(-value * math.sqrt(0.5)) / 2 for value in flat), array.dtype, flat.size)
+        halves = (math.erfc(-value * math.sqrt(0.5)) / 2 for value in array.ravel())
+        array *= np.fromiter(halves, array.dtype, array.size).reshape(array.shape)
     elif activation.kind in ("silu", "hardswish"):
         with np.errstate(over="ignore", invalid="ignore"):
             if activation.kind == "silu":

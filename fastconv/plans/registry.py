@@ -12,7 +12,7 @@ import numpy as np
 from fastconv.kernels import im2col, loops, reference, strided
 from fastconv.kernels.borders import bordered, plain
 from fastconv.kernels.simd.arrays import columns, elementwise
-from fastconv.kernels.simd.depthwise import rows as depthwise
+from fastconv.kernels.simd.depthwise import choice as depthwise
 from fastconv.kernels.simd.direct import choice as direct
 from fastconv.kernels.simd.direct import unpacked
 from fastconv.kernels.simd.engine import costs
@@ -230,6 +230,7 @@ _DEPTHWISE = Implementation(
     depthwise.pack,
     pack_cost=_per_weight(1e-9, 5e-6),
     fuses=depthwise.fuses,
+    kernel=depthwise.kernel,
 )
 
 _UNPACKED = Implementation(

@@ -125,7 +125,7 @@ def test_a_wrong_result_fails_in_setup(monkeypatch, threads):
 
     monkeypatch.setattr(common, "unverified", spoiled)
     with pytest.raises(AssertionError, match="wrong at"):
-        modules()["conv"].Conv2d().setup("resnet50.conv1", "direct", "channels_first", 1)
+        modules()["kernels.direct"].Conv2d().setup("resnet50.conv1", "direct", "channels_first", 1)
 
 
 @pytest.mark.slow
@@ -173,7 +173,7 @@ def test_functions_are_printed_in_80_columns(monkeypatch, threads, capsys):
 
 def test_memory_has_an_empty_twin(monkeypatch, threads):
     monkeypatch.setattr(layers, "layer", small)
-    found = modules()["process"].Memory
+    found = modules()["operations.process"].Memory
     for values in combinations(found):
         benchmark = found()
         benchmark.setup(*values)

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from commands import FEW, MACHINE, SMALL, full_results
 
+import fastconv as api
 from fastconv import cli
-from fastconv import operations as api
 from fastconv.measuring import demo
 from fastconv.measuring import measure as measuring
 from fastconv.measuring.comparison import Comparison, Row

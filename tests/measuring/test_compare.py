@@ -13,7 +13,7 @@ from fastconv.measuring.checking import sample
 from fastconv.measuring.comparison import Comparison, Row, compare
 from fastconv.measuring.roofs import copy_bandwidth, fma_peak
 from fastconv.plans import registry
-from fastconv.plans.errors import LOCAL, SPREAD
+from fastconv.plans.errors import LOCAL, Error
 from fastconv.problem.convolutions import ConvGeometry
 
 RNG = np.random.default_rng(0)
@@ -97,7 +97,7 @@ def test_every_convolution_and_pool_can_be_compared(operation, x, arguments, opt
 
 def test_an_implementation_that_cannot_serve_the_case_says_why(monkeypatch):
     honest = registry.OPERATIONS["conv"]
-    refusing = replace(honest[0], supports=lambda geometry, dtype: "it is Monday")
+    refusing = replace(honest[0], supports=lambda problem: "it is Monday")
     monkeypatch.setitem(registry.OPERATIONS, "conv", (refusing, *honest[1:]))
     row = compare("conv2d", X, W, seconds=0.001)[0]
     assert (row.status, row.seconds) == ("skipped", None)
@@ -208,7 +208,7 @@ def test_the_bound_is_what_decides():
     assert whole.check(y, LOCAL)[1] is None
     y[whole.index] = whole.expected + 1.01 * whole.bound
     assert "wrong at 144 of all outputs" in whole.check(y, LOCAL)[1]
-    assert whole.check(y, SPREAD["winograd"])[1] is None
+    assert whole.check(y, Error(4.0, spread=True))[1] is None
 
 
 @pytest.mark.parametrize("dtype", [np.int32, np.float32])

@@ -5,8 +5,8 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
+import fastconv as api
 from fastconv import explain
-from fastconv import operations as api
 from fastconv.measuring import layers
 
 # Multiplications of one image's convolutions, as published: torchvision's tables for the first four, the papers' for others.

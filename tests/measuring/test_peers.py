@@ -8,7 +8,7 @@ import time
 import numpy as np
 import pytest
 
-from fastconv import operations as api
+import fastconv as api
 from fastconv.measuring.checking import error_of, sample
 from fastconv.measuring.layers import Layer
 from fastconv.measuring.peers import NAMES, Case, Peer, PeerError, opened, process

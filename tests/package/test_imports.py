@@ -30,6 +30,7 @@ ROOMS: dict[str, tuple[str, ...]] = {
     "kernels.activations": ("kernels.jit", "problem"),
     "kernels.reference": ("kernels.activations", "problem"),
     "kernels.borders": ("problem",),
+    "kernels.finishing": ("kernels.activations", "kernels.jit", "problem"),
     "kernels.strided": ("kernels.activations", "kernels.borders", "problem"),
     "kernels.im2col": ("kernels.activations", "problem"),
     "kernels.loops": ("kernels.activations", "kernels.jit", "problem"),

@@ -5,8 +5,8 @@ import pytest
 from guards import SUPPORTED, guarded, guarded_everywhere
 
 import fastconv as fc
+from fastconv.kernels.simd.depthwise import choice
 from fastconv.kernels.simd.depthwise import planes as depthwise_planes
-from fastconv.kernels.simd.depthwise import rows as depthwise
 from fastconv.machine import host
 
 pytestmark = [
@@ -19,9 +19,9 @@ KERNELS = [(2, 2), (3, 3), (5, 5)]
 @pytest.fixture(autouse=True)
 def decisions():
     """What a test decides otherwise is for nobody else."""
-    depthwise_planes.draft.cache_clear()
+    choice.chosen.cache_clear()
     yield
-    depthwise_planes.draft.cache_clear()
+    choice.chosen.cache_clear()
 
 
 def agrees(x, w, bias, **options):
@@ -33,7 +33,7 @@ def agrees(x, w, bias, **options):
     expected = fc.conv2d(x, w, bias, implementation="im2col", **options)
     for at in ("end", "beginning"):
         out = guarded(np.full(expected.shape, np.nan, x.dtype), at)
-        depthwise.run(guarded(x, at), guarded_everywhere(plan.packed, at), plan.geometry, out)
+        choice.run({"x": guarded(x, at)}, guarded_everywhere(plan.packed, at), plan.problem, out)
         np.testing.assert_array_equal(out, expected)
     return plan
 
@@ -126,7 +126,7 @@ def test_channels_that_lie_together_meet_weights_of_their_own(channels, k, share
 def test_stacks_of_rows_join_without_a_seam(rows, threads, monkeypatch):
     rng = np.random.default_rng(19)
     x, w = (rng.integers(-4, 5, shape).astype(np.float32) for shape in ((2, 3, 29, 20), (3, 1, 3, 3)))
-    monkeypatch.setattr(depthwise_planes, "tile_for", lambda *arguments: (rows, 1))
+    monkeypatch.setattr(depthwise_planes, "tiles_for", lambda *arguments: [(rows, 1)])
     options = {"padding": 1, "groups": 3, "activation": "silu"}
     plan = fc.conv2d.plan(x.shape, w, implementation="depthwise", **options)
     assert f"_{rows}x1_" in plan.kernel
@@ -152,7 +152,7 @@ def test_rows_that_two_threads_write_are_gated_once(threads):
 def test_groups_of_several_channels_that_lie_together_go_elsewhere(channels, groups):
     shape, w = (1, 9, 20, channels), np.zeros((channels, 3, 3, channels // groups), np.float32)
     plan = fc.conv2d.plan(shape, w, padding=1, groups=groups, layout="NHWC")
-    assert not depthwise_planes.suits(plan.geometry, host())
+    assert not depthwise_planes.suits(plan.geometry, plan.problem.dtype, host())
 
 
 @pytest.mark.parametrize("layout", ["NCHW", "NHWC"])

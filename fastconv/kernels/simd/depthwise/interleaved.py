@@ -5,78 +5,171 @@
 A row is one line of w * C values whose neighbours in a window lie C apart, so that a tile of C vectors holds as many pixels as
 a vector has lanes, and each of its vectors meets weights that repeat every C lanes: all vectors are full. Where all channels
 have the same filter, as blurs have, one weight serves whole tiles. A block of the image is copied with its padding, which
-leaves it in the cache. It serves what depthwise_planes.py does not: oblong and dilated kernels, steps down the rows.
+leaves it in the cache. It serves what planes.py does not: oblong and dilated kernels, steps down the rows.
 """
 
-from functools import lru_cache
-from typing import Any
+from collections.abc import Iterator
+from functools import lru_cache, partial
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from fastconv.kernels.jit import Kernel, Launch, element
+from fastconv.kernels.jit import Kernel, compiled, element, inlined
 from fastconv.kernels.simd import vector
 from fastconv.kernels.simd.depthwise.planes import MOST_CHANNELS
-from fastconv.kernels.simd.engine import epilogue, packing
+from fastconv.kernels.simd.engine import blocks, epilogue, windows
+from fastconv.kernels.simd.engine.costs import CALL, Candidate
+from fastconv.kernels.simd.engine.sizes import Axes, Plane, Strides, reader, written
 from fastconv.kernels.simd.engine.walks import plane_sizes
-from fastconv.machine import Machine, host
+from fastconv.kernels.simd.engine.weights import Draft, drafted
+from fastconv.kernels.simd.engine.workspace import keep, workspace
+from fastconv.machine import Machine
 from fastconv.problem.convolutions import Array, ConvGeometry
 
 pointer = vector.pointer
-COLUMNS = {32: 8, 16: 4}  # vectors of a tile at most, where its channels share their weights
+
+
+class Sizes(NamedTuple):
+    """The sizes of a call.
+
+    Attributes
+    ----------
+    channels, mode, stride : int
+        Channels that lie together, the border's mode, and cells from one output row's window to the next.
+    cells, outputs, padding, taps, dilation : Plane
+        Of the input, the output, before the input, of the kernel.
+    block, blocks : Plane
+        Outputs of a block at most, and blocks of an image.
+    """
+
+    channels: int
+    mode: int
+    stride: int
+    cells: Plane
+    outputs: Plane
+    padding: Plane
+    taps: Plane
+    dilation: Plane
+    block: Plane
+    blocks: Plane
+
+
+class Block(NamedTuple):
+    """A block of outputs of one image: the first one, how many, the first cell under it and how many cells."""
+
+    n: int
+    output: Plane
+    outputs: Plane
+    corner: Plane
+    cells: Plane
+
+
+class Parts(NamedTuple):
+    """Of a thread's memory: the copied cells of a block."""
+
+    windows: int
+
+
+class Tables(NamedTuple):
+    """Offsets of the columns of a copied vector."""
+
+    steps: int
+
+
+read, carve, carve_tables = reader(Sizes), workspace(Parts), workspace(Tables)
+
+
+@compiled
+def cells_under(rows, columns, s):
+    """Cells under so many outputs."""
+    return Plane((rows - 1) * s.stride + (s.taps.h - 1) * s.dilation.h + 1, columns + (s.taps.w - 1) * s.dilation.w)
+
+
+@compiled
+def block_of(item, s):
+    """The block of outputs of an item."""
+    rest, column = divmod(item, s.blocks.w)
+    n, row = divmod(rest, s.blocks.h)
+    output = Plane(row * s.block.h, column * s.block.w)
+    outputs = Plane(min(s.block.h, s.outputs.h - output.h), min(s.block.w, s.outputs.w - output.w))
+    corner = Plane(output.h * s.stride - s.padding.h, output.w - s.padding.w)
+    return Block(n, output, outputs, corner, cells_under(outputs.h, outputs.w, s))
+
+
+@lru_cache(maxsize=8)
+def block_packer(lanes: int) -> Any:
+    """The compiled copy of a block's cells, with its padding."""
+    pack = windows.packer(lanes, True)
+
+    def pack_block(x, block, to, steps, fill, s):
+        row = s.cells.w * s.channels
+        image = pointer(x) + block.n * s.cells.h * row
+        source = windows.Source(image, Strides(0, 1, 0, row, s.channels), Axes(1, s.cells.h, s.cells.w), s.mode, fill)
+        corner = Axes(0, block.corner.h, block.corner.w)
+        pack(source, windows.Block(corner, 1, 1, block.cells.h, block.cells.w, s.channels, s.channels), to, steps)
+
+    return compiled(pack_block)
 
 
 @lru_cache(maxsize=32)
 def kernel(columns: int, shared: bool, lanes: int, dtype: str, isa: str) -> Kernel:
     """The compiled loops over blocks of images: f32_interleaved_1x3_avx512, or f32_interleaved_1x6_shared_avx512."""
-    activate_tile = epilogue.activation_of(dtype)
-    pack_windows = packing.window_packer(lanes, True)
-    width, taps_size = columns * lanes, 1 if shared else columns * lanes
+    pack_block, activate = block_packer(lanes), epilogue.activation_of(dtype)
+    multiply = vector.fma_shared if shared else vector.fma_lanes
+    width, of_tap = columns * lanes, 1 if shared else columns * lanes
+
+    @inlined
+    def filter_tile(x, pitch, w, bias, s):
+        """The sums of a tile: all taps of the cells from x on, whose rows lie `pitch` apart."""
+        tile = vector.load_tile(bias, 0, 1, columns, lanes)
+        for r in range(s.taps.h):
+            row, taps = x + r * s.dilation.h * pitch, w + r * s.taps.w * of_tap
+            for t in range(s.taps.w):
+                tile = multiply(tile, taps + t * of_tap, row + t * s.dilation.w * s.channels)
+        return tile
+
+    @compiled
+    def filter_line(x, pitch, w, bias, y, count, act, s):
+        """One row of outputs, `count` values."""
+        for column in range(0, count, width):
+            tile = filter_tile(x + column, pitch, w, bias, s)
+            vector.store_spans(activate(tile, act), y + column, 0, 1, count - column)
+        epilogue.finish_run(y, count, act)
 
     def interleaved(begin, end, x, w, bias, residual, y, sizes, parameters):
-        act = epilogue.epilogue(parameters, residual, y)
-        (rows_in, columns_in, rows_out), (columns_out, heights, widths) = packing.three(sizes, 0), packing.three(sizes, 3)
-        (down, dilation_h, dilation_w), (top_pad, left_pad, band) = packing.three(sizes, 6), packing.three(sizes, 9)
-        (strip, mode, channels), zero = packing.three(sizes, 12), x.dtype.type(0)
-        bands, strips = -(-rows_out // band), -(-columns_out // strip)
-        wide = strip + (widths - 1) * dilation_w
-        tall = (band - 1) * down + (heights - 1) * dilation_h + 1
-        memory = np.empty(tall * wide * channels + 2 * width + 32, x.dtype)
-        integers = np.empty(lanes, np.int64)
-        padded, steps = vector.line_start(pointer(memory)), pointer(integers)
+        """y [h][w c] = act(bias [c] + sum over r, s of x [h + r][(w + s) c] * w [r][s][c])"""
+        s, act, fill = read(sizes), epilogue.epilogue(parameters, residual, y), epilogue.padding_value(parameters)
+        most = cells_under(s.block.h, s.block.w, s)
+        # The last tile of a row reads up to a tile beyond the copy.
+        work, memory = carve(Parts(windows=most.h * most.w * s.channels + 2 * width), x)
+        tables, integers = carve_tables(Tables(steps=lanes), sizes)
         for item in range(begin, end):
-            rest, piece = divmod(item, strips)
-            n, part = divmod(rest, bands)
-            top, left = part * band, piece * strip
-            count, broad = min(band, rows_out - top), min(strip, columns_out - left)
-            high = (count - 1) * down + (heights - 1) * dilation_h + 1
-            wide = broad + (widths - 1) * dilation_w
-            image, corner = pointer(x) + n * rows_in * columns_in * channels, (0, top * down - top_pad, left - left_pad)
-            steps_x, cells = (0, 1, 0, columns_in * channels, channels), (1, rows_in, columns_in)
-            pack_windows(image, padded, zero, steps_x, cells, corner, high, wide, 1, 1, channels, channels, mode, steps)
-            pitch = wide * channels
-            for h in range(count):
-                line = pointer(y) + ((n * rows_out + top + h) * columns_out + left) * channels
-                for column in range(0, broad * channels, width):
-                    tile = vector.load_tile(pointer(bias), 0, 1, columns, lanes)
-                    for r in range(heights):
-                        source = padded + ((h * down + r * dilation_h) * pitch + column)
-                        taps = pointer(w) + r * widths * taps_size
-                        for s in range(widths):
-                            at = source + s * dilation_w * channels
-                            if shared:
-                                tile = vector.fma_shared(tile, taps + s * taps_size, at)
-                            else:
-                                tile = vector.fma_lanes(tile, taps + s * taps_size, at)
-                    vector.store_spans(activate_tile(tile, act), line + column, 0, 1, broad * channels - column)
-                if epilogue.is_unfinished(act):
-                    epilogue.finish_run(line, broad * channels, act)
-        memory[0], integers[0] = zero, 0  # pointers do not keep an array alive: their last use does
+            block = block_of(item, s)
+            pack_block(x, block, work.windows, tables.steps, fill, s)
+            pitch = block.cells.w * s.channels
+            for h in range(block.outputs.h):
+                row = (block.n * s.outputs.h + block.output.h + h) * s.outputs.w + block.output.w
+                line, to = work.windows + h * s.stride * pitch, pointer(y) + row * s.channels
+                filter_line(line, pitch, pointer(w), pointer(bias), to, block.outputs.w * s.channels, act, s)
+        keep(memory)
+        keep(integers)
 
     interleaved.__name__ = f"{dtype}_interleaved_1x{columns}_{'shared_' * shared}{isa}"
     return Kernel(interleaved)
 
 
 # Decisions --------------------------------------------------------------------------------------------------------------
+
+COLUMNS = {32: 8, 16: 4}  # vectors of a tile at most, where its channels share their weights
+
+
+class Cut(NamedTuple):
+    """Vectors of a tile, whether its channels share their weights, and rows and columns of a block."""
+
+    columns: int
+    shared: bool
+    band: int
+    strip: int
 
 
 def suits(geometry: ConvGeometry, dtype: np.dtype[Any], machine: Machine) -> bool:
@@ -88,26 +181,52 @@ def suits(geometry: ConvGeometry, dtype: np.dtype[Any], machine: Machine) -> boo
 
 def cycles(geometry: ConvGeometry, dtype: np.dtype[Any], machine: Machine) -> float:
     """Of all tiles, and of the copy."""
-    g, lanes = geometry, machine.lanes(dtype)
-    _, outputs, taps, _, _, _ = plane_sizes(g)
-    tiles = g.batch * outputs[0] * -(-outputs[1] // lanes)
-    return tiles * (30 + taps[0] * taps[1] * g.in_channels * 1.6) + 30 * g.batch * outputs[0]
+    g, sizes = geometry, plane_sizes(geometry)
+    tiles = g.batch * sizes.outputs.h * -(-sizes.outputs.w // machine.lanes(dtype))
+    return tiles * (30 + g.taps * g.in_channels * 1.6) + 30 * g.batch * sizes.outputs.h
 
 
-def pack(w: Array, bias: Array, geometry: ConvGeometry) -> Launch:
-    """Weights as [r][s], with [C vectors] that repeat every C lanes unless they are shared; the bias alike."""
-    g, machine = geometry, host()
-    lanes, channels = machine.lanes(w.dtype), geometry.in_channels
-    in_size, out_size, taps, steps, dilation, before = plane_sizes(g)
-    by_tap = np.moveaxis(w.reshape(channels, *taps), 0, -1)
-    shared = bool((by_tap == by_tap[..., :1]).all())
+def cut_for(geometry: ConvGeometry, shared: bool, dtype: np.dtype[Any], machine: Machine) -> Cut:
+    """Blocks whose cells take a quarter of the L2 cache."""
+    g, channels = geometry, geometry.in_channels
     columns = channels * max(1, COLUMNS[machine.registers] // channels) if shared else channels
-    repeated = by_tap[..., :1] if shared else np.broadcast_to(by_tap[:, :, None], (*taps, lanes, channels))
-    extent = tuple(spread * (count - 1) + 1 for spread, count in zip(dilation, taps, strict=True))
-    room = machine.l2 // 4 // w.dtype.itemsize
-    band, strip = packing.cut_plane(out_size, steps, extent, channels, room, g.batch)
-    sizes = (*in_size, *out_size, *taps, steps[0], *dilation, *before, band, strip, g.mode, channels)
-    items = g.batch * -(-out_size[0] // band) * -(-out_size[1] // strip)
-    chosen = kernel(columns, shared, lanes, element(w.dtype), machine.isa)
-    arguments = (np.array(sizes, np.int64), epilogue.scalars(g.activation, w.dtype))
-    return Launch(chosen, items, g.flops // 4, repeated.reshape(-1), np.tile(bias, columns // channels * lanes), arguments)
+    sizes, room = plane_sizes(g), machine.l2 // 4 // dtype.itemsize
+    extent = tuple(spread * (count - 1) + 1 for spread, count in zip(sizes.dilation, sizes.taps, strict=True))
+    return Cut(columns, shared, *blocks.cut_plane(sizes.outputs, sizes.stride, extent, channels, room, g.batch))
+
+
+def candidates(geometry: ConvGeometry, shared: bool, dtype: np.dtype[Any], machine: Machine) -> Iterator[Candidate]:
+    """The one cut, for channels that share their filter or do not."""
+    cut = cut_for(geometry, shared, dtype, machine)
+    seconds = machine.seconds(CALL + cycles(geometry, dtype, machine), geometry.bytes(dtype.itemsize))
+    yield Candidate(seconds, cut, partial(draft, geometry, cut, dtype, machine))
+
+
+@lru_cache(maxsize=256)
+def draft(geometry: ConvGeometry, cut: Cut, dtype: np.dtype[Any], machine: Machine) -> Draft:
+    """The launch without its weights."""
+    g, of, lanes, block = geometry, plane_sizes(geometry), machine.lanes(dtype), Plane(cut.band, cut.strip)
+    sizes = Sizes(
+        channels=g.in_channels,
+        mode=g.mode,
+        stride=of.stride.h,
+        cells=of.cells,
+        outputs=of.outputs,
+        padding=of.before,
+        taps=of.taps,
+        dilation=of.dilation,
+        block=block,
+        blocks=Plane(-(-of.outputs.h // block.h), -(-of.outputs.w // block.w)),
+    )
+    items = g.batch * sizes.blocks.h * sizes.blocks.w
+    arguments = written(sizes), epilogue.scalars(g.activation, dtype, g.border.value)
+    chosen = kernel(cut.columns, cut.shared, lanes, element(dtype), machine.isa)
+    return drafted(chosen, items, g.flops // 4, arguments, partial(laid, g, cut, lanes))
+
+
+def laid(geometry: ConvGeometry, cut: Cut, lanes: int, w: Array, bias: Array) -> tuple[Array, Array]:
+    """(weights as [r][s], with [C vectors] that repeat every C lanes unless they are shared; the bias alike)."""
+    channels = geometry.in_channels
+    by_tap = w.reshape(channels, -1).T
+    repeated = by_tap[:, :1] if cut.shared else np.broadcast_to(by_tap[:, None], (len(by_tap), lanes, channels))
+    return repeated.reshape(-1), np.tile(bias, cut.columns // channels * lanes)

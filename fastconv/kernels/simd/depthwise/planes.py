@@ -13,116 +13,269 @@ windows of the tiles that meet it are copied, and no others. Long rows take tile
 window meets padding.
 """
 
-from functools import lru_cache
+from collections.abc import Iterator
+from functools import lru_cache, partial
 from math import prod
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from fastconv.kernels.jit import NO_WEIGHTS, Kernel, Launch, element, inlined
+from fastconv.kernels.jit import Kernel, compiled, element, inlined
 from fastconv.kernels.simd import vector
-from fastconv.kernels.simd.engine import epilogue, packing
-from fastconv.machine import Machine, host
+from fastconv.kernels.simd.engine import epilogue, windows
+from fastconv.kernels.simd.engine.costs import CALL, Candidate
+from fastconv.kernels.simd.engine.sizes import Axes, Plane, Strides, reader, written
+from fastconv.kernels.simd.engine.weights import Draft, drafted
+from fastconv.kernels.simd.engine.workspace import keep, workspace
+from fastconv.machine import Machine
+from fastconv.problem.borders import ZERO_FILL as ZEROS
 from fastconv.problem.convolutions import Array, ConvGeometry
 
-peek, pointer = vector.peek, vector.pointer
+peek, poke, pointer = vector.peek, vector.poke, vector.pointer
+
+
+class Form(NamedTuple):
+    """What a kernel is compiled for.
+
+    Attributes
+    ----------
+    rows, columns : int
+        Output rows and vectors of its tile.
+    taps_h, taps_w, stride : int
+        Of the kernel.
+    apart : int
+        Channels that lie together.
+    own : int
+        Vectors of weights that a tap has, 0 where one weight serves all lanes.
+    gated : bool
+        Whether silu follows.
+    """
+
+    rows: int
+    columns: int
+    taps_h: int
+    taps_w: int
+    stride: int
+    apart: int
+    own: int
+    gated: bool
+
+
+class Sizes(NamedTuple):
+    """The sizes of a call: an image's values in a row count as columns.
+
+    Attributes
+    ----------
+    planes : int
+        Of an image.
+    cells, outputs, padding : Plane
+        Of the input, the output, before the input.
+    far, mode : int
+        Whether rows are asked for before they are read; the border's mode.
+    """
+
+    planes: int
+    cells: Plane
+    outputs: Plane
+    padding: Plane
+    far: int
+    mode: int
+
+
+class Stack(NamedTuple):
+    """The output rows of an item.
+
+    Attributes
+    ----------
+    image, weights, bias, y : Pointer
+        Of its plane, and its first output.
+    top, column : int
+        The first row of cells under it, which may be padding, and its first column.
+    inside : bool
+        Whether no row of its windows is padding.
+    """
+
+    image: Any
+    weights: Any
+    bias: Any
+    y: Any
+    top: int
+    column: int
+    inside: bool
+
+
+class Window(NamedTuple):
+    """What a tile reads.
+
+    Attributes
+    ----------
+    at, step : Pointer, int
+        Its first cell, and elements from one row to the next.
+    top, bottom, left, right : int
+        The rows top .. bottom - 1 and the cells left .. right - 1 of a row are those that hold no padding.
+    """
+
+    at: Any
+    step: int
+    top: int
+    bottom: int
+    left: int
+    right: int
+
+
+class Parts(NamedTuple):
+    """Of a thread's memory: a row of zeros, or a copied window."""
+
+    window: int
+
+
+class Tables(NamedTuple):
+    """Offsets of the columns of a copied vector."""
+
+    steps: int
+
+
+read, carve, carve_tables = reader(Sizes), workspace(Parts), workspace(Tables)
+
+
+def name_of(form: Form, dtype: str, isa: str) -> str:
+    """A kernel's name: f32_depthwise_14x1_3x3s1_planes_avx512, or of 3 channels ..._3x3s1_by3_planes_avx512."""
+    kind = f"{form.taps_h}x{form.taps_w}s{form.stride}" + (f"_by{form.apart}" if form.apart > 1 else "")
+    kind += "_shared" * (form.apart > 1 and not form.own) + "_silu" * form.gated
+    return f"{dtype}_depthwise_{form.rows}x{form.columns}_{kind}_planes_{isa}"
 
 
 @lru_cache(maxsize=64)
-def kernel(
-    tile: tuple[int, int],
-    taps: tuple[int, int],
-    stride: int,
-    apart: int,
-    own: int,
-    gated: bool,
-    lanes: int,
-    dtype: str,
-    isa: str,
-) -> Kernel:
-    """The compiled loops over stacks of output rows: f32_depthwise_14x1_3x3s1_planes_avx512, or, of 3 channels, 3x3s1_by3.
+def activation_of(gated: bool, dtype: str) -> Any:
+    """The compiled activation of a tile. Silu is not left to the store: a row that two items write would meet it twice."""
 
-    A tile of several columns goes where no window meets padding, one of one column to the edges. `own` is the vectors of
-    weights that a tap has, 0 where one weight serves all lanes.
-    """
-    pack_windows, plainly = packing.window_packer(lanes, True), epilogue.activation_of(dtype)
-
-    def gated_by_itself(tile, act):
+    def activate(tile, act):
         return vector.silu(tile)
 
-    # silu is not left to the store: a row that two items write would meet it twice.
-    activate_tile = inlined(gated_by_itself) if gated else plainly
-    (rows, columns), (heights, widths) = tile, taps
-    tall, wide = (rows - 1) * stride + heights, (lanes - 1) * stride + (widths - 1) * apart + 1
-    reach = columns * lanes * stride + ((widths - 1) * apart if stride == 1 else vector.rest_of(widths))  # cells of a large row
-    ahead, several, step_of_plane = max(packing.AHEAD, tall), columns * lanes, heights * widths if apart == 1 else 0
-    ask_for_large, ask_for_small = (
-        packing.asker(rows * stride, columns * stride, lanes),
-        packing.asker(rows * stride, stride, lanes),
-    )
-    turns = max(1, own)  # columns of a tile meet their vectors of weights in turn, from the first one on
+    return inlined(activate) if gated else epilogue.activation_of(dtype)
+
+
+@lru_cache(maxsize=64)
+def start_of(rows: int, columns: int, apart: int, lanes: int) -> Any:
+    """The compiled tile of biases: one of a plane, or of channels that lie together one a lane, from a column's on."""
+
+    def filled(stack, column):
+        return vector.filled(peek(stack.bias), rows, columns, lanes)
+
+    def repeated(stack, column):
+        return vector.repeated(stack.bias + column % apart, rows, columns, lanes)
+
+    return inlined(filled if apart == 1 else repeated)
+
+
+@lru_cache(maxsize=64)
+def window_finder(form: Form, lanes: int) -> Any:
+    """The compiled window of a tile of one column, from cell `left` of its row on: copied where padding is not of zeros."""
+    pack, apart = windows.packer(lanes, True), form.apart
+    rows, reach = (form.rows - 1) * form.stride + form.taps_h, (form.taps_w - 1) * apart + 1
+    stride, width = form.stride, (lanes - 1) * form.stride + reach
+
+    def window_of(stack, left, room, work, steps, fill, s):
+        right = s.cells.w - left
+        if s.mode == ZEROS or (stack.inside and left >= 0 and width <= right):
+            return Window(
+                stack.image + (stack.top * s.cells.w + left), s.cells.w, -stack.top, s.cells.h - stack.top, -left, right
+            )
+        pixel = left // apart
+        offset = left - pixel * apart
+        pixels = -(-(offset + min(width, (room - 1) * stride + reach)) // apart)
+        strides, cells = Strides(0, 1, 0, s.cells.w, apart), Axes(1, s.cells.h, s.cells.w // apart)
+        source = windows.Source(stack.image, strides, cells, s.mode, fill)
+        pack(source, windows.Block(Axes(0, stack.top, pixel), 1, 1, rows, pixels, apart, apart), work.window, steps)
+        return Window(work.window + offset, pixels * apart, 0, rows, 0, width + 1)
+
+    return compiled(window_of)
+
+
+@lru_cache(maxsize=64)
+def stack_finder(form: Form) -> Any:
+    """The compiled stack of output rows of an item; the last one of a plane may overlap the one before."""
+    rows, stride, taps = form.rows, form.stride, form.taps_h * form.taps_w if form.apart == 1 else 0
+    reach = (rows - 1) * stride + form.taps_h
+
+    def stack_of(item, x, w, bias, y, s):
+        plane, number = divmod(item, -(-s.outputs.h // rows))
+        h, of_image = min(number * rows, s.outputs.h - rows), plane % s.planes
+        top = h * stride - s.padding.h
+        return Stack(
+            pointer(x) + plane * s.cells.h * s.cells.w,
+            pointer(w) + of_image * taps,
+            pointer(bias) + of_image,
+            pointer(y) + (plane * s.outputs.h + h) * s.outputs.w,
+            top,
+            0,
+            top >= 0 and top + reach <= s.cells.h,
+        )
+
+    return compiled(stack_of)
+
+
+@lru_cache(maxsize=64)
+def kernel(form: Form, lanes: int, dtype: str, isa: str) -> Kernel:
+    """The compiled loops over stacks of output rows: f32_depthwise_14x1_3x3s1_planes_avx512.
+
+    A tile of several columns goes where no window meets padding, one of one column to the edges.
+    """
+    (rows, columns, taps_h, taps_w), (stride, apart, own) = form[:4], form[4:7]
+    stack_of, window_of, activate = stack_finder(form), window_finder(form, lanes), activation_of(form.gated, dtype)
+    ask, ask_inside = (windows.asker(rows * stride, count * stride, lanes) for count in (1, columns))
+    ahead, width, turns = max(windows.AHEAD, (rows - 1) * stride + taps_h), columns * lanes, max(1, own)
+    # Cells of a row under a tile of several columns, and those of the window of one column, which may be copied.
+    reach = width * stride + ((taps_w - 1) * apart if stride == 1 else vector.rest_of(taps_w))
+    edge = (lanes - 1) * stride + (taps_w - 1) * apart + 1
+    copied = ((rows - 1) * stride + taps_h) * (edge + 2 * apart) + 2 * lanes
+    start, start_inside = start_of(rows, 1, apart, lanes), start_of(rows, columns, apart, lanes)
+    _, clear = windows.runs(lanes)
 
     def depthwise(begin, end, x, w, bias, residual, y, sizes, parameters):
-        act = epilogue.epilogue(parameters, residual, y)
-        channels, rows_in, columns_in = packing.three(sizes, 0)
-        rows_out, columns_out, top_pad = packing.three(sizes, 3)
-        left_pad, far, mode = packing.three(sizes, 6)
-        stacks, pixel_steps = -(-rows_out // rows), (0, 1, 0, columns_in, apart)
-        memory = np.zeros(max(columns_in + 1, tall * (wide + 2 * apart) + 2 * lanes), x.dtype)
-        integers, zero = np.empty(lanes, np.int64), x.dtype.type(0)
-        spare = pointer(memory)
+        """y [h][e] = act(bias + sum over r, s of x [h * stride + r][e * stride + s * C] * w [r][s])"""
+        s, act, fill = read(sizes), epilogue.epilogue(parameters, residual, y), epilogue.padding_value(parameters)
+        count = max(s.cells.w + 1, copied)  # zeros, which rows of padding are read from
+        work, memory = carve(Parts(window=count), x)
+        tables, integers = carve_tables(Tables(steps=lanes), sizes)
+        clear(work.window, x.dtype.type(0), count)
         for item in range(begin, end):
-            plane, stack = divmod(item, stacks)
-            h = min(stack * rows, rows_out - rows)  # the last stack may overlap the one before
-            top = h * stride - top_pad
-            image, line = pointer(x) + plane * rows_in * columns_in, pointer(y) + (plane * rows_out + h) * columns_out
-            weights, first = pointer(w) + plane % channels * step_of_plane, pointer(bias) + plane % channels
-            rows_inside, column = top >= 0 and top + tall <= rows_in, 0
-            while column < columns_out:
-                left, room, turn = column * stride - left_pad, columns_out - column, column // lanes % turns
-                source, start = image + (top * columns_in + left), first + column % apart
-                inside = rows_inside and left >= 0 and left + reach <= columns_in
-                if columns > 1 and turn == 0 and inside and room >= several:
-                    if far > 0:
-                        ask_for_large(source + ahead * columns_in, columns_in)
-                    large = vector.filled(peek(first), rows, columns, lanes)
-                    if apart > 1:
-                        large = vector.repeated(start, rows, columns, lanes)
-                    large = vector.fma_inside(large, source, columns_in, weights, heights, widths, stride, apart, own)
-                    vector.store_spans(activate_tile(large, act), line + column, columns_out, rows, several)
-                    column += several
-                    continue
-                if far > 0:
-                    ask_for_small(source + ahead * columns_in, columns_in)
-                step, there, low, high = columns_in, (-top, rows_in - top), -left, columns_in - left
-                if mode != 0 and not (rows_inside and low <= 0 and wide <= high):
-                    pixel, used = left // apart, min(wide, (room - 1) * stride + (widths - 1) * apart + 1)
-                    offset = left - pixel * apart
-                    pixels = -(-(offset + used) // apart)
-                    corner, size, steps = (0, top, pixel), (1, rows_in, columns_in // apart), pointer(integers)
-                    pack_windows(image, spare, zero, pixel_steps, size, corner, tall, pixels, 1, 1, apart, apart, mode, steps)
-                    source, step, there, low, high = spare + offset, pixels * apart, (0, tall), 0, wide + 1
-                small = vector.filled(peek(first), rows, 1, lanes)
-                if apart > 1:
-                    small = vector.repeated(start, rows, 1, lanes)
-                under, taps_of_turn = spare + -low, weights + turn * lanes
-                small = vector.fma_plane(
-                    small, source, step, there, under, (low, high), taps_of_turn, heights, widths, stride, apart, own
-                )
-                vector.store_spans(activate_tile(small, act), line + column, columns_out, rows, room)
-                column += lanes
-        memory[0], integers[0] = 0, 0  # pointers do not keep an array alive: their last use does
+            stack = stack_of(item, x, w, bias, y, s)
+            column = stack.column
+            while column < s.outputs.w:
+                left, room, turn = column * stride - s.padding.w, s.outputs.w - column, column // lanes % turns
+                at, to = stack.image + (stack.top * s.cells.w + left), stack.y + column
+                inside = stack.inside and left >= 0 and left + reach <= s.cells.w
+                # Columns of a tile meet their vectors of weights in turn, from the first one on.
+                if columns > 1 and turn == 0 and inside and room >= width:
+                    if s.far > 0:
+                        ask_inside(at + ahead * s.cells.w, s.cells.w)
+                    large = start_inside(stack, column)
+                    large = vector.fma_inside(large, at, s.cells.w, stack.weights, taps_h, taps_w, stride, apart, own)
+                    vector.store_spans(activate(large, act), to, s.outputs.w, rows, width)
+                    column += width
+                else:
+                    if s.far > 0:
+                        ask(at + ahead * s.cells.w, s.cells.w)
+                    window, weights = window_of(stack, left, room, work, tables.steps, fill, s), stack.weights + turn * lanes
+                    zeros, there, cells = work.window + -window.left, (window.top, window.bottom), (window.left, window.right)
+                    tile = start(stack, column)
+                    tile = vector.fma_plane(
+                        tile, window.at, window.step, there, zeros, cells, weights, taps_h, taps_w, stride, apart, own
+                    )
+                    vector.store_spans(activate(tile, act), to, s.outputs.w, rows, room)
+                    column += lanes
+        keep(memory)
+        keep(integers)
 
-    kind = f"{heights}x{widths}s{stride}" + (f"_by{apart}" if apart > 1 else "") + ("_shared" if apart > 1 and not own else "")
-    kind += "_silu" if gated else ""
-    depthwise.__name__ = f"{dtype}_depthwise_{rows}x{columns}_{kind}_planes_{isa}"
+    depthwise.__name__ = name_of(form, dtype, isa)
     return Kernel(depthwise)
 
 
 # Decisions --------------------------------------------------------------------------------------------------------------
 
 ROWS = (14, 10, 8, 7, 5, 4, 3, 2, 1)  # output rows of a tile
-FEW = 8  # of them, where there are 16 registers
+MOST_ROWS = {32: 14, 16: 8}  # of them, by the number of vector registers
 LONG = 12  # vectors of an output row that is worth tiles of several: it is few rows of long lines that the L1 cache holds
 LARGE = {32: ((3, 5), (4, 5)), 16: ((3, 3), (3, 3))}  # such tiles, by registers: for 3x3 kernels, and for others
 MOST = {32: 20, 16: 9}  # vectors of such a tile
@@ -130,6 +283,14 @@ APART, MOST_APART = 2, 7  # vectors, and most rows, of tiles of stride 2
 WIDEST = 9  # taps of a kernel on either axis
 CONFLICT = 1024  # elements of a row, or a multiple: all rows fall into the same sets of an L1 cache
 MOST_CHANNELS = {32: 8, 16: 4}  # that lie together
+
+
+class Cut(NamedTuple):
+    """Rows and vectors of a tile, and the vectors of weights that a tap has, 0 where one weight serves all lanes."""
+
+    rows: int
+    columns: int
+    own: int
 
 
 def channels_together(geometry: ConvGeometry) -> int:
@@ -143,43 +304,7 @@ def lanes_for(geometry: ConvGeometry, dtype: np.dtype[Any], machine: Machine) ->
     return machine.lanes(dtype) if g.channels_last else machine.lanes_for(g.out_size[1], dtype)
 
 
-def cycles_of_stack(tile: tuple[int, int], geometry: ConvGeometry, dtype: np.dtype[Any], machine: Machine) -> float:
-    """Products, loads and, with strides, the sorting of what was loaded, of the tiles of so many rows."""
-    g, (tall, wide), stride, (rows, columns) = geometry, geometry.kernel, geometry.stride[0], tile
-    each, fixed = (2.5, 3.0) if stride > 1 else (0.9, 3.0) if columns == 1 else (0.45, 2.5 * rows)
-    loads = ((rows - 1) * stride + tall) * wide * each
-    lanes, whole = lanes_for(g, dtype, machine), machine.lanes(dtype)
-    vectors, units = -(-g.out_size[1] * channels_together(g) // lanes), machine.units if lanes == whole else 2
-    return 22 + vectors * (rows * tall * wide / units + loads + fixed)
-
-
-def tile_for(geometry: ConvGeometry, own: int, dtype: np.dtype[Any], machine: Machine) -> tuple[int, int]:
-    """(rows, vectors) of the tile: a large one on long rows, else the one that takes the fewest cycles over a plane's rows."""
-    g, most = geometry, ROWS[0] if machine.registers > 16 else FEW
-    if g.stride == (1, 1) and g.kernel[0] > 2 and g.out_size[1] * channels_together(g) >= LONG * machine.lanes(dtype):
-        large = LARGE[machine.registers][g.kernel[0] > 3]
-        if own:
-            columns = own * max(1, large[1] // own)
-            large = MOST[machine.registers] // columns, columns
-        if large[0] <= g.out_size[0]:
-            return large
-
-    columns, most = (APART, min(most, MOST_APART)) if g.stride[0] > 1 else (1, most)
-
-    def cycles(rows: int) -> float:
-        return -(-g.out_size[0] // rows) * cycles_of_stack((rows, columns), g, dtype, machine)
-
-    return min((rows for rows in ROWS if rows <= min(most, g.out_size[0])), key=cycles, default=1), columns
-
-
-def cycles(geometry: ConvGeometry, dtype: np.dtype[Any], machine: Machine) -> float:
-    """Of all tiles."""
-    g, together = geometry, channels_together(geometry)
-    tile = tile_for(geometry, 0, dtype, machine)
-    return g.batch * g.in_channels // together * -(-g.out_size[0] // tile[0]) * cycles_of_stack(tile, g, dtype, machine)
-
-
-def suits(geometry: ConvGeometry, machine: Machine) -> bool:
+def suits(geometry: ConvGeometry, dtype: np.dtype[Any], machine: Machine) -> bool:
     """Whether rows are long, masks cheap, and the kernel one that the tile is written for."""
     g, together = geometry, channels_together(geometry)
     return bool(
@@ -194,31 +319,66 @@ def suits(geometry: ConvGeometry, machine: Machine) -> bool:
     )
 
 
+def tiles_for(geometry: ConvGeometry, own: int, dtype: np.dtype[Any], machine: Machine) -> list[tuple[int, int]]:
+    """(rows, vectors) of the tiles to choose from: a large one on long rows, else those of one vector, two for stride 2."""
+    g, most = geometry, MOST_ROWS[machine.registers]
+    if g.stride == (1, 1) and g.kernel[0] > 2 and g.out_size[1] * channels_together(g) >= LONG * machine.lanes(dtype):
+        large = LARGE[machine.registers][g.kernel[0] > 3]
+        if own:
+            columns = own * max(1, large[1] // own)
+            large = MOST[machine.registers] // columns, columns
+        if large[0] <= g.out_size[0]:
+            return [large]
+    columns, most = (APART, min(most, MOST_APART)) if g.stride[0] > 1 else (1, most)
+    return [(rows, columns) for rows in ROWS if rows <= min(most, g.out_size[0])] or [(1, columns)]
+
+
+def cycles(geometry: ConvGeometry, tile: tuple[int, int], dtype: np.dtype[Any], machine: Machine) -> float:
+    """Products, loads and, with strides, the sorting of what was loaded, of all tiles."""
+    g, (taps_h, taps_w), stride, (rows, columns) = geometry, geometry.kernel, geometry.stride[0], tile
+    each, fixed = (2.5, 3.0) if stride > 1 else (0.9, 3.0) if columns == 1 else (0.45, 2.5 * rows)
+    loads = ((rows - 1) * stride + taps_h) * taps_w * each
+    lanes, whole, together = lanes_for(g, dtype, machine), machine.lanes(dtype), channels_together(g)
+    vectors, units = -(-g.out_size[1] * together // lanes), machine.units if lanes == whole else 2
+    of_stack = 22 + vectors * (rows * taps_h * taps_w / units + loads + fixed)
+    return g.batch * g.in_channels // together * -(-g.out_size[0] // rows) * of_stack
+
+
+def candidates(geometry: ConvGeometry, shared: bool, dtype: np.dtype[Any], machine: Machine) -> Iterator[Candidate]:
+    """Every tile, with one weight for all channels that lie together where those are `shared`, or one for each."""
+    g, together = geometry, channels_together(geometry)
+    own = 0 if shared or together == 1 else together
+    for tile in tiles_for(g, own, dtype, machine):
+        seconds = machine.seconds(CALL + cycles(g, tile, dtype, machine), g.bytes(dtype.itemsize))
+        cut = Cut(*tile, own)
+        yield Candidate(seconds, cut, partial(draft, g, cut, dtype, machine))
+
+
 @lru_cache(maxsize=256)
-def draft(geometry: ConvGeometry, own: int, dtype: np.dtype[Any], machine: Machine) -> tuple[Launch, int]:
-    """(the launch without its weights, vectors of its tiles), with `own` weights for channels that lie together, or one set."""
+def draft(geometry: ConvGeometry, cut: Cut, dtype: np.dtype[Any], machine: Machine) -> Draft:
+    """The launch without its weights."""
     g, together, lanes = geometry, channels_together(geometry), lanes_for(geometry, dtype, machine)
-    tile = tile_for(g, own, dtype, machine)
     (top, _), (left, _) = g.padding
-    rows_in, rows_out, far = g.in_size[0], g.out_size[0], int(prod(g.in_size) * dtype.itemsize >= packing.FAR)
-    planes = g.in_channels // together
-    sizes = (planes, rows_in, g.in_size[1] * together, rows_out, g.out_size[1] * together, top, left * together, far, g.mode)
-    taps, name = (g.kernel[0], g.kernel[1]), (lanes, element(dtype), machine.isa)
-    chosen = kernel(tile, taps, g.stride[0], together, own, g.activation.kind == "silu", *name)
-    items = g.batch * planes * -(-rows_out // tile[0])
-    arguments: tuple[Any, ...] = (np.array(sizes, np.int64), epilogue.scalars(g.activation, dtype))
-    return Launch(chosen, items, 2 * g.flops, NO_WEIGHTS, NO_WEIGHTS, arguments), tile[1]
+    sizes = Sizes(
+        planes=g.in_channels // together,
+        cells=Plane(g.in_size[0], g.in_size[1] * together),
+        outputs=Plane(g.out_size[0], g.out_size[1] * together),
+        padding=Plane(top, left * together),
+        far=int(prod(g.in_size) * dtype.itemsize >= windows.FAR),
+        mode=g.mode,
+    )
+    form = Form(cut.rows, cut.columns, *g.kernel, g.stride[0], together, cut.own, g.activation.kind == "silu")  # type: ignore[call-arg,arg-type]
+    items = g.batch * sizes.planes * -(-sizes.outputs.h // cut.rows)
+    arguments = written(sizes), epilogue.scalars(g.activation, dtype, g.border.value)
+    lay = partial(laid, together, cut, lanes)
+    return drafted(kernel(form, lanes, element(dtype), machine.isa), items, 2 * g.flops, arguments, lay)
 
 
-def pack(w: Array, bias: Array, geometry: ConvGeometry) -> Launch:
-    """Weights as they are; of channels that lie together one set, or, where they differ, C vectors a tap."""
-    g, machine, together = geometry, host(), channels_together(geometry)
-    own, packed, lanes = 0, w.reshape(-1).copy(), lanes_for(geometry, w.dtype, machine)
-    if together > 1:
-        by_channel = w.reshape(together, -1)
-        packed = by_channel[0].copy()
-        if (by_channel != packed).any():
-            own, turns = together, np.arange(together * lanes) % together
-            packed = np.ascontiguousarray(by_channel.T[:, turns]).reshape(-1)
-    found, columns = draft(g, own, w.dtype, machine)
-    return found.with_weights(packed, np.resize(bias, together + columns * lanes) if together > 1 else bias)
+def laid(together: int, cut: Cut, lanes: int, w: Array, bias: Array) -> tuple[Array, Array]:
+    """(weights as they are, of channels that lie together one set, or C vectors a tap; bias, for those in every lane)."""
+    if together == 1:
+        return w.reshape(-1).copy(), bias
+    by_tap, packed = w.reshape(together, -1).T, w.reshape(together, -1)[0].copy()
+    if cut.own:
+        packed = np.ascontiguousarray(by_tap[:, np.arange(together * lanes) % together]).reshape(-1)
+    return packed, np.resize(bias, together + cut.columns * lanes)

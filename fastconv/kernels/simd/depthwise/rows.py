@@ -1,97 +1,305 @@
-"""Depthwise convolution: each channel by a kernel of its own, by the row; channels last also groups of a few channels.
+"""Depthwise convolution by vectors of channels: a tile of output positions of one row by one vector.
 
-    y[n, c, p] = act(bias[c] + sum over taps of x[n, c, p * stride + tap - padding] * w[c, tap])
+    y[n, h, w, c] = act(bias[c] + sum over r, s of x[n, h * stride + r - padding, w * stride + s - padding, c] * w[r, s, c])
 
-Channels last, vectors lie along the channels, and a tile of output positions in one row reads every input vector of a kernel
-row once; rows of padding are left out, and the few columns whose windows meet padding take a path of their own. Channels
-first, and where few channels lie together, square kernels without dilation are depthwise_planes.py's; others of few channels
-last interleaved.py's. Of others channels first, a band of as many planes as a vector has lanes is turned to channels last, with
-its padding, in the cache; it goes through the same tile, and is turned back.
+A tile reads every input vector of a kernel row once. Channels last, also of groups of a few channels, rows of padding are left
+out, and the few columns whose windows meet padding take a path of their own. Channels first, a band of as many planes as a
+vector has lanes is turned to channels last, with its padding, in the cache; it goes through the same tile, and is turned back.
 
 Zhang, Lo and Lu, High Performance Depthwise and Pointwise Convolutions on Mobile Devices (2020), section 3, for the reuse of
 rows.
 """
 
-from functools import lru_cache
+from collections.abc import Iterator
+from functools import lru_cache, partial
 from math import prod
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from fastconv.kernels.jit import NO_WEIGHTS, Kernel, Launch, element
+from fastconv.kernels.jit import Kernel, compiled, element, inlined
 from fastconv.kernels.simd import vector
-from fastconv.kernels.simd.depthwise import interleaved
-from fastconv.kernels.simd.depthwise import planes as depthwise_planes
-from fastconv.kernels.simd.engine import epilogue, packing
-from fastconv.kernels.simd.engine.costs import CALL
+from fastconv.kernels.simd.engine import blocks, epilogue, windows
+from fastconv.kernels.simd.engine.costs import CALL, Candidate
+from fastconv.kernels.simd.engine.sizes import Axes, Plane, Strides, reader, written
 from fastconv.kernels.simd.engine.walks import plane_sizes
-from fastconv.machine import Machine, host
+from fastconv.kernels.simd.engine.weights import Draft, drafted
+from fastconv.kernels.simd.engine.workspace import keep, workspace
+from fastconv.machine import Machine
 from fastconv.problem.convolutions import Array, ConvGeometry
-from fastconv.problem.problem import Operands, Problem
 
-peek, poke, pointer = vector.peek, vector.poke, vector.pointer
-cell_under = packing.cell_under
+cell_under, peek, poke, pointer = windows.cell_under, vector.peek, vector.poke, vector.pointer
 
-WIDEST = 7  # taps of a kernel row that are unrolled
-ROWS = (8, 7, 6, 5, 4)  # output positions of a tile, channels last
+# Channels last ----------------------------------------------------------------------------------------------------------
+
+
+class LineSizes(NamedTuple):
+    """The sizes of a call, channels last.
+
+    Attributes
+    ----------
+    channels, mode : int
+    cells, outputs, padding : Plane
+        Of the input, the output, before the input.
+    taps_h, stride_h, dilation_h : int
+        Down the rows.
+    begin, end : int
+        Outputs begin .. end - 1 of a row have windows without padding on it.
+    """
+
+    channels: int
+    mode: int
+    cells: Plane
+    outputs: Plane
+    padding: Plane
+    taps_h: int
+    stride_h: int
+    dilation_h: int
+    begin: int
+    end: int
+
+
+class Line(NamedTuple):
+    """A row of outputs.
+
+    Attributes
+    ----------
+    image, y : Pointer
+        Of its image, and its first output.
+    rows : Pointer
+        int64: the row of the input under each of the kernel's.
+    column : int
+        The first output's.
+    first, last : int
+        The kernel's rows first .. last - 1 hold all that do not lie in padding.
+    """
+
+    image: Any
+    y: Any
+    rows: Any
+    column: int
+    first: int
+    last: int
+
+
+class LineTables(NamedTuple):
+    """The rows of the input under the kernel's."""
+
+    rows: int
+
+
+read_line, carve_line = reader(LineSizes), workspace(LineTables)
+
+
+@compiled
+def line_of(number, x, y, rows, s):
+    """A row of outputs, and the rows under it."""
+    n, h = divmod(number, s.outputs.h)
+    first, last = s.taps_h, 0
+    for r in range(s.taps_h):
+        cell = cell_under(h * s.stride_h + r * s.dilation_h - s.padding.h, s.cells.h, s.mode)
+        poke(rows + r, cell)
+        if cell >= 0:
+            first, last = min(first, r), r + 1
+    image = pointer(x) + n * s.cells.h * s.cells.w * s.channels
+    return Line(image, pointer(y) + number * s.outputs.w * s.channels, rows, 0, first, last)
+
+
+@lru_cache(maxsize=64)
+def line_filters(rows: int, taps: int, stride: int, group: int, lanes: int) -> tuple[Any, Any]:
+    """The compiled sums of `rows` outputs whose windows meet no padding on their row, and of any one output."""
+
+    @inlined
+    def filter_rows(line, column, c, w, bias, s):
+        tile = vector.repeated(bias + c, rows, 1, lanes)
+        for r in range(line.first, line.last):
+            cell = peek(line.rows + r) * s.cells.w + column * stride - s.padding.w
+            source, taps_of_row = line.image + (cell * s.channels + c), w + (r * taps * group * s.channels + c)
+            tile = vector.fma_grouped(tile, source, s.channels, taps_of_row, s.channels, taps, stride, group)
+        return tile
+
+    @inlined
+    def filter_one(line, column, c, w, bias, s):
+        tile = vector.repeated(bias + c, 1, 1, lanes)
+        for r in range(line.first, line.last):
+            for tap in range(taps):
+                cell = cell_under(column * stride + tap - s.padding.w, s.cells.w, s.mode)
+                if cell >= 0:
+                    source = line.image + ((peek(line.rows + r) * s.cells.w + cell) * s.channels + c)
+                    of_tap = w + ((r * taps + tap) * group * s.channels + c)
+                    tile = vector.fma_grouped(tile, source, 0, of_tap, s.channels, 1, 1, group)
+        return tile
+
+    return filter_rows, filter_one
 
 
 @lru_cache(maxsize=64)
 def channels_last_kernel(rows: int, taps: int, stride: int, group: int, lanes: int, dtype: str, isa: str) -> Kernel:
     """The compiled loops over rows of n, h: f32_depthwise_8x1_3s1_g1_nhwc_avx512."""
-    activate_tile = epilogue.activation_of(dtype)
+    activate, (filter_rows, filter_one) = epilogue.activation_of(dtype), line_filters(rows, taps, stride, group, lanes)
 
     def depthwise(begin, end, x, w, bias, residual, y, sizes, parameters):
-        act = epilogue.epilogue(parameters, residual, y)
-        channels, rows_in, columns_in, rows_out, columns_out = packing.five(sizes, 0)
-        heights, strides, dilation = packing.three(sizes, 5)
-        top_pad, left_pad, mode = packing.three(sizes, 8)
-        row_step, column_step = columns_in * channels, channels
-        # Outputs inside .. outside - 1 have windows without padding on their row.
-        inside = min(columns_out, -(-left_pad // stride))
-        outside = max(inside, min(columns_out, (columns_in + left_pad - taps) // stride + 1))
-        memory = np.empty(heights, np.int64)
-        cells = pointer(memory)
-        for line_out in range(begin, end):
-            n, h = divmod(line_out, rows_out)
-            first, last = heights, 0
-            for r in range(heights):
-                cell = cell_under(h * strides + r * dilation - top_pad, rows_in, mode)
-                poke(cells + r, cell)
-                if cell >= 0:
-                    first, last = min(first, r), r + 1
-            image, line = pointer(x) + n * rows_in * row_step, pointer(y) + line_out * columns_out * channels
-            column = 0
-            while column < columns_out:
-                count = 1
-                if inside <= column < outside and outside - inside >= rows:
-                    count, column = rows, min(column, outside - rows)  # the last tile may overlap the one before
-                for block in range(0, channels, lanes):
-                    c = min(block, channels - lanes)
-                    if count == rows:
-                        tile = vector.repeated(pointer(bias) + c, rows, 1, lanes)
-                        for r in range(first, last):
-                            source = image + (peek(cells + r) * row_step + (column * stride - left_pad) * column_step + c)
-                            taps_at = pointer(w) + (r * taps * group * channels + c)
-                            tile = vector.fma_grouped(tile, source, column_step, taps_at, channels, taps, stride, group)
-                        vector.store_tile(activate_tile(tile, act), line + (column * channels + c), channels)
+        """y [n][h][w][c] = act(bias [c] + sum over r, s of x [n][h * stride + r][w * stride + s][c] * w [r][s][c])"""
+        s, act = read_line(sizes), epilogue.epilogue(parameters, residual, y)
+        tables, memory = carve_line(LineTables(rows=s.taps_h), sizes)
+        for number in range(begin, end):
+            line = line_of(number, x, y, tables.rows, s)
+            column = line.column
+            while column < s.outputs.w:
+                inside = s.begin <= column < s.end and s.end - s.begin >= rows
+                if inside:
+                    column = min(column, s.end - rows)  # the last tile may overlap the one before
+                for begun in range(0, s.channels, lanes):
+                    c = min(begun, s.channels - lanes)  # so may the last vector
+                    to = line.y + (column * s.channels + c)
+                    if inside:
+                        tile = filter_rows(line, column, c, pointer(w), pointer(bias), s)
+                        vector.store_tile(activate(tile, act), to, s.channels)
                     else:
-                        single = vector.repeated(pointer(bias) + c, 1, 1, lanes)
-                        for r in range(first, last):
-                            for s in range(taps):
-                                cell = cell_under(column * stride + s - left_pad, columns_in, mode)
-                                if cell >= 0:
-                                    source = image + (peek(cells + r) * row_step + cell * column_step + c)
-                                    taps_at = pointer(w) + ((r * taps + s) * group * channels + c)
-                                    single = vector.fma_grouped(single, source, 0, taps_at, channels, 1, 1, group)
-                        vector.store_tile(activate_tile(single, act), line + (column * channels + c), channels)
-                column += count
-            if epilogue.is_unfinished(act):
-                epilogue.finish_run(line, columns_out * channels, act)
-        memory[0] = 0  # pointers do not keep an array alive: its last use does
+                        single = filter_one(line, column, c, pointer(w), pointer(bias), s)
+                        vector.store_tile(activate(single, act), to, s.channels)
+                column += rows if inside else 1
+            epilogue.finish_run(line.y, s.outputs.w * s.channels, act)
+        keep(memory)
 
     depthwise.__name__ = f"{dtype}_depthwise_{rows}x1_{taps}s{stride}_g{group}_nhwc_{isa}"
     return Kernel(depthwise)
+
+
+# Channels first ---------------------------------------------------------------------------------------------------------
+
+
+class BlockSizes(NamedTuple):
+    """The sizes of a call, channels first.
+
+    Attributes
+    ----------
+    channels, mode : int
+    cells, outputs, padding, dilation : Plane
+        Of the input, the output, before the input, of the kernel.
+    taps_h, pieces, stride_h : int
+        Rows of the kernel, pieces of a row that are unrolled, and steps down the rows.
+    block, blocks : Plane
+        Outputs of a block at most, and blocks of a plane.
+    c_blocks : int
+        Vectors of channels.
+    """
+
+    channels: int
+    mode: int
+    cells: Plane
+    outputs: Plane
+    padding: Plane
+    dilation: Plane
+    taps_h: int
+    pieces: int
+    stride_h: int
+    block: Plane
+    blocks: Plane
+    c_blocks: int
+
+
+class Block(NamedTuple):
+    """A block of outputs of a vector of planes.
+
+    Attributes
+    ----------
+    n, c, channels : int
+        The image, the first channel and the number of them.
+    output, outputs : Plane
+        The first output and the number of them.
+    cells : Plane
+        Cells under them.
+    """
+
+    n: int
+    c: int
+    channels: int
+    output: Plane
+    outputs: Plane
+    cells: Plane
+
+
+class Parts(NamedTuple):
+    """Of a thread's memory: copied cells, and outputs that are turned back."""
+
+    windows: int
+    results: int
+
+
+class Tables(NamedTuple):
+    """Offsets of the columns of a copied vector."""
+
+    steps: int
+
+
+read_block, carve, carve_tables = reader(BlockSizes), workspace(Parts), workspace(Tables)
+
+
+@lru_cache(maxsize=64)
+def block_finder(taps: int, stride: int, lanes: int) -> tuple[Any, Any]:
+    """The compiled cells under so many outputs, and the block of an item."""
+
+    @compiled
+    def cells_under(rows, columns, s):
+        high = (rows - 1) * s.stride_h + (s.taps_h - 1) * s.dilation.h + 1
+        return Plane(high, (columns - 1) * stride + (taps * s.pieces - 1) * s.dilation.w + 1)
+
+    @compiled
+    def block_of(item, s):
+        rest, column = divmod(item, s.blocks.w)
+        rest, row = divmod(rest, s.blocks.h)
+        n, part = divmod(rest, s.c_blocks)
+        output = Plane(row * s.block.h, column * s.block.w)
+        outputs = Plane(min(s.block.h, s.outputs.h - output.h), min(s.block.w, s.outputs.w - output.w))
+        channels, cells = min(lanes, s.channels - part * lanes), cells_under(outputs.h, outputs.w, s)
+        return Block(n, part * lanes, channels, output, outputs, cells)
+
+    return cells_under, block_of
+
+
+@lru_cache(maxsize=64)
+def block_packer(stride: int, lanes: int) -> Any:
+    """The compiled windows[row][column][c] of a block's planes, padding filled in."""
+    pack, (_, clear) = windows.packer(lanes, False), windows.runs(lanes)
+
+    def pack_block(x, block, to, steps, fill, s):
+        plane, cells = s.cells.h * s.cells.w, block.cells
+        if block.channels < lanes:  # lanes without a channel hold numbers that are quick to multiply
+            clear(to, x.dtype.type(0), cells.h * cells.w * lanes)
+        planes, strides = pointer(x) + (block.n * s.channels + block.c) * plane, Strides(0, plane, 0, s.cells.w, 1)
+        source = windows.Source(planes, strides, Axes(1, s.cells.h, s.cells.w), s.mode, fill)
+        corner = Axes(0, block.output.h * s.stride_h - s.padding.h, block.output.w * stride - s.padding.w)
+        pack(source, windows.Block(corner, 1, 1, cells.h, cells.w, block.channels, lanes), to, steps)
+
+    return compiled(pack_block)
+
+
+@lru_cache(maxsize=64)
+def block_filter(rows: int, taps: int, stride: int, lanes: int, dtype: str) -> Any:
+    """The compiled results[h][w][c] = act(the sums) of a block's windows, a tile of `rows` outputs of a row at a time."""
+    activate = epilogue.activation_of(dtype)
+
+    @inlined
+    def filter_tile(source, pitch, w, bias, s):
+        """The sums of the tile whose first window begins at `source`, in rows that lie `pitch` apart."""
+        tile, width = vector.repeated(bias, rows, 1, lanes), s.c_blocks * lanes
+        for r in range(s.taps_h):
+            row, taps_of_row = source + r * s.dilation.h * pitch, w + r * s.pieces * taps * width
+            for piece in range(s.pieces):
+                at, weights = row + piece * s.dilation.w * lanes, taps_of_row + piece * taps * width
+                tile = vector.fma_grouped(tile, at, lanes, weights, width, taps, stride, 1)
+        return tile
+
+    def filter_block(block, w, bias, work, act, s):
+        pitch = block.cells.w * lanes
+        for h in range(block.outputs.h):
+            for begun in range(0, block.outputs.w, rows):
+                column = min(begun, block.outputs.w - rows)  # the last tile may overlap the one before
+                tile = filter_tile(work.windows + (h * s.stride_h * pitch + column * stride * lanes), pitch, w, bias, s)
+                vector.store_tile(activate(tile, act), work.results + (h * block.outputs.w + column) * lanes, lanes)
+
+    return compiled(filter_block)
 
 
 @lru_cache(maxsize=64)
@@ -100,100 +308,66 @@ def channels_first_kernel(rows: int, taps: int, stride: int, lanes: int, dtype: 
 
     `taps` of a kernel row are unrolled at a time: all of them, or one where they lie apart.
     """
-    activate_tile = epilogue.activation_of(dtype)
-    pack_windows, unpack = packing.window_packer(lanes, False), packing.unpacker(lanes)
+    (cells_under, block_of), pack_block = block_finder(taps, stride, lanes), block_packer(stride, lanes)
+    filter_block, unpack = block_filter(rows, taps, stride, lanes, dtype), windows.unpacker(lanes)
+
+    @compiled
+    def store_block(block, y, work, act, s):
+        """y[c][h][w] = results[h][w][c], and what follows the sums."""
+        plane, outputs = s.outputs.h * s.outputs.w, block.outputs
+        first = (block.n * s.channels + block.c) * plane + block.output.h * s.outputs.w + block.output.w
+        to = pointer(y) + first
+        unpack(work.results, outputs.h, outputs.w, block.channels, lanes, to, s.outputs.w, plane)
+        if epilogue.is_unfinished(act):
+            for c in range(block.channels):
+                for h in range(outputs.h):
+                    epilogue.finish_run(to + (c * plane + h * s.outputs.w), outputs.w, act)
 
     def depthwise(begin, end, x, w, bias, residual, y, sizes, parameters):
-        act = epilogue.epilogue(parameters, residual, y)
-        channels, rows_in, columns_in = packing.three(sizes, 0)
-        rows_out, columns_out, heights = packing.three(sizes, 3)
-        pieces, down, dilation_h = packing.three(sizes, 6)
-        dilation_w, top_pad, left_pad = packing.three(sizes, 9)
-        band, mode, strip = packing.three(sizes, 12)
-        blocks, bands, strips = -(-channels // lanes), -(-rows_out // band), -(-columns_out // strip)
-        filled = blocks * lanes
-        wide = (strip - 1) * stride + (taps * pieces - 1) * dilation_w + 1
-        tall = (band - 1) * down + (heights - 1) * dilation_h + 1
-        zero = x.dtype.type(0)
-        memory = np.empty((tall * wide + band * strip + lanes) * lanes + 48, x.dtype)
-        integers = np.empty(lanes, np.int64)
-        windows, steps = vector.line_start(pointer(memory)), pointer(integers)
-        finished = vector.line_start(windows + tall * wide * lanes)
+        """y [n][c][h][w] = act(bias [c] + sum over r, s of x [n][c][h * stride + r][w * stride + s] * w [r][s][c])"""
+        s, act, fill = read_block(sizes), epilogue.epilogue(parameters, residual, y), epilogue.padding_value(parameters)
+        most = cells_under(s.block.h, s.block.w, s)
+        # Outputs are turned by squares, of which the last one reads behind them.
+        parts = Parts(windows=most.h * most.w * lanes, results=(s.block.h * s.block.w + lanes) * lanes)
+        work, memory = carve(parts, x)
+        tables, integers = carve_tables(Tables(steps=lanes), sizes)
         for item in range(begin, end):
-            rest, piece = divmod(item, strips)
-            rest, part = divmod(rest, bands)
-            n, block = divmod(rest, blocks)
-            c, top, left = block * lanes, part * band, piece * strip
-            c_count, count, broad = min(lanes, channels - c), min(band, rows_out - top), min(strip, columns_out - left)
-            high = (count - 1) * down + (heights - 1) * dilation_h + 1
-            wide = (broad - 1) * stride + (taps * pieces - 1) * dilation_w + 1
-            plane_in, plane_out = rows_in * columns_in, rows_out * columns_out
-            if c_count < lanes:  # lanes without a channel hold numbers that are quick to multiply
-                for i in range(high * wide * lanes):
-                    poke(windows + i, zero)
-            pack_windows(
-                pointer(x) + (n * channels + c) * plane_in,
-                windows,
-                zero,
-                (0, plane_in, 0, columns_in, 1),
-                (1, rows_in, columns_in),
-                (0, top * down - top_pad, left * stride - left_pad),
-                high,
-                wide,
-                1,
-                1,
-                c_count,
-                lanes,
-                mode,
-                steps,
-            )
-            for h in range(count):
-                for begun in range(0, broad, rows):
-                    column = min(begun, broad - rows)  # the last tile may overlap the one before
-                    tile = vector.repeated(pointer(bias) + c, rows, 1, lanes)
-                    for r in range(heights):
-                        source = windows + ((h * down + r * dilation_h) * wide + column * stride) * lanes
-                        taps_at = pointer(w) + (r * pieces * taps * filled + c)
-                        for piece in range(pieces):
-                            at, weights = source + piece * dilation_w * lanes, taps_at + piece * taps * filled
-                            tile = vector.fma_grouped(tile, at, lanes, weights, filled, taps, stride, 1)
-                    vector.store_tile(activate_tile(tile, act), finished + (h * broad + column) * lanes, lanes)
-            to = pointer(y) + ((n * channels + c) * plane_out + top * columns_out + left)
-            unpack(finished, count, broad, c_count, lanes, to, columns_out, plane_out)
-            if epilogue.is_unfinished(act):
-                for k in range(c_count):
-                    for h in range(count):
-                        epilogue.finish_run(to + (k * plane_out + h * columns_out), broad, act)
-        memory[0], integers[0] = zero, 0  # pointers do not keep an array alive: their last use does
+            block = block_of(item, s)
+            pack_block(x, block, work.windows, tables.steps, fill, s)
+            filter_block(block, pointer(w) + block.c, pointer(bias) + block.c, work, act, s)
+            store_block(block, y, work, act, s)
+        keep(memory)
+        keep(integers)
 
     depthwise.__name__ = f"{dtype}_depthwise_{rows}x1_{taps}s{stride}_nchw_{isa}"
     return Kernel(depthwise)
 
 
-def supports(problem: Problem) -> str | None:
-    """One channel a group, or few; two axes at most, float32 or float64, strides and kernels the loops are written for."""
-    geometry, dtype = problem.geometry, problem.dtype
+# Decisions --------------------------------------------------------------------------------------------------------------
+
+WIDEST = 7  # taps of a kernel row that are unrolled
+ROWS = (8, 7, 6, 5, 4)  # output positions of a tile
+
+
+class Cut(NamedTuple):
+    """Output positions of a tile, taps of a row that are unrolled, and channels first rows and columns of a block."""
+
+    rows: int
+    taps: int
+    band: int
+    strip: int
+
+
+def supports(geometry: ConvGeometry, lanes: int) -> str | None:
+    """Channels first anything; channels last rows that are unrolled, of a vector of channels or more."""
     g = geometry
-    if dtype not in (np.float32, np.float64):
-        return f"its vectors are float32 or float64, not {dtype}"
-    lanes = host().lanes(dtype)
-    small = g.groups > 1 and g.channels_last and g.in_per_group == g.out_per_group and lanes % max(1, g.in_per_group) == 0
-    if g.transposed or not (small or g.in_per_group == g.out_per_group == 1):
-        return "it serves one input and one output channel a group, or channels last a few of each"
-    if g.rank > 2:
-        return "it serves one or two axes"
-    if g.stride[-1] > 2:
-        return f"it serves a stride of 1 or 2 along the last axis, not {g.stride[-1]}"
-    if not g.channels_last or depthwise_planes.suits(g, host()) or interleaved.suits(g, dtype, host()):
+    if not g.channels_last:
         return None
     if g.kernel[-1] > WIDEST or g.dilation[-1] > 1:
         return f"channels last it serves rows of at most {WIDEST} taps without dilation"
+    if g.border.mode == "constant":
+        return "channels last it leaves out padding, which must be of zeros or cells of x"
     return None if g.in_channels >= lanes else f"channels last it serves {lanes} channels or more, not {g.in_channels}"
-
-
-def fuses(problem: Problem) -> bool:
-    """Stacks of rows may overlap in planes.py, and what two of them store is finished in registers or not at all."""
-    return not (problem.finished_later and depthwise_planes.suits(problem.geometry, host()))
 
 
 def rows_for(outputs: int) -> int:
@@ -201,78 +375,101 @@ def rows_for(outputs: int) -> int:
     return min(ROWS, key=lambda rows: (outputs < rows, -(-outputs // rows) * (rows + 2)))
 
 
-@lru_cache(maxsize=256)
-def draft(geometry: ConvGeometry, dtype: np.dtype[Any], machine: Machine) -> tuple[Launch, int]:
-    """(the launch without its weights, channels that they are filled up to)."""
-    g, lanes, name = geometry, machine.lanes(dtype), (element(dtype), machine.isa)
-    missing = 2 - g.rank
-    in_size, out_size, kernel = ((1,) * missing + size for size in (g.in_size, g.out_size, g.kernel))
-    strides, dilation = ((1,) * missing + steps for steps in (g.stride, g.dilation))
-    before = (0,) * missing + tuple(pair[0] for pair in g.padding)
-    act = epilogue.scalars(g.activation, dtype)
+def cut_for(geometry: ConvGeometry, dtype: np.dtype[Any], machine: Machine) -> Cut:
+    """Channels first in blocks whose cells take a quarter of the L2 cache."""
+    g, of, lanes = geometry, plane_sizes(geometry), machine.lanes(dtype)
     if g.channels_last:
-        rows = rows_for((in_size[1] - kernel[1]) // strides[1] + 1)
-        chosen = channels_last_kernel(rows, kernel[1], strides[1], g.in_per_group, lanes, *name)
-        sizes = (g.in_channels, *in_size, *out_size, kernel[0], strides[0], dilation[0], *before, g.mode)
-        arguments = (np.array(sizes, np.int64), act)
-        return Launch(chosen, g.batch * out_size[0], 2 * g.flops, NO_WEIGHTS, NO_WEIGHTS, arguments), g.out_channels
-    taps = kernel[1] if dilation[1] == 1 and kernel[1] <= WIDEST else 1
-    filled = -(-g.out_channels // lanes) * lanes
-    extent = tuple(spread * (count - 1) + 1 for spread, count in zip(dilation, kernel, strict=True))
-    room = machine.l2 // 4 // dtype.itemsize
-    band, strip = packing.cut_plane(out_size, strides, extent, lanes, room, g.batch * (filled // lanes))
-    rows = min(rows_for(strip), out_size[1] % strip or strip)
-    chosen = channels_first_kernel(rows, taps, strides[1], lanes, *name)
-    sizes = (g.in_channels, *in_size, *out_size, kernel[0], kernel[1] // taps, strides[0], *dilation, *before)
-    items = g.batch * (filled // lanes) * -(-out_size[0] // band) * -(-out_size[1] // strip)
-    arguments = (np.array((*sizes, band, g.mode, strip), np.int64), act)
-    return Launch(chosen, items, 2 * g.flops, NO_WEIGHTS, NO_WEIGHTS, arguments), filled
+        return Cut(rows_for((of.cells.w - of.taps.w) // of.stride.w + 1), of.taps.w, 0, 0)
+    taps = of.taps.w if of.dilation.w == 1 and of.taps.w <= WIDEST else 1
+    room, items = machine.l2 // 4 // dtype.itemsize, g.batch * -(-g.out_channels // lanes)
+    band, strip = blocks.cut_plane(of.outputs, of.stride, extent_of(g), lanes, room, items)
+    return Cut(min(rows_for(strip), of.outputs.w % strip or strip), taps, band, strip)
 
 
-def pack(w: Array, bias: Array, problem: Problem) -> Launch:
-    """Weights as [r][s][channel of the group][k] channels last, [r][s][k] first, or as the other files have them."""
-    geometry = problem.geometry
-    g, machine = geometry, host()
-    if depthwise_planes.suits(g, machine):
-        return depthwise_planes.pack(w, bias, g)
-    if interleaved.suits(g, w.dtype, machine):
-        return interleaved.pack(w, bias, g)
-    found, filled = draft(g, w.dtype, machine)
-    by_channel = w.reshape(g.out_channels, -1)
-    if filled == g.out_channels:
-        return found.with_weights(by_channel.T.reshape(-1), bias)
-    weights, biases = np.zeros((g.taps, filled), w.dtype), np.zeros(filled, w.dtype)
-    weights[:, : g.out_channels], biases[: g.out_channels] = by_channel.T, bias
-    return found.with_weights(weights.reshape(-1), biases)
+def extent_of(geometry: ConvGeometry) -> Plane:
+    """Cells from the first tap to the last."""
+    of = plane_sizes(geometry)
+    return Plane((of.taps.h - 1) * of.dilation.h + 1, (of.taps.w - 1) * of.dilation.w + 1)
 
 
-def run(operands: Operands, packed: Launch, problem: Problem, out: Array) -> None:
-    """All rows, or all planes."""
-    y = out.ravel()
-    packed.run(operands["x"].ravel(), operands["residual"].ravel() if problem.residual else y, y)
-
-
-def cost(problem: Problem, machine: Machine) -> float:
-    """Of depthwise.py: rows read where they lie; or planes turned to channels last and back."""
-    geometry, dtype = problem.geometry, problem.dtype
-    if depthwise_planes.suits(geometry, machine):
-        cycles = CALL + depthwise_planes.cycles(geometry, dtype, machine)
-        return machine.seconds(cycles, geometry.bytes(dtype.itemsize))
-    if interleaved.suits(geometry, dtype, machine):
-        return machine.seconds(CALL + interleaved.cycles(geometry, dtype, machine), geometry.bytes(dtype.itemsize))
-    g, lanes = geometry, machine.lanes(dtype)
-    _, outputs, kernel, steps, dilation, _ = plane_sizes(g)
+def cycles(geometry: ConvGeometry, cut: Cut, dtype: np.dtype[Any], machine: Machine) -> float:
+    """Rows read where they lie; or planes turned to channels last and back."""
+    g, of, lanes = geometry, plane_sizes(geometry), machine.lanes(dtype)
     vectors = -(-g.out_channels // lanes)
-    results = g.batch * prod(outputs) * vectors
-    cycles = CALL + results * g.taps * g.in_per_group * 1.5 / machine.units
+    results = g.batch * prod(of.outputs) * vectors
+    count = CALL + results * g.taps * g.in_per_group * 1.5 / machine.units
     if not g.channels_last:
-        extent = tuple(spread * (count - 1) + 1 for spread, count in zip(dilation, kernel, strict=True))
-        room = machine.l2 // 4 // dtype.itemsize
-        band, strip = packing.cut_plane(outputs, steps, extent, lanes, room, g.batch * vectors)
-        high = (min(band, outputs[0]) - 1) * steps[0] + extent[0]
-        wide = (min(strip, outputs[1]) - 1) * steps[1] + extent[1]
+        extent = extent_of(g)
+        high = (min(cut.band, of.outputs.h) - 1) * of.stride.h + extent.h
+        wide = (min(cut.strip, of.outputs.w) - 1) * of.stride.w + extent.w
         turned = g.out_channels // lanes + (2.5 if g.out_channels % lanes else 0)  # by squares, those of fewer lanes by masks
-        lines = g.batch * turned * -(-outputs[0] // band) * -(-outputs[1] // strip) * high
-        cycles += lines * lanes * (3.6 * -(-wide // lanes) + 2.2 * (extent[1] - 1))
-        cycles += 7 * g.batch * vectors * outputs[0] * -(-outputs[1] // lanes) * lanes
-    return machine.seconds(cycles, g.bytes(dtype.itemsize))
+        lines = g.batch * turned * -(-of.outputs.h // cut.band) * -(-of.outputs.w // cut.strip) * high
+        count += lines * lanes * (3.6 * -(-wide // lanes) + 2.2 * (extent.w - 1))
+        count += 7 * g.batch * vectors * of.outputs.h * -(-of.outputs.w // lanes) * lanes
+    return count
+
+
+def candidates(geometry: ConvGeometry, shared: bool, dtype: np.dtype[Any], machine: Machine) -> Iterator[Candidate]:
+    """The one of the layout."""
+    cut, draft = cut_for(geometry, dtype, machine), draft_last if geometry.channels_last else draft_first
+    seconds = machine.seconds(cycles(geometry, cut, dtype, machine), geometry.bytes(dtype.itemsize))
+    yield Candidate(seconds, cut, partial(draft, geometry, cut, dtype, machine))
+
+
+@lru_cache(maxsize=256)
+def draft_last(geometry: ConvGeometry, cut: Cut, dtype: np.dtype[Any], machine: Machine) -> Draft:
+    """The launch without its weights, channels last."""
+    g, of = geometry, plane_sizes(geometry)
+    begin = min(of.outputs.w, -(-of.before.w // of.stride.w))
+    end = max(begin, min(of.outputs.w, (of.cells.w + of.before.w - of.taps.w) // of.stride.w + 1))
+    sizes = LineSizes(
+        channels=g.in_channels,
+        mode=g.mode,
+        cells=of.cells,
+        outputs=of.outputs,
+        padding=of.before,
+        taps_h=of.taps.h,
+        stride_h=of.stride.h,
+        dilation_h=of.dilation.h,
+        begin=begin,
+        end=end,
+    )
+    arguments = written(sizes), epilogue.scalars(g.activation, dtype)
+    form = cut.rows, cut.taps, of.stride.w, g.in_per_group
+    chosen = channels_last_kernel(*form, machine.lanes(dtype), element(dtype), machine.isa)
+    return drafted(chosen, g.batch * of.outputs.h, 2 * g.flops, arguments, partial(laid, g.out_channels))
+
+
+@lru_cache(maxsize=256)
+def draft_first(geometry: ConvGeometry, cut: Cut, dtype: np.dtype[Any], machine: Machine) -> Draft:
+    """The launch without its weights, channels first."""
+    g, of, lanes, block = geometry, plane_sizes(geometry), machine.lanes(dtype), Plane(cut.band, cut.strip)
+    sizes = BlockSizes(
+        channels=g.in_channels,
+        mode=g.mode,
+        cells=of.cells,
+        outputs=of.outputs,
+        padding=of.before,
+        dilation=of.dilation,
+        taps_h=of.taps.h,
+        pieces=of.taps.w // cut.taps,
+        stride_h=of.stride.h,
+        block=block,
+        blocks=Plane(-(-of.outputs.h // block.h), -(-of.outputs.w // block.w)),
+        c_blocks=-(-g.out_channels // lanes),
+    )
+    items = g.batch * sizes.c_blocks * prod(sizes.blocks)
+    arguments = written(sizes), epilogue.scalars(g.activation, dtype, g.border.value)
+    chosen = channels_first_kernel(cut.rows, cut.taps, of.stride.w, lanes, element(dtype), machine.isa)
+    return drafted(chosen, items, 2 * g.flops, arguments, partial(laid, sizes.c_blocks * lanes))
+
+
+def laid(width: int, w: Array, bias: Array) -> tuple[Array, Array]:
+    """(weights as [r][s][channel of the group][k], bias), of `width` channels: zeros for those that there are not."""
+    channels = bias.size
+    by_channel = w.reshape(channels, -1)
+    if width == channels:
+        return by_channel.T.reshape(-1), bias
+    weights, biases = np.zeros((by_channel.shape[1], width), w.dtype), np.zeros(width, w.dtype)
+    weights[:, :channels], biases[:channels] = by_channel.T, bias
+    return weights.reshape(-1), biases

@@ -1,11 +1,14 @@
 """Pools on vectors: the kernel that is expected to take the least time, of all that serve a geometry.
 
-planes    windows of whole planes
-pairs     2x2 windows, channels first, on planes of few columns
-windows   small windows, channels first, in registers
-pixels    small windows, channels last, in registers
-rows      windows of any kind
-indices   maxima and minima with their places, of small windows and of any
+    planes    windows of whole planes
+    pairs     2x2 windows, channels first, on planes with short rows
+    windows   small windows, channels first, in registers
+    pixels    small windows, channels last, in registers
+    indices   maxima and minima with their places
+    rows      windows of any kind
+
+What was estimated is what runs. Kernels of windows of any kind are candidates where no other serves: their estimates are too
+rough to be held against the others'.
 """
 
 from functools import lru_cache
