@@ -28,6 +28,6 @@ class Rounding:
 
     def track_max_error(self, layer, implementation):
         plan, x, expected = planned(layer, implementation, "channels_first")
-        return expected.check(plan(x), implementation)[0]
+        return expected.check(plan(x), plan.implementation.error)[0]
 
     track_max_error.unit = "absolute"

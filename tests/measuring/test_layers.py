@@ -19,7 +19,7 @@ def planned(layer):
     """The plan of the layer's first implementation that needs no packing."""
     weights = () if layer.w_shape is None else (np.broadcast_to(np.float32(0), layer.w_shape),)
     plan = getattr(api, layer.operation).plan
-    return plan(layer.x_shape, *weights, dtype=np.float32, implementation="reference", **layer.kwargs)
+    return plan(layer.x_shape, *weights, x_dtype=np.float32, implementation="reference", **layer.kwargs)
 
 
 @pytest.mark.parametrize("network", PUBLISHED_PRODUCTS)

@@ -99,7 +99,7 @@ def test_nothing_to_draw_is_an_error(picture):
 
 def test_pictures_need_no_pyplot_and_importing_no_matplotlib():
     program = (
-        "import sys; from fastconv import plotting; assert 'matplotlib' not in sys.modules; "
+        "import sys; from fastconv.measuring.report import plotting; assert 'matplotlib' not in sys.modules; "
         "plotting.feature_maps([('a', [[0.0, 1.0]])]); assert 'matplotlib.pyplot' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", program], check=True, timeout=60)

@@ -22,7 +22,8 @@ def process(*arguments, **options):
 @pytest.mark.skipif(os.name != "posix", reason="needs POSIX signals")
 def test_ctrl_c_ends_a_real_process_cleanly():
     program = (
-        "import signal, sys; from fastconv import cli, measuring; real = measuring._run\n"
+        "import signal, sys; from fastconv import cli; from fastconv.measuring import measure as measuring\n"
+        "real = measuring._run\n"
         "signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # ignored where a shell put the tests in the background
         "def run(*arguments): print('begun', flush=True); real(*arguments)\n"
         "measuring._run = run; sys.exit(cli.main(sys.argv[1:]))"

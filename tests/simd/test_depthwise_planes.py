@@ -33,7 +33,7 @@ def agrees(x, w, bias, **options):
     expected = fc.conv2d(x, w, bias, implementation="im2col", **options)
     for at in ("end", "beginning"):
         out = guarded(np.full(expected.shape, np.nan, x.dtype), at)
-        choice.run({"x": guarded(x, at)}, guarded_everywhere(plan.packed, at), plan.problem, out)
+        choice.run({"x": guarded(x, at)}, guarded_everywhere(plan.packed, at), plan.served, out)
         np.testing.assert_array_equal(out, expected)
     return plan
 
@@ -119,7 +119,7 @@ def test_channels_that_lie_together_meet_weights_of_their_own(channels, k, share
         for padding in (0, k // 2, ((1, 0), (k - 1, 2))):
             x = rng.integers(-4, 5, (2, *size, channels)).astype(np.float32)
             plan = agrees(x, w, bias, padding=padding, padding_mode=mode, layout="NHWC")
-            assert f"_by{channels}_{'shared_' * shared}planes" in plan.kernel
+            assert f"_by{channels}_{'shared_' * shared}planes" in plan.packed.kernel.__name__
 
 
 @pytest.mark.parametrize("rows", [rows for rows in depthwise_planes.ROWS if host().registers > 16 or rows <= 8])

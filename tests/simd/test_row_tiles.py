@@ -5,8 +5,8 @@ import pytest
 from guards import SUPPORTED, guarded, guarded_everywhere
 
 import fastconv as fc
+from fastconv.kernels.simd.winograd import choice, row_tiles
 from fastconv.kernels.simd.winograd import choice as winograd
-from fastconv.kernels.simd.winograd import row_tiles
 from fastconv.machine import host
 
 pytestmark = pytest.mark.skipif(not SUPPORTED, reason="guard pages are made by mprotect")
@@ -24,9 +24,9 @@ def form(request, monkeypatch):
     monkeypatch.setattr(row_tiles, "TILES", {host().registers: (tile,)})
     monkeypatch.setattr(row_tiles, "LEAST", 1)
     monkeypatch.setattr(row_tiles, "STRIP", width + 20)
-    row_tiles.chosen.cache_clear()
+    choice.chosen.cache_clear()
     yield m, width
-    row_tiles.chosen.cache_clear()
+    choice.chosen.cache_clear()
 
 
 def agrees(form, size, kernel, dtype="float32", channels=2, **options):
@@ -43,7 +43,7 @@ def agrees(form, size, kernel, dtype="float32", channels=2, **options):
     tolerance = 0 if exact else 40 * np.finfo(dtype).eps * np.sqrt(np.prod(kernel))
     for at in ("end", "beginning"):
         out = guarded(np.full(expected.shape, np.nan, dtype), at)
-        winograd.run(guarded(x, at), guarded_everywhere(plan.packed, at), plan.geometry, out)
+        winograd.run({"x": guarded(x, at)}, guarded_everywhere(plan.packed, at), plan.served, out)
         np.testing.assert_allclose(out, expected, rtol=tolerance, atol=8 * tolerance)
 
 
@@ -56,14 +56,15 @@ def test_every_end(form, more):
             agrees(form, (rows, columns), (m + more, 3))
 
 
-@pytest.mark.parametrize("mode", ["zeros", "reflect", "replicate", "circular"])
+@pytest.mark.parametrize("mode", ["zeros", "reflect", "replicate", "circular", "constant"])
 def test_every_padding(form, mode):
-    """None, unlike ones, and the most that every mode allows; by zeros also wider than the map."""
+    """None, unlike ones, and the most that every mode allows; by zeros and another constant also wider than the map."""
+    options = {"padding_mode": mode, **({"padding_value": 3} if mode == "constant" else {})}
     for size in ((5, 5), (6, 16), (27, 2 * form[1] + 5)):
         for padding in (0, ((1, 2), (3, 0)), 4):
-            agrees(form, size, (5, 4), padding=padding, padding_mode=mode)
-    if mode == "zeros":
-        agrees(form, (3, 2), (5, 4), padding=9)
+            agrees(form, size, (5, 4), padding=padding, **options)
+    if mode in ("zeros", "constant"):
+        agrees(form, (3, 2), (5, 4), padding=9, **options)
 
 
 @pytest.mark.parametrize(
