@@ -571,7 +571,7 @@ def launch(geometry: PoolGeometry, dtype: np.dtype[Any], machine: Machine) -> La
     sizes = Sizes(*map(axes, (t.in_size, t.out_size, t.kernel, t.stride, t.dilation, t.before)), c)  # type: ignore[call-arg,arg-type]
     planes = g.batch * g.channels // max(1, c.channels)
     blocks = c.comb * -(-t.out_size[1] // (c.comb * c.height))
-    items = planes * t.out_size[0] * blocks * -(-t.out_size[2] // c.strip) * -(-c.channels // c.chunk)
+    items = planes * t.out_size[0] * blocks * -(-t.out_size[2] // c.strip) * -(-c.channels // max(1, c.chunk))
     arguments = written(sizes), t.bounds, np.repeat(t.widths, c.channels), reductions.initial(kind, real)
     made = running_kernel(kind, lanes, element(dtype), machine.isa)
     return Launch(made, items, int(seconds(g, dtype, machine) * 1e9), arguments)
