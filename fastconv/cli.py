@@ -18,7 +18,7 @@ import numpy as np
 
 import fastconv as api
 from fastconv import __version__
-from fastconv.kernels import cache, threads
+from fastconv.kernels import cache, processors
 from fastconv.machine import cpu_name, host
 from fastconv.measuring import layers
 from fastconv.measuring.extras import MissingExtra, require
@@ -292,7 +292,7 @@ def _info(given: argparse.Namespace) -> int:
             lambda: f"{machine.isa}, vectors of {8 * machine.vector_bytes} bits, {machine.registers} registers",
         ),
         ("caches per core", lambda: f"L1 {machine.l1 >> 10} KiB, L2 {machine.l2 >> 10} KiB"),
-        ("threads", lambda: f"{api.get_num_threads()}, by {threads.threading_layer()}"),
+        ("threads", lambda: f"{api.get_num_threads()}, of {processors.available()} that would not share a core"),
         ("kernel cache", lambda: folder or "none: no folder can be trusted and written, each process compiles"),
         ("python", platform.python_version),
         ("platform", platform.platform),

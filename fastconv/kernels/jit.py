@@ -4,103 +4,45 @@
 split over threads without changing the order of any sum.
 """
 
-import hashlib
 import inspect
 from collections.abc import Callable
 from functools import lru_cache
-from types import FunctionType
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba import njit, prange, types
+from numba import types
 from numba._dispatcher import compute_fingerprint
-from numba.core import cgutils
-from numba.core.callconv import RETCODE_NONE, RETCODE_OK
-from numba.extending import intrinsic, overload
+from numba.extending import overload
 
 from fastconv.kernels import threads
-from fastconv.kernels.cache import DiskCache, lasting_name
+from fastconv.kernels.cache import lasting_name
+from fastconv.kernels.compiling import compiled, entry, inlined
+from fastconv.kernels.simd.vector.atomics import failed, laid_down
+from fastconv.kernels.team import ALONE, lead
 from fastconv.problem.convolutions import Array
 
 __all__ = ["NO_WEIGHTS", "Kernel", "Launch", "compiled", "element", "inlined", "overload", "types"]
 
-# A NaN or inf goes where the standard says: no flag lets LLVM assume that there are none, or change the order of a sum.
-OPTIONS: dict[str, Any] = {"nogil": True, "error_model": "numpy", "fastmath": {"contract"}}
-INNER = {"no_cpython_wrapper": True, "no_cfunc_wrapper": True}
 GRAIN = 200_000  # operations that a thread must have to do before it is worth waking
-
-
-def distinct(function: Callable[..., Any], name: str | None = None) -> Callable[..., Any]:
-    """A copy of `function` with a qualified name that no other function has, in this process or another.
-
-    Numba makes symbols of qualified names and a number that each process counts from zero: of two kernels that were compiled in
-    different processes and have one symbol, the second that is loaded would run the first one's code.
-    """
-    digest = hashlib.sha256((name or lasting_name(function)).encode()).hexdigest()[:16]
-    found: Any = function
-    copy = FunctionType(found.__code__, found.__globals__, found.__name__, found.__defaults__, found.__closure__)
-    copy.__module__, copy.__qualname__ = found.__module__, f"{found.__qualname__}_{digest}"
-    return copy
-
-
-def compiled(function: Callable[..., Any]) -> Any:
-    """`function` for kernels to call: it becomes part of each kernel, and is nothing that Python could call for long."""
-    return njit(**OPTIONS, **INNER)(distinct(function))
-
-
-def inlined(function: Callable[..., Any]) -> Any:
-    """`function` for kernels to call with register tiles: always inlined, since a call would pass them through memory."""
-    return njit(**OPTIONS, **INNER, forceinline=True)(distinct(function))
-
-
-def entry(function: Callable[..., Any], name: str, **options: Any) -> Any:
-    """`function` for Python to call: compiled on its first call with each signature, and kept on disk under `name`."""
-    dispatcher = njit(**OPTIONS, no_cfunc_wrapper=True, **options)(distinct(function, name))
-    if hasattr(dispatcher, "_cache"):
-        dispatcher._cache = DiskCache(function.__name__, name, function.__module__)
-    return dispatcher
-
-
-@intrinsic
-def failed(context, address, begin, end, arguments):
-    """Call the compiled kernel at `address` as kernel(begin, end, *arguments); 1 if it raised, else 0.
-
-    A call by address keeps the kernel's code out of the region's: it is compiled once, and one thread or many run the same.
-    """
-    kinds = (begin, end, *arguments.types)
-
-    def generate(context, builder, signature, values):
-        fields = [builder.extract_value(values[3], i) for i in range(len(arguments.types))]
-        kind = context.call_conv.get_function_type(types.none, kinds)
-        callee = builder.inttoptr(values[0], kind.as_pointer())
-        result = cgutils.alloca_once(builder, context.call_conv.get_return_type(types.none).pointee)
-        raised = cgutils.alloca_once_value(builder, cgutils.get_null_value(kind.args[1].pointee))
-        packed = context.get_arg_packer(kinds).as_arguments(builder, (values[1], values[2], *fields))
-        code = builder.call(callee, [result, raised, *packed])
-        fine = builder.or_(builder.icmp_signed("==", code, RETCODE_OK), builder.icmp_signed("==", code, RETCODE_NONE))
-        return builder.zext(builder.not_(fine), context.get_value_type(types.intp))
-
-    return types.intp(address, begin, end, arguments), generate
+PARTS = 4  # of a thread
 
 
 @lru_cache(maxsize=64)
 def region_of(count: int) -> Any:
-    """A parallel region that runs the kernel at an address on equal parts of range(total), and counts the parts that failed.
+    """How many parts of range(total) the kernel at an address raised for: the team makes them, or this thread alone.
 
-    Numba takes tuples into a region only as arguments of their own, hence a function of exactly `count` of them. It is compiled
-    once for all kernels whose arguments have the same types.
+    It is compiled once for all kernels whose arguments have the same types, of which there are exactly `count`.
     """
     names = ", ".join(f"argument{i}" for i in range(count))
     source = f"""
-def region(address, parts, total, {names}):
-    failures = 0
-    for part in prange(parts):
-        failures += failed(address, part * total // parts, (part + 1) * total // parts, ({names},))
-    return failures
+def region(team, address, parts, total, helpers, spins, {names}):
+    arguments = ({names},)
+    failures = lead(team, laid_down(arguments), address, parts, total, helpers, spins)
+    return failed(address, 0, total, arguments) if failures == ALONE else failures
 """
-    scope = {"prange": prange, "failed": failed, "__name__": __name__}
+    scope = {"lead": lead, "laid_down": laid_down, "failed": failed, "ALONE": ALONE, "__name__": __name__}
     exec(source, scope)
-    return entry(scope["region"], f"region of {count} arguments", parallel=True)
+    return entry(scope["region"], f"region of {count} arguments")
 
 
 class Kernel:
@@ -118,9 +60,9 @@ class Kernel:
         self.__doc__ = function.__doc__
 
     def __call__(self, total: int, work: int, *arguments: Any) -> None:
-        parts = min(threads.count(), total, 1 + work // GRAIN) if work >= GRAIN else 1
-        if parts > 1:
-            threads.run_parts(self, parts, total, arguments)
+        several = min(threads.count(), total, 1 + work // GRAIN) if work >= GRAIN else 1
+        if several > 1:
+            threads.run_parts(self, several, min(total, PARTS * several), total, arguments)
         else:
             self.serial(0, total, *arguments)
 

@@ -1,38 +1,116 @@
-"""How many threads kernels run on, and by what means they reach them.
+"""How many threads kernels run on, and the team that they are.
 
-A parallel region of Numba costs 3 us under OpenMP and TBB, but GNU OpenMP ends a forked child at its first region, and the
-workqueue layer ends a process that two threads enter. There, kernels run on a pool of Python threads instead, which release the
-GIL: 30 to 90 us a call, and safe. The split of the work is the same by either means, and so are the results.
+The team is fastconv's own: Python threads that stay inside one compiled function, which holds no GIL (see team.py). They are
+daemons, started by the first call that has work for them. Whoever finds the team at work for another call works alone, so that
+callers from many Python threads never add up to more threads than they and the team are. A forked child starts a team of its
+own; at exit the team ends what it has taken, and leaves.
+
+The split of the work changes no result: each item of a kernel is summed in an order of its own.
 """
 
+import atexit
 import os
 import threading
-from concurrent.futures import Executor, Future, ThreadPoolExecutor, wait
-from itertools import pairwise
+import time
 from typing import Any
 
 import numba
-from numba.np.ufunc import parallel as numba_parallel
+
+from fastconv.kernels import processors, team
+from fastconv.problem import arguments as check
+from fastconv.problem.convolutions import Array
+
+VARIABLE = "FASTCONV_NUM_THREADS"
+SPIN = 60e-6  # seconds that a thread waits awake
+SAMPLE = 2_000  # pauses that are timed
+
+
+class Team:
+    """Followers of this process, and the words that they share with who leads.
+
+    Attributes
+    ----------
+    address : int
+        Of the words; 0 where threads cannot nap, and there is no team.
+    spins : int
+        Pauses that make up SPIN.
+    """
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.words: Array | None = None
+        self.address = 0
+        self.spins = 0
+        self.followers: list[threading.Thread] = []
+        self.closed = False
+
+    def helpers(self, wanted: int) -> int:
+        """The followers that there are, of so many that are wanted: they are started if need be."""
+        if len(self.followers) < wanted and not self.closed:
+            self.grow(wanted)
+        return min(wanted, len(self.followers))
+
+    def grow(self, wanted: int) -> None:
+        """Start followers."""
+        with self.lock:
+            if self.words is None:
+                self.found()
+            while self.address and not self.closed and len(self.followers) < min(wanted, team.MOST):
+                number = len(self.followers)
+                arguments = (self.address, number, self.spins)
+                one = threading.Thread(target=team.entries["follow"], args=arguments, name=f"fastconv-{number}", daemon=True)
+                try:
+                    one.start()
+                except RuntimeError:  # no more threads are to be had, or the interpreter is about to end
+                    self.closed = True
+                    return
+                self.followers.append(one)
+
+    def found(self) -> None:
+        """The words, and what is compiled: a thread that compiled would hold the others up."""
+        words = team.memory()
+        if words is None:
+            self.closed = True
+            return
+        pauses, address = team.entries["pauses"], int(words.ctypes.data)
+        pauses(1)
+        begun = time.perf_counter()
+        pauses(SAMPLE)
+        each = max(1e-9, (time.perf_counter() - begun) / SAMPLE)
+        words[team.QUIT // 8] = 1
+        team.entries["follow"](address, 0, 0)  # returns at once
+        words[team.QUIT // 8] = 0
+        self.words, self.spins, self.address = words, max(1, int(SPIN / each)), address
+
+    def close(self) -> None:
+        """Let every follower end its part and return."""
+        with self.lock:
+            self.closed = True
+            if self.followers:
+                team.entries["dismiss"](self.address, len(self.followers))
+            for one in self.followers:
+                one.join()
+            self.followers.clear()
 
 
 class _State:
     """This process's threads."""
 
     count: int | None = None
-    pool: Executor | None = None
-    # A threading layer that was launched before this module came may have been launched before a fork: do not use it.
-    foreign = numba_parallel._is_initialized
-    forked = False
+    team = Team()
 
 
 _state = _State()
-_lock = threading.Lock()
 
 
 def available() -> int:
-    """Threads that this process may use: its processors, or fewer where Numba was told so."""
-    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, min(allowed, numba.config.NUMBA_NUM_THREADS))
+    """Threads that this process may use: FASTCONV_NUM_THREADS, else as many as run at once without sharing a core."""
+    told = os.environ.get(VARIABLE, "").strip()
+    if not told:
+        return processors.available()
+    if not told.isdigit() or int(told) < 1:
+        raise ValueError(f"{VARIABLE} must be an integer of at least 1, got {told!r}")
+    return check.integer(VARIABLE, int(told), 1)
 
 
 def count() -> int:
@@ -47,71 +125,29 @@ def set_count(n: int) -> None:
     _state.count = n
 
 
-def threading_layer() -> str:
-    """The means in use: Numba's "omp" or "tbb", or "python" for a pool of Python threads."""
-    return "python" if not _regions_are_safe() else str(numba.threading_layer())
-
-
-def _regions_are_safe() -> bool:
-    if _state.foreign or _state.forked:
-        return False
-    try:
-        if not numba_parallel._is_initialized:
-            numba_parallel._launch_threads()
-        return bool(numba.threading_layer() != "workqueue")
-    except (ValueError, AttributeError, ImportError):
-        return False
-
-
-def run_parts(kernel: Any, parts: int, total: int, arguments: tuple[Any, ...]) -> None:
-    """kernel.serial(begin, end, *arguments) for `parts` equal parts of range(total), side by side."""
-    if _regions_are_safe():
-        if kernel.region(kernel.address(arguments), parts, total, *arguments):
-            raise MemoryError(f"{kernel.__name__} found no memory for its workspace")
-        return
-    bounds = [part * total // parts for part in range(parts + 1)]
-    futures: list[Future[None]] = []
-    try:
-        for begin, end in pairwise(bounds[1:]):
-            futures.append(_pool().submit(kernel.serial, begin, end, *arguments))
-        kernel.serial(bounds[0], bounds[1], *arguments)
-    finally:
-        finish(futures)
-    for future in futures:
-        future.result()
-
-
-def finish(futures: list[Future[None]]) -> None:
-    """Wait for all of them, also when interrupted: no thread may go on writing once the call has ended."""
-    interruption: BaseException | None = None
-    while True:
-        try:
-            wait(futures)
-        except BaseException as error:
-            interruption = error
-        else:
-            break
-    if interruption is not None:
-        raise interruption
-
-
-def _pool() -> Executor:
-    with _lock:
-        if _state.pool is None:
-            _state.pool = ThreadPoolExecutor(max(1, available() - 1), thread_name_prefix="fastconv")
-        return _state.pool
+def run_parts(kernel: Any, threads: int, parts: int, total: int, arguments: tuple[Any, ...]) -> None:
+    """kernel.serial(begin, end, *arguments) for `parts` equal parts of range(total), on so many threads at most."""
+    crew = _state.team
+    helpers = crew.helpers(threads - 1)
+    if helpers < 1:
+        kernel.serial(0, total, *arguments)
+    elif kernel.region(crew.address, kernel.address(arguments), parts, total, helpers, crew.spins, *arguments):
+        raise MemoryError(f"{kernel.__name__} found no memory for its workspace")
 
 
 def _after_fork() -> None:
     """A child has none of its parent's threads, and locks that they held stay held."""
-    global _lock
-    _lock = threading.Lock()
-    _state.pool = None
-    _state.forked = _state.forked or numba_parallel._is_initialized
+    _state.team = Team()
     compiler_lock = numba.core.compiler_lock.global_compiler_lock
     if hasattr(compiler_lock, "_lock"):
         compiler_lock._lock = threading.RLock()
 
 
+def _at_exit() -> None:
+    """Compiled code goes with the interpreter: nobody may be inside."""
+    _state.team.close()
+
+
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_after_fork)
+atexit.register(_at_exit)

@@ -31,7 +31,7 @@ for n in (1, 3):
                         digest.update(one.tobytes())
     print(digest.hexdigest())
 """
-    command, environment = [sys.executable, "-c", code], variables({"NUMBA_CACHE_DIR": str(tmp_path), "NUMBA_NUM_THREADS": "3"})
+    command, environment = [sys.executable, "-c", code], variables({"NUMBA_CACHE_DIR": str(tmp_path)})
     cold, warm = (subprocess.check_output(command, env=environment, timeout=SECONDS, text=True).split() for _ in range(2))
     assert len(cold) == 2
     assert len({*cold, *warm}) == 1

@@ -4,7 +4,8 @@ import os
 import subprocess
 import sys
 import threading
-from concurrent.futures import ThreadPoolExecutor, wait
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from comparing import assert_same_bits
 from large import LARGE
 
 import fastconv as fc
+from fastconv.kernels import processors, team
 from fastconv.kernels import threads as kernel_threads
 from fastconv.kernels.jit import Kernel
 
@@ -79,11 +81,69 @@ def test_set_num_threads_refuses(n: Any, error: type[Exception], message: str) -
     assert fc.get_num_threads() == before
 
 
-def test_by_default_as_many_as_there_are_processors() -> None:
-    """Those of this process, or what Numba was told."""
+def test_by_default_as_many_as_run_at_once() -> None:
+    """Those of this process's cores, or what the environment tells."""
     code = "import fastconv as fc; print(fc.get_num_threads())"
-    assert int(run(code)) == len(os.sched_getaffinity(0))
-    assert int(run(code, NUMBA_NUM_THREADS="1")) == 1
+    assert int(run(code)) == processors.available() <= len(os.sched_getaffinity(0))
+    assert int(run(code, FASTCONV_NUM_THREADS="5")) == 5
+
+
+@pytest.mark.parametrize("told", ["0", "-1", "two", "1.5"])
+def test_the_environment_is_checked(told: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FASTCONV_NUM_THREADS", told)
+    with pytest.raises(ValueError, match=f"FASTCONV_NUM_THREADS must be an integer of at least 1, got '{told}'"):
+        kernel_threads.available()
+
+
+def system(root: Path, files: dict[str, str]) -> Path:
+    """A folder with what a system's files say."""
+    for name, text in files.items():
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_text(text)
+    return root
+
+
+TOPOLOGY = "devices/system/cpu/cpu{}/topology/"
+
+
+@pytest.mark.parametrize(
+    ("siblings", "cores"),
+    [
+        (["0", "1", "2", "3"], 4),
+        (["0,2", "1,3", "0,2", "1,3"], 2),
+        (["0-3", "0-3", "0-3", "0-3"], 1),
+        (["0,2", "1,3", "0,2", ""], 4),  # where one of them tells nothing, each counts
+    ],
+)
+def test_processors_of_one_core_count_once(siblings: list[str], cores: int, tmp_path: Path) -> None:
+    """As Linux lists them, by either name of the file."""
+    for name in ("core_cpus_list", "thread_siblings_list"):
+        root = system(tmp_path / name, {TOPOLOGY.format(n) + name: text + "\n" for n, text in enumerate(siblings)})
+        assert processors.cores({0, 1, 2, 3}, root) == cores
+    assert processors.cores({0, 1}, tmp_path / "elsewhere") == 2
+
+
+@pytest.mark.parametrize(
+    ("groups", "files", "quota"),
+    [
+        ("0::/", {"fs/cgroup/cpu.max": "max 100000"}, float("inf")),
+        ("0::/", {"fs/cgroup/cpu.max": "150000 100000"}, 1.5),
+        ("0::/a/b", {"fs/cgroup/a/b/cpu.max": "400000 100000", "fs/cgroup/a/cpu.max": "300000 100000"}, 3.0),
+        ("0::/not/here", {"fs/cgroup/cpu.max": "200000 100000"}, 2.0),  # as in a container
+        (
+            "4:cpu,cpuacct:/a",
+            {"fs/cgroup/cpu/a/cpu.cfs_quota_us": "250000", "fs/cgroup/cpu/a/cpu.cfs_period_us": "100000"},
+            2.5,
+        ),
+        ("4:cpu:/a", {"fs/cgroup/cpu/a/cpu.cfs_quota_us": "-1", "fs/cgroup/cpu/a/cpu.cfs_period_us": "100000"}, float("inf")),
+        ("0::/", {"fs/cgroup/cpu.max": "nonsense"}, float("inf")),
+        ("", {}, float("inf")),
+    ],
+)
+def test_quotas_of_control_groups(groups: str, files: dict[str, str], quota: float, tmp_path: Path) -> None:
+    """Of both versions, also of groups above."""
+    process = system(tmp_path / "self", {"cgroup": groups + "\n"})
+    assert processors.quota(system(tmp_path / "sys", files), process) == quota
 
 
 # In processes of their own ---------------------------------------------------------------------------------------------
@@ -211,24 +271,17 @@ def run(code: str, **environment: str) -> str:
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
-@pytest.mark.parametrize("layer", ["workqueue", "omp"])
 @pytest.mark.parametrize("script", SCRIPTS.values(), ids=SCRIPTS)
-def test_any_threading_layer(script: str, layer: str) -> None:
+def test_forks_and_crowds(script: str) -> None:
     """Forks before, during and after use, many callers, and code that uses Numba's threads itself: right, and alive."""
-    environment = {"NUMBA_THREADING_LAYER": layer, "NUMBA_NUM_THREADS": "3"}
-    code = f"TESTS = {str(SUPPORT)!r}\n{PRELUDE}{script}"
-    assert run(code, **environment) == "done"
+    assert run(f"TESTS = {str(SUPPORT)!r}\n{PRELUDE}{script}", NUMBA_THREADING_LAYER="workqueue") == "done"
 
 
 def test_results_of_other_processes_are_the_same() -> None:
-    """One thread or three, forked or not, under any layer: a digest of all bits agrees."""
+    """One thread or three: a digest of all bits agrees."""
     digest = "import hashlib; print(hashlib.sha256(b''.join(map(first, compute()))).hexdigest())"
     code = f"TESTS = {str(SUPPORT)!r}\n{PRELUDE}first = lambda r: (r[0] if isinstance(r, tuple) else r).tobytes()\n"
-    found = {
-        run(code + f"fc.set_num_threads({n})\n{digest}", NUMBA_THREADING_LAYER=layer)
-        for n, layer in ((1, "default"), (3, "omp"), (3, "workqueue"))
-    }
-    assert len(found) == 1
+    assert len({run(code + f"fc.set_num_threads({n})\n{digest}") for n in (1, 3)}) == 1
 
 
 SPAWNED = """
@@ -249,13 +302,11 @@ if __name__ == "__main__":
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
-@pytest.mark.parametrize("layer", ["default", "workqueue"])
-def test_pools_of_processes(layer: str, tmp_path: Path) -> None:
+def test_pools_of_processes(tmp_path: Path) -> None:
     """Forked, spawned and served by a fork server, after the parent has used its own threads."""
     script = tmp_path / "pools.py"
     script.write_text(f"TESTS = {str(SUPPORT)!r}\n{PRELUDE}{SPAWNED}")
-    environment = {**os.environ, "NUMBA_THREADING_LAYER": layer, "NUMBA_NUM_THREADS": "3"}
-    found = subprocess.run([sys.executable, str(script)], env=environment, timeout=SECONDS, capture_output=True, text=True)
+    found = subprocess.run([sys.executable, str(script)], timeout=SECONDS, capture_output=True, text=True)
     assert (found.returncode, found.stdout) == (0, "done\n"), found.stderr[-2000:]
 
 
@@ -284,11 +335,9 @@ print("done")
 """
 
 
-@pytest.mark.parametrize("layer", ["workqueue", "omp", "tbb"])
-def test_one_plan_in_eight_threads(layer: str) -> None:
-    """Plans hold no workspace: each call has its own, under any threading layer that loads here, or its stand-in."""
-    code = f"TESTS = {str(SUPPORT)!r}\n{PRELUDE}{ONE_PLAN}"
-    assert run(code, NUMBA_THREADING_LAYER=layer, NUMBA_NUM_THREADS="3") == "done"
+def test_one_plan_in_eight_threads() -> None:
+    """Plans hold no workspace: each call has its own."""
+    assert run(f"TESTS = {str(SUPPORT)!r}\n{PRELUDE}{ONE_PLAN}") == "done"
 
 
 GIL = """
@@ -319,26 +368,6 @@ def test_other_python_threads_go_on_during_a_long_call(threads: int) -> None:
     assert run(f"TESTS = {str(SUPPORT)!r}\n{PRELUDE}{GIL.format(threads=threads)}") == "done"
 
 
-def test_who_is_interrupted_while_waiting_waits_on(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Twice interrupted before the parts are done: KeyboardInterrupt comes out, and only once they are."""
-    let_go, waits = threading.Event(), []
-
-    def interrupted_wait(futures: Any) -> None:
-        waits.append(len(waits))
-        if len(waits) < 3:
-            raise KeyboardInterrupt
-        let_go.set()
-        wait(futures)
-
-    monkeypatch.setattr(kernel_threads, "wait", interrupted_wait)
-    with ThreadPoolExecutor(2) as pool:
-        futures = [pool.submit(let_go.wait, 60) for _ in range(2)]
-        with pytest.raises(KeyboardInterrupt):
-            kernel_threads.finish(futures)
-        assert all(future.done() for future in futures)
-    assert waits == [0, 1, 2]
-
-
 INTERRUPTED = """
 import signal, time
 fc.set_num_threads(3)
@@ -367,12 +396,11 @@ print("done")
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="timers are signals here")
-@pytest.mark.parametrize("layer", ["omp", "workqueue"])
-def test_an_interrupted_call_leaves_nothing_broken(layer: str) -> None:
+def test_an_interrupted_call_leaves_nothing_broken() -> None:
     """KeyboardInterrupt during long calls: when it comes out nothing writes any more, and the next calls are right."""
     alarm = "import signal\nsignal.signal(signal.SIGALRM, signal.default_int_handler)\n"
     code = f"{alarm}TESTS = {str(SUPPORT)!r}\n{PRELUDE}{INTERRUPTED}"
-    assert run(code, NUMBA_THREADING_LAYER=layer, NUMBA_NUM_THREADS="3") == "done"
+    assert run(code) == "done"
 
 
 @Kernel
@@ -391,3 +419,158 @@ def test_code_is_looked_up_by_the_types_of_all_arguments(order: tuple[str, ...],
         y = np.zeros(1000, name)
         scaled_cells(1000, 10**9, x, y, np.dtype(name).type(2))
         np.testing.assert_array_equal(y, 2 * x.astype(name))
+
+
+# The team ---------------------------------------------------------------------------------------------------------------
+
+
+@Kernel
+def cells_by_part(begin, end, taken, slow):
+    """Each item's number goes where it belongs, after so many steps."""
+    for i in range(begin, end):
+        value = 0.0
+        for step in range(slow):
+            value += np.sqrt(float(step + i))
+        taken[i] = i + (value < 0.0)
+
+
+@Kernel
+def refusing(begin, end, y, bad):
+    """y[i] = i, but for one item that raises."""
+    for i in range(begin, end):
+        if i == bad:
+            raise MemoryError
+        y[i] = i
+
+
+def crew(followers: int) -> kernel_threads.Team:
+    """A team of its own, with so many followers."""
+    made = kernel_threads.Team()
+    made.helpers(followers)
+    return made
+
+
+def lead(made: kernel_threads.Team, kernel: Kernel, parts: int, total: int, *arguments: Any, helpers: int | None = None) -> int:
+    """How many parts raised."""
+    count = len(made.followers) if helpers is None else helpers
+    return kernel.region(made.address, kernel.address(arguments), parts, total, count, made.spins, *arguments)
+
+
+@pytest.mark.parametrize("followers", [1, 2, 7])
+@pytest.mark.parametrize("parts", [1, 2, 3, 16, 1000])
+def test_every_part_is_made_once(followers: int, parts: int) -> None:
+    """Whoever takes it, awake or woken; more followers than parts, and more parts than items."""
+    made = crew(followers)
+    try:
+        for total in (1, 5, 999):
+            for pause in (0, 0, 0.002):
+                y = np.full(total, -1.0)
+                time.sleep(pause)
+                assert lead(made, cells_by_part, parts, total, y, 3) == 0
+                np.testing.assert_array_equal(y, np.arange(total))
+    finally:
+        made.close()
+    assert not any(one.is_alive() for one in made.followers)
+
+
+def test_a_leader_waits_for_no_thread_that_took_nothing() -> None:
+    """Followers that are never scheduled, here such as were never started: the call ends all the same, and so do the next."""
+    made = crew(1)
+    made.close()
+    made.words[team.QUIT // 8] = 0
+    for _ in range(100):
+        y = np.full(500, -1.0)
+        assert lead(made, cells_by_part, 8, 500, y, 3, helpers=5) == 0
+        np.testing.assert_array_equal(y, np.arange(500))
+
+
+def test_who_finds_the_team_at_work_works_alone() -> None:
+    """A word says that somebody leads: the call is right, and the team's words stay as they are."""
+    made = crew(2)
+    try:
+        before = made.words.copy()
+        made.words[team.LED // 8] = 1
+        y = np.full(500, -1.0)
+        assert lead(made, cells_by_part, 8, 500, y, 3) == 0
+        np.testing.assert_array_equal(y, np.arange(500))
+        unchanged = [word // 8 for word in (team.LEFT, team.DONE, team.KERNEL, team.PARTS, team.TOTAL)]
+        np.testing.assert_array_equal(made.words[unchanged], before[unchanged])
+        assert lead(made, refusing, 8, 500, y, 77) == 1  # alone, it is one part
+        made.words[team.LED // 8] = 0
+    finally:
+        made.close()
+
+
+@pytest.mark.parametrize("bad", [0, 250, 499])
+def test_a_part_that_raises_is_told(bad: int, threads: None) -> None:
+    """The others are made all the same, the next call is as any, and Python raises MemoryError."""
+    made = crew(2)
+    try:
+        for _ in range(20):
+            y = np.full(500, -1.0)
+            assert lead(made, refusing, 10, 500, y, bad) == 1
+            others = np.arange(500) // 50 != bad // 50
+            np.testing.assert_array_equal(y[others], np.arange(500)[others])
+            assert lead(made, refusing, 10, 500, y, -1) == 0
+            np.testing.assert_array_equal(y, np.arange(500))
+    finally:
+        made.close()
+    fc.set_num_threads(3)
+    with pytest.raises(MemoryError, match="refusing found no memory for its workspace"):
+        refusing(500, 10**9, np.zeros(500), bad)
+
+
+def test_a_closed_team_starts_nobody() -> None:
+    """At exit calls go on, on one thread."""
+    made = crew(1)
+    made.close()
+    assert made.helpers(3) == 0
+    made.close()
+
+
+def test_where_no_thread_can_be_had_calls_run_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No functions to nap by, or no more threads."""
+    monkeypatch.setattr(team, "functions", lambda: None)
+    assert crew(3).helpers(3) == 0
+    monkeypatch.undo()
+
+    def refuse(self: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    assert crew(3).helpers(3) == 0
+
+
+EXIT = """
+import atexit, time
+fc.set_num_threads(3)
+x, w = np.ones((1, 64, 112, 112), np.float32), np.ones((64, 64, 3, 3), np.float32)
+plan = fc.conv2d.plan(x.shape, w, padding=1, implementation="loops")
+expected = plan(x).tobytes()
+def busy():
+    while True:
+        assert plan(x).tobytes() == expected
+[threading.Thread(target=busy, daemon=True).start() for _ in range(2)]
+time.sleep(0.2)
+print("done", flush=True)
+"""
+
+
+def test_the_interpreter_ends_while_daemons_call() -> None:
+    """At once, with exit code 0: whoever has taken a part ends it, and leaves."""
+    assert run(f"TESTS = {str(SUPPORT)!r}\n{PRELUDE}{EXIT}") == "done"
+
+
+LAYERS = """
+from numba.np.ufunc import parallel
+fc.set_num_threads(3)
+assert len(compute()) == len(CALLS)
+assert not parallel._is_initialized
+assert sum(one.name.startswith("fastconv") for one in threading.enumerate()) == 2
+print("done")
+"""
+
+
+def test_numbas_threads_are_not_started() -> None:
+    """Nor does the team have more followers than the number of threads asks for."""
+    assert run(f"TESTS = {str(SUPPORT)!r}\n{PRELUDE}{LAYERS}") == "done"

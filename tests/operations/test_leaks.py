@@ -103,7 +103,7 @@ def test_kept_plans_are_bounded() -> None:
 
 
 def test_no_thread_is_left_at_exit() -> None:
-    """A process that used threads by either means ends by itself, and soon."""
+    """A process that used threads ends by itself, and soon."""
     code = """
 import numpy as np
 import fastconv as fc
@@ -111,7 +111,5 @@ fc.set_num_threads(3)
 fc.max_pool2d(np.ones((1, 8, 200, 200), np.float32), 3, implementation="loops")
 print("done")
 """
-    for layer in ("omp", "workqueue"):
-        environment = {**os.environ, "NUMBA_THREADING_LAYER": layer, "NUMBA_NUM_THREADS": "3"}
-        found = subprocess.run([sys.executable, "-c", code], env=environment, timeout=120, capture_output=True, text=True)
-        assert (found.returncode, found.stdout, found.stderr) == (0, "done\n", "")
+    found = subprocess.run([sys.executable, "-c", code], timeout=120, capture_output=True, text=True)
+    assert (found.returncode, found.stdout, found.stderr) == (0, "done\n", "")

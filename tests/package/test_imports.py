@@ -24,9 +24,13 @@ ROOMS: dict[str, tuple[str, ...]] = {
     "problem": (),
     "machine": (),
     "kernels.cache": (),
-    "kernels.threads": (),
+    "kernels.processors": (),
     "kernels.memory": ("problem",),
-    "kernels.jit": ("kernels.cache", "kernels.threads", "problem"),
+    "kernels.compiling": ("kernels.cache",),
+    f"{SIMD}.vector": (),
+    "kernels.team": ("kernels.compiling", f"{SIMD}.vector", "problem"),
+    "kernels.threads": ("kernels.processors", "kernels.team", "problem"),
+    "kernels.jit": ("kernels.cache", "kernels.compiling", "kernels.team", "kernels.threads", f"{SIMD}.vector", "problem"),
     "kernels.activations": ("kernels.jit", "problem"),
     "kernels.reference": ("kernels.activations", "problem"),
     "kernels.borders": ("problem",),
@@ -34,19 +38,18 @@ ROOMS: dict[str, tuple[str, ...]] = {
     "kernels.strided": ("kernels.activations", "kernels.borders", "problem"),
     "kernels.im2col": ("kernels.activations", "problem"),
     "kernels.loops": ("kernels.activations", "kernels.jit", "problem"),
-    f"{SIMD}.vector": ("kernels.jit",),
     f"{SIMD}.engine": (f"{SIMD}.vector", *COMPILED, "problem", "machine"),
     **dict.fromkeys(FAMILIES, (f"{SIMD}.engine", f"{SIMD}.vector", *COMPILED, "problem", "machine")),
     "plans": ("kernels", "problem", "machine"),
     "operations": ("plans", "kernels.threads", "problem", "machine"),
     "numpycnn": ("operations", "problem"),
     "measuring": ("operations", "plans", "kernels", "numpycnn", "problem", "machine"),
-    "cli": ("measuring", "operations", "kernels.cache", "kernels.threads", "problem", "machine"),
+    "cli": ("measuring", "operations", "kernels.cache", "kernels.processors", "problem", "machine"),
     "__main__": ("cli",),
 }
 DOORS = {
     "llvmlite": (f"{SIMD}.vector",),
-    "numba": (f"{SIMD}.vector", "kernels.jit", "kernels.cache", "kernels.threads", "machine", "cli"),
+    "numba": (f"{SIMD}.vector", "kernels.compiling", "kernels.jit", "kernels.cache", "kernels.threads", "machine", "cli"),
 }
 
 
