@@ -1,6 +1,5 @@
 """What the benchmarks share: a named layer as a plan whose result is right, and the quantities that are followed."""
 
-import time
 from functools import lru_cache
 
 import numpy as np
@@ -9,6 +8,7 @@ import fastconv as fc
 from fastconv.measuring import layers
 from fastconv.measuring.checking import sample
 from fastconv.measuring.roofs import copy_bandwidth, fma_peak
+from fastconv.plans.timing import timed_round
 from fastconv.problem.convolutions import LAYOUTS
 
 ORDERS = ["channels_first", "channels_last"]
@@ -52,12 +52,7 @@ def served(operation):
 def seconds_of(plan, x, repeats=9):
     """The median time of a call, after one that is not counted."""
     out = plan(x)
-    times = []
-    for _ in range(repeats):
-        begun = time.perf_counter()
-        plan(x, out)
-        times.append(time.perf_counter() - begun)
-    return float(np.median(times))
+    return float(np.median([one for _ in range(repeats) for one in timed_round(lambda: plan(x, out), 0.0)]))
 
 
 class _Plans:

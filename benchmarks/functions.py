@@ -19,7 +19,7 @@ from fastconv.measuring import layers
 from fastconv.measuring.layers import Layer
 from fastconv.measuring.measure import GENERIC_LAYOUTS, progress
 from fastconv.measuring.peers import Case, Peer, opened
-from fastconv.measuring.peers.case import timed_round
+from fastconv.plans.timing import timed_round
 from fastconv.problem.convolutions import LAYOUTS
 
 PEERS = ("torch", "torch_channels_last")

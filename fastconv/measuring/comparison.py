@@ -19,11 +19,11 @@ import fastconv as api
 from fastconv.machine import host
 from fastconv.measuring.checking import Sample, error_of, sample
 from fastconv.measuring.peers import NAMES, Case, Peer, PeerError, opened
-from fastconv.measuring.peers.case import timed_round
 from fastconv.measuring.roofs import fma_peak
 from fastconv.plans import dispatch
 from fastconv.plans.plan import Plan
 from fastconv.plans.registry import Implementation
+from fastconv.plans.timing import timed_round
 from fastconv.problem.convolutions import Array, ConvGeometry
 from fastconv.problem.pools import PoolGeometry
 

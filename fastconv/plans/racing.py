@@ -2,11 +2,12 @@
 
 import statistics
 from collections.abc import Sequence
-from time import perf_counter
+from functools import partial
 from typing import Any, Protocol, TypeVar
 
 import numpy as np
 
+from fastconv.plans.timing import timed_round
 from fastconv.problem.convolutions import Array, Size
 
 MEASURE = "measure"
@@ -43,12 +44,9 @@ def fastest(plans: Sequence[Racer]) -> Racer:
     rounds: list[list[float]] = [[] for _ in plans]
     for number in range(ROUNDS + 1):  # in round 0 code is loaded, and nothing is noted
         for plan, times in zip(plans, rounds, strict=True):
-            calls, begin, took = 0, perf_counter(), 0.0
-            while not calls or (number and took < LEAST):
-                plan(x, out)
-                calls, took = calls + 1, perf_counter() - begin
+            took = timed_round(partial(plan, x, out), LEAST if number else 0.0)
             if number:
-                times.append(took / calls)
+                times.append(statistics.fmean(took))
     medians = [statistics.median(times) for times in rounds]
     return plans[medians.index(min(medians))]
 

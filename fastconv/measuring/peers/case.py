@@ -1,6 +1,5 @@
 """What the two sides of a peer speak of: the case, and what a library makes of it."""
 
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
@@ -10,7 +9,6 @@ from fastconv.problem.convolutions import Array, ConvGeometry
 from fastconv.problem.pools import PoolGeometry
 
 NAMES = ("torch", "torch_channels_last", "onnxruntime", "openvino", "cv2", "scipy")
-MOST_CALLS = 100_000  # of one round: enough for any median
 
 
 class Refused(Exception):
@@ -82,24 +80,3 @@ class Library(NamedTuple):
 
     version: str
     prepare: Callable[[Case], Prepared]
-
-
-def timed_round(call: Callable[[], Any], seconds: float) -> list[float]:
-    """Seconds of each call in a round of about `seconds`: at least one, after one that warms caches and is not counted.
-
-    A call that takes longer than the round is not repeated for warmth.
-    """
-    clock = time.perf_counter
-    begin = clock()
-    call()
-    first = clock() - begin
-    if first > seconds:
-        return [first]
-    times: list[float] = []
-    end = clock() + seconds
-    now = clock()
-    while now < end and len(times) < MOST_CALLS:
-        call()
-        then, now = now, clock()
-        times.append(now - then)
-    return times

@@ -11,7 +11,8 @@ import signal
 import sys
 from typing import Any
 
-from fastconv.measuring.peers.case import Case, Library, Prepared, Refused, timed_round
+from fastconv.measuring.peers.case import Case, Library, Prepared, Refused
+from fastconv.plans.timing import timed_round
 
 HOMES = {
     "torch": ("frameworks", "load_torch"),

@@ -16,10 +16,10 @@ import numpy as np
 
 from fastconv.kernels.jit import Kernel, compiled, element, inlined
 from fastconv.kernels.simd import vector
-from fastconv.kernels.simd.depthwise.planes import MOST_CHANNELS
 from fastconv.kernels.simd.engine import blocks, epilogue, windows
 from fastconv.kernels.simd.engine.costs import CALL, Candidate
 from fastconv.kernels.simd.engine.sizes import Axes, Plane, Strides, reader, written
+from fastconv.kernels.simd.engine.tables import TILES
 from fastconv.kernels.simd.engine.walks import plane_sizes
 from fastconv.kernels.simd.engine.weights import Draft, drafted
 from fastconv.kernels.simd.engine.workspace import keep, workspace
@@ -160,8 +160,6 @@ def kernel(columns: int, shared: bool, lanes: int, dtype: str, isa: str) -> Kern
 
 # Decisions --------------------------------------------------------------------------------------------------------------
 
-COLUMNS = {32: 8, 16: 4}  # vectors of a tile at most, where its channels share their weights
-
 
 class Cut(NamedTuple):
     """Vectors of a tile, whether its channels share their weights, and rows and columns of a block."""
@@ -176,7 +174,7 @@ def suits(geometry: ConvGeometry, dtype: np.dtype[Any], machine: Machine) -> boo
     """Whether each channel has a filter of its own and all of them fit a tile; stride 1 along the rows."""
     g = geometry
     plain = g.channels_last and not g.transposed and g.rank <= 2 and g.stride[-1] == 1
-    return plain and g.in_per_group == g.out_per_group == 1 and 1 < g.in_channels <= MOST_CHANNELS[machine.registers]
+    return plain and g.in_per_group == g.out_per_group == 1 and 1 < g.in_channels <= TILES[machine.isa].depthwise_channels
 
 
 def cycles(geometry: ConvGeometry, dtype: np.dtype[Any], machine: Machine) -> float:
@@ -189,7 +187,7 @@ def cycles(geometry: ConvGeometry, dtype: np.dtype[Any], machine: Machine) -> fl
 def cut_for(geometry: ConvGeometry, shared: bool, dtype: np.dtype[Any], machine: Machine) -> Cut:
     """Blocks whose cells take a quarter of the L2 cache."""
     g, channels = geometry, geometry.in_channels
-    columns = channels * max(1, COLUMNS[machine.registers] // channels) if shared else channels
+    columns = channels * max(1, TILES[machine.isa].filter_vectors // channels) if shared else channels
     sizes, room = plane_sizes(g), machine.l2 // 4 // dtype.itemsize
     extent = tuple(spread * (count - 1) + 1 for spread, count in zip(sizes.dilation, sizes.taps, strict=True))
     return Cut(columns, shared, *blocks.cut_plane(sizes.outputs, sizes.stride, extent, channels, room, g.batch))

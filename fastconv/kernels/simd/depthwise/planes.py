@@ -25,6 +25,7 @@ from fastconv.kernels.simd import vector
 from fastconv.kernels.simd.engine import epilogue, windows
 from fastconv.kernels.simd.engine.costs import CALL, Candidate
 from fastconv.kernels.simd.engine.sizes import Axes, Plane, Strides, reader, written
+from fastconv.kernels.simd.engine.tables import TILES
 from fastconv.kernels.simd.engine.weights import Draft, drafted
 from fastconv.kernels.simd.engine.workspace import keep, workspace
 from fastconv.machine import Machine
@@ -275,14 +276,10 @@ def kernel(form: Form, lanes: int, dtype: str, isa: str) -> Kernel:
 # Decisions --------------------------------------------------------------------------------------------------------------
 
 ROWS = (14, 10, 8, 7, 5, 4, 3, 2, 1)  # output rows of a tile
-MOST_ROWS = {32: 14, 16: 8}  # of them, by the number of vector registers
 LONG = 12  # vectors of an output row that is worth tiles of several: it is few rows of long lines that the L1 cache holds
-LARGE = {32: ((3, 5), (4, 5)), 16: ((3, 3), (3, 3))}  # such tiles, by registers: for 3x3 kernels, and for others
-MOST = {32: 20, 16: 9}  # vectors of such a tile
 APART, MOST_APART = 2, 7  # vectors, and most rows, of tiles of stride 2
 WIDEST = 9  # taps of a kernel on either axis
 CONFLICT = 1024  # elements of a row, or a multiple: all rows fall into the same sets of an L1 cache
-MOST_CHANNELS = {32: 8, 16: 4}  # that lie together
 
 
 class Cut(NamedTuple):
@@ -313,7 +310,7 @@ def suits(geometry: ConvGeometry, dtype: np.dtype[Any], machine: Machine) -> boo
         and g.in_per_group == g.out_per_group == 1
         and g.stride[0] == g.stride[1] <= (2 if together == 1 else 1)
         and g.dilation == (1, 1)
-        and together <= MOST_CHANNELS[machine.registers]
+        and together <= TILES[machine.isa].depthwise_channels
         and g.kernel[0] == g.kernel[1] <= WIDEST  # the tile is compiled for each kernel
         and (g.stride[0] == 1 or g.in_size[1] % CONFLICT)  # so many rows of x would drive each other out of the cache
     )
@@ -321,12 +318,12 @@ def suits(geometry: ConvGeometry, dtype: np.dtype[Any], machine: Machine) -> boo
 
 def tiles_for(geometry: ConvGeometry, own: int, dtype: np.dtype[Any], machine: Machine) -> list[tuple[int, int]]:
     """(rows, vectors) of the tiles to choose from: a large one on long rows, else those of one vector, two for stride 2."""
-    g, most = geometry, MOST_ROWS[machine.registers]
+    g, most = geometry, TILES[machine.isa].depthwise_rows
     if g.stride == (1, 1) and g.kernel[0] > 2 and g.out_size[1] * channels_together(g) >= LONG * machine.lanes(dtype):
-        large = LARGE[machine.registers][g.kernel[0] > 3]
+        large: tuple[int, int] = TILES[machine.isa].depthwise_large[g.kernel[0] > 3]
         if own:
             columns = own * max(1, large[1] // own)
-            large = MOST[machine.registers] // columns, columns
+            large = TILES[machine.isa].depthwise_vectors // columns, columns
         if large[0] <= g.out_size[0]:
             return [large]
     columns, most = (APART, min(most, MOST_APART)) if g.stride[0] > 1 else (1, most)

@@ -37,6 +37,24 @@ class Tiles(NamedTuple):
         Output channels x positions that whole panels leave over: for one of these, and for more.
     unpacked : tuple of Tile
         Positions x output channels, each with a vector of partial sums.
+    depthwise_large : tuple of Tile
+        Output rows x vectors of long rows: for kernels of 3x3, and for others.
+    depthwise_rows, depthwise_vectors : int
+        The most rows of other tiles, and the most vectors of a large one.
+    depthwise_channels : int
+        The most that lie together in a row of few channels last.
+    filter_vectors : int
+        The most vectors of a row in a tile of filters whose channels share their weights.
+    winograd_rows : tuple of Tile
+        Rows of images x vectors.
+    strassen : tuple of Tile
+        Positions x vectors of output channels.
+    strassen_channels, strassen_positions, strassen_doubled : tuple of Tile
+        Of kernels of one tap, channels first: output channels x vectors of positions by either, or by two taps.
+    pool_large : tuple of Tile
+        Output rows x vectors of long rows: for windows up to 3x3, and for others.
+    pool_rows : int
+        The most output rows of a tile.
     """
 
     conv: tuple[Tile, ...]
@@ -46,6 +64,18 @@ class Tiles(NamedTuple):
     pointwise: tuple[Tile, ...]
     pointwise_rest: tuple[Tile, Tile]
     unpacked: tuple[Tile, ...]
+    depthwise_large: tuple[Tile, ...]
+    depthwise_rows: int
+    depthwise_vectors: int
+    depthwise_channels: int
+    filter_vectors: int
+    winograd_rows: tuple[Tile, ...]
+    strassen: tuple[Tile, ...]
+    strassen_channels: tuple[Tile, ...]
+    strassen_positions: tuple[Tile, ...]
+    strassen_doubled: tuple[Tile, ...]
+    pool_large: tuple[Tile, ...]
+    pool_rows: int
 
 
 def tiles(*shapes: tuple[int, int]) -> tuple[Tile, ...]:
@@ -61,6 +91,18 @@ OF_32_REGISTERS = Tiles(
     pointwise=tiles((8, 3), (12, 2), (6, 4), (4, 6), (2, 8)),
     pointwise_rest=(Tile(8, 1), Tile(4, 4)),
     unpacked=tiles((5, 5), (6, 4)),
+    depthwise_large=tiles((3, 5), (4, 5)),
+    depthwise_rows=14,
+    depthwise_vectors=20,
+    depthwise_channels=8,
+    filter_vectors=8,
+    winograd_rows=tiles((4, 4), (8, 2)),
+    strassen=tiles((5, 4), (5, 5), (7, 3), (14, 2)),
+    strassen_channels=tiles((5, 4), (5, 5), (7, 3), (14, 2)),
+    strassen_positions=tiles((8, 3)),
+    strassen_doubled=tiles((8, 3)),
+    pool_large=tiles((3, 5), (4, 4)),
+    pool_rows=14,
 )
 OF_16_REGISTERS = Tiles(
     conv=tiles((6, 2), (4, 3), (7, 1)),
@@ -70,6 +112,18 @@ OF_16_REGISTERS = Tiles(
     pointwise=tiles((4, 3), (6, 2), (2, 4)),
     pointwise_rest=(Tile(6, 1), Tile(4, 3)),
     unpacked=tiles((3, 4), (4, 3)),
+    depthwise_large=tiles((3, 3), (3, 3)),
+    depthwise_rows=8,
+    depthwise_vectors=9,
+    depthwise_channels=4,
+    filter_vectors=4,
+    winograd_rows=tiles((3, 4), (4, 2)),
+    strassen=tiles((6, 2), (4, 3)),
+    strassen_channels=tiles((6, 2)),
+    strassen_positions=tiles((6, 2)),
+    strassen_doubled=tiles((6, 2)),
+    pool_large=tiles((3, 3), (4, 2)),
+    pool_rows=7,
 )
 TILES = {"avx512": OF_32_REGISTERS, "neon": OF_32_REGISTERS, "avx2": OF_16_REGISTERS, "sse2": OF_16_REGISTERS}
 

@@ -19,6 +19,7 @@ from fastconv.kernels.simd.engine import epilogue
 from fastconv.kernels.simd.engine.blocks import cut_plane
 from fastconv.kernels.simd.engine.costs import Candidate, cheapest
 from fastconv.kernels.simd.engine.sizes import Plane, written
+from fastconv.kernels.simd.engine.tables import TILES
 from fastconv.kernels.simd.filters import separable
 from fastconv.kernels.simd.filters.separable import STACK, values_of_column
 from fastconv.machine import Machine, host
@@ -26,7 +27,6 @@ from fastconv.problem.convolutions import Array, ConvGeometry
 from fastconv.problem.problem import Operands, Problem
 
 TOLERANCE = 8  # eps of the largest weight
-COLUMNS = {32: 8, 16: 4}  # vectors of a row in a tile, by the number of vector registers
 
 
 def supports(problem: Problem) -> str | None:
@@ -151,7 +151,7 @@ def launch(geometry: ConvGeometry, rank: int, block: Plane, seconds: float, dtyp
     )
     items = g.batch * g.groups * -(-g.out_size[0] // block.h) * -(-g.out_size[1] // block.w)
     arguments = written(sizes), epilogue.scalars(g.activation, dtype, g.border.value)
-    passes = separable.kernel(stack_of(g), COLUMNS[machine.registers], machine.lanes(dtype), element(dtype), machine.isa)
+    passes = separable.kernel(stack_of(g), TILES[machine.isa].filter_vectors, machine.lanes(dtype), element(dtype), machine.isa)
     return Launch(passes, items, int(5e8 * seconds), NO_WEIGHTS, NO_WEIGHTS, arguments)
 
 

@@ -17,6 +17,7 @@ from fastconv.kernels.jit import Kernel, compiled, element, inlined
 from fastconv.kernels.simd import vector
 from fastconv.kernels.simd.engine.costs import Candidate
 from fastconv.kernels.simd.engine.sizes import Axes, Plane, axes, reader, written
+from fastconv.kernels.simd.engine.tables import TILES
 from fastconv.kernels.simd.engine.workspace import keep, workspace
 from fastconv.kernels.simd.pools import reductions
 from fastconv.kernels.simd.pools.bounds import depths, tables
@@ -279,12 +280,10 @@ def windows_kernel(tile: Tile, dtype: str, isa: str) -> Kernel:
 
 LONG = 4  # vectors of tiles of one row
 ROWS = (14, 7, 4, 2, 1)  # output rows of a tile
-ROWS_OF_16 = 7  # at most, where there are 16 registers
 LARGEST = 7  # cells of a window on either axis
 ROWS_OF_LONG = 4  # where rows are long and share little: more leave the L1 cache before their next columns are read
 CONFLICT = 1024  # elements of a row, or a multiple: all rows fall into the same sets of an L1 cache, which holds few then
 APART = 4, 2  # (rows, vectors) of tiles of stride 2, where rows have more than three vectors
-LARGE = {32: ((3, 5), (4, 4)), 16: ((3, 3), (4, 2))}  # (rows, vectors) of tiles there: of windows up to 3x3, and of others
 
 
 def candidates(geometry: PoolGeometry, dtype: np.dtype[Any], machine: Machine) -> Iterator[Candidate]:
@@ -337,13 +336,13 @@ def cycles_of_stack(tile: tuple[int, int], geometry: PoolGeometry, dtype: np.dty
 
 def tile_for(geometry: PoolGeometry, dtype: np.dtype[Any], machine: Machine) -> tuple[int, int]:
     """(rows, vectors) of the tile: the one that takes the fewest cycles over a plane's rows, but for rows that conflict."""
-    g, most = geometry, ROWS[0] if machine.registers > 16 else ROWS_OF_16
+    g, most = geometry, TILES[machine.isa].pool_rows
     row, (outputs, taps_h, step) = g.in_size[-1] * dtype.itemsize, plane_of(geometry)
     share = outputs // step  # of the rows that lie `step` apart
     if g.rank == 1 and not spreads(g):
         return 1, LONG
     if g.stride[-1] == 1 and g.in_size[-1] % CONFLICT == 0 and not spreads(g):
-        large = LARGE[machine.registers][taps_h > 3]
+        large = TILES[machine.isa].pool_large[taps_h > 3]
         if large[0] <= outputs:
             return large
     if g.stride[-1] == 2 and share >= APART[0] and g.out_size[-1] > 3 * machine.lanes(dtype) and not spreads(g):

@@ -13,7 +13,7 @@ import numpy as np
 
 from fastconv.kernels.memory import LINE
 from fastconv.kernels.simd.engine.sizes import Axes, Plane
-from fastconv.kernels.simd.engine.tables import CONFLICT, WAYS
+from fastconv.kernels.simd.engine.tables import CONFLICT, TILES, WAYS
 from fastconv.kernels.simd.engine.walks import along
 from fastconv.kernels.simd.strassen.products import GROUP, ITEMS, PANELS, PARTIAL, WORKSPACE, half_of, share_of
 from fastconv.machine import Machine
@@ -30,7 +30,6 @@ class Cut(NamedTuple):
     k_part: int
 
 
-TILES = {32: ((5, 4), (5, 5), (7, 3), (14, 2)), 16: ((6, 2), (4, 3))}
 MORE = 3  # rows that a block may have beyond what fits evenly
 ROOMS = (4 << 20, 2 << 20)  # bytes of a block's sums: what is read of them is little, and comes from the L3 cache in time
 
@@ -107,7 +106,7 @@ def cuts_of(geometry: ConvGeometry, walks: Walks, dtype: np.dtype[Any], machine:
     per_pair = PANELS * (length + lanes)
     if not g.channels_last:
         per_pair += 2 * (walks[0].taps * walks[1].stride * walks[2].stride * g.in_per_group + g.out_per_group)
-    for rows, columns in TILES[machine.registers]:
+    for rows, columns in TILES[machine.isa].strassen:
         blocks = -(-half_vectors // columns)
         shares = [
             share_of(-(-height * width // 2), images * depth * blocks, GROUP * rows, items) for items in (ITEMS, ITEMS // 2)

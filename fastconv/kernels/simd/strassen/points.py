@@ -12,6 +12,7 @@ first way stores rows as they are, the second turns them in registers, but waste
 transposed convolutions without overlap, two taps of a row are woven into one, as pointwise.py has them.
 """
 
+from collections.abc import Iterator
 from functools import lru_cache, partial
 from itertools import product
 from math import inf, prod
@@ -25,6 +26,7 @@ from fastconv.kernels.simd.engine import epilogue
 from fastconv.kernels.simd.engine.costs import Candidate
 from fastconv.kernels.simd.engine.lines import are_lines, lines_of
 from fastconv.kernels.simd.engine.sizes import Axes, reader, written
+from fastconv.kernels.simd.engine.tables import TILES
 from fastconv.kernels.simd.engine.walks import TapSteps
 from fastconv.kernels.simd.engine.weights import Draft, drafted
 from fastconv.kernels.simd.engine.workspace import keep, workspace
@@ -355,11 +357,14 @@ class Cut(NamedTuple):
     k_part: int
 
 
-TILES = {
-    32: (*(("channels", *tile) for tile in ((5, 4), (5, 5), (7, 3), (14, 2))), ("positions", 8, 3)),
-    16: (("channels", 6, 2), ("positions", 6, 2)),
-}
-DOUBLED = {32: (("doubled", 8, 3),), 16: (("doubled", 6, 2),)}
+def tiles_of(geometry: ConvGeometry, machine: Machine) -> Iterator[tuple[str, int, int]]:
+    """(what lies along the rows of a tile, rows, vectors of a row) of every tile."""
+    of = TILES[machine.isa]
+    if geometry.transposed:
+        yield from (("doubled", *tile) for tile in of.strassen_doubled)
+    else:
+        yield from (("channels", *tile) for tile in of.strassen_channels)
+        yield from (("positions", *tile) for tile in of.strassen_positions)
 
 
 def suits(geometry: ConvGeometry) -> bool:
@@ -378,7 +383,7 @@ def fastest(geometry: ConvGeometry, dtype: np.dtype[Any], machine: Machine) -> t
     g, lanes, taps = geometry, machine.lanes(dtype), lines_of(geometry).taps
     half, plane, images = -(-g.in_per_group // 2), prod(g.in_size), g.batch * g.groups
     cuts = []
-    for along, rows, columns in (DOUBLED if g.transposed else TILES)[machine.registers]:
+    for along, rows, columns in tiles_of(g, machine):
         span, of_block = tile_sizes(along, rows, columns, lanes)
         tiles, blocks = -(-plane // (2 * span)), half_of(g.out_per_group * taps[2], of_block)
         of_tile = PANELS * half * span * dtype.itemsize

@@ -32,6 +32,7 @@ from fastconv.kernels.simd import vector
 from fastconv.kernels.simd.engine import blocks, epilogue, windows
 from fastconv.kernels.simd.engine.costs import Candidate
 from fastconv.kernels.simd.engine.sizes import Plane, reader, written
+from fastconv.kernels.simd.engine.tables import TILES
 from fastconv.kernels.simd.engine.weights import Draft, drafted
 from fastconv.kernels.simd.engine.workspace import keep, workspace
 from fastconv.kernels.simd.winograd.row_transforms import WEIGHTS, input_transform, output_transform
@@ -354,7 +355,6 @@ class Cut(NamedTuple):
     pitch: int
 
 
-TILES = {32: ((4, 4), (8, 2)), 16: ((3, 4), (4, 2))}  # (rows of images, vectors) of a tile, by the number of vector registers
 TALLEST = 20  # rows of a kernel
 STRIP = 1040  # output columns of a block, or a few more
 LEAST = 3  # tiles above each other in a block: what a block reads beyond its own is split twice
@@ -409,7 +409,7 @@ def seconds(geometry: ConvGeometry, cut: Cut, dtype: np.dtype[Any], machine: Mac
 def candidates(geometry: ConvGeometry, dtype: np.dtype[Any], machine: Machine) -> Iterator[Candidate]:
     """Every m that the kernel has rows for, by every register tile."""
     for m in WEIGHTS:
-        for tile in TILES[machine.registers] if m <= geometry.kernel[0] else ():
+        for tile in TILES[machine.isa].winograd_rows if m <= geometry.kernel[0] else ():
             cut = cut_for(geometry, m, tile, dtype, machine)
             yield Candidate(seconds(geometry, cut, dtype, machine), cut, partial(draft, geometry, cut, dtype, machine))
 
