@@ -110,22 +110,21 @@ def measured(geometry: Geometry, rng: np.random.Generator, functions: bool) -> R
     operation, x_shape, w_shape, options = geometry
     planner = getattr(fc, operation).plan
     arguments = [] if w_shape is None else [rng.standard_normal(w_shape, np.float32)]
-    auto = planner(x_shape, *arguments, **options, dtype=np.float32)
-    dtype, sizes = np.dtype(np.float32), auto.geometry
+    auto = planner(x_shape, *arguments, **options)
     costs = {
-        one.name: dispatch.estimate(one, sizes, dtype, host(), functions)
+        one.name: dispatch.estimate(one, auto.problem, host(), functions)
         for one in dispatch.candidates(operation)
-        if one.supports(sizes, dtype) is None and one.name != "reference"
+        if one.supports(auto.problem) is None and one.name != "reference"
     }
-    chosen = dispatch.choose(operation, sizes, dtype, host(), once=functions).name
-    names = [chosen, *(name for name, cost in costs.items() if name != chosen and cost < MARGIN * costs[chosen])]
+    costs["auto"] = dispatch.estimate(auto.implementation, auto.seen, host(), functions)
+    names = ["auto", *(name for name, cost in costs.items() if name != "auto" and cost < MARGIN * costs["auto"])]
     x = rng.standard_normal(x_shape, np.float32)
     calls_of: dict[str, Callable[..., Any]]
     if functions:
         function = partial(getattr(fc, operation), x, *arguments, **options)
         calls_of = {name: partial(function, implementation=name) for name in names}
     else:
-        plans = {name: planner(x_shape, *arguments, **options, dtype=np.float32, implementation=name) for name in names}
+        plans = {name: planner(x_shape, *arguments, **options, implementation=name) for name in names}
         calls_of = {name: partial(plan, x) for name, plan in plans.items()}
     out = auto(x)
     times: dict[str, list[float]] = {name: [] for name in names}

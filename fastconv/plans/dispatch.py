@@ -3,6 +3,7 @@
 from typing import Any
 
 from fastconv.machine import Machine
+from fastconv.plans.forms import Form, forms
 from fastconv.plans.registry import OPERATIONS, Implementation
 from fastconv.problem.problem import Problem
 
@@ -62,6 +63,16 @@ def choose(
     return chosen
 
 
+def chosen_form(
+    operation: str, problem: Problem, machine: Machine, implementation: Any = "auto", once: bool = False
+) -> tuple[Form, Implementation]:
+    """The form of the problem and the implementation that together are cheapest; of the problem itself the one named."""
+    if not (isinstance(implementation, str) and implementation == "auto"):
+        return Form(problem), choose(operation, problem, machine, implementation, once)
+    found = [(form, choose(form.operation(operation), form.problem, machine, once=once)) for form in forms(problem)]
+    return min(found, key=lambda pair: estimate(pair[1], pair[0].problem, machine, once) + pair[0].cost(machine))
+
+
 def rivals(
     operation: str, problem: Problem, machine: Machine, chosen: Implementation, once: bool = False
 ) -> tuple[Implementation, ...]:
@@ -90,10 +101,11 @@ def cheapest(
 
 
 def contenders(operation: str, problem: Problem, machine: Machine, chosen: Implementation) -> list[str]:
-    """The names of the implementations that a measurement tries: the chosen one, and those not estimated far dearer."""
-    limit = HOPELESS * chosen.cost(problem, machine)
+    """The names of the implementations that a measurement tries beside the chosen one: those not estimated far dearer."""
+    form, _ = chosen_form(operation, problem, machine)
+    limit = HOPELESS * (chosen.cost(form.problem, machine) + form.cost(machine))
     others = (one for one in candidates(operation)[:-1] if one is not chosen and one.supports(problem) is None)
-    return [chosen.name, *(one.name for one in others if one.cost(problem, machine) < limit)]
+    return [one.name for one in others if one.cost(problem, machine) < limit]
 
 
 def refusal(implementation: Implementation, reason: str) -> str:
@@ -102,22 +114,30 @@ def refusal(implementation: Implementation, reason: str) -> str:
 
 
 def explanation(operation: str, problem: Problem, machine: Machine) -> list[str]:
-    """One line a candidate: chosen, dearer than the chosen one and yet what a function takes, or why it cannot."""
-    found = candidates(operation)
-    chosen, chosen_once = (choose(operation, problem, machine, once=once) for once in (False, True))
-    best = chosen.cost(problem, machine)
+    """One line a candidate: chosen, dearer than the chosen one and yet what a function takes, or why it cannot.
+
+    What is chosen is asked for the normal form of the problem; the others are told as if they were asked by name.
+    """
+    found, (form, chosen) = candidates(operation), chosen_form(operation, problem, machine)
+    _, chosen_once = chosen_form(operation, problem, machine, once=True)
+    seen, more = form.problem, form.cost(machine)
+    best = chosen.cost(seen, machine) + more
     lines = []
     for one in found:
-        reason = one.supports(problem)
+        one, asked = (chosen, seen) if one.name == chosen.name else (one, problem)
+        reason = one.supports(asked)
         if reason is not None:
             lines.append(refusal(one, reason))
             continue
-        cost = one.cost(problem, machine)
+        cost = best if one is chosen else one.cost(asked, machine)
         expected = f"estimated {1e6 * cost:,.0f} us"
-        by = "" if one.kernel is None else f" by {one.kernel(problem, machine)}"
+        by = "" if one.kernel is None else f" by {one.kernel(asked, machine)}"
         if one is chosen:
+            by += form.described(problem)
             lines.append(f"implementation {one.name!r} is chosen: {expected}{by}; {one.summary}")
             continue
         line = f"implementation {one.name!r} is not chosen: {expected}{by}, {cost / best:.3g} times the chosen one's"
-        lines.append(line + ("; a function, which packs the weights for one call, takes it" if one is chosen_once else ""))
+        lines.append(
+            line + ("; a function, which packs the weights for one call, takes it" if one.name == chosen_once.name else "")
+        )
     return lines

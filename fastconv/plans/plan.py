@@ -12,7 +12,9 @@ import numpy as np
 
 from fastconv.kernels.finishing import finish
 from fastconv.kernels.memory import aligned
+from fastconv.kernels.simd.arrays import weaving
 from fastconv.machine import host
+from fastconv.plans.forms import Form
 from fastconv.plans.registry import Implementation
 from fastconv.problem import arguments as check
 from fastconv.problem.convolutions import Activation, Array, ConvGeometry, Size, cached_property
@@ -45,7 +47,7 @@ class Operand(NamedTuple):
     @property
     def as_it_is(self) -> bool:
         """Whether an array in C order needs no conversion on its way to the kernel."""
-        return self.shape == self.kernel_shape and self.dtype == self.kernel_dtype
+        return self.dtype == self.kernel_dtype
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -58,6 +60,8 @@ class Plan:
         The public function that this is a plan of.
     problem : Problem
         All sizes and dtypes; the batch is 1 where arrays come without a batch axis.
+    form : Form
+        What the implementation is asked in the problem's place.
     implementation : Implementation
         The registry's record of what runs.
     operands : tuple of Operand
@@ -70,6 +74,7 @@ class Plan:
 
     operation: str
     problem: Problem
+    form: Form
     implementation: Implementation
     operands: tuple[Operand, ...]
     out_shape: Size
@@ -79,6 +84,11 @@ class Plan:
     def geometry(self) -> Any:
         """All sizes."""
         return self.problem.geometry
+
+    @property
+    def seen(self) -> Problem:
+        """What the implementation is asked: the problem, or one with the same sums."""
+        return self.form.problem
 
     @property
     def x_shape(self) -> Size:
@@ -98,19 +108,24 @@ class Plan:
     @cached_property
     def written_dtype(self) -> Dtype:
         """What the implementation writes: the result's dtype, or that of the sums, to be converted."""
-        return self.out_dtype if self.implementation.reads(self.problem) else self.problem.types.summed
+        return self.out_dtype if self.implementation.reads(self.seen) else self.problem.types.summed
 
     @cached_property
     def served(self) -> Problem:
-        """What the implementation is asked: all of the problem, or its sums alone."""
-        fused = self.problem.ends_with_sums or self.implementation.fuses(self.problem)
-        return self.problem if fused else self.problem.bare
+        """What the implementation is asked: all of what is seen, or its sums alone."""
+        fused = self.problem.ends_with_sums or self.implementation.fuses(self.seen)
+        return self.seen if fused else self.seen.bare
 
     @cached_property
     def takes_as_is(self) -> bool:
         """Whether arrays in C order need no conversion, nor the result, nor a pass that finishes it."""
         same = self.written_dtype == self.out_dtype and all(one.as_it_is for one in self.operands)
-        return same and self.served is self.problem and 0 not in self.out_shape
+        return same and self.served is self.seen and 0 not in self.out_shape
+
+    @cached_property
+    def keeps_shapes(self) -> bool:
+        """Whether the implementation takes arrays, and writes the result, in the caller's shapes."""
+        return self.out_shape == self.seen.geometry.out_shape and all(one.shape == one.kernel_shape for one in self.operands)
 
     @cached_property
     def cells_in_lines(self) -> int:
@@ -152,7 +167,11 @@ class Plan:
         """Check the operands and out, which may share memory with none of them nor of `others`, and run on packed weights."""
         y = self.target(operands, out, others) if self.takes(operands) else None
         if y is not None:
-            self.implementation.run(operands, packed, self.problem, y)
+            if self.keeps_shapes:
+                self.implementation.run(operands, packed, self.seen, y)
+            else:
+                shaped = {one.name: operands[one.name].reshape(one.kernel_shape) for one in self.operands}
+                self.compute(shaped, packed, y)
             return y
         return self.run_converted(operands, out, packed, others)
 
@@ -191,10 +210,18 @@ class Plan:
         return check.output(out, self.out_shape, self.out_dtype, {**arrays, **others} if out is not None else {})
 
     def compute(self, operands: Operands, packed: Any, target: Any) -> None:
-        """Run, and finish what the implementation leaves out."""
-        self.implementation.run(operands, packed, self.served, target)
-        if self.served is not self.problem:
-            finish(target, operands.get("residual"), self.geometry.activation)
+        """Run, weave phases, and finish what the implementation leaves out."""
+        shape, phases = self.seen.geometry.out_shape, self.form.phases
+        if phases is None:
+            y = target.reshape(shape)
+            self.implementation.run(operands, packed, self.served, y)
+        else:
+            y = aligned(prod(shape), self.written_dtype).reshape(shape)
+            self.implementation.run(operands, packed, self.served, y)
+        if self.served is not self.seen:
+            finish(y, operands.get("residual"), self.geometry.activation)
+        if phases is not None:
+            weaving.run(y, target, phases)
 
     def checked(self, one: Operand, value: Any) -> Array:
         """`value` as an array of an operand's shape and dtype."""
@@ -214,7 +241,7 @@ class Plan:
             y if y.dtype == dtype and y.flags.c_contiguous and y.flags.aligned else np.empty(y.shape, dtype)
             for y, dtype in zip(outputs, wanted, strict=True)
         ]
-        run([target.reshape(self.geometry.out_shape) for target in targets])
+        run(targets)
         for y, target in zip(outputs, targets, strict=True):
             if target is not y:
                 with np.errstate(over="ignore", invalid="ignore"):
@@ -256,11 +283,15 @@ class ConvPlan(Plan):
     def weights_dtype(self) -> Dtype:
         """What the implementation packs: the weights as they are stored, or in the dtype of the sums."""
         types = self.problem.types
-        return types.weights if self.implementation.reads(self.problem) else types.summed
+        return types.weights if self.implementation.reads(self.seen) else types.summed
+
+    def seen_weights(self, w: Array) -> Array:
+        """Weights as the implementation is asked to pack them: in weights_dtype and C order."""
+        return self.form.weights(check.contiguous(w, self.weights_dtype), self.geometry.channels_last)
 
     def packing(self, w: Array, bias: Array) -> Any:
-        """Weights of the plan's shape and weights_dtype, in C order, as its implementation takes them."""
-        return self.implementation.pack(w, bias, self.served)  # type: ignore[misc]
+        """Weights as the implementation takes them, of those that `seen_weights` gives."""
+        return self.implementation.pack(w, self.form.bias(bias), self.served)  # type: ignore[misc]
 
     def details(self) -> list[str]:
         """Weights as given and as packed, steps, padding, activation."""
@@ -272,6 +303,9 @@ class ConvPlan(Plan):
             f"  layout   {g.layout}, {g.groups} group{'s' * (g.groups > 1)} of {g.in_per_group} -> {g.out_per_group} channels",
             f"  steps    stride {g.stride}, dilation {g.dilation}, padding {padding} of {border}",
         ]
+        if self.seen is not self.problem:
+            seen, of = self.seen.geometry, "" if self.form.phases is None else ", its phases then woven"
+            lines.append(f"  seen as  {seen.x_shape} by {seen.w_shape}, {seen.layout}{of}")
         if any(g.output_padding):
             lines.append(f"  extra    output_padding {g.output_padding}")
         if g.activation.kind != "none":
@@ -293,7 +327,11 @@ class PoolPlan(Plan):
         values = check.output(values, self.out_shape, self.out_dtype, {"x": x}, "out[0]")
         indices = check.output(indices, self.out_shape, np.dtype(np.int64), {"x": x, "out[0]": values}, "out[1]")
         operand = {"x": check.contiguous(x, one.kernel_dtype).reshape(one.kernel_shape)}
-        self.fill([values, indices], lambda both: self.implementation.run(operand, None, self.problem, tuple(both)))
+        shape = self.seen.geometry.out_shape
+        self.fill(
+            [values, indices],
+            lambda both: self.implementation.run(operand, None, self.seen, tuple(one.reshape(shape) for one in both)),
+        )
         return values, indices
 
     @staticmethod

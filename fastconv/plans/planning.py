@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from fastconv.machine import host
-from fastconv.plans.dispatch import cheapest, choose, contenders, rivals
+from fastconv.plans.dispatch import cheapest, chosen_form, contenders, rivals
 from fastconv.plans.plan import ConvPlan, ElementwisePlan, Operand, Plan, PoolPlan, UnpoolPlan
 from fastconv.plans.racing import fastest, is_measured
 from fastconv.plans.recall import kept, may_be_kept, recalled, same, tuples_are_plain
@@ -33,7 +33,7 @@ _NONE: tuple[Any, Any, tuple[Implementation, ...]] = (None, None, ())
 def raced(make: Callable[[str], AnyPlan]) -> AnyPlan:
     """Of the plans that make(implementation) gives, the one that a measurement finds the fastest."""
     auto = make("auto")
-    return fastest([make(one) for one in contenders(auto.operation, auto.problem, host(), auto.implementation)])
+    return fastest([auto, *map(make, contenders(auto.operation, auto.problem, host(), auto.implementation))])
 
 
 def once(options: dict[str, Any]) -> None:
@@ -52,19 +52,26 @@ def decided(
     operation: str,
     problem: Problem,
     implementation: Any,
-    shapes: dict[str, tuple[Size, np.dtype[Any], Size]],
+    shapes: dict[str, tuple[Size, np.dtype[Any]]],
     out_shape: Size,
     for_one_call: bool = False,
 ) -> AnyPlan:
-    """The plan of a problem; `shapes` tells the operands' shapes and dtypes as the caller sees them, and shapes in full."""
+    """The plan of a problem, or of its normal form; `shapes` tells the operands' shapes and dtypes as the caller sees them."""
     problem = same(problem)
-    chosen = choose(operation, problem, host(), implementation, for_one_call)
-    reads = chosen.reads(problem)
+    form, chosen = chosen_form(operation, problem, host(), implementation, for_one_call)
+    seen = same(form.problem)
+    reads, (x_shape, y_shape) = chosen.reads(seen), (seen.geometry.x_shape, seen.geometry.out_shape)
     operands = tuple(
-        Operand(name, shape, dtype, full, dtype if reads or name == "indices" else problem.types.summed)
-        for name, (shape, dtype, full) in shapes.items()
+        Operand(
+            name,
+            shape,
+            dtype,
+            y_shape if name == "residual" else x_shape,
+            dtype if reads or name == "indices" else problem.types.summed,
+        )
+        for name, (shape, dtype) in shapes.items()
     )
-    return kind(operation, problem, chosen, operands, out_shape)
+    return kind(operation, problem, form._replace(problem=seen), chosen, operands, out_shape)
 
 
 # Convolutions ---------------------------------------------------------------------------------------------------------
@@ -112,12 +119,12 @@ def decided_plan(
     if known is not choices or (tuple in kinds and not tuples_are_plain(values)):
         found = plan_without_weights(operation, rank, x_shape, x_dtype, w, residual, for_one_call, **options)
         auto = options.get("implementation", "auto") == "auto"
-        others = rivals(operation, found.problem, host(), found.implementation, for_one_call) if auto else ()
+        others = rivals(found.form.operation(operation), found.seen, host(), found.implementation, for_one_call) if auto else ()
         if may_be_kept(values):
             kept(_unpacked, key, (choices, found, others))
-    weights = check.contiguous(w, found.weights_dtype)
+    weights = found.seen_weights(w)
     if others:
-        chosen = cheapest(others, found.implementation, weights, found.problem, host(), for_one_call)
+        chosen = cheapest(others, found.implementation, weights, found.seen, host(), for_one_call)
         found = replace(found, implementation=chosen)
     return found, weights
 
@@ -143,9 +150,9 @@ def plan_without_weights(
     geometry = signatures.convolution(full, w.shape, result, rank=rank, transposed=transposed, **options)
     problem = Problem(geometry, Types(stored, weights, summed_in(result), result), residual)
     out_shape = unbatched(geometry.out_shape, single)
-    shapes = {"x": (given, stored, full)}
+    shapes = {"x": (given, stored)}
     if residual:
-        shapes["residual"] = (out_shape, result, geometry.out_shape)
+        shapes["residual"] = (out_shape, result)
     return decided(ConvPlan, operation, problem, implementation, shapes, out_shape, for_one_call)
 
 
@@ -191,7 +198,7 @@ def build_pool(
     full, single = check.batched("x", given, rank)
     build = signatures.adaptive_pool if operation.startswith("adaptive") else signatures.pool
     geometry = build(full, rank=rank, dtype=dtype, **options)
-    shapes = {"x": (given, dtype, full)}
+    shapes = {"x": (given, dtype)}
     out_shape = unbatched(geometry.out_shape, single)
     return decided(PoolPlan, operation, Problem(geometry, uniform(dtype)), implementation, shapes, out_shape)
 
@@ -226,7 +233,7 @@ def build_unpool(
     given = check.shape("x_shape", x_shape)
     full, single = check.batched("x", given, rank)
     geometry = signatures.unpool(full, rank=rank, **options)
-    shapes = {"x": (given, dtype, full), "indices": (given, INT64, full)}
+    shapes = {"x": (given, dtype), "indices": (given, INT64)}
     out_shape = unbatched(geometry.out_shape, single)
     return decided(UnpoolPlan, operation, Problem(geometry, uniform(dtype)), implementation, shapes, out_shape)
 
@@ -237,7 +244,7 @@ def build_windows(operation: str, x_shape: Any, x_dtype: Any, *, implementation:
     given = check.shape("x_shape", x_shape)
     build = signatures.unfold if operation == "unfold" else signatures.fold
     geometry, single = build(given, **options)
-    shapes = {"x": (given, dtype, geometry.x_shape)}
+    shapes = {"x": (given, dtype)}
     out_shape = unbatched(geometry.out_shape, single)
     return decided(Plan, operation, Problem(geometry, uniform(dtype)), implementation, shapes, out_shape)
 
@@ -249,5 +256,5 @@ def build_activation(
     dtype = check.dtype("x_dtype", np.float32 if x_dtype is None else x_dtype)
     given = check.shape("x_shape", x_shape)
     geometry = ElementwiseGeometry(given, check.activation(activation, dtype))
-    shapes = {"x": (given, dtype, given)}
+    shapes = {"x": (given, dtype)}
     return decided(ElementwisePlan, operation, Problem(geometry, uniform(dtype)), implementation, shapes, given)

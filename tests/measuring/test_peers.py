@@ -12,8 +12,8 @@ import fastconv as api
 from fastconv.measuring.checking import error_of, sample
 from fastconv.measuring.layers import Layer
 from fastconv.measuring.peers import NAMES, Case, Peer, PeerError, opened, process
-from fastconv.measuring.peers.case import timed_round
 from fastconv.measuring.peers.worker import HOMES
+from fastconv.plans.timing import timed_round
 
 POOL3 = (("kernel_size", 3), ("stride", 2), ("padding", 1))
 SAME5 = (("kernel_size", 5), ("stride", 1), ("padding", 2))

@@ -7,6 +7,7 @@ from guards import SUPPORTED, guarded, guarded_everywhere
 import fastconv as fc
 from fastconv.kernels.simd.depthwise import choice
 from fastconv.kernels.simd.depthwise import planes as depthwise_planes
+from fastconv.kernels.simd.engine import tables
 from fastconv.machine import host
 
 pytestmark = [
@@ -74,7 +75,7 @@ def test_large_tiles_go_where_no_window_meets_padding(k, mode, threads, monkeypa
     """Rows of one tile and a cell less, or more, of several, and of 4,096 bytes; fewer output rows than a tile has."""
     monkeypatch.setattr(depthwise_planes, "LONG", 1)
     rng, lanes = np.random.default_rng(20), host().lanes(np.dtype("f4"))
-    rows, columns = depthwise_planes.LARGE[host().registers][k > 3]
+    rows, columns = tables.TILES[host().isa].depthwise_large[k > 3]
     w, bias = (rng.integers(-4, 5, shape).astype(np.float32) for shape in ((2, 1, k, k), 2))
     for tall, wide in ((rows, -1), (rows + 1, 0), (2 * rows, 1), (3 * rows + 2, 2 * columns * lanes + 3), (rows + k, 1024)):
         size = tall, wide if wide == 1024 else columns * lanes + k - 1 + wide
@@ -108,7 +109,7 @@ def test_large_tiles_of_stride_2_end_where_the_plane_does(k, rest):
 )
 def test_channels_that_lie_together_meet_weights_of_their_own(channels, k, shared, mode, monkeypatch):
     """Rows shorter than a vector, and of several large tiles."""
-    if channels > depthwise_planes.MOST_CHANNELS[host().registers]:
+    if channels > tables.TILES[host().isa].depthwise_channels:
         pytest.skip("more channels than its registers serve")
     monkeypatch.setattr(depthwise_planes, "LONG", 1)
     rng, lanes = np.random.default_rng(21), host().lanes(np.dtype("f4"))
@@ -138,7 +139,7 @@ def test_stacks_of_rows_join_without_a_seam(rows, threads, monkeypatch):
 
 def test_rows_that_two_threads_write_are_gated_once(threads):
     """The last stack of rows overlaps the one before, and each thread has one: silu must not meet what it has already met."""
-    rng, rows = np.random.default_rng(22), depthwise_planes.LARGE[host().registers][1][0]
+    rng, rows = np.random.default_rng(22), tables.TILES[host().isa].depthwise_large[1][0]
     x, w = (rng.standard_normal(shape, np.float32) for shape in ((1, 1, 2 * rows - 1, 4000), (1, 1, 5, 5)))
     fc.set_num_threads(1)
     expected = fc.silu(fc.conv2d(x, w, padding=2, implementation="depthwise"))

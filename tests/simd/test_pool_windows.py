@@ -5,6 +5,7 @@ import pytest
 from guards import SUPPORTED, guarded
 
 import fastconv as fc
+from fastconv.kernels.simd.engine import tables
 from fastconv.kernels.simd.pools import choice, windows
 from fastconv.machine import host
 
@@ -94,7 +95,7 @@ def test_large_tiles_go_where_no_window_meets_padding(operation, options, window
     """Rows of one tile and a cell less, or more, of several; fewer output rows than a tile has."""
     monkeypatch.setattr(windows, "CONFLICT", 1)
     rng, lanes = np.random.default_rng(31), host().lanes(np.dtype("f4"))
-    rows, columns = windows.LARGE[host().registers][window > 3]
+    rows, columns = tables.TILES[host().isa].pool_large[window > 3]
     for outputs, more in ((rows, -1), (rows + 1, 0), (2 * rows, 1), (rows - 1, 1), (3 * rows + 1, columns * lanes + 3)):
         size = outputs + window - 1, columns * lanes + window - 1 + more
         for padding in (0, window // 2) if operation != "lp_pool2d" else (0,):
@@ -107,7 +108,7 @@ def test_large_tiles_go_where_no_window_meets_padding(operation, options, window
 
 def test_rows_of_4096_bytes_take_large_tiles():
     plan = fc.max_pool2d.plan((1, 1, 64, 1024), 3, stride=1, padding=1, implementation="direct")
-    rows, columns = windows.LARGE[host().registers][0]
+    rows, columns = tables.TILES[host().isa].pool_large[0]
     assert f"_{rows}x{columns}_" in choice.kernel(plan.problem, host())
 
 

@@ -5,12 +5,13 @@ import pytest
 from guards import SUPPORTED, guarded, guarded_everywhere
 
 import fastconv as fc
+from fastconv.kernels.simd.engine import tables
 from fastconv.kernels.simd.winograd import choice, row_tiles
 from fastconv.kernels.simd.winograd import choice as winograd
 from fastconv.machine import host
 
 pytestmark = pytest.mark.skipif(not SUPPORTED, reason="guard pages are made by mprotect")
-TILES = row_tiles.TILES[host().registers]
+TILES = tables.TILES[host().isa].winograd_rows
 FORMS = [(m, TILES[0]) for m in (2, 3, 4)] + [(4, TILES[1])]
 FORMS += [pytest.param((m, TILES[1]), marks=pytest.mark.slow) for m in (2, 3)]
 

@@ -5,6 +5,7 @@ import pytest
 from guards import SUPPORTED, guarded, guarded_everywhere
 
 import fastconv as fc
+from fastconv.kernels.simd.engine import tables
 from fastconv.kernels.simd.engine.sizes import Plane
 from fastconv.kernels.simd.engine.walks import flattened
 from fastconv.kernels.simd.engine.weights import launched
@@ -103,7 +104,7 @@ def check(drafts, tile, case, dtype, last):
 @pytest.mark.skipif(not SUPPORTED, reason="guard pages are made by mprotect")
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("last", [False, True], ids=["channels first", "channels last"])
-@pytest.mark.parametrize("tile", cuts.TILES[host().registers], ids=str)
+@pytest.mark.parametrize("tile", tables.TILES[host().isa].strassen, ids=str)
 def test_windows_give_the_sums_by_every_tile(tile, last, dtype, threads):
     for case in (*WINDOWS.values(), *(LAST.values() if last else ())):
         check(windows_drafts, tile, case, dtype, last)
@@ -112,7 +113,11 @@ def test_windows_give_the_sums_by_every_tile(tile, last, dtype, threads):
 @pytest.mark.skipif(not SUPPORTED, reason="guard pages are made by mprotect")
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize(
-    "tile", [tiles for table in (points.TILES, points.DOUBLED) for tiles in table[host().registers]], ids=str
+    "tile",
+    [("channels", *tile) for tile in tables.TILES[host().isa].strassen_channels]
+    + [("positions", *tile) for tile in tables.TILES[host().isa].strassen_positions]
+    + [("doubled", *tile) for tile in tables.TILES[host().isa].strassen_doubled],
+    ids=str,
 )
 def test_points_give_the_sums_by_every_tile(tile, dtype, threads):
     for case in (DOUBLED if tile[0] == "doubled" else POINTS).values():

@@ -1,0 +1,69 @@
+"""Forms of a problem: what an implementation is asked in its place, and how weights and results come and go."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import NamedTuple
+
+import numpy as np
+
+from fastconv.kernels.simd.arrays import weaving
+from fastconv.machine import Machine
+from fastconv.problem.convolutions import Array, ConvGeometry
+from fastconv.problem.normal import Cut, normal
+from fastconv.problem.phases import Phases, phases
+from fastconv.problem.problem import Problem
+
+
+class Form(NamedTuple):
+    """A problem as an implementation sees it.
+
+    Attributes
+    ----------
+    problem : Problem
+        What is asked.
+    cut : tuple of slice
+        What is left of the spatial axes of the weights; empty where all is.
+    phases : Phases or None
+        The transposed convolution whose phases are asked, and then woven.
+    """
+
+    problem: Problem
+    cut: Cut = ()
+    phases: Phases | None = None
+
+    def weights(self, w: Array, channels_last: bool) -> Array:
+        """Weights as they are asked, in C order."""
+        if self.phases is not None:
+            w = self.phases.weights(w)
+        if self.cut:
+            w = w[(slice(None), *self.cut)] if channels_last else w[(slice(None), slice(None), *self.cut)]
+        return np.ascontiguousarray(w).reshape(self.problem.geometry.w_shape)
+
+    def bias(self, bias: Array) -> Array:
+        """The bias as it is asked."""
+        return bias if self.phases is None else self.phases.bias(bias)
+
+    def operation(self, asked: str) -> str:
+        """The operation whose implementations serve the form, where the caller asked for `asked`."""
+        return asked if self.phases is None else self.problem.geometry.operation
+
+    def described(self, problem: Problem) -> str:
+        """What an explanation says of a form that is not the problem itself."""
+        if self.problem is problem:
+            return ""
+        of = "" if self.phases is None else "the phases of "
+        return f" on {of}x as {self.problem.geometry.x_shape} {self.problem.geometry.layout}"
+
+    def cost(self, machine: Machine) -> float:
+        """Seconds beside the implementation's own."""
+        return 0.0 if self.phases is None else weaving.cost(self.phases, self.problem.dtype, machine)
+
+
+def forms(problem: Problem) -> Iterator[Form]:
+    """The forms that "auto" chooses from: the normal one, and that of a transposed convolution's phases."""
+    yield Form(*normal(problem))
+    geometry = problem.geometry
+    if isinstance(geometry, ConvGeometry) and geometry.transposed and not problem.residual:
+        found = phases(geometry)
+        if found is not None:
+            yield Form(*normal(replace(problem, geometry=found.plain)), found)

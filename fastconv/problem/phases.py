@@ -1,0 +1,84 @@
+"""Transposed convolutions as plain ones to stride times as many channels, whose outputs are then woven.
+
+Where the stride divides the kernel, output o of a transposed convolution is
+
+    y [k][o] = z [k][phase][q]                              for o + padding = q * stride + phase
+    z [k][phase][q] = sum over c, j of x [c][q - j] * w [c][k][phase + j * stride]
+
+z is a plain convolution of stride 1 by kernel / stride taps, and has the products that y has, neither more nor fewer. Shi et
+al., Is the deconvolution layer the same as a convolutional layer? (2016).
+"""
+
+from dataclasses import replace
+from math import prod
+from typing import NamedTuple
+
+import numpy as np
+
+from fastconv.problem.convolutions import Array, ConvGeometry, Size
+
+
+class Phases(NamedTuple):
+    """A transposed convolution as a plain one.
+
+    Attributes
+    ----------
+    of : ConvGeometry
+        The transposed convolution.
+    plain : ConvGeometry
+        The convolution to the phases of every channel: k before phases channels first, phases before k channels last.
+    shift : tuple of int
+        Output o of `of` is that of a position and phase of `plain`: o + shift = position * stride + phase.
+    """
+
+    of: ConvGeometry
+    plain: ConvGeometry
+    shift: Size
+
+    def weights(self, w: Array) -> Array:
+        """The weights of `plain`, of those of `of`."""
+        g, taps = self.of, self.plain.kernel
+        axes = tuple(range(g.rank))
+        split = [size for pair in zip(taps, g.stride, strict=True) for size in pair]  # of each axis: (tap, phase)
+        if g.channels_last:  # [g][c][j ph ...][k] to [g][ph ...][k][j ...][c]
+            parts = w.reshape(g.groups, g.in_per_group, *split, g.out_per_group)
+            order = (0, *(3 + 2 * axis for axis in axes), 2 + 2 * g.rank, *(2 + 2 * axis for axis in axes), 1)
+            flipped = tuple(1 + g.rank + 1 + axis for axis in axes)
+        else:  # [g][c][k][j ph ...] to [g][k][ph ...][c][j ...]
+            parts = w.reshape(g.groups, g.in_per_group, g.out_per_group, *split)
+            order = (0, 2, *(4 + 2 * axis for axis in axes), 1, *(3 + 2 * axis for axis in axes))
+            flipped = tuple(3 + g.rank + axis for axis in axes)
+        return np.flip(parts.transpose(order), flipped).reshape(self.plain.w_shape)
+
+    def bias(self, bias: Array) -> Array:
+        """The bias of every phase."""
+        count, by_group = prod(self.of.stride), bias.reshape(self.of.groups, self.of.out_per_group)
+        if self.of.channels_last:
+            return np.tile(by_group, (1, count)).reshape(-1)
+        return np.repeat(by_group, count, 1).reshape(-1)
+
+
+def phases(geometry: ConvGeometry) -> Phases | None:
+    """A transposed convolution as a plain one, where the stride divides the kernel, no tap is dilated and there is a stride."""
+    g = geometry
+    divides = all(taps % step == 0 for taps, step in zip(g.kernel, g.stride, strict=True))
+    if not g.transposed or not divides or prod(g.stride) == 1 or any(step > 1 for step in g.dilation) or 0 in g.out_shape:
+        return None
+    pads, shift = [], []
+    for taps, stride, cells, (before, _), outputs in zip(
+        (a // b for a, b in zip(g.kernel, g.stride, strict=True)), g.stride, g.in_size, g.padding, g.out_size, strict=True
+    ):
+        begin, end = before // stride, (before + outputs - 1) // stride  # the positions that are needed
+        room = max(0, taps - 1 - begin)
+        pads.append((room, max(0, end - cells + 1)))
+        shift.append(before - (taps - 1 - room) * stride)
+    plain = replace(
+        g,
+        out_channels=g.out_channels * prod(g.stride),
+        kernel=tuple(taps // step for taps, step in zip(g.kernel, g.stride, strict=True)),
+        stride=(1,) * g.rank,
+        padding=tuple(pads),
+        output_padding=(0,) * g.rank,
+        transposed=False,
+    )
+    return Phases(g, plain, tuple(shift))
