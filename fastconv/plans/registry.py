@@ -122,17 +122,6 @@ def _bordered(one: Implementation) -> Implementation:
     return replace(one, run=bordered(one.run), supports=supports, cost=cost, kernel=kernel if one.kernel else None)
 
 
-def _cells_alone(one: Implementation) -> Implementation:
-    """An implementation of convolutions whose borders hold zeros or cells of the input, and no other constant."""
-
-    def supports(problem: Problem) -> str | None:
-        if problem.geometry.border.mode == "constant":
-            return "its borders hold zeros or cells of x, not another constant"
-        return one.supports(problem)
-
-    return replace(one, supports=supports)
-
-
 _LOOPS = "the reference's loops, compiled and parallel over outputs"
 _REFERENCE = "plain Python loops in float64 or wider: the definition of correct"
 
@@ -269,7 +258,7 @@ _FFT = Implementation(
     kernel=fft.kernel,
 )
 
-_VECTORS = (_WINOGRAD, _STRASSEN, _cells_alone(_DEPTHWISE), _DIRECT, _UNPACKED, _SEPARABLE, _FFT)
+_VECTORS = (_WINOGRAD, _STRASSEN, _DEPTHWISE, _DIRECT, _UNPACKED, _SEPARABLE, _FFT)
 
 OPERATIONS: dict[str, tuple[Implementation, ...]] = {
     "conv": (
@@ -289,6 +278,7 @@ OPERATIONS: dict[str, tuple[Implementation, ...]] = {
     ),
     "conv_transpose": (
         _STRASSEN,
+        _DEPTHWISE,
         _DIRECT,
         Implementation("im2col", "a matrix product by BLAS, then col2im", im2col.conv_transpose, _blas_cost, pack=im2col.pack),
         _loops(loops.run_conv, 2e8, pack=_as_given),

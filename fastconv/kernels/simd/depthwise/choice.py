@@ -2,49 +2,47 @@
 
 planes        rows read where they lie: square kernels, channels first, or of few channels last
 interleaved   rows of few channels last, copied: any other kernel
-rows          vectors of channels: channels last, also in groups of a few, and what else there is channels first
+rows          vectors of channels: channels last, also in groups of a few, and planes turned to channels last
+volumes       vectors of channels, copied: every geometry, also transposed, with several outputs a channel
 """
 
 from functools import lru_cache
-from typing import Any
 
 import numpy as np
 
 from fastconv.kernels.jit import Launch
-from fastconv.kernels.simd.depthwise import interleaved, planes, rows
+from fastconv.kernels.simd.depthwise import interleaved, planes, rows, volumes
 from fastconv.kernels.simd.engine.costs import Candidate, cheapest
 from fastconv.kernels.simd.engine.weights import Draft, launched
 from fastconv.machine import Machine, host
-from fastconv.problem.convolutions import Array, ConvGeometry
+from fastconv.problem.convolutions import Array
 from fastconv.problem.problem import Operands, Problem
 
 
-def form_of(geometry: ConvGeometry, dtype: np.dtype[Any], machine: Machine) -> Any:
-    """The module of the candidates: the first that suits a geometry was measured to be the fastest, but for none at all."""
-    return next((form for form in (planes, interleaved) if form.suits(geometry, dtype, machine)), rows)
+def candidates(problem: Problem, machine: Machine, shared: bool) -> list[Candidate]:
+    """Of the forms that suit a geometry: the first two, where they do, were measured to be the fastest."""
+    geometry, dtype = problem.geometry, problem.dtype
+    for form in (planes, interleaved):
+        if form.suits(geometry, dtype, machine):
+            return list(form.candidates(geometry, shared, dtype, machine))
+    found = list(rows.candidates(geometry, dtype, machine)) if rows.suits(geometry, machine.lanes(dtype)) else []
+    return found + (list(volumes.candidates(geometry, dtype, machine)) if volumes.suits(geometry) else [])
 
 
 def supports(problem: Problem) -> str | None:
-    """One channel a group, or few; two axes at most, float32 or float64, strides and kernels the loops are written for."""
+    """One input channel a group; or few, channels last, in rows that are unrolled."""
     g, dtype = problem.geometry, problem.dtype
     if dtype not in (np.float32, np.float64):
         return f"its vectors are float32 or float64, not {dtype}"
-    lanes = host().lanes(dtype)
-    small = g.groups > 1 and g.channels_last and g.in_per_group == g.out_per_group and lanes % max(1, g.in_per_group) == 0
-    if g.transposed or not (small or g.in_per_group == g.out_per_group == 1):
-        return "it serves one input and one output channel a group, or channels last a few of each"
-    if g.rank > 2:
-        return "it serves one or two axes"
-    if g.stride[-1] > 2:
-        return f"it serves a stride of 1 or 2 along the last axis, not {g.stride[-1]}"
-    return rows.supports(g, lanes) if form_of(g, dtype, host()) is rows else None
+    if volumes.suits(g) or rows.suits(g, host().lanes(dtype)) or planes.suits(g, dtype, host()):
+        return None
+    return "it serves one input channel a group, or channels last a few channels in rows of a few taps"
 
 
 @lru_cache(maxsize=1024)
 def chosen(problem: Problem, machine: Machine, shared: bool) -> Candidate:
     """The fastest candidate, for channels that have the same filter, or others."""
-    geometry, dtype = problem.geometry, problem.dtype
-    return cheapest(form_of(geometry, dtype, machine).candidates(geometry, shared, dtype, machine))
+    return cheapest(candidates(problem, machine, shared))
 
 
 def draft(problem: Problem, machine: Machine, shared: bool) -> Draft:
@@ -59,8 +57,12 @@ def are_shared(w: Array) -> bool:
 
 
 def fuses(problem: Problem) -> bool:
-    """Stacks of rows may overlap in planes.py, and what two of them store is finished in registers or not at all."""
-    return not (problem.finished_later and form_of(problem.geometry, problem.dtype, host()) is planes)
+    """Tiles overlap but in some forms, and what two of them store is finished in registers or not at all."""
+    if not problem.finished_later:
+        return True
+    geometry, dtype = problem.geometry, problem.dtype
+    overlap = planes.suits(geometry, dtype, host()) or isinstance(chosen(problem, host(), False).cut, volumes.Cut)
+    return not overlap
 
 
 def cost(problem: Problem, machine: Machine) -> float:

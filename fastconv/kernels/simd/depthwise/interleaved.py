@@ -173,7 +173,7 @@ class Cut(NamedTuple):
 def suits(geometry: ConvGeometry, dtype: np.dtype[Any], machine: Machine) -> bool:
     """Whether each channel has a filter of its own and all of them fit a tile; stride 1 along the rows."""
     g = geometry
-    plain = g.channels_last and not g.transposed and g.rank <= 2 and g.stride[-1] == 1
+    plain = g.channels_last and not g.transposed and g.rank <= 2 and g.stride[-1] == 1 and g.border.mode != "constant"
     return plain and g.in_per_group == g.out_per_group == 1 and 1 < g.in_channels <= TILES[machine.isa].depthwise_channels
 
 

@@ -310,6 +310,8 @@ def suits(geometry: ConvGeometry, dtype: np.dtype[Any], machine: Machine) -> boo
         and g.in_per_group == g.out_per_group == 1
         and g.stride[0] == g.stride[1] <= (2 if together == 1 else 1)
         and g.dilation == (1, 1)
+        and not g.transposed
+        and g.border.mode != "constant"
         and together <= TILES[machine.isa].depthwise_channels
         and g.kernel[0] == g.kernel[1] <= WIDEST  # the tile is compiled for each kernel
         and (g.stride[0] == 1 or g.in_size[1] % CONFLICT)  # so many rows of x would drive each other out of the cache

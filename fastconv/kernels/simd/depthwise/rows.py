@@ -358,16 +358,16 @@ class Cut(NamedTuple):
     strip: int
 
 
-def supports(geometry: ConvGeometry, lanes: int) -> str | None:
-    """Channels first anything; channels last rows that are unrolled, of a vector of channels or more."""
+def suits(geometry: ConvGeometry, lanes: int) -> bool:
+    """Planes of one or two axes; or channels last rows that are unrolled, of a vector of channels or more, groups of a few."""
     g = geometry
+    if g.transposed or g.rank > 2 or g.stride[-1] > 2 or g.in_per_group != g.out_per_group:
+        return False
     if not g.channels_last:
-        return None
-    if g.kernel[-1] > WIDEST or g.dilation[-1] > 1:
-        return f"channels last it serves rows of at most {WIDEST} taps without dilation"
-    if g.border.mode == "constant":
-        return "channels last it leaves out padding, which must be of zeros or cells of x"
-    return None if g.in_channels >= lanes else f"channels last it serves {lanes} channels or more, not {g.in_channels}"
+        return g.in_per_group == 1
+    small = g.in_per_group == 1 or (g.groups > 1 and g.in_per_group > 1 and lanes % g.in_per_group == 0)
+    unrolled = g.kernel[-1] <= WIDEST and g.dilation[-1] == 1
+    return small and unrolled and g.border.mode != "constant" and g.in_channels >= lanes
 
 
 def rows_for(outputs: int) -> int:
@@ -409,7 +409,7 @@ def cycles(geometry: ConvGeometry, cut: Cut, dtype: np.dtype[Any], machine: Mach
     return count
 
 
-def candidates(geometry: ConvGeometry, shared: bool, dtype: np.dtype[Any], machine: Machine) -> Iterator[Candidate]:
+def candidates(geometry: ConvGeometry, dtype: np.dtype[Any], machine: Machine) -> Iterator[Candidate]:
     """The one of the layout."""
     cut, draft = cut_for(geometry, dtype, machine), draft_last if geometry.channels_last else draft_first
     seconds = machine.seconds(cycles(geometry, cut, dtype, machine), geometry.bytes(dtype.itemsize))

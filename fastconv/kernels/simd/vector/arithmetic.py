@@ -230,6 +230,17 @@ def numbered(context: Any, start: Any, step: Any, lanes: Any) -> Any:
     return result(types.intp, types.intp, lanes), generate
 
 
+@intrinsic(prefer_literal=True)
+def dealt(context: Any, v: Any, each: Any) -> Any:
+    """The first elements of a vector, each in so many lanes that lie side by side."""
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        order = ir.Constant(ir.VectorType(I32, v.lanes), [lane // each.literal_value for lane in range(v.lanes)])
+        return builder.shuffle_vector(args[0], args[0], order)
+
+    return v(v, each), generate
+
+
 @intrinsic
 def every_second(context: Any, a: Any, b: Any) -> Any:
     """The even elements of two vectors that follow each other in memory."""
