@@ -24,7 +24,8 @@ from fastconv.problem.convolutions import Array
 __all__ = ["NO_WEIGHTS", "Kernel", "Launch", "compiled", "element", "inlined", "overload", "types"]
 
 GRAIN = 200_000  # operations that a thread must have to do before it is worth waking
-PARTS = 4  # of a thread
+PARTS = 4  # of a thread at most, where it has ITEMS and more for each: neighbouring items share what was read and transformed
+ITEMS = 8
 
 
 @lru_cache(maxsize=64)
@@ -62,7 +63,8 @@ class Kernel:
     def __call__(self, total: int, work: int, *arguments: Any) -> None:
         several = min(threads.count(), total, 1 + work // GRAIN) if work >= GRAIN else 1
         if several > 1:
-            threads.run_parts(self, several, min(total, PARTS * several), total, arguments)
+            each = max(1, min(PARTS, total // (ITEMS * several)))
+            threads.run_parts(self, several, each * several, total, arguments)
         else:
             self.serial(0, total, *arguments)
 

@@ -184,8 +184,7 @@ def block_finder(lanes: int) -> Any:
 
 @lru_cache(maxsize=8)
 def vector_packer(lanes: int) -> Any:
-    """The compiled windows[d][h][w][lane] of a block of up to `lanes` channels that lie side by side in x, zeros behind them."""
-
+    """The compiled windows[d][h][w][lane] of a block of channels that lie side by side in x, zeros behind them."""
     _, clear = windows.runs(lanes)
 
     @inlined
