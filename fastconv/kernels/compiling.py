@@ -1,7 +1,7 @@
 """What is compiled, and how: flags, names that last, the disk cache.
 
-`compiled` is for what kernels call, `entry` for what Python calls. What kernels call becomes part of their code and is optimised
-there: on its own it is neither optimised in full nor made into machine code, which takes a third of the time off a kernel's.
+`compiled` is for what kernels call, `entry` for what Python calls. What kernels call becomes part of their code, and is never
+made into machine code on its own.
 """
 
 import hashlib
@@ -57,11 +57,6 @@ class _Part(JITCodeLibrary):  # type: ignore[misc]
         """None: there is no machine code."""
         self._ensure_finalized()
         return 0
-
-    def _optimize_final_module(self) -> None:
-        options = {"loop_vectorize": self._codegen._loopvect, "slp_vectorize": False, "opt": self._codegen._opt_level}
-        passes, builder = self._codegen._module_pass_manager(cost="cheap", **options)
-        passes.run(self._final_module, builder)
 
     def _finalize_final_module(self) -> None:
         self._finalize_dynamic_globals()

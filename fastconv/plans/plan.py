@@ -80,12 +80,12 @@ class Plan:
     out_shape: Size
     packed: Any = None
 
-    @property
+    @cached_property
     def geometry(self) -> Any:
         """All sizes."""
         return self.problem.geometry
 
-    @property
+    @cached_property
     def seen(self) -> Problem:
         """What the implementation is asked: the problem, or one with the same sums."""
         return self.form.problem
@@ -140,8 +140,11 @@ class Plan:
 
     def __call__(self, x: Any, *arrays: Any, out: Any = None, **named: Any) -> Any:
         """The result for x and the other operands, in `out` where that is given, by name or behind them all."""
-        if not arrays and not named and self.is_single:
-            return self.run({"x": x}, out, self.packed, NOTHING)
+        if not named and self.is_single:
+            if not arrays:
+                return self.run({"x": x}, out, self.packed, NOTHING)
+            if out is None and len(arrays) == 1:
+                return self.run({"x": x}, arrays[0], self.packed, NOTHING)
         operands, out = self.bound(x, arrays, named, out)
         return self.run(operands, out, self.packed, NOTHING)
 
@@ -287,7 +290,8 @@ class ConvPlan(Plan):
 
     def seen_weights(self, w: Array) -> Array:
         """Weights as the implementation is asked to pack them: in weights_dtype and C order."""
-        return self.form.weights(check.contiguous(w, self.weights_dtype), self.geometry.channels_last)
+        found = check.contiguous(w, self.weights_dtype)
+        return found if found.shape == self.seen.geometry.w_shape else self.form.weights(found, self.geometry.channels_last)
 
     def packing(self, w: Array, bias: Array) -> Any:
         """Weights as the implementation takes them, of those that `seen_weights` gives."""
@@ -317,10 +321,22 @@ class ConvPlan(Plan):
 class PoolPlan(Plan):
     """A plan of a pool."""
 
+    def details(self) -> list[str]:
+        """Window, steps and padding."""
+        g = self.geometry
+        if g.adaptive:
+            return [f"  layout   {g.layout}"]
+        padding = ", ".join(f"{before}+{after}" for before, after in g.padding)
+        padding += f" of {g.border.mode}" if g.border is not None else ""
+        return [f"  window   {g.kernel}, stride {g.stride}, dilation {g.dilation}, padding {padding}", f"  layout   {g.layout}"]
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class IndicesPlan(PoolPlan):
+    """A plan of a pool with indices: a call's result, and `out`, are two arrays alike."""
+
     def run(self, operands: Operands, out: Any, packed: Any, others: dict[str, Array]) -> Any:
-        """The result, or (values, indices); `out` is one array, or two, alike."""
-        if not self.geometry.return_indices:
-            return super().run(operands, out, packed, others)
+        """(values, indices)."""
         (one,) = self.operands
         x = self.checked(one, operands["x"])
         values, indices = (None, None) if out is None else self._pair(out)
@@ -339,15 +355,6 @@ class PoolPlan(Plan):
         if not isinstance(out, (tuple, list)) or len(out) != 2:
             raise TypeError(f"out must be two arrays, (values, indices), with return_indices, got {type(out).__name__}")
         return out[0], out[1]
-
-    def details(self) -> list[str]:
-        """Window, steps and padding."""
-        g = self.geometry
-        if g.adaptive:
-            return [f"  layout   {g.layout}"]
-        padding = ", ".join(f"{before}+{after}" for before, after in g.padding)
-        padding += f" of {g.border.mode}" if g.border is not None else ""
-        return [f"  window   {g.kernel}, stride {g.stride}, dilation {g.dilation}, padding {padding}", f"  layout   {g.layout}"]
 
 
 @dataclass(frozen=True, eq=False, repr=False)

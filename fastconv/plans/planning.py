@@ -11,7 +11,7 @@ import numpy as np
 
 from fastconv.machine import host
 from fastconv.plans.dispatch import cheapest, chosen_form, contenders, rivals
-from fastconv.plans.plan import ConvPlan, ElementwisePlan, Operand, Plan, PoolPlan, UnpoolPlan
+from fastconv.plans.plan import ConvPlan, ElementwisePlan, IndicesPlan, Operand, Plan, PoolPlan, UnpoolPlan
 from fastconv.plans.racing import fastest, is_measured
 from fastconv.plans.recall import kept, may_be_kept, recalled, same, tuples_are_plain
 from fastconv.plans.registry import OPERATIONS, Implementation
@@ -200,7 +200,8 @@ def build_pool(
     geometry = build(full, rank=rank, dtype=dtype, **options)
     shapes = {"x": (given, dtype)}
     out_shape = unbatched(geometry.out_shape, single)
-    return decided(PoolPlan, operation, Problem(geometry, uniform(dtype)), implementation, shapes, out_shape)
+    kind = IndicesPlan if geometry.return_indices else PoolPlan
+    return decided(kind, operation, Problem(geometry, uniform(dtype)), implementation, shapes, out_shape)
 
 
 def plan_pool(operation: str, rank: int, x_shape: Any, x_dtype: Any, **options: Any) -> PoolPlan:

@@ -492,6 +492,7 @@ def candidate(problem: Problem, machine: Machine) -> Candidate:
 # Plan -----------------------------------------------------------------------------------------------------------------
 
 
+@lru_cache(maxsize=256)
 def drafts(geometry: ConvGeometry, cuts: Cuts, dtype: np.dtype[Any], machine: Machine) -> tuple[weights.Draft, ...]:
     """A draft for each walk of the geometry."""
     return tuple(draft(geometry, cut, dtype, machine) for cut in cuts.of_walks)

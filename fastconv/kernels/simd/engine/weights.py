@@ -227,11 +227,14 @@ def as_given(w: Array, bias: Array) -> tuple[Array, Array]:
     return w.reshape(-1), bias
 
 
+kept = lru_cache(maxsize=256)(written)  # a function packs in every call
+
+
 def packed(sizes: Sizes, groups: int, w: Array, bias: Array, machine: Machine) -> tuple[Array, Array]:
     """The weights in rows for the microkernel, and a bias for every row of them."""
     rows = groups * sizes.blocks * sizes.width
     count = rows * sizes.c_group * sizes.taps.d * sizes.taps.h * sizes.taps.w
     memory = aligned(whole_lines(rows, w.dtype) + count, w.dtype)
     packer = weight_packer(machine.lanes(w.dtype), element(w.dtype), machine.isa)
-    packer(groups * sizes.blocks, 4 * count, w.reshape(-1), bias, memory, written(sizes))
+    packer(groups * sizes.blocks, 4 * count, w.reshape(-1), bias, memory, kept(sizes))
     return memory, memory[:rows]

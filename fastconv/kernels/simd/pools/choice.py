@@ -63,5 +63,9 @@ def kernel(problem: Problem, machine: Machine) -> str:
 
 def run(operands: Operands, packed: None, problem: Problem, out: Any) -> None:
     """All rows; with indices, `out` is an array of values and one of indices."""
-    x, outputs = operands["x"], out if problem.geometry.return_indices else (out,)
-    launch(problem.geometry, x.dtype, host()).run(x, *outputs)
+    x, geometry = operands["x"], problem.geometry
+    made = launch(geometry, x.dtype, host())
+    if geometry.return_indices:
+        made.run(x, *out)
+    else:
+        made.kernel(made.items, made.work, x.reshape(-1), out.reshape(-1), *made.arguments)
