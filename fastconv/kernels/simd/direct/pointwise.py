@@ -186,11 +186,14 @@ def rest_summer(outputs: int, positions: int, lanes: int) -> Any:
 
 
 @lru_cache(maxsize=32)
-def row_store(rows: int, width: int) -> Any:
+def row_store(rows: int, width: int, packed: bool) -> Any:
     """The compiled store of a tile whose positions follow each other in y."""
 
     def store_rows(tile, y, panel, shown, act, s):
-        to = y + (shown.k * s.y_plane + row_of(panel, panel.h, shown.line, s) * s.cells.w + panel.first)
+        row = panel.d * s.cells.h + panel.h
+        if packed:
+            row = row_of(panel, panel.h, shown.line, s)
+        to = y + (shown.k * s.y_plane + row * s.cells.w + panel.first)
         if panel.count == width and shown.count == rows:
             vector.store_tile(tile, to, s.y_plane)
         else:
@@ -221,7 +224,8 @@ def store_woven(tile, y, panel, shown, act, s):
 def tile_maker(rows: int, columns: int, apart: int, packed: bool, lanes: int, dtype: str) -> Any:
     """The compiled y[k][p] of a panel and one block of output channels."""
     activate, ask_for = epilogue.activation_of(dtype), windows.asker(1, columns, lanes)
-    store, width, by_c = store_woven if apart == 2 else row_store(rows, columns * lanes), columns * lanes, rows if packed else 1
+    width, by_c = columns * lanes, rows if packed else 1
+    store = store_woven if apart == 2 else row_store(rows, columns * lanes, packed)
 
     @inlined
     def weights_at(panel, block, shown, operands, s):
@@ -252,10 +256,17 @@ def tile_maker(rows: int, columns: int, apart: int, packed: bool, lanes: int, dt
                 tile = vector.fma_outer(tile, w, c * by_c, cells.at + c * cells.step)
         return tile
 
-    def make_tile(block, panel, cells, operands, bias, act, s):
-        line, k_block = divmod(block, -(-s.k_group // (rows // apart)))
+    @inlined
+    def rows_of(block, s):
+        """The rows of a block's tile; a plain convolution has one line, and divides nothing to find it."""
+        line, k_block = 0, block
+        if packed:
+            line, k_block = divmod(block, -(-s.k_group // (rows // apart)))
         k = k_block * (rows // apart)
-        shown = Rows(k, min(rows, (s.k_group - k) * apart), line)
+        return Rows(k, min(rows, (s.k_group - k) * apart), line)
+
+    def make_tile(block, panel, cells, operands, bias, act, s):
+        shown = rows_of(block, s)
         w = weights_at(panel, block, shown, operands, s)
         tile = vector.first_values(bias_at(shown, operands, bias), rows, columns, lanes)
         tile = multiply(tile, w, cells, s.asks > 0 and block == panel.begin, s)
