@@ -28,6 +28,7 @@ BROAD_NAMES = {
     "symmetric-border",
     "padding1",
     "doubled-of-many",
+    "upsampled-alone",
     "tall-dilation",
     "ceil-padding",
     "exclude-pad-ceil_mode",

@@ -256,6 +256,7 @@ def transposes() -> Iterator[Case]:
     yield transposed("same-lower", (3, 4), (4, 1), padding="same_lower", stride=(1, 3))
     for groups, c, k in ((2, 4, 6), (3, 3, 3), (4, 4, 8)):
         yield transposed(f"groups{groups}-{c}-to-{k}", (3, 2), (2, 3), (c, k), groups=groups, stride=2)
+    yield transposed("upsampled-alone", (3, 5), (4, 4), (3, 3), groups=3, stride=2, padding=1)
     yield transposed("doubled-of-many", (3, 5), (2, 2), (5, 6), 2, stride=2)
     yield transposed(
         "overlapping-of-many", (4, 3), (3, 3), (6, 4), stride=(2, 1), padding=((1, 0), (0, 1)), output_padding=(1, 0)
