@@ -127,7 +127,9 @@ def convolution(geometry: ConvGeometry) -> tuple[ConvGeometry, Cut]:
 def pool(geometry: PoolGeometry) -> PoolGeometry:
     """The normal form of a pool."""
     g = geometry
-    if not g.adaptive or 0 in g.in_size or any(cells % outputs for cells, outputs in zip(g.in_size, g.out_size, strict=True)):
+    if not g.adaptive or 0 in (*g.in_size, *g.out_size):
+        return g
+    if any(cells % outputs for cells, outputs in zip(g.in_size, g.out_size, strict=True)):
         return g
     steps = tuple(cells // outputs for cells, outputs in zip(g.in_size, g.out_size, strict=True))
     return replace(g, kernel=steps, stride=steps, adaptive=False)

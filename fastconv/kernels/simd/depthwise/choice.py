@@ -57,12 +57,8 @@ def are_shared(w: Array) -> bool:
 
 
 def fuses(problem: Problem) -> bool:
-    """Tiles overlap but in some forms, and what two of them store is finished in registers or not at all."""
-    if not problem.finished_later:
-        return True
-    geometry, dtype = problem.geometry, problem.dtype
-    overlap = planes.suits(geometry, dtype, host()) or isinstance(chosen(problem, host(), False).cut, volumes.Cut)
-    return not overlap
+    """Stacks of rows may overlap in planes.py, and what two of them store is finished in registers or not at all."""
+    return not (problem.finished_later and planes.suits(problem.geometry, problem.dtype, host()))
 
 
 def cost(problem: Problem, machine: Machine) -> float:

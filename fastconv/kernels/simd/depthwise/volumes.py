@@ -393,6 +393,28 @@ def kernel(form: Form, lanes: int, dtype: str, isa: str) -> Kernel:
                     to = Target(at, s.step.d * target.d, s.step.h * target.h, s.step.w * target.w)
                     filter_phase(block, work, to, w + of_rows * width, bias, d, h, x, act, s)
 
+    @compiled
+    def store_planes(block, region, work, y, s):
+        """y [c][d][h][w] = results [d][h][w][c]"""
+        to = pointer(y) + first_output(block, s)
+        for d in range(region.d):
+            turned = work.results + d * region.h * region.w * lanes
+            unpack(turned, region.h, region.w, block.count, lanes, to + d * s.y.d, s.y.h, s.y.c)
+
+    @compiled
+    def finish_block(block, region, y, act, s):
+        """What follows the sums, where registers leave it."""
+        first = pointer(y) + first_output(block, s)
+        for d in range(region.d):
+            for h in range(region.h):
+                row = first + (d * s.y.d + h * s.y.h)
+                if channels_last:
+                    for w in range(region.w):
+                        epilogue.finish_run(row + w * s.y.w, block.count, act)
+                else:
+                    for k in range(block.count):
+                        epilogue.finish_run(row + k * s.y.c, region.w, act)
+
     def depthwise(begin, end, x, w, bias, residual, y, sizes, parameters, table):
         """y [o] = act(bias + sum over taps t of x [o * stride + t * dilation - padding] * w [t]) of blocks of channels"""
         s, act, fill = read(sizes), epilogue.epilogue(parameters, residual, y), epilogue.padding_value(parameters)
@@ -410,10 +432,9 @@ def kernel(form: Form, lanes: int, dtype: str, isa: str) -> Kernel:
             target = target_of(block, y, work, region, s)
             filter_block(block, work, target, pointer(w) + block.k, pointer(bias) + block.k, table, act, s)
             if not channels_last:
-                to = pointer(y) + first_output(block, s)
-                for d in range(region.d):
-                    turned = work.results + d * region.h * region.w * lanes
-                    unpack(turned, region.h, region.w, block.count, lanes, to + d * s.y.d, s.y.h, s.y.c)
+                store_planes(block, region, work, y, s)
+            if epilogue.is_unfinished(act):
+                finish_block(block, region, y, act, s)
         keep(memory)
         keep(integers)
 
