@@ -134,7 +134,9 @@ def explanation(operation: str, problem: Problem, machine: Machine) -> list[str]
         by = "" if one.kernel is None else f" by {one.kernel(asked, machine)}"
         if one is chosen:
             by += form.described(problem)
-            lines.append(f"implementation {one.name!r} is chosen: {expected}{by}; {one.summary}")
+            named = next(other for other in found if other.name == one.name).supports(problem)
+            asked_by_name = "" if named is None else f"; asked by its name, {refusal(one, named)}"
+            lines.append(f"implementation {one.name!r} is chosen: {expected}{by}; {one.summary}{asked_by_name}")
             continue
         line = f"implementation {one.name!r} is not chosen: {expected}{by}, {cost / best:.3g} times the chosen one's"
         lines.append(

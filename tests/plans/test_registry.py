@@ -51,7 +51,7 @@ def refused(case: Case, implementation: Implementation, dtype: Any) -> bool:
         return False
     with pytest.raises(ValueError, match=f"implementation '{implementation.name}' cannot serve this call: ") as error:
         case.call(case.inputs(dtype), implementation.name)
-    assert str(error.value) in case.explain(dtype)
+    assert any(str(error.value) in line for line in case.explain(dtype))
     return True
 
 

@@ -105,7 +105,7 @@ def test_large_tiles_of_stride_2_end_where_the_plane_does(k, rest):
 @pytest.mark.parametrize("mode", ["zeros", "reflect"])
 @pytest.mark.parametrize("shared", [True, False])
 @pytest.mark.parametrize(
-    ("channels", "k"), [(2, 3), (3, 5), *(pytest.param(*other, marks=pytest.mark.slow) for other in ((2, 5), (3, 3), (5, 3)))]
+    ("channels", "k"), [(2, 3), *(pytest.param(*other, marks=pytest.mark.slow) for other in ((2, 5), (3, 3), (3, 5), (5, 3)))]
 )
 def test_channels_that_lie_together_meet_weights_of_their_own(channels, k, shared, mode, monkeypatch):
     """Rows shorter than a vector, and of several large tiles."""

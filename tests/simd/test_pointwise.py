@@ -37,7 +37,7 @@ def launches(problem, w, bias, tile=None, machine=None):
 
 @pytest.mark.skipif(not SUPPORTED, reason="guard pages are made by mprotect")
 @pytest.mark.parametrize("activation", [None, "relu", "silu"])
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("dtype", ["float32", pytest.param("float64", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("case", CASES)
 @pytest.mark.parametrize("tile", TILES, ids=str)
 def test_every_tile_gives_the_sums(tile, case, dtype, activation):

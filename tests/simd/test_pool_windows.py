@@ -72,7 +72,7 @@ def same_at_guards(plan, operation, x, **arguments):
         np.testing.assert_allclose(out, expected, rtol=near, atol=near)
 
 
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("dtype", ["float32", pytest.param("float64", marks=pytest.mark.slow)])
 @pytest.mark.parametrize(("window", "stride"), [((3, 3), 1), ((5, 5), 1), ((2, 2), 2), ((3, 3), 2)], ids=str)
 @pytest.mark.parametrize(("operation", "options"), MOST_KINDS)
 @pytest.mark.filterwarnings("ignore:invalid value")

@@ -48,7 +48,7 @@ def agrees(form, size, kernel, dtype="float32", channels=2, **options):
         np.testing.assert_allclose(out, expected, rtol=tolerance, atol=8 * tolerance)
 
 
-@pytest.mark.parametrize("more", [0, 1, 3, pytest.param(9, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("more", [0, 1, *(pytest.param(more, marks=pytest.mark.slow) for more in (3, 9))])
 def test_every_end(form, more):
     """Kernels of whole groups of taps and others; rows of less than a vector, of a tile, and of several strips."""
     m, width = form
@@ -103,7 +103,7 @@ def test_nan_reaches_few_rows_more(form):
         assert not lost.any()
 
 
-@pytest.mark.parametrize("k", [5, 9, 13])
+@pytest.mark.parametrize("k", [5, pytest.param(9, marks=pytest.mark.slow), 13])
 def test_rounding_is_near_that_of_the_direct_sum(form, k):
     """Against float64: on noise, and on a photograph's smooth rows."""
     rng = np.random.default_rng(25)
