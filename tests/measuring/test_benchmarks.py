@@ -84,7 +84,13 @@ def test_parameters_are_literal_and_named(found, method):
         assert layers.layer(name).name == name
 
 
-RUN = [one for one in benchmarks() if one.values[0].__module__ != "benchmarks.operations.process"]
+def marked(one):
+    """The quick benchmarks; the others, which compile much, in slow runs."""
+    is_quick = one.values[0].__module__ == "benchmarks.quick"
+    return pytest.param(*one.values, id=one.id, marks=() if is_quick else pytest.mark.slow)
+
+
+RUN = [marked(one) for one in benchmarks() if one.values[0].__module__ != "benchmarks.operations.process"]
 
 
 @pytest.mark.parametrize(("found", "method"), RUN)
