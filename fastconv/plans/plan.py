@@ -215,12 +215,8 @@ class Plan:
     def compute(self, operands: Operands, packed: Any, target: Any) -> None:
         """Run, weave phases, and finish what the implementation leaves out."""
         shape, phases = self.seen.geometry.out_shape, self.form.phases
-        if phases is None:
-            y = target.reshape(shape)
-            self.implementation.run(operands, packed, self.served, y)
-        else:
-            y = aligned(prod(shape), self.written_dtype).reshape(shape)
-            self.implementation.run(operands, packed, self.served, y)
+        y = (target if phases is None else aligned(prod(shape), self.written_dtype)).reshape(shape)
+        self.implementation.run(operands, packed, self.served, y)
         if self.served is not self.seen:
             finish(y, operands.get("residual"), self.geometry.activation)
         if phases is not None:

@@ -125,3 +125,11 @@ def test_too_many_phases_go_elsewhere() -> None:
     stride = volumes.MOST_PHASES + 1
     with pytest.raises(ValueError, match="'depthwise' cannot serve this call"):
         fc.conv_transpose1d(x, w, stride=stride, groups=4, implementation="depthwise")
+
+
+def test_windows_that_no_workspace_holds_go_elsewhere() -> None:
+    """Taps so far apart that the cells between them would take more memory than the result."""
+    x, w = np.ones((1, 2, 1700, 1700), FLOAT), np.ones((2, 1, 2, 2), FLOAT)
+    with pytest.raises(ValueError, match="'depthwise' cannot serve this call"):
+        fc.conv2d.plan(x.shape, w, dilation=1699, groups=2, stride=(1, 3), implementation="depthwise")
+    np.testing.assert_array_equal(fc.conv2d(x, w, dilation=1699, groups=2, stride=(1, 3)), np.full((1, 2, 1, 1), 4))

@@ -26,7 +26,7 @@ def candidates(problem: Problem, machine: Machine, shared: bool) -> list[Candida
         if form.suits(geometry, dtype, machine):
             return list(form.candidates(geometry, shared, dtype, machine))
     found = list(rows.candidates(geometry, dtype, machine)) if rows.suits(geometry, machine.lanes(dtype)) else []
-    return found + (list(volumes.candidates(geometry, dtype, machine)) if volumes.suits(geometry) else [])
+    return found + (list(volumes.candidates(geometry, dtype, machine)) if volumes.suits(geometry, machine) else [])
 
 
 def supports(problem: Problem) -> str | None:
@@ -34,7 +34,7 @@ def supports(problem: Problem) -> str | None:
     g, dtype = problem.geometry, problem.dtype
     if dtype not in (np.float32, np.float64):
         return f"its vectors are float32 or float64, not {dtype}"
-    if volumes.suits(g) or rows.suits(g, host().lanes(dtype)) or planes.suits(g, dtype, host()):
+    if volumes.suits(g, host()) or rows.suits(g, host().lanes(dtype)) or planes.suits(g, dtype, host()):
         return None
     return "it serves one input channel a group, or channels last a few channels in rows of a few taps"
 

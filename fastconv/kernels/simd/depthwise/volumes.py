@@ -449,6 +449,7 @@ def kernel(form: Form, lanes: int, dtype: str, isa: str) -> Kernel:
 WIDEST = 7  # taps of a kernel row that are unrolled
 ROWS = (8, 7, 6, 5, 4, 2, 1)  # positions of a tile
 MOST_PHASES = 4096
+WORKSPACE = 16 << 20  # bytes that the cells under one position may take
 LEAST = 8  # items that a call should have for its threads
 
 
@@ -492,11 +493,13 @@ def reach_of(geometry: ConvGeometry) -> Reach:
     return Reach(walks, Axes(*corners), Axes(*(max(1, one) for one in reaches)), Axes(*positions), Axes(*taps))
 
 
-def suits(geometry: ConvGeometry) -> bool:
-    """One input channel a group, and no more phases than a table has room for."""
+def suits(geometry: ConvGeometry, machine: Machine) -> bool:
+    """One input channel a group, no more phases than a table has room for, and windows that a workspace holds."""
     g = geometry
     phases, none = prod(g.stride) if g.transposed else 1, 0 in (*g.x_shape, *g.out_shape)
-    return g.in_per_group == 1 and phases <= MOST_PHASES and not none
+    if g.in_per_group != 1 or phases > MOST_PHASES or none:
+        return False
+    return prod(reach_of(g).reach) * machine.vector_bytes <= WORKSPACE
 
 
 def repeats_of(multiplier: int, lanes: int) -> int:
