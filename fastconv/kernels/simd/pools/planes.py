@@ -21,7 +21,7 @@ from fastconv.kernels.simd.engine.workspace import keep, workspace
 from fastconv.kernels.simd.pools import reductions
 from fastconv.kernels.simd.pools.launches import Launch
 from fastconv.machine import Machine
-from fastconv.problem.pools import PoolGeometry
+from fastconv.problem.pools import PoolGeometry, span
 
 poke, pointer = vector.poke, vector.pointer
 PIECE = 2**16  # cells: a multiple of four vectors of any width
@@ -193,8 +193,7 @@ def suits(geometry: PoolGeometry, dtype: np.dtype[Any], machine: Machine) -> boo
         dtype.kind != "f" or g.kind == "lp" or g.channels < columns_for(machine) * machine.lanes(dtype)
     ):
         return False
-    steps = zip(g.windows, g.in_size, g.dilation, strict=True)
-    return all(axis.start[0] == 0 and axis.stop[0] == size and (step == 1 or size == 1) for axis, size, step in steps)
+    return all(span(axis, 0)[:2] == (0, axis.cells) and (axis.dilation == 1 or axis.cells == 1) for axis in g.axes)
 
 
 def seconds(geometry: PoolGeometry, dtype: np.dtype[Any], machine: Machine) -> float:
@@ -208,7 +207,7 @@ def seconds(geometry: PoolGeometry, dtype: np.dtype[Any], machine: Machine) -> f
 def launch(geometry: PoolGeometry, dtype: np.dtype[Any], machine: Machine) -> Launch:
     """The kernel of the layout with its arguments."""
     g, real, kind = geometry, reductions.computed(geometry, dtype), reductions.kind_of(geometry, dtype)
-    lanes, divisor = machine.lanes(real), real.type(g.divisors().item() if g.kind == "avg" else 1)
+    lanes, divisor = machine.lanes(real), real.type(prod(span(axis, 0).count for axis in g.axes) if g.kind == "avg" else 1)
     cells, initial, work = prod(g.in_size), reductions.initial(kind, real), 4 * g.flops // lanes
     if reductions.rows_are_lines(g):
         kernel = planes_kernel(kind, lanes, element(dtype), machine.isa)
