@@ -5,11 +5,12 @@ arguments, signatures -> Problem -> dispatch.choose -> pack -> Plan
 
 from collections.abc import Callable
 from dataclasses import replace
+from math import prod
 from typing import Any, TypeVar
 
 import numpy as np
 
-from fastconv.machine import host
+from fastconv.machine import host, memory
 from fastconv.plans.dispatch import cheapest, choose, contenders, rivals
 from fastconv.plans.plan import ConvPlan, ElementwisePlan, Operand, Plan, PoolPlan, UnpoolPlan
 from fastconv.plans.racing import fastest, is_measured
@@ -18,12 +19,14 @@ from fastconv.plans.registry import OPERATIONS, Implementation
 from fastconv.problem import arguments as check
 from fastconv.problem import signatures
 from fastconv.problem.convolutions import Array, Size
+from fastconv.problem.pools import PoolGeometry
 from fastconv.problem.problem import Problem
 from fastconv.problem.types import Types, summed_in, uniform
 from fastconv.problem.windows import ElementwiseGeometry
 
 AnyPlan = TypeVar("AnyPlan", bound=Plan)
 INT64 = np.dtype(np.int64)
+PLAIN_LOOPS = 1 << 20  # operations that the reference makes in a second or two
 
 # The operation's choices, a plan without weights, and what weights may make cheaper, by all that decided it.
 _unpacked: dict[Any, tuple[Any, Any, tuple[Implementation, ...]]] = {}
@@ -191,9 +194,22 @@ def build_pool(
     full, single = check.batched("x", given, rank)
     build = signatures.adaptive_pool if operation.startswith("adaptive") else signatures.pool
     geometry = build(full, rank=rank, dtype=dtype, **options)
+    check_border_room(geometry, dtype)
     shapes = {"x": (given, dtype, full)}
     out_shape = unbatched(geometry.out_shape, single)
     return decided(PoolPlan, operation, Problem(geometry, uniform(dtype)), implementation, shapes, out_shape)
+
+
+def check_border_room(geometry: PoolGeometry, dtype: np.dtype[Any]) -> None:
+    """Refuse a pool of more than plain loops do, whose input with its border this machine has no memory for."""
+    if geometry.border is None:
+        return
+    size = prod(geometry.without_border.x_shape) * dtype.itemsize
+    if size > memory() and geometry.flops > PLAIN_LOOPS:
+        raise MemoryError(
+            f"padding {geometry.padding} with padding_mode {geometry.border.mode!r} takes a copy of x of {size >> 30:,} GiB, "
+            f"where this machine has {memory() >> 30:,} GiB of memory"
+        )
 
 
 def plan_pool(operation: str, rank: int, x_shape: Any, x_dtype: Any, **options: Any) -> PoolPlan:

@@ -5,6 +5,7 @@ An entry here is in the tests, the comparison table and the benchmarks, with not
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -22,7 +23,7 @@ from fastconv.kernels.simd.pools import choice as pool
 from fastconv.kernels.simd.pools import running, unpool
 from fastconv.kernels.simd.strassen import choice as strassen
 from fastconv.kernels.simd.winograd import choice as winograd
-from fastconv.machine import Machine
+from fastconv.machine import Machine, memory
 from fastconv.plans.errors import LOCAL, SPREAD, Error
 from fastconv.problem.problem import Problem
 
@@ -104,11 +105,19 @@ def _reads_all(problem: Problem) -> bool:
     return np.dtype(np.float16) not in problem.types
 
 
+FAR = 1 << 24  # cells that a window, a padding or a stride may have where kernels copy what a few outputs reach over
+MOSTLY_PADDING = 256  # cells of a copy for each that a window sees: plain Python then takes no longer
+
+
 def _bordered(one: Implementation) -> Implementation:
     """An implementation of pools that sees a border's cells in a copy of the input."""
 
     def supports(problem: Problem) -> str | None:
-        return one.supports(plain(problem))
+        inner = plain(problem)
+        cells = 0 if inner is problem else prod(inner.geometry.x_shape)
+        if cells * problem.dtype.itemsize > memory() or cells > max(FAR, MOSTLY_PADDING * inner.geometry.flops):
+            return f"its copy of x with a border would have {cells:,} cells"
+        return one.supports(inner)
 
     def cost(problem: Problem, machine: Machine) -> float:
         inner = plain(problem)
@@ -120,6 +129,18 @@ def _bordered(one: Implementation) -> Implementation:
         return one.kernel(plain(problem), machine)
 
     return replace(one, run=bordered(one.run), supports=supports, cost=cost, kernel=kernel if one.kernel else None)
+
+
+def _near(one: Implementation) -> Implementation:
+    """An implementation of convolutions whose workspaces hold what a few outputs reach over."""
+
+    def supports(problem: Problem) -> str | None:
+        longest = problem.geometry.longest
+        if longest > FAR:
+            return f"its windows, paddings and strides have at most {FAR:,} cells, not {longest:,}"
+        return one.supports(problem)
+
+    return replace(one, supports=supports)
 
 
 def _cells_alone(one: Implementation) -> Implementation:
@@ -269,7 +290,8 @@ _FFT = Implementation(
     kernel=fft.kernel,
 )
 
-_VECTORS = (_WINOGRAD, _STRASSEN, _cells_alone(_DEPTHWISE), _DIRECT, _UNPACKED, _SEPARABLE, _FFT)
+_FEW_CHANNELS = _cells_alone(_DEPTHWISE)
+_VECTORS = tuple(map(_near, (_WINOGRAD, _STRASSEN, _FEW_CHANNELS, _DIRECT, _UNPACKED, _SEPARABLE, _FFT)))
 
 OPERATIONS: dict[str, tuple[Implementation, ...]] = {
     "conv": (
@@ -283,13 +305,14 @@ OPERATIONS: dict[str, tuple[Implementation, ...]] = {
             "sliding_window_view, then tensordot",
             strided.conv,
             lambda problem, machine: 3e-5 + 2 * _blas_cost(problem, machine),
-            pack=_as_given,
+            strided.supports_conv,
+            _as_given,
         ),
         _reference(reference.conv, pack=_as_given),
     ),
     "conv_transpose": (
-        _STRASSEN,
-        _DIRECT,
+        _near(_STRASSEN),
+        _near(_DIRECT),
         Implementation("im2col", "a matrix product by BLAS, then col2im", im2col.conv_transpose, _blas_cost, pack=im2col.pack),
         _loops(loops.run_conv, 2e8, pack=_as_given),
         _reference(reference.conv, pack=_as_given),

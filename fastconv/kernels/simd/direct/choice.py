@@ -10,7 +10,7 @@ import numpy as np
 
 from fastconv.kernels.jit import Launch
 from fastconv.kernels.simd.direct import dots, planar, pointwise, tiles
-from fastconv.kernels.simd.engine import costs, weights
+from fastconv.kernels.simd.engine import costs, walks, weights
 from fastconv.machine import Machine, host
 from fastconv.problem.convolutions import Array
 from fastconv.problem.problem import Operands, Problem
@@ -59,6 +59,8 @@ def run(operands: Operands, packed: tuple[Launch, ...], problem: Problem, out: A
 
 
 def supports(problem: Problem) -> str | None:
-    """Real float types."""
+    """Real float types; transposed, those of not too many phases."""
     dtype = problem.dtype
-    return None if dtype in (np.float32, np.float64) else f"its vectors are float32 or float64, not {dtype}"
+    if dtype not in (np.float32, np.float64):
+        return f"its vectors are float32 or float64, not {dtype}"
+    return walks.refusal(problem.geometry)

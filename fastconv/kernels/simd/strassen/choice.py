@@ -18,6 +18,7 @@ import numpy as np
 
 from fastconv.kernels.jit import Launch
 from fastconv.kernels.simd.engine.costs import Candidate, cheapest
+from fastconv.kernels.simd.engine.walks import refusal
 from fastconv.kernels.simd.engine.weights import launched
 from fastconv.kernels.simd.strassen import points, windows
 from fastconv.kernels.simd.strassen.products import WORKSPACE
@@ -61,6 +62,8 @@ def supports(problem: Problem) -> str | None:
         return f"it serves groups of at least {LEAST} channels, not {g.in_per_group} -> {g.out_per_group}"
     if dtype == np.float32 and g.reduction > LONGEST:
         return f"its rounding is too large for sums of {g.reduction:,} products in float32, {LONGEST:,} at most"
+    if reason := refusal(g):
+        return reason
     if not candidates(problem, host()):
         return "channels first, its transposed convolutions have stride 1 along the last axis, or 2 taps without overlap"
     if chosen(problem, host()).seconds == float("inf"):
