@@ -10,11 +10,12 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from fastconv.kernels.keeping import Kept
 from fastconv.machine import host, memory
 from fastconv.plans.dispatch import cheapest, choose, contenders, rivals
 from fastconv.plans.plan import ConvPlan, ElementwisePlan, Operand, Plan, PoolPlan, UnpoolPlan
 from fastconv.plans.racing import fastest, is_measured
-from fastconv.plans.recall import kept, may_be_kept, recalled, same, tuples_are_plain
+from fastconv.plans.recall import may_be_kept, recalled, same, tuples_are_plain
 from fastconv.plans.registry import OPERATIONS, Implementation
 from fastconv.problem import arguments as check
 from fastconv.problem import signatures
@@ -29,7 +30,7 @@ INT64 = np.dtype(np.int64)
 PLAIN_LOOPS = 1 << 20  # operations that the reference makes in a second or two
 
 # The operation's choices, a plan without weights, and what weights may make cheaper, by all that decided it.
-_unpacked: dict[Any, tuple[Any, Any, tuple[Implementation, ...]]] = {}
+_unpacked = Kept()
 _NONE: tuple[Any, Any, tuple[Implementation, ...]] = (None, None, ())
 
 
@@ -108,7 +109,7 @@ def decided_plan(
     key: Any = (operation, for_one_call, residual, x_shape, x_dtype, w.shape, w.dtype, tuple(options), values, kinds)
     choices = OPERATIONS[operation[:-2]]
     try:
-        known, found, others = _unpacked.get(key, _NONE)
+        known, found, others = _unpacked.get(key) or _unpacked.found(key) or _NONE
     except TypeError:  # lists have no hash
         known, found, others = _NONE
     # An implementation may have been registered since.
@@ -117,7 +118,7 @@ def decided_plan(
         auto = options.get("implementation", "auto") == "auto"
         others = rivals(operation, found.problem, host(), found.implementation, for_one_call) if auto else ()
         if may_be_kept(values):
-            kept(_unpacked, key, (choices, found, others))
+            _unpacked.keep(key, (choices, found, others))
     weights = check.contiguous(w, found.weights_dtype)
     if others:
         chosen = cheapest(others, found.implementation, weights, found.problem, host(), for_one_call)

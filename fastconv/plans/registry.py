@@ -158,8 +158,15 @@ _LOOPS = "the reference's loops, compiled and parallel over outputs"
 _REFERENCE = "plain Python loops in float64 or wider: the definition of correct"
 
 
-def _loops(run: Any, rate: float = 5e8, pack: Any = None) -> Implementation:
-    return Implementation("loops", _LOOPS, run, _at(rate, 2e-5), pack=pack, reads=_reads_all if pack else lambda problem: False)
+def _loops(run: Any, cost: Any = None, pack: Any = None) -> Implementation:
+    cost = cost or _at(5e8, 2e-5)
+    return Implementation("loops", _LOOPS, run, cost, pack=pack, reads=_reads_all if pack else lambda problem: False)
+
+
+def _sparse_cost(problem: Problem, machine: Machine) -> float:
+    """Loops over the taps of a transposed convolution, and 30 ns for an output that meets none."""
+    g = problem.geometry
+    return 2e-5 + g.flops / 2e8 + 3e-8 * max(0, prod(g.out_shape) - g.flops // 2)
 
 
 def _reference(run: Any, pack: Any = None) -> Implementation:
@@ -314,7 +321,7 @@ OPERATIONS: dict[str, tuple[Implementation, ...]] = {
         _near(_STRASSEN),
         _near(_DIRECT),
         Implementation("im2col", "a matrix product by BLAS, then col2im", im2col.conv_transpose, _blas_cost, pack=im2col.pack),
-        _loops(loops.run_conv, 2e8, pack=_as_given),
+        _loops(loops.run_conv, _sparse_cost, pack=_as_given),
         _reference(reference.conv, pack=_as_given),
     ),
     **dict.fromkeys(("max_pool", "min_pool", "avg_pool", "lp_pool"), (*_VECTOR_POOLS, *_POOLS)),

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fastconv.kernels.jit import Kernel, compiled, element, inlined
+from fastconv.kernels.keeping import remembered
 from fastconv.kernels.simd import vector
 from fastconv.kernels.simd.engine.sizes import Axes, axes, reader, written
 from fastconv.kernels.simd.engine.workspace import keep, workspace
@@ -302,7 +303,7 @@ def seconds(geometry: FoldGeometry, dtype: np.dtype[Any], machine: Machine) -> f
     return 3e-6 + machine.seconds(cycles, geometry.bytes(dtype.itemsize))
 
 
-@lru_cache(maxsize=256)
+@remembered
 def launch(geometry: FoldGeometry, dtype: np.dtype[Any], machine: Machine) -> tuple[Kernel, int, int, Array]:
     """(kernel, items, work, sizes)."""
     g, plane, names = geometry, geometry.windows.lifted(), (machine.lanes(dtype), element(dtype), machine.isa)

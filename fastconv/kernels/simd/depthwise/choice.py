@@ -5,12 +5,12 @@ interleaved   rows of few channels last, copied: any other kernel
 rows          vectors of channels: channels last, also in groups of a few, and what else there is channels first
 """
 
-from functools import lru_cache
 from typing import Any
 
 import numpy as np
 
 from fastconv.kernels.jit import Launch
+from fastconv.kernels.keeping import remembered
 from fastconv.kernels.simd.depthwise import interleaved, planes, rows
 from fastconv.kernels.simd.engine.costs import Candidate, cheapest
 from fastconv.kernels.simd.engine.weights import Draft, launched
@@ -40,7 +40,7 @@ def supports(problem: Problem) -> str | None:
     return rows.supports(g, lanes) if form_of(g, dtype, host()) is rows else None
 
 
-@lru_cache(maxsize=1024)
+@remembered
 def chosen(problem: Problem, machine: Machine, shared: bool) -> Candidate:
     """The fastest candidate, for channels that have the same filter, or others."""
     geometry, dtype = problem.geometry, problem.dtype

@@ -24,6 +24,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fastconv.kernels.jit import Kernel, compiled, element
+from fastconv.kernels.keeping import remembered
 from fastconv.kernels.simd import vector
 from fastconv.kernels.simd.engine import epilogue, microkernel, weights, windows
 from fastconv.kernels.simd.engine.blocks import whole_lines
@@ -500,7 +501,7 @@ def drafts(geometry: ConvGeometry, cuts: Cuts, dtype: np.dtype[Any], machine: Ma
     return tuple(draft(geometry, cut, dtype, machine) for cut in cuts.of_walks)
 
 
-@lru_cache(maxsize=256)
+@remembered
 def draft(geometry: ConvGeometry, cut: Cut, dtype: np.dtype[Any], machine: Machine) -> weights.Draft:
     """The launch of one walk, and what lays out the weights of its taps."""
     g, lanes, (walks, tile, block, in_place) = flattened(geometry), machine.lanes(dtype), cut

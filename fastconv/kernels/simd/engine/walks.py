@@ -2,13 +2,13 @@
 
 from collections.abc import Iterator
 from dataclasses import replace
-from functools import lru_cache
 from itertools import product
 from math import prod
 from typing import NamedTuple
 
 import numpy as np
 
+from fastconv.kernels.keeping import remembered
 from fastconv.kernels.simd.engine.sizes import Axes, Plane, Strides
 from fastconv.problem.convolutions import SPATIAL_AXES, Array, ConvGeometry, Size, Walk
 
@@ -28,7 +28,7 @@ class TapSteps(NamedTuple):
     first: int
 
 
-@lru_cache(maxsize=1024)
+@remembered
 def flattened(geometry: ConvGeometry) -> ConvGeometry:
     """The lifted geometry; where every position is its own window, all of them as one long row.
 

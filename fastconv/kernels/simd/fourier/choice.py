@@ -4,13 +4,14 @@ Rounding is spread over a block: the error of an output is relative to the large
 inf in x spreads to the whole block that reads it, of all output channels, and to the block that is its pair.
 """
 
-from functools import lru_cache, partial
+from functools import partial
 from math import prod
 from typing import Any
 
 import numpy as np
 
 from fastconv.kernels.jit import NO_WEIGHTS, Launch, element
+from fastconv.kernels.keeping import remembered
 from fastconv.kernels.memory import aligned
 from fastconv.kernels.simd.engine import epilogue
 from fastconv.kernels.simd.engine.costs import Candidate, cheapest
@@ -28,7 +29,7 @@ MOST_WEIGHTS = 256 << 20  # bytes of transformed weights
 # Candidates -------------------------------------------------------------------------------------------------------------
 
 
-@lru_cache(maxsize=1024)
+@remembered
 def candidates(problem: Problem, machine: Machine) -> tuple[Candidate, ...]:
     """The block whose passes should take the least time, if any holds the kernel."""
     g, dtype = problem.geometry, problem.dtype
@@ -39,7 +40,7 @@ def candidates(problem: Problem, machine: Machine) -> tuple[Candidate, ...]:
     return (Candidate(seconds, cut, partial(launch, g, cut, seconds, dtype, machine)),)
 
 
-@lru_cache(maxsize=1024)
+@remembered
 def chosen(problem: Problem, machine: Machine) -> Candidate:
     """The candidate that is expected to take the least time."""
     return cheapest(candidates(problem, machine))
@@ -91,7 +92,7 @@ def in_reals(geometry: ConvGeometry, channels: int, size: tuple[int, ...], parts
     return Strides(*(parts * step for step in strides(geometry, channels, size)))
 
 
-@lru_cache(maxsize=256)
+@remembered
 def launch(geometry: ConvGeometry, cut: Cut, seconds: float, dtype: np.dtype[Any], machine: Machine) -> Launch:
     """The launch for this cut, without weights."""
     g, real, parts = geometry.lifted(), real_of(dtype), 2 if dtype.kind == "c" else 1

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fastconv.kernels.jit import Kernel, compiled, element, inlined
+from fastconv.kernels.keeping import remembered
 from fastconv.kernels.simd import vector
 from fastconv.kernels.simd.engine.costs import Candidate
 from fastconv.kernels.simd.engine.workspace import keep, workspace
@@ -183,7 +184,7 @@ def candidates(geometry: PoolGeometry, dtype: np.dtype[Any], machine: Machine) -
         yield Candidate(seconds(geometry, dtype, machine), columns, partial(launch, geometry, dtype, machine))
 
 
-@lru_cache(maxsize=256)
+@remembered
 def suits(geometry: PoolGeometry, dtype: np.dtype[Any], machine: Machine) -> bool:
     """Whether each plane is the window of one output; channels last, whether tiles serve it and channels fill one."""
     g = geometry

@@ -28,6 +28,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fastconv.kernels.jit import Kernel, compiled, element, inlined
+from fastconv.kernels.keeping import remembered
 from fastconv.kernels.simd import vector
 from fastconv.kernels.simd.engine.sizes import Axes, axes, reader, written
 from fastconv.kernels.simd.engine.workspace import keep, workspace
@@ -566,7 +567,7 @@ def seconds(geometry: PoolGeometry, dtype: np.dtype[Any], machine: Machine) -> f
     return 4e-6 + seconds + machine.seconds(0, g.bytes(dtype.itemsize))
 
 
-@lru_cache(maxsize=256)
+@remembered
 def launch(geometry: PoolGeometry, dtype: np.dtype[Any], machine: Machine) -> Launch:
     """The kernel with its arguments."""
     g, real, t = geometry, reductions.computed(geometry, dtype), lifted(geometry)

@@ -12,11 +12,10 @@ pair, of all output channels: to the next or the previous position in the order 
 tap, to one that lies SPREAD positions before or behind it at most.
 """
 
-from functools import lru_cache
-
 import numpy as np
 
 from fastconv.kernels.jit import Launch
+from fastconv.kernels.keeping import remembered
 from fastconv.kernels.simd.engine.costs import Candidate, cheapest
 from fastconv.kernels.simd.engine.walks import refusal
 from fastconv.kernels.simd.engine.weights import launched
@@ -32,7 +31,7 @@ MARGIN = 1.02
 LONGEST = 30_000  # products of a sum, up to which errors stay within 1e-4 of the results' root mean square
 
 
-@lru_cache(maxsize=1024)
+@remembered
 def candidates(problem: Problem, machine: Machine) -> tuple[Candidate, ...]:
     """What serves the geometry; of infinite cost where no workspace holds a block."""
     g, dtype = problem.geometry, problem.dtype
@@ -42,7 +41,7 @@ def candidates(problem: Problem, machine: Machine) -> tuple[Candidate, ...]:
     )
 
 
-@lru_cache(maxsize=1024)
+@remembered
 def chosen(problem: Problem, machine: Machine) -> Candidate:
     """The candidate that is expected to take the least time."""
     return cheapest(candidates(problem, machine))

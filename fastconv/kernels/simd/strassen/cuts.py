@@ -4,12 +4,12 @@ Geometries here are flattened, and have a walk along each axis, or several if th
 """
 
 from collections.abc import Iterator
-from functools import lru_cache
 from math import inf, prod
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from fastconv.kernels.keeping import remembered
 from fastconv.kernels.memory import LINE
 from fastconv.kernels.simd.engine.sizes import Axes, Plane
 from fastconv.kernels.simd.engine.tables import CONFLICT, TILES, WAYS
@@ -80,7 +80,7 @@ def workspace_size(geometry: ConvGeometry, walks: Walks, cut: Cut, lanes: int, i
     return sums + (PARTIAL + 1) * cut.rows * width + padding + window_size(g, walks, cut) + results + 8 * line
 
 
-@lru_cache(maxsize=1024)
+@remembered
 def fastest(geometry: ConvGeometry, walks: Walks, dtype: np.dtype[Any], machine: Machine) -> tuple[float, Cut | None]:
     """(cycles that a walk is expected to take, the cut that takes the fewest); no cut where none has the room.
 

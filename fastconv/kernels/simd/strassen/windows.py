@@ -22,6 +22,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fastconv.kernels.jit import Kernel, compiled, element, inlined
+from fastconv.kernels.keeping import remembered
 from fastconv.kernels.memory import LINE
 from fastconv.kernels.simd import vector
 from fastconv.kernels.simd.engine import epilogue, microkernel
@@ -598,7 +599,7 @@ def candidate(geometry: ConvGeometry, dtype: np.dtype[Any], machine: Machine) ->
     return Candidate(seconds, cuts, partial(drafts, geometry, cuts, dtype, machine))
 
 
-@lru_cache(maxsize=256)
+@remembered
 def drafts(geometry: ConvGeometry, cuts: tuple[Cut, ...], dtype: np.dtype[Any], machine: Machine) -> tuple[Draft, ...]:
     """A draft for each walk of the geometry."""
     walks = walks_of(flattened(geometry))

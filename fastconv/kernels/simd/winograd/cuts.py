@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from fastconv.kernels.keeping import remembered
 from fastconv.kernels.simd.engine.tables import tile_for
 from fastconv.kernels.simd.winograd.transforms import KERNEL, cells_of
 from fastconv.machine import Machine
@@ -146,7 +147,7 @@ def bytes_of_block(geometry: ConvGeometry, cut: Cut, dtype: np.dtype[Any], machi
     return values * dtype.itemsize
 
 
-@lru_cache(maxsize=1024)
+@remembered
 def cuts(geometry: ConvGeometry, dtype: np.dtype[Any], machine: Machine) -> tuple[Cut, ...]:
     """F(4) and F(2), in blocks that fit the L2 cache or, where weights would be read too often, larger ones."""
     g = geometry.lifted()
