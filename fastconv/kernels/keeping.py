@@ -21,10 +21,16 @@ Result = TypeVar("Result")
 
 
 def weight_of(value: Any) -> int:
-    """About the bytes that an entry takes: arrays are looked for in tuples."""
-    if isinstance(value, np.ndarray):
-        return value.nbytes
-    return sum(map(weight_of, value)) if isinstance(value, tuple) else 0
+    """About the bytes that a value takes: of arrays, and of those in tuples of tuples."""
+    if not isinstance(value, tuple):
+        return value.nbytes if isinstance(value, np.ndarray) else 0
+    found = 0
+    for one in value:
+        if type(one) is np.ndarray:
+            found += one.nbytes
+        elif isinstance(one, tuple):
+            found += weight_of(one)
+    return found
 
 
 class Kept(dict[Any, Any]):

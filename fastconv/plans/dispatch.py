@@ -47,11 +47,10 @@ def choose(
     """
     found = candidates(operation)
     if isinstance(implementation, str) and implementation == "auto":
-        fitting = [one for one in found if one.supports(problem) is None]
-        best = min(fitting, key=lambda one: one.cost(problem, machine))
+        best = least_of(found, problem, machine, once=False)
         if not once or best.pack_cost(problem, machine) < WORTH:
             return best
-        return min(fitting, key=lambda one: estimate(one, problem, machine, once))
+        return least_of(found, problem, machine, once)
     names = [one.name for one in found]
     if not isinstance(implementation, str) or implementation not in names:
         raise ValueError(f'implementation must be "auto" or one of {names} for {operation}, got {implementation!r}')
@@ -60,6 +59,22 @@ def choose(
     if reason is not None:
         raise ValueError(refusal(chosen, reason))
     return chosen
+
+
+def least_of(found: tuple[Implementation, ...], problem: Problem, machine: Machine, once: bool) -> Implementation:
+    """The first of the cheapest that support a problem; what takes a search comes last, and only if it may be cheaper."""
+    best: tuple[float, int] | None = None
+    for searches in (False, True):
+        for place, one in enumerate(found):
+            if (one.least is not None) != searches:
+                continue
+            if best is not None and one.least is not None and one.least(problem, machine) > best[0]:
+                continue
+            if one.supports(problem) is None:
+                estimated = estimate(one, problem, machine, once), place
+                best = estimated if best is None else min(best, estimated)
+    assert best is not None, "the reference serves all"
+    return found[best[1]]
 
 
 def rivals(

@@ -55,6 +55,8 @@ class Implementation:
         reads(problem) -> whether `run` takes arrays as they are stored, and writes the result's dtype.
     fuses : callable
         fuses(problem) -> whether `run` adds the residual and applies the activation; else a pass of its own does so.
+    least : callable or None
+        least(problem, machine) -> seconds that the cost is not below, found at once, where the cost takes a search.
     kernel : callable or None
         kernel(problem, machine) -> the name of the compiled kernel that runs, where there are several.
     error : Error
@@ -71,6 +73,7 @@ class Implementation:
     pack_cost: Callable[[Problem, Machine], float] = lambda problem, machine: 0.0
     reads: Callable[[Problem], bool] = lambda problem: False
     fuses: Callable[[Problem], bool] = lambda problem: True
+    least: Callable[[Problem, Machine], float] | None = None
     kernel: Callable[[Problem, Machine], str] | None = None
     error: Error = LOCAL
 
@@ -234,6 +237,7 @@ _STRASSEN = Implementation(
     strassen.pack,
     pack_cost=_per_weight(1.5e-10, 1e-5),
     error=SPREAD["strassen"],
+    least=strassen.least,
     kernel=strassen.kernel,
 )
 
@@ -294,6 +298,7 @@ _FFT = Implementation(
     fft.pack,
     pack_cost=fft.pack_cost,
     error=SPREAD["fft"],
+    least=fft.least,
     kernel=fft.kernel,
 )
 

@@ -15,7 +15,7 @@ Kernels call the sizes by the letters of the field. Public names use the words.
 A geometry is frozen and holds plain ints, so that it can be hashed, compared and handed to kernels as it is.
 """
 
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from math import gcd, prod
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -139,7 +139,7 @@ class Hashed:
     @cached_property
     def _hash(self) -> int:
         values: Any = self
-        return hash(tuple(getattr(values, field.name) for field in fields(values)))
+        return hash(tuple([getattr(values, name) for name in values.__dataclass_fields__]))
 
     def __hash__(self) -> int:
         return self._hash
@@ -240,7 +240,7 @@ class ConvGeometry(SpatialGeometry):
             for size, (before, after), window, stride in zip(self.in_size, self.padding, self.window, self.stride, strict=True)
         )
 
-    @property
+    @cached_property
     def longest(self) -> int:
         """Cells of the longest window, padding, or step from an output to the next."""
         steps = (stride for stride, cells in zip(self.stride, self.out_size, strict=True) if cells > 1)
@@ -344,9 +344,11 @@ class ConvGeometry(SpatialGeometry):
 
     def lifted(self) -> "ConvGeometry":
         """The same convolution over three axes: axes of one cell come first."""
+        return self._lifted if self.rank < SPATIAL_AXES else self
+
+    @cached_property
+    def _lifted(self) -> "ConvGeometry":
         missing = SPATIAL_AXES - self.rank
-        if not missing:
-            return self
         ones = (1,) * missing
         return replace(
             self,

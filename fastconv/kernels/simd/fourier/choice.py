@@ -5,7 +5,7 @@ inf in x spreads to the whole block that reads it, of all output channels, and t
 """
 
 from functools import partial
-from math import prod
+from math import log2, prod
 from typing import Any
 
 import numpy as np
@@ -68,11 +68,24 @@ def supports(problem: Problem) -> str | None:
 
 def cost(problem: Problem, machine: Machine) -> float:
     """Of the block that was chosen; image filters were measured to take less than its parts add up to."""
-    g = problem.geometry
     if not candidates(problem, machine):
         return float("inf")
-    share = 0.8 if g.rank == 2 and g.in_per_group == 1 and problem.dtype == np.float32 else 1.0
-    return share * chosen(problem, machine).seconds
+    return share_of(problem) * chosen(problem, machine).seconds
+
+
+def share_of(problem: Problem) -> float:
+    """What image filters take of the time that their parts add up to."""
+    g = problem.geometry
+    return 0.8 if g.rank == 2 and g.in_per_group == 1 and problem.dtype == np.float32 else 1.0
+
+
+def least(problem: Problem, machine: Machine) -> float:
+    """Of the transforms and products of as many points as there are outputs, in the smallest blocks."""
+    g, real = problem.geometry, real_of(problem.dtype) if problem.dtype.kind in "fc" else problem.dtype
+    lanes = machine.lanes(real)
+    points = g.batch * prod(g.out_size) / (1 if problem.dtype.kind == "c" else 2)
+    cycles = 7 * 2 * log2(lanes) * (g.in_channels + g.out_channels) + 8 * g.in_channels * g.out_per_group
+    return share_of(problem) * machine.seconds(36_000 + points / lanes * cycles, g.bytes(real.itemsize))
 
 
 def pack_cost(problem: Problem, machine: Machine) -> float:

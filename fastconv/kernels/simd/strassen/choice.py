@@ -12,6 +12,8 @@ pair, of all output channels: to the next or the previous position in the order 
 tap, to one that lies SPREAD positions before or behind it at most.
 """
 
+from math import prod
+
 import numpy as np
 
 from fastconv.kernels.jit import Launch
@@ -20,7 +22,7 @@ from fastconv.kernels.simd.engine.costs import Candidate, cheapest
 from fastconv.kernels.simd.engine.walks import refusal
 from fastconv.kernels.simd.engine.weights import launched
 from fastconv.kernels.simd.strassen import points, windows
-from fastconv.kernels.simd.strassen.products import WORKSPACE
+from fastconv.kernels.simd.strassen.products import PANELS, WORKSPACE, half_of
 from fastconv.machine import Machine, host
 from fastconv.problem.convolutions import Array
 from fastconv.problem.problem import Operands, Problem
@@ -50,6 +52,17 @@ def chosen(problem: Problem, machine: Machine) -> Candidate:
 def cost(problem: Problem, machine: Machine) -> float:
     """Of the kernel that is chosen, and a little more: of two that are as fast, "auto" takes the more exact one."""
     return MARGIN * chosen(problem, machine).seconds
+
+
+def least(problem: Problem, machine: Machine) -> float:
+    """Of the products alone, seven of pairs for eight, which `windows` makes; kernels of one tap take no search."""
+    g, dtype = problem.geometry, problem.dtype
+    if points.suits(g) or g.transposed:
+        return 0.0
+    vectors = half_of(g.out_per_group, machine.lanes(dtype))
+    pairs = g.batch * g.groups * prod(g.out_size) / 2
+    cycles = 28_000 + pairs * vectors * PANELS * g.taps * -(-g.in_per_group // 2) / machine.units
+    return MARGIN * machine.seconds(cycles, g.bytes(dtype.itemsize))
 
 
 def supports(problem: Problem) -> str | None:

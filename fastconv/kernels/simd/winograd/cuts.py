@@ -62,6 +62,7 @@ def pieces_of(geometry: ConvGeometry) -> tuple[int, tuple[int, ...], tuple[int, 
     return depth, places(high, down), places(wide, right)
 
 
+@remembered
 def spreads_of(geometry: ConvGeometry) -> tuple[int, int]:
     """What outputs of a tile lie apart by, along the last two axes."""
     high, wide = (spread if taps > 1 else 1 for spread, taps in zip(geometry.dilation[1:], geometry.kernel[1:], strict=True))
@@ -75,6 +76,7 @@ def bundles_of(geometry: ConvGeometry, form: tuple[int, int]) -> tuple[int, int]
     return high, wide
 
 
+@remembered
 def terms_of(geometry: ConvGeometry) -> int:
     """Slices times pieces."""
     depth, down, right = pieces_of(geometry)
