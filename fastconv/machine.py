@@ -115,6 +115,19 @@ def host() -> Machine:
     return Machine(isa, vector_bytes, registers, 1 if one else 2, *_cache_sizes())
 
 
+@lru_cache(maxsize=1)
+def memory() -> int:
+    """Bytes of memory of this machine, or what its control group grants; no limit where the system does not tell."""
+    found = 2**62
+    if hasattr(os, "sysconf") and {"SC_PHYS_PAGES", "SC_PAGE_SIZE"} <= os.sysconf_names.keys():
+        found = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    try:
+        granted = Path("/sys/fs/cgroup/memory.max").read_text().strip()
+    except OSError:
+        return found
+    return min(found, int(granted)) if granted.isdigit() else found
+
+
 def cpu_name() -> str:
     """The CPU's own name, where the system tells it."""
     try:

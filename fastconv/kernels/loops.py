@@ -4,32 +4,27 @@ Arrays are flat and reached by strides, so that both layouts and 1 to 3 axes are
 lifted to three axes, and strides are five, in elements, in the order n, c, d, h, w.
 """
 
-from math import prod
+from math import gcd, prod
 from typing import Any
 
 import numpy as np
 
 from fastconv.kernels.activations import activated, codes
 from fastconv.kernels.jit import Kernel, compiled, overload, types
-from fastconv.problem import borders
+from fastconv.problem import borders, pools
 from fastconv.problem import convolutions as sizes
 from fastconv.problem.convolutions import Array, ConvGeometry, Size
-from fastconv.problem.pools import PoolGeometry, UnpoolGeometry
+from fastconv.problem.pools import WHOLE, PoolGeometry, UnpoolGeometry
 from fastconv.problem.problem import Operands, Problem
 
 UNPOOLED = 32  # planes side by side that one thread fills at a time
-source_cell = compiled(borders.source_cell)
+source_cell, span = compiled(borders.source_cell), compiled(pools.span)
 
 
 def strides(geometry: ConvGeometry | PoolGeometry | UnpoolGeometry, array: Array) -> Size:
     """The strides of a (n, c, ...) view, in elements, lifted to five axes."""
     found = [stride // array.itemsize for stride in geometry.channels_first(array).strides]
     return (*found[:2], *(0,) * (sizes.SPATIAL_AXES - geometry.rank), *found[2:])
-
-
-def lifted(size: Size, filler: int = 1) -> Size:
-    """`size` over three axes."""
-    return (filler,) * (sizes.SPATIAL_AXES - len(size)) + tuple(size)
 
 
 # Convolution ------------------------------------------------------------------------------------------------------------
@@ -54,7 +49,7 @@ def conv(
 
     Sums have the type of the bias. A cell outside x holds the border's value.
     """
-    k_total, c_count, k_count, transposed = channels
+    k_total, c_count, k_count = channels
     mode, value = border
     summed, constant = bias.dtype.type, mode == 5
     for row in range(begin, end):
@@ -62,19 +57,19 @@ def conv(
         rest, d = divmod(rest, out_size[0])
         n, k = divmod(rest, k_total)
         group = k // k_count
-        wk = (k - group * k_count) * ws[0] + group * c_count * ws[1] if transposed else k * ws[0]
+        wk = k * ws[0]
         for o in range(out_size[2]):
             total = bias[k]
             for t in range(kernel[0]):
-                cd = tap_cell(d, t, in_size[0], stride[0], before[0], dilation[0], mode, transposed)
+                cd = tap_cell(d, t, in_size[0], stride[0], before[0], dilation[0], mode, 0)
                 if cd < 0 and not constant:
                     continue
                 for r in range(kernel[1]):
-                    ch = tap_cell(h, r, in_size[1], stride[1], before[1], dilation[1], mode, transposed)
+                    ch = tap_cell(h, r, in_size[1], stride[1], before[1], dilation[1], mode, 0)
                     if ch < 0 and not constant:
                         continue
                     for s in range(kernel[2]):
-                        cw = tap_cell(o, s, in_size[2], stride[2], before[2], dilation[2], mode, transposed)
+                        cw = tap_cell(o, s, in_size[2], stride[2], before[2], dilation[2], mode, 0)
                         if cw < 0 and not constant:
                             continue
                         xp = n * xs[0] + group * c_count * xs[1] + cd * xs[2] + ch * xs[3] + cw * xs[4]
@@ -92,6 +87,79 @@ def conv(
             y[to] = activated(y[to], act[0], act[1], act[2])
 
 
+@compiled
+def first_tap(o, size, taps, stride, before, dilation, step):
+    """The first tap of a transposed convolution over output o on one axis, or `taps`: every `step`-th from there on is another.
+
+    It is looked for cell by cell or tap by tap, whichever are fewer until one must have come.
+    """
+    position = o + before
+    if min(dilation, size) <= min(stride, taps):
+        for cell in range(min(size - 1, position // stride), -1, -1):
+            rest = position - cell * stride
+            tap = rest // dilation
+            if tap >= taps:
+                return taps
+            if tap * dilation == rest:
+                return tap
+        return taps
+    low = max(0, -(((size - 1) * stride - position) // dilation))
+    for tap in range(low, min(taps, position // dilation + 1, low + step)):
+        if (position - tap * dilation) % stride == 0:
+            return tap
+    return taps
+
+
+@compiled
+def cell_under(o, tap, stride, before, dilation):
+    """The input cell under a tap that lies over output o, below 0 where that is none."""
+    return (o + before - tap * dilation) // stride
+
+
+@Kernel
+def conv_transpose(
+    begin, end, x, w, bias, residual, y, xs, ws, ys, in_size, out_size, kernel, stride, before, dilation, step, channels, act
+):
+    """y[row, :] = act(bias[k] + sum over c and the taps t r s over the output of x[n, c, cell] * w[c, k, t, r, s] + residual)
+
+    Rows are n, k, d, h. Sums have the type of the bias.
+    """
+    k_total, c_count, k_count = channels
+    summed = bias.dtype.type
+    for row in range(begin, end):
+        rest, h = divmod(row, out_size[1])
+        rest, d = divmod(rest, out_size[0])
+        n, k = divmod(rest, k_total)
+        group = k // k_count
+        wk = (k - group * k_count) * ws[0] + group * c_count * ws[1]
+        t_first = first_tap(d, in_size[0], kernel[0], stride[0], before[0], dilation[0], step[0])
+        r_first = first_tap(h, in_size[1], kernel[1], stride[1], before[1], dilation[1], step[1])
+        for o in range(out_size[2]):
+            total = bias[k]
+            s_first = first_tap(o, in_size[2], kernel[2], stride[2], before[2], dilation[2], step[2])
+            for t in range(t_first, kernel[0], step[0]):
+                cd = cell_under(d, t, stride[0], before[0], dilation[0])
+                if cd < 0:
+                    break
+                for r in range(r_first, kernel[1], step[1]):
+                    ch = cell_under(h, r, stride[1], before[1], dilation[1])
+                    if ch < 0:
+                        break
+                    for s in range(s_first, kernel[2], step[2]):
+                        cw = cell_under(o, s, stride[2], before[2], dilation[2])
+                        if cw < 0:
+                            break
+                        xp = n * xs[0] + group * c_count * xs[1] + cd * xs[2] + ch * xs[3] + cw * xs[4]
+                        wp = wk + t * ws[2] + r * ws[3] + s * ws[4]
+                        for c in range(c_count):
+                            total += summed(x[xp + c * xs[1]]) * summed(w[wp + c * ws[1]])
+            to = n * ys[0] + k * ys[1] + d * ys[2] + h * ys[3] + o * ys[4]
+            if len(residual):
+                total += residual[to]
+            y[to] = total  # an integer wraps here, before its activation
+            y[to] = activated(y[to], act[0], act[1], act[2])
+
+
 def run_conv(operands: Operands, packed: tuple[Array, Array], problem: Problem, out: Array) -> None:
     """Convolutions and transposed convolutions, by every border and group."""
     x, geometry = operands["x"], problem.geometry
@@ -99,30 +167,17 @@ def run_conv(operands: Operands, packed: tuple[Array, Array], problem: Problem, 
     w, bias = packed
     g = geometry.lifted()
     ws = strides(geometry, w)
+    arrays = x.reshape(-1), w.reshape(-1), bias, residual, out.reshape(-1), strides(geometry, x)
+    before = tuple(before for before, _ in g.padding)
+    walk = strides(geometry, out), g.in_size, g.out_size, g.kernel, g.stride, before, g.dilation
+    channels, act = (g.out_channels, g.in_per_group, g.out_per_group), codes(geometry.activation, out.dtype)
+    rows = g.batch * g.out_channels * g.out_size[0] * g.out_size[1]
     if geometry.transposed:
-        ws = (ws[1], ws[0], *ws[2:])
-    kind, low, high = codes(geometry.activation, out.dtype)
-    conv(
-        g.batch * g.out_channels * g.out_size[0] * g.out_size[1],
-        g.flops,
-        x.reshape(-1),
-        w.reshape(-1),
-        bias,
-        residual,
-        out.reshape(-1),
-        strides(geometry, x),
-        ws,
-        strides(geometry, out),
-        g.in_size,
-        g.out_size,
-        g.kernel,
-        g.stride,
-        tuple(before for before, _ in g.padding),
-        g.dilation,
-        (g.out_channels, g.in_per_group, g.out_per_group, int(g.transposed)),
-        (g.mode, bias.dtype.type(g.border.value)),
-        (kind, low, high),
-    )
+        step = tuple(one // gcd(one, spread) for one, spread in zip(g.stride, g.dilation, strict=True))
+        by_k = (ws[1], ws[0], *ws[2:])
+        conv_transpose(rows, g.flops + prod(g.out_shape), *arrays, by_k, *walk, step, channels, act)
+    else:
+        conv(rows, g.flops, *arrays, ws, *walk, channels, (g.mode, bias.dtype.type(g.border.value)), act)
 
 
 # Pools ------------------------------------------------------------------------------------------------------------------
@@ -132,23 +187,25 @@ def _best(keep_largest: bool) -> Kernel:
     sign = 1 if keep_largest else -1
 
     @Kernel
-    def best(begin, end, x, y, indices, xs, ys, in_size, out_size, starts, stops, step, channels):
+    def best(begin, end, x, y, indices, xs, ys, axes, channels):
         """y[row, :] = the best cell of each window, with its index; rows are n, c, d, h"""
+        depth, height, width = axes
         for row in range(begin, end):
-            rest, h = divmod(row, out_size[1])
-            rest, d = divmod(rest, out_size[0])
+            rest, h = divmod(row, height.outputs)
+            rest, d = divmod(rest, depth.outputs)
             n, c = divmod(rest, channels)
-            for o in range(out_size[2]):
-                origin = n * xs[0] + c * xs[1]
-                index = (starts[0][d] * in_size[1] + starts[1][h]) * in_size[2] + starts[2][o]
-                value = x[origin + starts[0][d] * xs[2] + starts[1][h] * xs[3] + starts[2][o] * xs[4]]
-                for i in range(starts[0][d], stops[0][d], step[0]):
-                    for j in range(starts[1][h], stops[1][h], step[1]):
-                        for k in range(starts[2][o], stops[2][o], step[2]):
+            ds, hs = span(depth, d), span(height, h)
+            for o in range(width.outputs):
+                ws, origin = span(width, o), n * xs[0] + c * xs[1]
+                index = (ds.start * height.cells + hs.start) * width.cells + ws.start
+                value = x[origin + ds.start * xs[2] + hs.start * xs[3] + ws.start * xs[4]]
+                for i in range(ds.start, ds.stop, depth.dilation):
+                    for j in range(hs.start, hs.stop, height.dilation):
+                        for k in range(ws.start, ws.stop, width.dilation):
                             other = x[origin + i * xs[2] + j * xs[3] + k * xs[4]]
                             better = other > value if sign > 0 else other < value
                             if better or (other != other and value == value):
-                                value, index = other, (i * in_size[1] + j) * in_size[2] + k
+                                value, index = other, (i * height.cells + j) * width.cells + k
                 to = n * ys[0] + c * ys[1] + d * ys[2] + h * ys[3] + o * ys[4]
                 y[to] = value
                 if len(indices):
@@ -161,20 +218,22 @@ BEST = {"max": _best(keep_largest=True), "min": _best(keep_largest=False)}
 
 
 @Kernel
-def average(begin, end, x, y, xs, ys, out_size, starts, stops, step, channels, counts, divisor, zero):
+def average(begin, end, x, y, xs, ys, axes, channels, zero):
     """y[row, :] = sum of each window / its divisor, in the type of `zero`; rows are n, c, d, h"""
+    depth, height, width = axes
     for row in range(begin, end):
-        rest, h = divmod(row, out_size[1])
-        rest, d = divmod(rest, out_size[0])
+        rest, h = divmod(row, height.outputs)
+        rest, d = divmod(rest, depth.outputs)
         n, c = divmod(rest, channels)
-        for o in range(out_size[2]):
-            total = zero
-            for i in range(starts[0][d], stops[0][d], step[0]):
-                for j in range(starts[1][h], stops[1][h], step[1]):
-                    for k in range(starts[2][o], stops[2][o], step[2]):
+        ds, hs = span(depth, d), span(height, h)
+        for o in range(width.outputs):
+            total, ws = zero, span(width, o)
+            for i in range(ds.start, ds.stop, depth.dilation):
+                for j in range(hs.start, hs.stop, height.dilation):
+                    for k in range(ws.start, ws.stop, width.dilation):
                         total += x[n * xs[0] + c * xs[1] + i * xs[2] + j * xs[3] + k * xs[4]]
-            divided_by = divisor if divisor != 0 else counts[0][d] * counts[1][h] * counts[2][o]
-            y[n * ys[0] + c * ys[1] + d * ys[2] + h * ys[3] + o * ys[4]] = quotient(total, divided_by)
+            divisor = ds.count * hs.count * ws.count
+            y[n * ys[0] + c * ys[1] + d * ys[2] + h * ys[3] + o * ys[4]] = quotient(total, divisor)
 
 
 def quotient(total: Any, divisor: int) -> Any:
@@ -199,17 +258,19 @@ def _compiled_quotient(total, divisor):
 
 
 @Kernel
-def norm(begin, end, x, y, xs, ys, out_size, starts, stops, step, channels, p, inverse):
+def norm(begin, end, x, y, xs, ys, axes, channels, p, inverse):
     """y[row, :] = (sum of |x|**p) ** (1 / p), or the largest |x| where p is infinite; rows are n, c, d, h"""
+    depth, height, width = axes
     for row in range(begin, end):
-        rest, h = divmod(row, out_size[1])
-        rest, d = divmod(rest, out_size[0])
+        rest, h = divmod(row, height.outputs)
+        rest, d = divmod(rest, depth.outputs)
         n, c = divmod(rest, channels)
-        for o in range(out_size[2]):
-            total = inverse - inverse
-            for i in range(starts[0][d], stops[0][d], step[0]):
-                for j in range(starts[1][h], stops[1][h], step[1]):
-                    for k in range(starts[2][o], stops[2][o], step[2]):
+        ds, hs = span(depth, d), span(height, h)
+        for o in range(width.outputs):
+            total, ws = inverse - inverse, span(width, o)
+            for i in range(ds.start, ds.stop, depth.dilation):
+                for j in range(hs.start, hs.stop, height.dilation):
+                    for k in range(ws.start, ws.stop, width.dilation):
                         value = abs(x[n * xs[0] + c * xs[1] + i * xs[2] + j * xs[3] + k * xs[4]])
                         if inverse != 0:
                             total += value**p
@@ -222,23 +283,18 @@ def run_pool(operands: Operands, packed: None, problem: Problem, out: Any) -> No
     """Pools of every kind, adaptive ones and those with indices included."""
     x, geometry = operands["x"], problem.geometry
     y, indices = out if geometry.return_indices else (out, np.empty(0, np.int64))
-    whole = np.zeros(1, np.int64), np.ones(1, np.int64), np.ones(1, np.int64)
-    windows = (whole,) * (sizes.SPATIAL_AXES - geometry.rank) + tuple(tuple(axis) for axis in geometry.windows)
-    starts, stops, counts = zip(*windows, strict=True)
-    out_size, step = lifted(geometry.out_size), lifted(geometry.dilation)
-    rows = geometry.batch * geometry.channels * out_size[0] * out_size[1]
+    axes = (WHOLE,) * (sizes.SPATIAL_AXES - geometry.rank) + geometry.axes
+    rows = geometry.batch * geometry.channels * axes[0].outputs * axes[1].outputs
     flat, xs, ys = x.reshape(-1), strides(geometry, x), strides(geometry, y)
-    walk = out_size, starts, stops, step, geometry.channels
     if geometry.kind in BEST:
-        kernel, into = BEST[geometry.kind], (y.reshape(-1), indices.reshape(-1))
-        kernel(rows, geometry.flops, flat, *into, xs, ys, lifted(geometry.in_size), *walk)
+        into = y.reshape(-1), indices.reshape(-1)
+        BEST[geometry.kind](rows, geometry.flops, flat, *into, xs, ys, axes, geometry.channels)
     elif geometry.kind == "avg":
         zero = np.zeros((), {"i": np.int64, "u": np.uint64}.get(x.dtype.kind, x.dtype))[()]
-        divisor = geometry.divisor_override or 0
-        average(rows, geometry.flops, flat, y.reshape(-1), xs, ys, *walk, counts, divisor, zero)
+        average(rows, geometry.flops, flat, y.reshape(-1), xs, ys, axes, geometry.channels, zero)
     else:
         p = x.dtype.type(geometry.norm_type)
-        norm(rows, 8 * geometry.flops, flat, y.reshape(-1), xs, ys, *walk, p, 1 / p)
+        norm(rows, 8 * geometry.flops, flat, y.reshape(-1), xs, ys, axes, geometry.channels, p, 1 / p)
 
 
 @Kernel

@@ -14,7 +14,7 @@ import numpy as np
 from fastconv.kernels.activations import KINDS, activated
 from fastconv.problem.borders import source_cell
 from fastconv.problem.convolutions import Array, ConvGeometry, Size
-from fastconv.problem.pools import PoolGeometry
+from fastconv.problem.pools import PoolGeometry, span
 from fastconv.problem.problem import Operands, Problem
 from fastconv.problem.windows import ElementwiseGeometry
 
@@ -103,11 +103,9 @@ def window(geometry: PoolGeometry, position: Size) -> Iterator[Size | None]:
     """The input cells of one output's window, padding left out, in row-major order."""
     if geometry.border is not None:
         return bordered_window(geometry, position)
+    spans = map(span, geometry.axes, position)
     return itertools.product(
-        *(
-            range(int(axis.start[o]), int(axis.stop[o]), step)
-            for axis, o, step in zip(geometry.windows, position, geometry.dilation, strict=True)
-        )
+        *(range(start, stop, step) for (start, stop, _), step in zip(spans, geometry.dilation, strict=True))
     )
 
 
@@ -153,7 +151,7 @@ def average_cell(x: Array, geometry: PoolGeometry, n: int, c: int, position: Siz
     if divisor is None and geometry.border is not None:
         divisor = math.prod(geometry.kernel)
     elif divisor is None:
-        divisor = math.prod(int(axis.counted[o]) for axis, o in zip(geometry.windows, position, strict=True))
+        divisor = math.prod(span(axis, o).count for axis, o in zip(geometry.axes, position, strict=True))
     if x.dtype.kind in "iu":
         quotient = abs(int(total)) // abs(divisor)
         return quotient if (total < 0) == (divisor < 0) else -quotient

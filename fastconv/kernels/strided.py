@@ -13,7 +13,8 @@ from numpy.lib.stride_tricks import sliding_window_view
 
 from fastconv.kernels.activations import activate
 from fastconv.kernels.borders import with_border
-from fastconv.problem.convolutions import Array, Size
+from fastconv.machine import memory
+from fastconv.problem.convolutions import Array, ConvGeometry, Pairs, Size
 from fastconv.problem.pools import PoolGeometry
 from fastconv.problem.problem import Operands, Problem
 
@@ -29,7 +30,19 @@ def windows_of(x: Array, kernel: Size, stride: Size, dilation: Size) -> Array:
     return every[steps]
 
 
+def too_large(geometry: ConvGeometry | PoolGeometry, pads: Pairs, itemsize: int) -> str | None:
+    """Why there is no memory for a copy of the input with its padding, or None."""
+    cells = prod(size + sum(pair) for size, pair in zip(geometry.in_size, pads, strict=True))
+    size = itemsize * cells * prod(geometry.x_shape) // max(1, prod(geometry.in_size))
+    return None if size <= memory() else f"its copy of x with padding would take {size >> 30:,} GiB"
+
+
 # Convolution ------------------------------------------------------------------------------------------------------------
+
+
+def supports_conv(problem: Problem) -> str | None:
+    """Convolutions of an input that can be copied with its padding."""
+    return too_large(problem.geometry, problem.geometry.padding, problem.dtype.itemsize)
 
 
 def conv(operands: Operands, packed: tuple[Array, Array], problem: Problem, out: Array) -> None:
@@ -66,7 +79,7 @@ def supports_pool(problem: Problem) -> str | None:
         return None if even else "adaptive windows differ in size, and a strided view has one size"
     if geometry.return_indices and geometry.reach != ((0, 0),) * geometry.rank:
         return "a padded window may find its index in the padding"
-    return None
+    return too_large(geometry, geometry.reach, problem.dtype.itemsize)
 
 
 def regular(geometry: PoolGeometry) -> PoolGeometry:

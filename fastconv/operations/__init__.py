@@ -25,7 +25,15 @@ from fastconv.operations.pools import (
     min_pool2d,
     min_pool3d,
 )
-from fastconv.operations.settings import explain, get_num_threads, implementations, set_num_threads
+from fastconv.operations.settings import (
+    clear_caches,
+    explain,
+    get_cache_bytes,
+    get_num_threads,
+    implementations,
+    set_cache_bytes,
+    set_num_threads,
+)
 from fastconv.operations.unpool import max_unpool1d, max_unpool2d, max_unpool3d
 from fastconv.operations.warming import warmup
 from fastconv.operations.windows import fold, unfold
@@ -41,6 +49,7 @@ __all__ = [
     "avg_pool1d",
     "avg_pool2d",
     "avg_pool3d",
+    "clear_caches",
     "clip",
     "conv1d",
     "conv2d",
@@ -51,6 +60,7 @@ __all__ = [
     "explain",
     "fold",
     "gelu",
+    "get_cache_bytes",
     "get_num_threads",
     "global_avg_pool",
     "global_max_pool",
@@ -71,6 +81,7 @@ __all__ = [
     "min_pool3d",
     "relu",
     "relu6",
+    "set_cache_bytes",
     "set_num_threads",
     "silu",
     "unfold",

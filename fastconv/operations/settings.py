@@ -1,9 +1,9 @@
-"""What there is to choose from, why one was chosen, and threads."""
+"""What there is to choose from, why one was chosen, threads, and what is kept from call to call."""
 
 from collections.abc import Sequence
 from typing import Any
 
-from fastconv.kernels import threads
+from fastconv.kernels import keeping, threads
 from fastconv.operations.operation import Operation
 from fastconv.plans import dispatch
 from fastconv.problem import arguments as check
@@ -116,3 +116,53 @@ def set_num_threads(n: int) -> None:
     >>> fc.set_num_threads(before)
     """
     threads.set_count(check.integer("n", n, 1))
+
+
+def get_cache_bytes() -> int:
+    """The bytes that plans and what they are made of, which are kept from call to call, may take.
+
+    Examples
+    --------
+    >>> import fastconv as fc
+    >>> fc.get_cache_bytes() >> 20
+    64
+    """
+    return keeping.BUDGET.limit
+
+
+def set_cache_bytes(n: int) -> None:
+    """Set how many bytes all that is kept from call to call may take: sizes and decisions, so that equal calls plan once.
+
+    Plans that were not asked for lately go first. Packed weights are never kept, and compiled kernels always.
+
+    Parameters
+    ----------
+    n : int
+        At least 0, which keeps next to nothing.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If `n` is no int, or below 0.
+
+    Examples
+    --------
+    >>> import fastconv as fc
+    >>> before = fc.get_cache_bytes()
+    >>> fc.set_cache_bytes(1 << 20)
+    >>> fc.get_cache_bytes()
+    1048576
+    >>> fc.set_cache_bytes(before)
+    """
+    keeping.set_limit(check.integer("n", n, 0))
+
+
+def clear_caches() -> None:
+    """Drop all that is kept from call to call, but compiled kernels.
+
+    Examples
+    --------
+    >>> import fastconv as fc
+    >>> fc.clear_caches()
+    """
+    keeping.forget()

@@ -48,11 +48,10 @@ def choose(
     """
     found = candidates(operation)
     if isinstance(implementation, str) and implementation == "auto":
-        fitting = [one for one in found if one.supports(problem) is None]
-        best = min(fitting, key=lambda one: one.cost(problem, machine))
+        best = least_of(found, problem, machine, once=False)
         if not once or best.pack_cost(problem, machine) < WORTH:
             return best
-        return min(fitting, key=lambda one: estimate(one, problem, machine, once))
+        return least_of(found, problem, machine, once)
     names = [one.name for one in found]
     if not isinstance(implementation, str) or implementation not in names:
         raise ValueError(f'implementation must be "auto" or one of {names} for {operation}, got {implementation!r}')
@@ -71,6 +70,22 @@ def chosen_form(
         return Form(problem), choose(operation, problem, machine, implementation, once)
     found = [(form, choose(form.operation(operation), form.problem, machine, once=once)) for form in forms(problem)]
     return min(found, key=lambda pair: estimate(pair[1], pair[0].problem, machine, once) + pair[0].cost(machine))
+
+
+def least_of(found: tuple[Implementation, ...], problem: Problem, machine: Machine, once: bool) -> Implementation:
+    """The first of the cheapest that support a problem; what takes a search comes last, and only if it may be cheaper."""
+    best: tuple[float, int] | None = None
+    for searches in (False, True):
+        for place, one in enumerate(found):
+            if (one.least is not None) != searches:
+                continue
+            if best is not None and one.least is not None and one.least(problem, machine) > best[0]:
+                continue
+            if one.supports(problem) is None:
+                estimated = estimate(one, problem, machine, once), place
+                best = estimated if best is None else min(best, estimated)
+    assert best is not None, "the reference serves all"
+    return found[best[1]]
 
 
 def rivals(

@@ -13,7 +13,7 @@ import numpy as np
 from fastconv.kernels.finishing import finish
 from fastconv.kernels.memory import aligned
 from fastconv.kernels.simd.arrays import weaving
-from fastconv.machine import host
+from fastconv.machine import host, memory
 from fastconv.plans.forms import Form
 from fastconv.plans.registry import Implementation
 from fastconv.problem import arguments as check
@@ -130,8 +130,19 @@ class Plan:
     @cached_property
     def cells_in_lines(self) -> int:
         """The elements of a result that is large enough to gain by beginning a cache line, else 0."""
+        self.check_room()
         cells = prod(self.out_shape)
         return cells if cells * self.out_dtype.itemsize >= LARGE else 0
+
+    def check_room(self) -> None:
+        """Refuse to make a result that this machine has no memory for: to ask for it might end the process."""
+        cell = self.out_dtype.itemsize + 8 * getattr(self.geometry, "return_indices", False)
+        size = prod(self.out_shape) * cell
+        if size > memory():
+            raise MemoryError(
+                f"{self.geometry.shaped_by} give a result of shape {self.out_shape}, {size >> 30:,} GiB, where this machine "
+                f"has {memory() >> 30:,} GiB of memory"
+            )
 
     @cached_property
     def is_single(self) -> bool:
@@ -210,6 +221,8 @@ class Plan:
 
     def output(self, out: Any, arrays: Operands, others: dict[str, Array]) -> Array:
         """`out`, checked, or a new array."""
+        if out is None:
+            self.check_room()
         return check.output(out, self.out_shape, self.out_dtype, {**arrays, **others} if out is not None else {})
 
     def compute(self, operands: Operands, packed: Any, target: Any) -> None:
@@ -335,6 +348,8 @@ class IndicesPlan(PoolPlan):
         """(values, indices)."""
         (one,) = self.operands
         x = self.checked(one, operands["x"])
+        if out is None:
+            self.check_room()
         values, indices = (None, None) if out is None else self._pair(out)
         values = check.output(values, self.out_shape, self.out_dtype, {"x": x}, "out[0]")
         indices = check.output(indices, self.out_shape, np.dtype(np.int64), {"x": x, "out[0]": values}, "out[1]")

@@ -5,28 +5,32 @@ arguments, signatures -> Problem -> dispatch.choose -> pack -> Plan
 
 from collections.abc import Callable
 from dataclasses import replace
+from math import prod
 from typing import Any, TypeVar
 
 import numpy as np
 
-from fastconv.machine import host
+from fastconv.kernels.keeping import Kept
+from fastconv.machine import host, memory
 from fastconv.plans.dispatch import cheapest, chosen_form, contenders, rivals
 from fastconv.plans.plan import ConvPlan, ElementwisePlan, IndicesPlan, Operand, Plan, PoolPlan, UnpoolPlan
 from fastconv.plans.racing import fastest, is_measured
-from fastconv.plans.recall import kept, may_be_kept, recalled, same, tuples_are_plain
+from fastconv.plans.recall import may_be_kept, recalled, same, tuples_are_plain
 from fastconv.plans.registry import OPERATIONS, Implementation
 from fastconv.problem import arguments as check
 from fastconv.problem import signatures
 from fastconv.problem.convolutions import Array, Size
+from fastconv.problem.pools import PoolGeometry
 from fastconv.problem.problem import Problem
 from fastconv.problem.types import Types, summed_in, uniform
 from fastconv.problem.windows import ElementwiseGeometry
 
 AnyPlan = TypeVar("AnyPlan", bound=Plan)
 INT64 = np.dtype(np.int64)
+PLAIN_LOOPS = 1 << 20  # operations that the reference makes in a second or two
 
 # The operation's choices, a plan without weights, and what weights may make cheaper, by all that decided it.
-_unpacked: dict[Any, tuple[Any, Any, tuple[Implementation, ...]]] = {}
+_unpacked = Kept()
 _NONE: tuple[Any, Any, tuple[Implementation, ...]] = (None, None, ())
 
 
@@ -112,7 +116,7 @@ def decided_plan(
     key: Any = (operation, for_one_call, residual, x_shape, x_dtype, w.shape, w.dtype, tuple(options), values, kinds)
     choices = OPERATIONS[operation[:-2]]
     try:
-        known, found, others = _unpacked.get(key, _NONE)
+        known, found, others = _unpacked.get(key) or _unpacked.found(key) or _NONE
     except TypeError:  # lists have no hash
         known, found, others = _NONE
     # An implementation may have been registered since.
@@ -121,7 +125,7 @@ def decided_plan(
         auto = options.get("implementation", "auto") == "auto"
         others = rivals(found.form.operation(operation), found.seen, host(), found.implementation, for_one_call) if auto else ()
         if may_be_kept(values):
-            kept(_unpacked, key, (choices, found, others))
+            _unpacked.keep(key, (choices, found, others))
     weights = found.seen_weights(w)
     if others:
         chosen = cheapest(others, found.implementation, weights, found.seen, host(), for_one_call)
@@ -198,10 +202,23 @@ def build_pool(
     full, single = check.batched("x", given, rank)
     build = signatures.adaptive_pool if operation.startswith("adaptive") else signatures.pool
     geometry = build(full, rank=rank, dtype=dtype, **options)
+    check_border_room(geometry, dtype)
     shapes = {"x": (given, dtype)}
     out_shape = unbatched(geometry.out_shape, single)
     kind = IndicesPlan if geometry.return_indices else PoolPlan
     return decided(kind, operation, Problem(geometry, uniform(dtype)), implementation, shapes, out_shape)
+
+
+def check_border_room(geometry: PoolGeometry, dtype: np.dtype[Any]) -> None:
+    """Refuse a pool of more than plain loops do, whose input with its border this machine has no memory for."""
+    if geometry.border is None:
+        return
+    size = prod(geometry.without_border.x_shape) * dtype.itemsize
+    if size > memory() and geometry.flops > PLAIN_LOOPS:
+        raise MemoryError(
+            f"padding {geometry.padding} with padding_mode {geometry.border.mode!r} takes a copy of x of {size >> 30:,} GiB, "
+            f"where this machine has {memory() >> 30:,} GiB of memory"
+        )
 
 
 def plan_pool(operation: str, rank: int, x_shape: Any, x_dtype: Any, **options: Any) -> PoolPlan:

@@ -1,11 +1,11 @@
 """What was planned before, by all that decided it: a call that is made again costs little more than a call of its plan."""
 
 from collections.abc import Callable
-from functools import lru_cache
 from typing import Any, TypeVar
 
 import numpy as np
 
+from fastconv.kernels.keeping import Kept, remembered
 from fastconv.plans.dispatch import family_of
 from fastconv.plans.plan import Plan
 from fastconv.plans.racing import is_measured
@@ -13,15 +13,14 @@ from fastconv.plans.registry import OPERATIONS
 from fastconv.problem.problem import Problem
 
 AnyPlan = TypeVar("AnyPlan", bound=Plan)
-MOST_KEPT = 1024
 PLAIN = {int, str, type(None)}
 HASHABLE = {*PLAIN, bool, float, tuple}
 
 # The operation's choices, its family, and its plan, of an operation without weights, by all that decided it.
-_planned: dict[Any, tuple[Any, str, Plan]] = {}
+_planned = Kept()
 
 
-@lru_cache(maxsize=MOST_KEPT)
+@remembered
 def same(problem: Problem) -> Problem:
     """The first of all equal problems: to look up a problem that is the very key costs no comparison."""
     return problem
@@ -44,13 +43,6 @@ def may_be_kept(values: tuple[Any, ...]) -> bool:
     return tuples_are_plain(values) and all(type(value) in HASHABLE or isinstance(value, np.dtype) for value in values)
 
 
-def kept(cache: dict[Any, Any], key: Any, value: Any) -> None:
-    """Keep a value, after clearing a cache that is full."""
-    if len(cache) >= MOST_KEPT:
-        cache.clear()
-    cache[key] = value
-
-
 def recalled(
     build: Callable[..., AnyPlan], operation: str, arguments: tuple[Any, ...], options: dict[str, Any], known: bool = False
 ) -> AnyPlan:
@@ -62,7 +54,7 @@ def recalled(
     kinds = tuple(map(type, values))  # True is not 1, nor is 1.0
     key: Any = (operation, arguments, tuple(options), values, kinds)
     try:
-        found = _planned.get(key)
+        found = _planned.get(key) or _planned.found(key)
     except TypeError:  # lists have no hash
         found = None
     if found is not None and found[0] is OPERATIONS.get(found[1]):
@@ -72,5 +64,5 @@ def recalled(
     plan = build(operation, *arguments, **options)
     if may_be_kept((*arguments, *values)) and not is_measured(options.get("implementation")):
         family = family_of(operation)  # whose choices may change: an implementation may be registered
-        kept(_planned, key, (OPERATIONS[family], family, plan))
+        _planned.keep(key, (OPERATIONS[family], family, plan))
     return plan

@@ -5,6 +5,7 @@ An entry here is in the tests, the comparison table and the benchmarks, with not
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -22,7 +23,7 @@ from fastconv.kernels.simd.pools import choice as pool
 from fastconv.kernels.simd.pools import running, unpool
 from fastconv.kernels.simd.strassen import choice as strassen
 from fastconv.kernels.simd.winograd import choice as winograd
-from fastconv.machine import Machine
+from fastconv.machine import Machine, memory
 from fastconv.plans.errors import LOCAL, SPREAD, Error
 from fastconv.problem.problem import Problem
 
@@ -54,6 +55,8 @@ class Implementation:
         reads(problem) -> whether `run` takes arrays as they are stored, and writes the result's dtype.
     fuses : callable
         fuses(problem) -> whether `run` adds the residual and applies the activation; else a pass of its own does so.
+    least : callable or None
+        least(problem, machine) -> seconds that the cost is not below, found at once, where the cost takes a search.
     kernel : callable or None
         kernel(problem, machine) -> the name of the compiled kernel that runs, where there are several.
     error : Error
@@ -70,6 +73,7 @@ class Implementation:
     pack_cost: Callable[[Problem, Machine], float] = lambda problem, machine: 0.0
     reads: Callable[[Problem], bool] = lambda problem: False
     fuses: Callable[[Problem], bool] = lambda problem: True
+    least: Callable[[Problem, Machine], float] | None = None
     kernel: Callable[[Problem, Machine], str] | None = None
     error: Error = LOCAL
 
@@ -104,11 +108,19 @@ def _reads_all(problem: Problem) -> bool:
     return np.dtype(np.float16) not in problem.types
 
 
+FAR = 1 << 24  # cells that a window, a padding or a stride may have where kernels copy what a few outputs reach over
+MOSTLY_PADDING = 256  # cells of a copy for each that a window sees: plain Python then takes no longer
+
+
 def _bordered(one: Implementation) -> Implementation:
     """An implementation of pools that sees a border's cells in a copy of the input."""
 
     def supports(problem: Problem) -> str | None:
-        return one.supports(plain(problem))
+        inner = plain(problem)
+        cells = 0 if inner is problem else prod(inner.geometry.x_shape)
+        if cells * problem.dtype.itemsize > memory() or cells > max(FAR, MOSTLY_PADDING * inner.geometry.flops):
+            return f"its copy of x with a border would have {cells:,} cells"
+        return one.supports(inner)
 
     def cost(problem: Problem, machine: Machine) -> float:
         inner = plain(problem)
@@ -122,12 +134,31 @@ def _bordered(one: Implementation) -> Implementation:
     return replace(one, run=bordered(one.run), supports=supports, cost=cost, kernel=kernel if one.kernel else None)
 
 
+def _near(one: Implementation) -> Implementation:
+    """An implementation of convolutions whose workspaces hold what a few outputs reach over."""
+
+    def supports(problem: Problem) -> str | None:
+        longest = problem.geometry.longest
+        if longest > FAR:
+            return f"its windows, paddings and strides have at most {FAR:,} cells, not {longest:,}"
+        return one.supports(problem)
+
+    return replace(one, supports=supports)
+
+
 _LOOPS = "the reference's loops, compiled and parallel over outputs"
 _REFERENCE = "plain Python loops in float64 or wider: the definition of correct"
 
 
-def _loops(run: Any, rate: float = 5e8, pack: Any = None) -> Implementation:
-    return Implementation("loops", _LOOPS, run, _at(rate, 2e-5), pack=pack, reads=_reads_all if pack else lambda problem: False)
+def _loops(run: Any, cost: Any = None, pack: Any = None) -> Implementation:
+    cost = cost or _at(5e8, 2e-5)
+    return Implementation("loops", _LOOPS, run, cost, pack=pack, reads=_reads_all if pack else lambda problem: False)
+
+
+def _sparse_cost(problem: Problem, machine: Machine) -> float:
+    """Loops over the taps of a transposed convolution, and 30 ns for an output that meets none."""
+    g = problem.geometry
+    return 2e-5 + g.flops / 2e8 + 3e-8 * max(0, prod(g.out_shape) - g.flops // 2)
 
 
 def _reference(run: Any, pack: Any = None) -> Implementation:
@@ -195,6 +226,7 @@ _STRASSEN = Implementation(
     strassen.pack,
     pack_cost=_per_weight(1.5e-10, 1e-5),
     error=SPREAD["strassen"],
+    least=strassen.least,
     kernel=strassen.kernel,
 )
 
@@ -255,10 +287,11 @@ _FFT = Implementation(
     fft.pack,
     pack_cost=fft.pack_cost,
     error=SPREAD["fft"],
+    least=fft.least,
     kernel=fft.kernel,
 )
 
-_VECTORS = (_WINOGRAD, _STRASSEN, _DEPTHWISE, _DIRECT, _UNPACKED, _SEPARABLE, _FFT)
+_VECTORS = tuple(map(_near, (_WINOGRAD, _STRASSEN, _DEPTHWISE, _DIRECT, _UNPACKED, _SEPARABLE, _FFT)))
 
 OPERATIONS: dict[str, tuple[Implementation, ...]] = {
     "conv": (
@@ -272,16 +305,17 @@ OPERATIONS: dict[str, tuple[Implementation, ...]] = {
             "sliding_window_view, then tensordot",
             strided.conv,
             lambda problem, machine: 3e-5 + 2 * _blas_cost(problem, machine),
-            pack=_as_given,
+            strided.supports_conv,
+            _as_given,
         ),
         _reference(reference.conv, pack=_as_given),
     ),
     "conv_transpose": (
-        _STRASSEN,
-        _DEPTHWISE,
-        _DIRECT,
+        _near(_STRASSEN),
+        _near(_DEPTHWISE),
+        _near(_DIRECT),
         Implementation("im2col", "a matrix product by BLAS, then col2im", im2col.conv_transpose, _blas_cost, pack=im2col.pack),
-        _loops(loops.run_conv, 2e8, pack=_as_given),
+        _loops(loops.run_conv, _sparse_cost, pack=_as_given),
         _reference(reference.conv, pack=_as_given),
     ),
     **dict.fromkeys(("max_pool", "min_pool", "avg_pool", "lp_pool"), (*_VECTOR_POOLS, *_POOLS)),

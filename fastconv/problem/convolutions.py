@@ -15,7 +15,7 @@ Kernels call the sizes by the letters of the field. Public names use the words.
 A geometry is frozen and holds plain ints, so that it can be hashed, compared and handed to kernels as it is.
 """
 
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from math import gcd, prod
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -139,7 +139,7 @@ class Hashed:
     @cached_property
     def _hash(self) -> int:
         values: Any = self
-        return hash(tuple(getattr(values, field.name) for field in fields(values)))
+        return hash(tuple([getattr(values, name) for name in values.__dataclass_fields__]))
 
     def __hash__(self) -> int:
         return self._hash
@@ -209,6 +209,11 @@ class ConvGeometry(SpatialGeometry):
         return "conv_transpose" if self.transposed else "conv"
 
     @property
+    def shaped_by(self) -> str:
+        """The arguments that make an output large, as an error names them."""
+        return "stride, dilation, padding and output_padding" if self.transposed else "padding and stride"
+
+    @property
     def in_per_group(self) -> int:
         return self.in_channels // self.groups
 
@@ -234,6 +239,12 @@ class ConvGeometry(SpatialGeometry):
             (size + before + after - window) // stride + 1
             for size, (before, after), window, stride in zip(self.in_size, self.padding, self.window, self.stride, strict=True)
         )
+
+    @cached_property
+    def longest(self) -> int:
+        """Cells of the longest window, padding, or step from an output to the next."""
+        steps = (stride for stride, cells in zip(self.stride, self.out_size, strict=True) if cells > 1)
+        return max(*self.window, *map(max, self.padding), *steps)
 
     @cached_property
     def x_shape(self) -> Size:
@@ -333,9 +344,11 @@ class ConvGeometry(SpatialGeometry):
 
     def lifted(self) -> "ConvGeometry":
         """The same convolution over three axes: axes of one cell come first."""
+        return self._lifted if self.rank < SPATIAL_AXES else self
+
+    @cached_property
+    def _lifted(self) -> "ConvGeometry":
         missing = SPATIAL_AXES - self.rank
-        if not missing:
-            return self
         ones = (1,) * missing
         return replace(
             self,
@@ -348,10 +361,10 @@ class ConvGeometry(SpatialGeometry):
         )
 
     def walks(self, axis: int) -> tuple[Walk, ...]:
-        """The plain convolutions that this axis is made of: itself, or one per phase of a transposed convolution.
+        """The plain convolutions that this axis is made of: itself, or one per phase of a transposed convolution that has taps.
 
         The outputs of a transposed convolution that are `stride` apart meet the same taps, so that each phase is a convolution
-        of stride 1 by every stride / gcd(stride, dilation)-th tap, in reverse.
+        of stride 1 by every stride / gcd(stride, dilation)-th tap, in reverse. Of more phases than taps, most have none.
         """
         cells, taps, stride = self.in_size[axis], self.kernel[axis], self.stride[axis]
         dilation, before, outputs = self.dilation[axis], self.padding[axis][0], self.out_size[axis]
@@ -360,11 +373,20 @@ class ConvGeometry(SpatialGeometry):
         common = gcd(stride, dilation)
         tap_step, spread = stride // common, dilation // common
         walks = []
-        for phase in range(min(stride, outputs)):
-            first = next((t for t in range(min(tap_step, taps)) if (phase + before - t * dilation) % stride == 0), taps)
-            count = len(range(first, taps, tap_step))
-            cell = (phase + before - first * dilation) // stride - (count - 1) * spread
-            last = first + max(0, count - 1) * tap_step
-            number = len(range(phase, outputs, stride))
-            walks.append(Walk(number, count, cells, cell, 1, spread, phase, stride, last, -tap_step))
+        for first in range(min(tap_step, taps)):
+            phase = (first * dilation - before) % stride
+            if phase < outputs:
+                number, more = len(range(phase, outputs, stride)), len(range(first, taps, tap_step)) - 1
+                origin = (phase + before - first * dilation) // stride - more * spread
+                last = first + more * tap_step
+                walks.append(Walk(number, more + 1, cells, origin, 1, spread, phase, stride, last, -tap_step))
         return tuple(walks)
+
+    def most_walks(self, axis: int) -> int:
+        """How many plain convolutions this axis is made of, or more."""
+        stride = self.stride[axis]
+        return min(stride // gcd(stride, self.dilation[axis]), self.kernel[axis]) if self.transposed else 1
+
+    def bare_walk(self, axis: int) -> Walk:
+        """All outputs of this axis, and no tap."""
+        return Walk(self.out_size[axis], 0, self.in_size[axis], 0, 1, 1, 0, 1, 0, 1)

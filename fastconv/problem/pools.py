@@ -10,20 +10,110 @@ from fastconv.problem.borders import Border
 from fastconv.problem.convolutions import Array, Hashed, Pairs, Size, SpatialGeometry, cached_property, window_extent
 
 
-class Windows(NamedTuple):
-    """The windows of a pool along one axis; each array has one entry per output.
+class Span(NamedTuple):
+    """The window of an output on one axis: its cells are range(start, stop, dilation), and an average counts `count`."""
+
+    start: int
+    stop: int
+    count: int  # type: ignore[assignment]
+
+
+class Axis(NamedTuple):
+    """The windows of one axis: tap t of output o lies at o * stride - before + t * dilation.
 
     Attributes
     ----------
-    start, stop : array of int64
-        The window's taps inside the input are range(start, stop, dilation).
-    counted : array of int64
-        Taps that an average divides by.
+    cells, outputs : int
+        Of the input and of the result.
+    taps, stride, dilation, before : int
+        As in the formula. An adaptive axis has 0 taps: output o has the cells floor(o * cells / outputs) to
+        ceil((o + 1) * cells / outputs), and `stride` is cells // outputs.
+    rest : int
+        Of an adaptive axis, cells % outputs.
+    low, high : int
+        The taps that an average counts lie at low .. high - 1.
+    fixed : int
+        What an average counts whatever lies in the window, or 0.
     """
 
-    start: Array
-    stop: Array
-    counted: Array
+    cells: int
+    outputs: int
+    taps: int
+    stride: int
+    dilation: int
+    before: int
+    rest: int
+    low: int
+    high: int
+    fixed: int
+
+
+WHOLE = Axis(cells=1, outputs=1, taps=1, stride=1, dilation=1, before=0, rest=0, low=0, high=1, fixed=0)
+
+
+def span(axis: Axis, output: int) -> Span:
+    """The window of an output, clipped to the input. Kernels compile it: it divides at the ends of an axis alone."""
+    if axis.taps == 0:
+        start = output * axis.stride + output * axis.rest // axis.outputs
+        stop = (output + 1) * axis.stride - (output + 1) * -axis.rest // axis.outputs
+        return Span(start, stop, axis.fixed if axis.fixed != 0 else stop - start)
+    first = output * axis.stride - axis.before
+    end = first + (axis.taps - 1) * axis.dilation + 1
+    if first >= 0 and end <= axis.cells:
+        return Span(first, end, axis.fixed if axis.fixed != 0 else axis.taps)
+    start = first % axis.dilation if first < 0 else first
+    missed = max(0, -((first - axis.low) // axis.dilation))
+    counted = max(0, -((first - min(end, axis.high)) // axis.dilation) - missed)
+    return Span(start, max(start, min(end, axis.cells)), axis.fixed if axis.fixed != 0 else counted)
+
+
+def counts(axis: Axis, outputs: Array) -> Array:
+    """What an average counts in the windows of some outputs."""
+    if axis.fixed:
+        return np.full_like(outputs, axis.fixed)
+    if axis.taps == 0:
+        start, stop = outputs * axis.rest // axis.outputs, -((outputs + 1) * -axis.rest // axis.outputs)
+        return axis.stride + stop - start
+    first = outputs * axis.stride - axis.before
+    end = np.minimum(first + (axis.taps - 1) * axis.dilation + 1, axis.high)
+    missed = np.maximum(0, -((first - axis.low) // axis.dilation))
+    return np.maximum(0, -((first - end) // axis.dilation) - missed)
+
+
+def has_empty_window(axis: Axis) -> bool:
+    """Whether some window holds no cell: the last one behind the input, or one before it, whose taps may step over it."""
+    a = axis
+    if a.taps == 0 or a.outputs == 0:
+        return False
+    if (a.outputs - 1) * a.stride - a.before >= a.cells or a.before > (a.taps - 1) * a.dilation:
+        return True
+    begun_before = min(a.outputs, -(-a.before // a.stride))
+    if a.dilation <= a.cells or not begun_before:
+        return False
+    # Their first taps inside, (o * stride - before) % dilation, of which some lie behind the input.
+    begin, stride = -a.before % a.dilation, a.stride % a.dilation
+    behind = a.dilation - a.cells
+    return floor_sum(begun_before, a.dilation, stride, begin + behind) > floor_sum(begun_before, a.dilation, stride, begin)
+
+
+def floor_sum(count: int, divisor: int, step: int, begin: int) -> int:
+    """The sum of (step * i + begin) // divisor over i < count, in as many rounds as Euclid's algorithm has."""
+    total = 0
+    while True:
+        total += count * (count - 1) // 2 * (step // divisor) + count * (begin // divisor)
+        step, begin = step % divisor, begin % divisor
+        last = step * count + begin
+        if last < divisor:
+            return total
+        count, divisor, step, begin = last // divisor, step, divisor, last % divisor
+
+
+def largest_window(size: int, outputs: int) -> int:
+    """Cells of the largest window of an adaptive axis: o * rest takes all multiples of gcd(rest, outputs) modulo outputs."""
+    if not outputs:
+        return 0
+    whole, rest = divmod(size, outputs)
+    return whole + (0 if not rest else 1 if outputs % rest == 0 else 2)
 
 
 @dataclass(frozen=True)
@@ -68,6 +158,11 @@ class PoolGeometry(SpatialGeometry):
     @property
     def operation(self) -> str:
         return f"{'adaptive_' if self.adaptive else ''}{self.kind}_pool"
+
+    @property
+    def shaped_by(self) -> str:
+        """The arguments that make an output large, as an error names them."""
+        return "output_size" if self.adaptive else "padding and stride"
 
     @cached_property
     def window(self) -> Size:
@@ -114,31 +209,27 @@ class PoolGeometry(SpatialGeometry):
         return self.shape(self.channels, self.out_size)
 
     @cached_property
-    def windows(self) -> tuple[Windows, ...]:
-        """The windows of each axis, clipped to the input."""
-        return tuple(map(self._adaptive_windows if self.adaptive else self._strided_windows, range(self.rank)))
+    def axes(self) -> tuple[Axis, ...]:
+        """The windows of each axis."""
+        return tuple(map(self._axis, range(self.rank)))
 
-    def _adaptive_windows(self, axis: int) -> Windows:
-        size, outputs = self.in_size[axis], self.out_size[axis]
-        o = np.arange(outputs, dtype=np.int64)
-        start, stop = o * size // max(1, outputs), -(-(o + 1) * size // max(1, outputs))
-        return Windows(start, stop, stop - start)
-
-    def _strided_windows(self, axis: int) -> Windows:
-        size, dilation, (before, after) = self.in_size[axis], self.dilation[axis], self.padding[axis]
-        first = np.arange(self.out_size[axis], dtype=np.int64) * self.stride[axis] - before
-        end = first + self.window[axis]
-        start = np.where(first < 0, first + -(first // dilation) * dilation, first)
-        stop = np.maximum(np.minimum(end, size), start)
-        inside = -((start - stop) // dilation)
-        padded = -((first - np.minimum(end, size + after)) // dilation)
-        return Windows(start, stop, padded if self.count_include_pad else inside)
+    def _axis(self, axis: int) -> Axis:
+        size, outputs, fixed = self.in_size[axis], self.out_size[axis], 0
+        if self.divisor_override is not None:
+            fixed = self.divisor_override if axis == self.rank - 1 else 1
+        if self.adaptive:
+            whole, rest = divmod(size, max(1, outputs))
+            return Axis(size, outputs, 0, whole, 1, 0, rest, 0, size, fixed)
+        before, after = self.padding[axis]
+        low, high = (-before, size + after) if self.count_include_pad else (0, size)
+        taps, stride, dilation = self.kernel[axis], self.stride[axis], self.dilation[axis]
+        return Axis(size, outputs, taps, stride, dilation, before, 0, low, high, fixed)
 
     @cached_property
     def taps(self) -> int:
         """Taps of the largest window."""
         if self.adaptive:
-            return prod(int((axis.stop - axis.start).max(initial=0)) for axis in self.windows)
+            return prod(map(largest_window, self.in_size, self.out_size))
         return prod(self.kernel)
 
     @cached_property
@@ -152,18 +243,15 @@ class PoolGeometry(SpatialGeometry):
 
     def divisors(self) -> Array:
         """What each output of an average is divided by, shaped like one output plane."""
-        counts = np.ones((), np.int64)
-        for axis in self.windows:
-            counts = np.multiply.outer(counts, axis.counted)
-        return counts if self.divisor_override is None else np.full_like(counts, self.divisor_override)
+        found = np.ones((), np.int64)
+        for axis in self.axes:
+            found = np.multiply.outer(found, counts(axis, np.arange(axis.outputs)))
+        return found
 
     @cached_property
     def empty_window(self) -> int | None:
         """The first axis on which some window holds no cell of the input, or None."""
-        for axis, (start, stop, _) in enumerate(self.windows):
-            if (start >= stop).any():
-                return axis
-        return None
+        return next((number for number, axis in enumerate(self.axes) if has_empty_window(axis)), None)
 
 
 @dataclass(frozen=True)
@@ -176,6 +264,7 @@ class UnpoolGeometry(SpatialGeometry):
     out_size: Size
     channels_last: bool = False
     operation = "max_unpool"
+    shaped_by = "kernel_size, stride and output_size"
 
     @cached_property
     def x_shape(self) -> Size:

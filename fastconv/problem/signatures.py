@@ -11,10 +11,30 @@ from fastconv.problem.convolutions import ConvGeometry, Pairs, Size, window_exte
 from fastconv.problem.pools import PoolGeometry, UnpoolGeometry
 from fastconv.problem.windows import FoldGeometry
 
+FARTHEST = 2**48  # cells of an axis with its padding: offsets of a few blocks beyond them fit 64 bits
+STEP = 2**31  # cells: a longer step, of which an axis has none, is as good as this one
+
 
 def _fits(name: str, shape: Size) -> None:
     if math.prod(shape) * 16 > check.LARGEST:
         raise ValueError(f"{name} give an output of shape {shape}: more than a 64-bit offset can reach")
+
+
+def _padded(size: Size, pads: Pairs, dilation: Size) -> Size:
+    """Cells of each axis with its padding."""
+    found = tuple(cells + sum(pair) for cells, pair in zip(size, pads, strict=True))
+    for axis, cells in enumerate(found):
+        if cells > FARTHEST:
+            raise ValueError(
+                f"padding must leave axes of at most 2**48 cells, for 64-bit offsets, got {pads[axis]} on axis {axis} of "
+                f"{size[axis]} cells, at dilation {dilation[axis]}"
+            )
+    return found
+
+
+def _within(steps: Size, cells: Size) -> Size:
+    """Strides or dilations, those that no second output or tap has cut to what kernels count with."""
+    return tuple(min(step, max(most, STEP)) for step, most in zip(steps, cells, strict=True)) if max(steps) > STEP else steps
 
 
 def convolution(
@@ -50,19 +70,20 @@ def convolution(
     dilation = check.per_axis("dilation", dilation, rank)
     if transposed:
         pads, extra = check.transposed_padding(padding, output_padding, rank, kernel, stride, dilation)
-        border = ZEROS
+        border, reach = ZEROS, _uncut(size, kernel, stride, dilation, extra)
     else:
         pads, extra = check.padding(padding, rank, size, kernel, stride, dilation), (0,) * rank
-        border = check.border(padding_mode, padding_value, size, pads, dtype)
+        border, reach = check.border(padding_mode, padding_value, size, pads, dtype), _padded(size, pads, dilation)
+        _check_window(kernel, dilation, reach)
     geometry = ConvGeometry(
         batch=x_shape[0],
         in_channels=channels,
         out_channels=second * groups if transposed else first,
         in_size=size,
         kernel=kernel,
-        stride=stride,
+        stride=_within(stride, reach),
         padding=pads,
-        dilation=dilation,
+        dilation=_within(dilation, reach),
         groups=groups,
         output_padding=extra,
         border=border,
@@ -86,17 +107,35 @@ def _check_weight_channels(w_shape: Size, first: int, second: int, channels: int
         raise ValueError(f"groups must divide the {first} output channels of w, got {groups}")
 
 
+def _uncut(size: Size, kernel: Size, stride: Size, dilation: Size, extra: Size) -> Size:
+    """Cells of each axis of a transposed convolution's output before padding is cut off."""
+    found = tuple(
+        max(0, cells - 1) * step + window_extent(taps, spread) + more
+        for cells, taps, step, spread, more in zip(size, kernel, stride, dilation, extra, strict=True)
+    )
+    for axis, cells in enumerate(found):
+        if cells > FARTHEST:
+            raise ValueError(
+                f"stride, dilation and output_padding must leave axes of at most 2**48 cells before padding is cut off, for "
+                f"64-bit offsets, got {stride[axis]}, {dilation[axis]} and {extra[axis]} on axis {axis} of {size[axis]} cells"
+            )
+    return found
+
+
+def _check_window(kernel: Size, dilation: Size, padded: Size) -> None:
+    for axis, (taps, spread, cells) in enumerate(zip(kernel, dilation, padded, strict=True)):
+        if window_extent(taps, spread) > cells:
+            raise ValueError(
+                f"w has a kernel of {taps} cells at dilation {spread}, {window_extent(taps, spread)} in all, on axis {axis}, "
+                f"where padded x has only {cells}"
+            )
+
+
 def _check_conv_output(geometry: ConvGeometry) -> None:
     for axis, cells in enumerate(geometry.out_size):
-        if geometry.transposed and cells < 0:
+        if cells < 0:
             raise ValueError(f"padding {geometry.padding} leaves no output on axis {axis}: its size would be {cells}")
-        if not geometry.transposed and cells < 1:
-            size, (before, after) = geometry.in_size[axis], geometry.padding[axis]
-            raise ValueError(
-                f"w has a kernel of {geometry.kernel[axis]} cells at dilation {geometry.dilation[axis]}, "
-                f"{geometry.window[axis]} in all, on axis {axis}, where padded x has only {size + before + after}"
-            )
-    _fits("padding and stride", geometry.out_shape)
+    _fits(geometry.shaped_by, geometry.out_shape)
 
 
 def pool(
@@ -126,14 +165,18 @@ def pool(
     dilations = check.per_axis("dilation", dilation, rank)
     pads = check.padding(padding, rank, size, kernel, strides, dilations)
     border = pool_border(padding_mode, padding_value, size, pads, dtype)
+    padded = _padded(size, pads, dilations)
     for axis, pair in enumerate(pads):
         extent = window_extent(kernel[axis], dilations[axis])
         if border is None and 2 * max(pair) > extent:
             raise ValueError(f"padding must be at most half the dilated kernel, {extent // 2} on axis {axis}, got {pair}")
-        if size[axis] + sum(pair) < extent:
+        if padded[axis] < extent:
             raise ValueError(
-                f"kernel_size spans {extent} cells on axis {axis}, where padded x has only {size[axis] + sum(pair)}"
+                f"kernel_size spans {extent} cells on axis {axis}, where padded x has only {padded[axis]}, at dilation "
+                f"{dilations[axis]}"
             )
+    if math.prod(kernel) > check.LARGEST:
+        raise ValueError(f"kernel_size must have at most 2**62 taps, got {kernel}")
     if divisor_override is not None:
         divisor_override = check.integer("divisor_override", divisor_override, -check.LARGEST)
         if divisor_override == 0:
@@ -144,9 +187,9 @@ def pool(
         channels=channels,
         in_size=size,
         kernel=kernel,
-        stride=strides,
+        stride=_within(strides, padded),
         padding=pads,
-        dilation=dilations,
+        dilation=_within(dilations, padded),
         ceil_mode=check.boolean("ceil_mode", ceil_mode),
         return_indices=check.boolean("return_indices", return_indices),
         count_include_pad=check.boolean("count_include_pad", count_include_pad),
@@ -155,7 +198,7 @@ def pool(
         channels_last=last,
         border=border,
     )
-    _fits("padding and stride", geometry.out_shape)
+    _fits(geometry.shaped_by, geometry.out_shape)
     if border is not None:
         if geometry.return_indices and border.mode in ("zeros", "constant") and any(map(any, geometry.reach)):
             raise ValueError(f"return_indices must be False with padding_mode {padding_mode!r}: a constant has no index in x")
@@ -220,7 +263,7 @@ def adaptive_pool(
         return_indices=check.boolean("return_indices", return_indices),
         channels_last=last,
     )
-    _fits("output_size", geometry.out_shape)
+    _fits(geometry.shaped_by, geometry.out_shape)
     return geometry
 
 
@@ -255,7 +298,7 @@ def unpool(
         if any(abs(cells - most) >= step for cells, most, step in zip(wanted, usual, strides, strict=True)):
             raise ValueError(f"output_size must lie within one stride {strides} of {usual}, got {tuple(output_size)}")
     geometry = UnpoolGeometry(x_shape[0], channels, size, wanted, last)
-    _fits("kernel_size and stride", geometry.out_shape)
+    _fits(geometry.shaped_by, geometry.out_shape)
     return geometry
 
 
@@ -267,15 +310,18 @@ def windows(
     kernel = check.per_axis("kernel_size", kernel_size, rank)
     stride, dilation = check.per_axis("stride", stride, rank), check.per_axis("dilation", dilation, rank)
     pads = check.padding(padding, rank, size, kernel, stride, dilation)
-    plane = ConvGeometry(batch, 1, 1, size, kernel, stride, pads, dilation, output_padding=(0,) * rank)
-    for axis, cells in enumerate(plane.out_size):
-        if cells < 1:
+    padded = _padded(size, pads, dilation)
+    for axis, cells in enumerate(padded):
+        extent = window_extent(kernel[axis], dilation[axis])
+        if extent > cells:
             raise ValueError(
-                f"kernel_size spans {plane.window[axis]} cells on axis {axis}, where the padded image has only "
-                f"{size[axis] + sum(pads[axis])}"
+                f"kernel_size spans {extent} cells on axis {axis}, where the padded image has only {cells}, at dilation "
+                f"{dilation[axis]}"
             )
+    stride, dilation = _within(stride, padded), _within(dilation, padded)
+    plane = ConvGeometry(batch, 1, 1, size, kernel, stride, pads, dilation, output_padding=(0,) * rank)
     geometry = FoldGeometry(operation, batch, channels, plane)
-    _fits("kernel_size and padding", geometry.column_shape)
+    _fits(geometry.shaped_by, geometry.column_shape)
     return geometry
 
 
@@ -311,6 +357,7 @@ def fold(
     geometry = windows("fold", full[0], full[1] // taps, size, kernel, dilation, padding, stride)
     if geometry.column_shape != full:
         raise ValueError(
-            f"x must have {geometry.column_shape[2]} columns, the windows of an image of {size}, got shape {x_shape}"
+            f"x must have {geometry.column_shape[2]} columns, the windows of an image of {size} with kernel_size {kernel}, "
+            f"stride {geometry.windows.stride} and padding {geometry.windows.padding}, got shape {x_shape}"
         )
     return geometry, single

@@ -23,6 +23,11 @@ class FoldGeometry:
         return self.windows.rank
 
     @property
+    def shaped_by(self) -> str:
+        """The arguments that make an output large, as an error names them."""
+        return "kernel_size, padding and stride" if self.operation == "unfold" else "output_size"
+
+    @property
     def layout(self) -> str:
         return LAYOUTS[self.rank][0]
 
@@ -61,6 +66,7 @@ class ElementwiseGeometry(Hashed):
 
     __hash__ = Hashed.__hash__
     operation = "activation"
+    shaped_by = "x"
 
     @property
     def x_shape(self) -> Size:

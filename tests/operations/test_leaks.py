@@ -6,6 +6,8 @@ import os
 import subprocess
 import sys
 import threading
+import tracemalloc
+from collections.abc import Iterator
 from functools import _lru_cache_wrapper
 from pathlib import Path
 
@@ -13,6 +15,7 @@ import numpy as np
 import pytest
 
 import fastconv as fc
+from fastconv.kernels import keeping
 from fastconv.plans import planning, recall
 
 pytestmark = pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="memory is read from /proc")
@@ -89,17 +92,64 @@ def test_memory_is_flat(number: int, threads: None) -> None:
     assert resident() - before < GROWTH
     assert len(os.listdir("/proc/self/fd")) <= files
     assert threading.active_count() <= crew
-    assert kept()["plans"] <= 2 * recall.MOST_KEPT
+    assert keeping.kept_bytes() <= fc.get_cache_bytes()
 
 
-def test_kept_plans_are_bounded() -> None:
-    """More shapes than are kept, and different dtypes: never more entries than the limit."""
-    w = np.ones((1, 1, 1, 1), np.float32)
-    for rows, columns in itertools.islice(itertools.product(range(1, 40), range(1, 40)), recall.MOST_KEPT + 100):
+@pytest.fixture
+def limit() -> Iterator[int]:
+    """A limit that a few hundred plans reach."""
+    before = fc.get_cache_bytes()
+    fc.set_cache_bytes(1 << 20)
+    yield 1 << 20
+    fc.set_cache_bytes(before)
+
+
+def test_what_is_kept_is_bounded(limit: int) -> None:
+    """More shapes than fit: never more bytes than the limit, and what is asked for again and again stays."""
+    w, often = np.ones((1, 1, 1, 1), np.float32), fc.max_pool2d.plan((1, 1, 50, 50), 1)
+    for rows, columns in itertools.product(range(1, 30), range(1, 30)):
         fc.conv2d.plan((1, 1, rows, columns), w)
         fc.max_pool2d.plan((1, 1, rows, columns), 1)
-        assert len(planning._unpacked) <= recall.MOST_KEPT
-        assert len(recall._planned) <= recall.MOST_KEPT
+        assert fc.max_pool2d.plan((1, 1, 50, 50), 1) is often
+        assert keeping.kept_bytes() <= limit
+    assert len(planning._unpacked) + len(recall._planned) > 20
+
+
+def test_caches_can_be_cleared() -> None:
+    fc.max_pool2d(np.ones((1, 1, 8, 8), np.float32), 2)
+    fc.conv2d(np.ones((1, 1, 8, 8), np.float32), np.ones((1, 1, 3, 3), np.float32))
+    assert keeping.kept_bytes() > 0
+    fc.clear_caches()
+    assert keeping.kept_bytes() == 0
+    assert kept()["plans"] == 0
+    assert fc.max_pool2d(np.ones((1, 1, 8, 8), np.float32), 2).shape == (1, 1, 4, 4)
+
+
+def test_nothing_need_be_kept() -> None:
+    """A limit of no byte: every call plans anew, and is right."""
+    before, x = fc.get_cache_bytes(), np.arange(16, dtype=np.float32).reshape(1, 1, 4, 4)
+    fc.set_cache_bytes(0)
+    for _ in range(2):
+        assert fc.max_pool2d(x, 2).ravel().tolist() == [5, 7, 13, 15]
+        assert keeping.kept_bytes() < 20 * keeping.ENTRY
+    fc.set_cache_bytes(before)
+
+
+def test_bytes_are_estimated_from_above() -> None:
+    """Against what Python says that it allocated, over many sizes of several operations."""
+    w, deep = np.ones((4, 3, 3, 3), np.float32), np.ones((3, 1, 3, 3), np.float32)
+    fc.clear_caches()
+    gc.collect()
+    tracemalloc.start()
+    for n in range(8, 208):
+        fc.conv2d.plan((1, 3, n, 20), w)
+        fc.conv2d.plan((1, 3, n, 20), deep, groups=3)
+        fc.max_pool2d.plan((1, 3, n, 20), 3)(np.zeros((1, 3, n, 20), np.float32))
+        fc.avg_pool2d(np.zeros((1, 3, n, 20), np.float32), 3, padding=1, count_include_pad=False)
+    gc.collect()
+    taken = tracemalloc.get_traced_memory()[0]
+    tracemalloc.stop()
+    assert taken < keeping.kept_bytes() * 1.2, (taken, keeping.kept_bytes())
 
 
 def test_no_thread_is_left_at_exit() -> None:

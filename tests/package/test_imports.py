@@ -18,13 +18,14 @@ FAMILIES = tuple(
         if path.is_dir() and path.name not in ("vector", "engine", "__pycache__")
     )
 )
-COMPILED = ("kernels.jit", "kernels.activations", "kernels.memory")
+COMPILED = ("kernels.jit", "kernels.activations", "kernels.memory", "kernels.keeping")
 # A room, and all the rooms that it may import. A family of kernels has no row of its own: no family imports another.
 ROOMS: dict[str, tuple[str, ...]] = {
     "problem": (),
     "machine": (),
     "kernels.cache": (),
     "kernels.processors": (),
+    "kernels.keeping": (),
     "kernels.memory": ("problem",),
     "kernels.compiling": ("kernels.cache",),
     f"{SIMD}.vector": (),
@@ -35,13 +36,13 @@ ROOMS: dict[str, tuple[str, ...]] = {
     "kernels.reference": ("kernels.activations", "problem"),
     "kernels.borders": ("problem",),
     "kernels.finishing": ("kernels.activations", "kernels.jit", "problem"),
-    "kernels.strided": ("kernels.activations", "kernels.borders", "problem"),
+    "kernels.strided": ("kernels.activations", "kernels.borders", "problem", "machine"),
     "kernels.im2col": ("kernels.activations", "problem"),
     "kernels.loops": ("kernels.activations", "kernels.jit", "problem"),
     f"{SIMD}.engine": (f"{SIMD}.vector", *COMPILED, "problem", "machine"),
     **dict.fromkeys(FAMILIES, (f"{SIMD}.engine", f"{SIMD}.vector", *COMPILED, "problem", "machine")),
     "plans": ("kernels", "problem", "machine"),
-    "operations": ("plans", "kernels.threads", "problem", "machine"),
+    "operations": ("plans", "kernels.threads", "kernels.keeping", "problem", "machine"),
     "numpycnn": ("operations", "problem"),
     "measuring": ("operations", "plans", "kernels", "numpycnn", "problem", "machine"),
     "cli": ("measuring", "operations", "kernels.cache", "kernels.processors", "problem", "machine"),

@@ -11,6 +11,7 @@ from comparing import answers, assert_answers, assert_same_bits, expect
 
 import fastconv as fc
 from fastconv.machine import host
+from fastconv.plans import dispatch
 from fastconv.plans.registry import OPERATIONS, Implementation
 
 LEAST = 5  # cases that each implementation must serve
@@ -259,3 +260,19 @@ def test_explain_serves_every_case() -> None:
     """No geometry, the empty ones included, is beyond explaining."""
     for case in CASES:
         assert len(case.explain(np.float32)) == len(OPERATIONS[case.family])
+
+
+@pytest.mark.parametrize("once", [False, True])
+def test_no_search_is_left_out_that_would_find_a_cheaper_one(once: bool) -> None:
+    """Bounds are below costs, and the choice is that of all estimates."""
+    bounded = 0
+    for case in CASES:
+        for problem in {case.problem(dtype) for dtype in ("float32", "float64", "complex64") if defined(case, dtype)}:
+            fitting = [one for one in OPERATIONS[case.family] if one.supports(problem) is None]
+            for one in fitting:
+                if one.least is not None:
+                    bounded += 1
+                    assert one.least(problem, host()) <= one.cost(problem, host())
+            best = min(fitting, key=lambda one: dispatch.estimate(one, problem, host(), once))
+            assert dispatch.least_of(OPERATIONS[case.family], problem, host(), once) is best
+    assert bounded > 50

@@ -1,7 +1,7 @@
 """Sizes: every formula against a count of windows, one by one."""
 
 from dataclasses import FrozenInstanceError, replace
-from itertools import product
+from itertools import pairwise, product
 from typing import Any
 
 import numpy as np
@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from fastconv.problem.borders import PADDING_MODES, Border, source_cell
 from fastconv.problem.convolutions import ConvGeometry, same_padding, same_transposed, window_extent
-from fastconv.problem.pools import PoolGeometry, UnpoolGeometry
+from fastconv.problem.pools import Axis, PoolGeometry, UnpoolGeometry, floor_sum, has_empty_window, span
 from fastconv.problem.windows import ElementwiseGeometry, FoldGeometry
 
 small = st.integers(1, 4)
@@ -217,13 +217,18 @@ def test_windows_of_a_pool(sizes: dict[str, Any], ceil_mode: bool, count_include
     if ceil_mode and firsts[-1] + geometry.window[0] < size + after and firsts[-1] + stride + before < size + before:
         firsts.append(firsts[-1] + stride)
     assert geometry.out_size == (len(firsts),)
-    (axis,) = geometry.windows
-    for o, first in enumerate(firsts):
+    (axis,) = geometry.axes
+    spans = [span(axis, o) for o in range(len(firsts))]
+    empty = False
+    for first, one in zip(firsts, spans, strict=True):
         taps = [first + tap * dilation for tap in range(kernel)]
         inside = [tap for tap in taps if 0 <= tap < size]
-        assert list(range(axis.start[o], axis.stop[o], dilation)) == inside
-        assert axis.counted[o] == len([tap for tap in taps if tap < size + after] if count_include_pad else inside)
-    np.testing.assert_array_equal(geometry.divisors(), axis.counted)
+        assert list(range(one.start, one.stop, dilation)) == inside
+        assert one.count == len([tap for tap in taps if tap < size + after] if count_include_pad else inside)
+        empty = empty or not inside
+    np.testing.assert_array_equal(geometry.divisors(), [one.count for one in spans])
+    assert has_empty_window(axis) == empty
+    assert (geometry.empty_window == 0) == empty
 
 
 @seeded
@@ -232,17 +237,19 @@ def test_windows_of_an_adaptive_pool(size: int, outputs: int) -> None:
     """They cover the axis from end to end, leave nothing out, and differ in length by one at most."""
     ones = {"stride": (1,), "dilation": (1,), "padding": ((0, 0),)}
     geometry = pool_of({"in_size": (size,), "kernel": (outputs,), **ones}, adaptive=True)
-    (axis,) = geometry.windows
+    (axis,) = geometry.axes
+    spans = [span(axis, o) for o in range(outputs)]
     assert geometry.out_size == (outputs,)
-    assert axis.start[0] == 0
-    assert axis.stop[-1] == size
-    for o in range(outputs):
-        assert axis.start[o] == o * size // outputs
-        assert axis.stop[o] == -(-(o + 1) * size // outputs)
-        assert axis.counted[o] == axis.stop[o] - axis.start[o] > 0
-    assert (axis.start[1:] <= axis.stop[:-1]).all()
-    assert np.ptp(axis.counted) <= (2 if outputs < size else 1)
-    assert geometry.taps == axis.counted.max()
+    assert spans[0].start == 0
+    assert spans[-1].stop == size
+    for o, one in enumerate(spans):
+        assert one == (o * size // outputs, -(-(o + 1) * size // outputs), one.stop - one.start)
+        assert one.count > 0
+    assert all(one.stop >= other.start for one, other in pairwise(spans))
+    sizes = [one.count for one in spans]
+    assert max(sizes) - min(sizes) <= (2 if outputs < size else 1)
+    assert geometry.taps == max(sizes)
+    np.testing.assert_array_equal(geometry.divisors(), sizes)
 
 
 def test_an_empty_window_is_found() -> None:
@@ -250,6 +257,22 @@ def test_an_empty_window_is_found() -> None:
     sizes = {"in_size": (5, 1), "kernel": (1, 2), "stride": (1, 1), "dilation": (1, 3), "padding": ((0, 0), (2, 2))}
     assert pool_of(sizes).empty_window == 1
     assert pool_of({**sizes, "padding": ((0, 0), (0, 3))}).empty_window is None
+
+
+@seeded
+@given(*(st.integers(1, 9) for _ in range(4)), st.integers(0, 40), st.integers(1, 40))
+def test_whether_a_window_steps_over_its_input(
+    size: int, kernel: int, stride: int, dilation: int, before: int, outputs: int
+) -> None:
+    """Against every window, also of more padding than pools may have."""
+    axis = Axis(size, outputs, kernel, stride, dilation, before, 0, 0, size, 0)
+    assert has_empty_window(axis) == any(one.start >= one.stop for one in (span(axis, o) for o in range(outputs)))
+
+
+@seeded
+@given(st.integers(0, 40), st.integers(1, 30), st.integers(0, 60), st.integers(0, 60))
+def test_sums_of_floors(count: int, divisor: int, step: int, begin: int) -> None:
+    assert floor_sum(count, divisor, step, begin) == sum((step * i + begin) // divisor for i in range(count))
 
 
 # Objects ----------------------------------------------------------------------------------------------------------------

@@ -7,7 +7,7 @@ from guards import SUPPORTED, guarded, guarded_everywhere
 import fastconv as fc
 from fastconv.kernels.simd.engine import tables
 from fastconv.kernels.simd.engine.sizes import Plane
-from fastconv.kernels.simd.engine.walks import flattened
+from fastconv.kernels.simd.engine.walks import flattened, walks_of
 from fastconv.kernels.simd.engine.weights import launched
 from fastconv.kernels.simd.strassen import choice as strassen
 from fastconv.kernels.simd.strassen import cuts, points, windows
@@ -62,7 +62,7 @@ def windows_drafts(tile, geometry, dtype):
     g = flattened(geometry)
     blocks = -(-cuts.half_of(g.out_per_group, host().lanes(dtype)) // columns)
     cut = cuts.Cut(rows, columns, Plane(2, 5), blocks, 1)
-    return windows.drafts(geometry, tuple(cut for _ in cuts.walks_of(g)), dtype, host())
+    return windows.drafts(geometry, tuple(cut for _ in walks_of(g)), dtype, host())
 
 
 def points_drafts(tile, geometry, dtype):

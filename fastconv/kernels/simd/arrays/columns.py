@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fastconv.kernels.jit import Kernel, compiled, element, inlined
+from fastconv.kernels.keeping import remembered
 from fastconv.kernels.simd import vector
 from fastconv.kernels.simd.engine.sizes import Axes, axes, reader, written
 from fastconv.kernels.simd.engine.workspace import keep, workspace
@@ -62,7 +63,7 @@ class Run(NamedTuple):
 
 
 class Parts(NamedTuple):
-    """A line of cells for each phase of the stride."""
+    """A line of cells for each phase of the stride that has cells."""
 
     lines: int
 
@@ -243,7 +244,7 @@ def weaver(lanes: int) -> Any:
             for i in range(0, s.cells.w, lanes):
                 vector.store_first(to + i, vector.load(lines + i, lanes), s.cells.w - i)
             return
-        for phase in range(s.stride.w):
+        for phase in range(min(s.stride.w, s.cells.w)):
             for i in range((s.cells.w - phase + s.stride.w - 1) // s.stride.w):
                 poke(to + (i * s.stride.w + phase), peek(lines + (phase * pitch + i)))
 
@@ -260,13 +261,14 @@ def fold_kernel(lanes: int, dtype: str, isa: str) -> Kernel:
         s, zero = read(sizes), x.dtype.type(0)
         of_phase = -(-s.cells.w // s.stride.w)
         pitch = -(-of_phase // lanes) * lanes
-        work, memory = carve(Parts(lines=s.stride.w * pitch + lanes), x)
+        phases = min(s.stride.w, s.cells.w)
+        work, memory = carve(Parts(lines=phases * pitch + lanes), x)
         tables, integers = carve_tables(Tables(runs=3 * s.taps.w), sizes)
         write_runs(tables.runs, pitch, s)
         for item in range(begin, end):
             rest, h = divmod(item, s.cells.h)
             plane, d = divmod(rest, s.cells.d)
-            clear(work.lines, zero, s.stride.w * pitch)
+            clear(work.lines, zero, phases * pitch)
             add_taps(pointer(x), work.lines, tables.runs, Row(plane, d, h), s)
             weave(pointer(y) + item * s.cells.w, work.lines, pitch, s)
         keep(memory)
@@ -301,7 +303,7 @@ def seconds(geometry: FoldGeometry, dtype: np.dtype[Any], machine: Machine) -> f
     return 3e-6 + machine.seconds(cycles, geometry.bytes(dtype.itemsize))
 
 
-@lru_cache(maxsize=256)
+@remembered
 def launch(geometry: FoldGeometry, dtype: np.dtype[Any], machine: Machine) -> tuple[Kernel, int, int, Array]:
     """(kernel, items, work, sizes)."""
     g, plane, names = geometry, geometry.windows.lifted(), (machine.lanes(dtype), element(dtype), machine.isa)

@@ -8,6 +8,7 @@ import numpy as np
 
 from fastconv.kernels.activations import KINDS
 from fastconv.kernels.jit import Kernel, element, inlined
+from fastconv.kernels.keeping import remembered
 from fastconv.kernels.simd import vector
 from fastconv.kernels.simd.engine import epilogue
 from fastconv.machine import Machine, host
@@ -80,7 +81,7 @@ def cost(problem: Problem, machine: Machine) -> float:
     return 2e-6 + max(seconds, geometry.bytes(dtype.itemsize) / machine.bandwidth)
 
 
-@lru_cache(maxsize=256)
+@remembered
 def launch(geometry: ElementwiseGeometry, dtype: np.dtype[Any], machine: Machine) -> tuple[Kernel, int, int, tuple[Any, Any]]:
     """(kernel, items, work, the two numbers of the activation)."""
     kind, items = geometry.activation.kind, prod(geometry.shape)

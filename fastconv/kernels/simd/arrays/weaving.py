@@ -3,13 +3,13 @@
 Channels first a row of y takes a value from each of the rows of its phases in turn; channels last it takes runs of channels.
 """
 
-from functools import lru_cache
 from math import prod
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from fastconv.kernels.jit import Kernel, compiled
+from fastconv.kernels.keeping import remembered
 from fastconv.kernels.simd import vector
 from fastconv.kernels.simd.engine.sizes import Axes, axes, reader, written
 from fastconv.machine import Machine, host
@@ -110,7 +110,7 @@ def weave_channels(begin, end, z, y, sizes):
                     poke(to + (group * s.channels + k), peek(source + (group * phases * s.channels + k)))
 
 
-@lru_cache(maxsize=256)
+@remembered
 def launch(phases: Phases) -> tuple[Kernel, int, Array]:
     """(kernel, items, sizes)."""
     g, plain = phases.of.lifted(), phases.plain.lifted()

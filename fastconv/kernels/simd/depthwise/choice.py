@@ -6,11 +6,10 @@ rows          vectors of channels: channels last, also in groups of a few, and p
 volumes       vectors of channels, copied: every geometry, also transposed, with several outputs a channel
 """
 
-from functools import lru_cache
-
 import numpy as np
 
 from fastconv.kernels.jit import Launch
+from fastconv.kernels.keeping import remembered
 from fastconv.kernels.simd.depthwise import interleaved, planes, rows, volumes
 from fastconv.kernels.simd.engine.costs import Candidate, cheapest
 from fastconv.kernels.simd.engine.weights import Draft, launched
@@ -39,7 +38,7 @@ def supports(problem: Problem) -> str | None:
     return "it serves one input channel a group, or channels last a few channels in rows of a few taps"
 
 
-@lru_cache(maxsize=1024)
+@remembered
 def chosen(problem: Problem, machine: Machine, shared: bool) -> Candidate:
     """The fastest candidate, for channels that have the same filter, or others."""
     return cheapest(candidates(problem, machine, shared))

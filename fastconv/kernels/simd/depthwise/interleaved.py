@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fastconv.kernels.jit import Kernel, compiled, element, inlined
+from fastconv.kernels.keeping import remembered
 from fastconv.kernels.simd import vector
 from fastconv.kernels.simd.engine import blocks, epilogue, windows
 from fastconv.kernels.simd.engine.costs import CALL, Candidate
@@ -200,7 +201,7 @@ def candidates(geometry: ConvGeometry, shared: bool, dtype: np.dtype[Any], machi
     yield Candidate(seconds, cut, partial(draft, geometry, cut, dtype, machine))
 
 
-@lru_cache(maxsize=256)
+@remembered
 def draft(geometry: ConvGeometry, cut: Cut, dtype: np.dtype[Any], machine: Machine) -> Draft:
     """The launch without its weights."""
     g, of, lanes, block = geometry, plane_sizes(geometry), machine.lanes(dtype), Plane(cut.band, cut.strip)

@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fastconv.kernels.jit import Kernel, compiled, element, inlined
+from fastconv.kernels.keeping import remembered
 from fastconv.kernels.simd import vector
 from fastconv.kernels.simd.engine import blocks, epilogue, windows
 from fastconv.kernels.simd.engine.costs import CALL, Candidate
@@ -416,7 +417,7 @@ def candidates(geometry: ConvGeometry, dtype: np.dtype[Any], machine: Machine) -
     yield Candidate(seconds, cut, partial(draft, geometry, cut, dtype, machine))
 
 
-@lru_cache(maxsize=256)
+@remembered
 def draft_last(geometry: ConvGeometry, cut: Cut, dtype: np.dtype[Any], machine: Machine) -> Draft:
     """The launch without its weights, channels last."""
     g, of = geometry, plane_sizes(geometry)
@@ -440,7 +441,7 @@ def draft_last(geometry: ConvGeometry, cut: Cut, dtype: np.dtype[Any], machine: 
     return drafted(chosen, g.batch * of.outputs.h, 2 * g.flops, arguments, partial(laid, g.out_channels))
 
 
-@lru_cache(maxsize=256)
+@remembered
 def draft_first(geometry: ConvGeometry, cut: Cut, dtype: np.dtype[Any], machine: Machine) -> Draft:
     """The launch without its weights, channels first."""
     g, of, lanes, block = geometry, plane_sizes(geometry), machine.lanes(dtype), Plane(cut.band, cut.strip)

@@ -11,12 +11,13 @@ has phases, which read the same block and whose outputs lie `step` apart.
 from collections.abc import Iterator
 from functools import lru_cache, partial
 from itertools import product
-from math import prod
+from math import gcd, prod
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from fastconv.kernels.jit import Kernel, compiled, element, inlined
+from fastconv.kernels.keeping import remembered
 from fastconv.kernels.simd import vector
 from fastconv.kernels.simd.engine import epilogue, windows
 from fastconv.kernels.simd.engine.costs import CALL, Candidate
@@ -478,11 +479,24 @@ class Reach(NamedTuple):
     taps: Axes
 
 
-@lru_cache(maxsize=256)
+def phases_of(geometry: ConvGeometry, axis: int) -> tuple[Walk, ...]:
+    """The walks of an axis by their phase, those without taps too: their outputs are the bias."""
+    g, walks = geometry, geometry.walks(axis)
+    if not g.transposed:
+        return walks
+    stride, outputs, cells = g.stride[axis], g.out_size[axis], g.in_size[axis]
+    known, spread = {walk.first: walk for walk in walks}, g.dilation[axis] // gcd(stride, g.dilation[axis])
+    return tuple(
+        known.get(phase) or Walk(len(range(phase, outputs, stride)), 0, cells, 0, 1, spread, phase, stride, 0, 1)
+        for phase in range(min(stride, outputs))
+    )
+
+
+@remembered
 def reach_of(geometry: ConvGeometry) -> Reach:
     """The walks of a geometry, and what all of them reach."""
     g = geometry.lifted()
-    walks = tuple(g.walks(axis) for axis in range(3))
+    walks = tuple(phases_of(g, axis) for axis in range(3))
     corners, reaches = [], []
     for of_axis in walks:
         some = [walk for walk in of_axis if walk.taps] or list(of_axis)
@@ -573,7 +587,7 @@ def table_of(of: Reach) -> Array:
     return np.array(rows, np.int64).reshape(-1)
 
 
-@lru_cache(maxsize=256)
+@remembered
 def draft(geometry: ConvGeometry, cut: Cut, dtype: np.dtype[Any], machine: Machine) -> Draft:
     """The launch without its weights."""
     g, of, lanes = geometry.lifted(), reach_of(geometry), machine.lanes(dtype)

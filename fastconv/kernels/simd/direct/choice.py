@@ -4,13 +4,12 @@ tiles.py serves every geometry, pointwise.py kernels without overlap, channels f
 and dots.py kernels of one tap to few channels, channels last.
 """
 
-from functools import lru_cache
-
 import numpy as np
 
 from fastconv.kernels.jit import Launch
+from fastconv.kernels.keeping import remembered
 from fastconv.kernels.simd.direct import dots, planar, pointwise, tiles
-from fastconv.kernels.simd.engine import costs, weights
+from fastconv.kernels.simd.engine import costs, walks, weights
 from fastconv.machine import Machine, host
 from fastconv.problem.convolutions import Array
 from fastconv.problem.problem import Operands, Problem
@@ -22,7 +21,7 @@ def candidates(problem: Problem, machine: Machine) -> tuple[costs.Candidate, ...
     return tuple(one.candidate(problem, machine) for one in kernels if one.suits(problem, machine))
 
 
-@lru_cache(maxsize=1024)
+@remembered
 def choice(problem: Problem, machine: Machine) -> costs.Candidate:
     """The candidate that is expected to take the least time."""
     return costs.cheapest(candidates(problem, machine))
@@ -59,6 +58,8 @@ def run(operands: Operands, packed: tuple[Launch, ...], problem: Problem, out: A
 
 
 def supports(problem: Problem) -> str | None:
-    """Real float types."""
+    """Real float types; transposed, those of not too many phases."""
     dtype = problem.dtype
-    return None if dtype in (np.float32, np.float64) else f"its vectors are float32 or float64, not {dtype}"
+    if dtype not in (np.float32, np.float64):
+        return f"its vectors are float32 or float64, not {dtype}"
+    return walks.refusal(problem.geometry)

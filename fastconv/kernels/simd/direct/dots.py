@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fastconv.kernels.jit import Kernel, element, inlined
+from fastconv.kernels.keeping import remembered
 from fastconv.kernels.memory import LINE, aligned
 from fastconv.kernels.simd import vector
 from fastconv.kernels.simd.engine import epilogue, weights
@@ -133,7 +134,7 @@ def candidate(problem: Problem, machine: Machine) -> Candidate:
 # Plan -------------------------------------------------------------------------------------------------------------------
 
 
-@lru_cache(maxsize=256)
+@remembered
 def drafts(geometry: ConvGeometry, cut: Cut, dtype: np.dtype[Any], machine: Machine) -> tuple[weights.Draft, ...]:
     """One draft."""
     g, lanes = geometry, machine.lanes(dtype)

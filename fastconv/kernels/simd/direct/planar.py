@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fastconv.kernels.jit import Kernel, compiled, element, inlined
+from fastconv.kernels.keeping import remembered
 from fastconv.kernels.simd import vector
 from fastconv.kernels.simd.engine import epilogue, weights, windows
 from fastconv.kernels.simd.engine.blocks import cut_plane
@@ -411,7 +412,7 @@ def candidate(problem: Problem, machine: Machine) -> Candidate:
 # Plan -------------------------------------------------------------------------------------------------------------------
 
 
-@lru_cache(maxsize=256)
+@remembered
 def drafts(geometry: ConvGeometry, cut: Cut, dtype: np.dtype[Any], machine: Machine) -> tuple[weights.Draft, ...]:
     """One draft, whose weights stay where they lie."""
     g, s, (tile, stacked, block) = geometry, plane_sizes(geometry), cut

@@ -21,6 +21,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fastconv.kernels.jit import Kernel, compiled, element, inlined
+from fastconv.kernels.keeping import remembered
 from fastconv.kernels.memory import aligned
 from fastconv.kernels.simd import vector
 from fastconv.kernels.simd.engine import epilogue, weights, windows
@@ -424,7 +425,7 @@ def candidate(problem: Problem, machine: Machine) -> Candidate:
 # Plan -------------------------------------------------------------------------------------------------------------------
 
 
-@lru_cache(maxsize=256)
+@remembered
 def drafts(geometry: ConvGeometry, cut: Cut, dtype: np.dtype[Any], machine: Machine) -> tuple[weights.Draft, ...]:
     """One draft; the weights of a kernel of one tap stay where they lie."""
     g, lines, lanes = geometry, lines_of(geometry), machine.lanes(dtype)

@@ -18,23 +18,23 @@ Geijn, Anatomy of High-Performance Matrix Multiplication (2008), for the order o
 """
 
 from functools import lru_cache, partial
-from itertools import product
 from math import prod
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from fastconv.kernels.jit import Kernel, compiled, element
+from fastconv.kernels.keeping import remembered
 from fastconv.kernels.simd import vector
 from fastconv.kernels.simd.engine import epilogue, microkernel, weights, windows
 from fastconv.kernels.simd.engine.blocks import whole_lines
 from fastconv.kernels.simd.engine.costs import CALL, Candidate
 from fastconv.kernels.simd.engine.sizes import Axes, Strides, reader, written
 from fastconv.kernels.simd.engine.tables import CONFLICT, WAYS, Tile, tile_for
-from fastconv.kernels.simd.engine.walks import along, flattened, strides, tap_steps, widened
+from fastconv.kernels.simd.engine.walks import Walks, along, flattened, strides, tap_steps, walks_of, widened
 from fastconv.kernels.simd.engine.workspace import keep, workspace
 from fastconv.machine import Machine
-from fastconv.problem.convolutions import SPATIAL_AXES, Array, ConvGeometry, Walk
+from fastconv.problem.convolutions import Array, ConvGeometry
 from fastconv.problem.problem import Problem
 
 peek, poke, pointer = vector.peek, vector.poke, vector.pointer
@@ -353,10 +353,13 @@ def kernel(rows: int, columns: int, lanes: int, channels_last: bool, in_place: b
 # Decisions --------------------------------------------------------------------------------------------------------------
 
 
+FAR = 16  # times the room of windows, beyond which strides leave so much between them that tiles are not filled
+
+
 class Cut(NamedTuple):
     """How one walk is computed: by which tile, in which blocks, by windows where they lie or packed."""
 
-    walks: tuple[Walk, ...]
+    walks: Walks
     tile: Tile
     block: Blocking
     in_place: bool
@@ -378,7 +381,7 @@ def suits(problem: Problem, machine: Machine) -> bool:
     return True
 
 
-def crowding(geometry: ConvGeometry, walks: tuple[Walk, ...], machine: Machine, itemsize: int) -> float:
+def crowding(geometry: ConvGeometry, walks: Walks, machine: Machine, itemsize: int) -> float:
     """How much longer tiles of many rows take, by measurement, for windows of one pixel with its channels; 0 for others.
 
     Rows that conflict are copied first. Of results that the L2 cache does not hold, fewer and longer runs are faster.
@@ -391,12 +394,12 @@ def crowding(geometry: ConvGeometry, walks: tuple[Walk, ...], machine: Machine, 
     return 1.03 if itemsize * prod(g.out_shape) > machine.l2 else 1.0
 
 
-def apart(geometry: ConvGeometry, walks: tuple[Walk, ...], itemsize: int) -> int:
+def apart(geometry: ConvGeometry, walks: Walks, itemsize: int) -> int:
     """Bytes from what one row of a tile reads to what the next does."""
     return itemsize * (geometry.in_channels * walks[2].stride if geometry.channels_last else 1)
 
 
-def is_in_place(geometry: ConvGeometry, walks: tuple[Walk, ...], tile: Tile, itemsize: int) -> bool:
+def is_in_place(geometry: ConvGeometry, walks: Walks, tile: Tile, itemsize: int) -> bool:
     """Whether windows can be read where they lie: no padding, and channels that follow each other or one tap alone.
 
     Nor may the rows of a tile lie a multiple of CONFLICT apart: there are more of them than an L1 cache has ways.
@@ -411,7 +414,7 @@ def is_in_place(geometry: ConvGeometry, walks: tuple[Walk, ...], tile: Tile, ite
     )
 
 
-def blocking(geometry: ConvGeometry, walks: tuple[Walk, ...], tile: Tile, machine: Machine, itemsize: int) -> Blocking:
+def blocking(geometry: ConvGeometry, walks: Walks, tile: Tile, machine: Machine, itemsize: int) -> Blocking:
     """Blocks whose windows take half the L2 cache and weights a quarter, cut evenly; items enough for several threads."""
     g, (depth, height, width) = geometry, walks
     lanes = machine.vector_bytes // itemsize
@@ -440,21 +443,22 @@ def blocking(geometry: ConvGeometry, walks: tuple[Walk, ...], tile: Tile, machin
     columns = -(-columns // -(-columns // 4096))
     if height.outputs == 1 and depth.outputs * g.batch * g.groups < 8 and columns == width.outputs > 32 * tile.rows:
         columns = -(-columns // 8)
-    columns = -(-columns // tile.rows) * tile.rows if columns < width.outputs else columns
+    whole = -(-columns // tile.rows) * tile.rows
+    if columns < width.outputs and depth.taps * height.reach(rows) * width.reach(whole) * chunk <= FAR * room:
+        columns = whole
     items = g.batch * g.groups * depth.outputs * -(-height.outputs // rows) * -(-width.outputs // columns)
     return Blocking(rows, columns, max(1, chunk), -(-panels // min(panels, -(-8 // max(1, items)))))
 
 
 def cuts(geometry: ConvGeometry, dtype: np.dtype[Any], machine: Machine) -> Cuts:
-    """Of the flattened geometry's walks that have outputs."""
+    """Of the flattened geometry's walks."""
     g, vectors = geometry, -(-geometry.out_per_group // machine.lanes(dtype))
     of_walks = []
-    for walks in product(*(g.walks(axis) for axis in range(SPATIAL_AXES))):
-        if prod(walk.outputs for walk in walks):
-            crowded = crowding(g, walks, machine, dtype.itemsize)
-            tile = tile_for(walks[1].outputs * walks[2].outputs, vectors, machine, crowded)
-            block = blocking(g, walks, tile, machine, dtype.itemsize)
-            of_walks.append(Cut(walks, tile, block, is_in_place(g, walks, tile, dtype.itemsize)))
+    for walks in walks_of(g):
+        crowded = crowding(g, walks, machine, dtype.itemsize)
+        tile = tile_for(walks[1].outputs * walks[2].outputs, vectors, machine, crowded)
+        block = blocking(g, walks, tile, machine, dtype.itemsize)
+        of_walks.append(Cut(walks, tile, block, is_in_place(g, walks, tile, dtype.itemsize)))
     return Cuts(tuple(of_walks))
 
 
@@ -498,7 +502,7 @@ def drafts(geometry: ConvGeometry, cuts: Cuts, dtype: np.dtype[Any], machine: Ma
     return tuple(draft(geometry, cut, dtype, machine) for cut in cuts.of_walks)
 
 
-@lru_cache(maxsize=256)
+@remembered
 def draft(geometry: ConvGeometry, cut: Cut, dtype: np.dtype[Any], machine: Machine) -> weights.Draft:
     """The launch of one walk, and what lays out the weights of its taps."""
     g, lanes, (walks, tile, block, in_place) = flattened(geometry), machine.lanes(dtype), cut

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fastconv.kernels.jit import Kernel, Launch, compiled, element, inlined
+from fastconv.kernels.keeping import remembered
 from fastconv.kernels.memory import LINE
 from fastconv.kernels.simd import vector
 from fastconv.kernels.simd.engine import costs, epilogue, weights, windows
@@ -385,7 +386,7 @@ def cycles_of(geometry: ConvGeometry, cut: Cut, dtype: np.dtype[Any], machine: M
     return cycles + g.batch * g.groups * plane * (cell * length + run * g.taps * chunks)
 
 
-@lru_cache(maxsize=1024)
+@remembered
 def choice(problem: Problem, machine: Machine) -> costs.Candidate:
     """The candidate of the tile that takes the fewest cycles."""
     return costs.cheapest(candidates(problem, machine))
@@ -420,7 +421,7 @@ def kernel(problem: Problem, machine: Machine) -> str:
 # Plan -------------------------------------------------------------------------------------------------------------------
 
 
-@lru_cache(maxsize=256)
+@remembered
 def draft(geometry: ConvGeometry, cut: Cut, dtype: np.dtype[Any], machine: Machine) -> weights.Draft:
     """The launch without its weights, which stay where they lie."""
     g, pixels = geometry.lifted(), is_pixels(geometry)

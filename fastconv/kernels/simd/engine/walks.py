@@ -1,14 +1,19 @@
 """A geometry as kernels walk it: flattened where positions need no rows, with the strides of its arrays and weights."""
 
+from collections.abc import Iterator
 from dataclasses import replace
-from functools import lru_cache
+from itertools import product
 from math import prod
 from typing import NamedTuple
 
 import numpy as np
 
+from fastconv.kernels.keeping import remembered
 from fastconv.kernels.simd.engine.sizes import Axes, Plane, Strides
-from fastconv.problem.convolutions import Array, ConvGeometry, Size, Walk
+from fastconv.problem.convolutions import SPATIAL_AXES, Array, ConvGeometry, Size, Walk
+
+Walks = tuple[Walk, ...]  # one an axis
+MOST_WALKS = 1024  # of a geometry: each is a launch of its own
 
 
 class TapSteps(NamedTuple):
@@ -23,7 +28,7 @@ class TapSteps(NamedTuple):
     first: int
 
 
-@lru_cache(maxsize=1024)
+@remembered
 def flattened(geometry: ConvGeometry) -> ConvGeometry:
     """The lifted geometry; where every position is its own window, all of them as one long row.
 
@@ -46,13 +51,34 @@ def strides(geometry: ConvGeometry, channels: int, size: Size) -> Strides:
     return Strides(*((steps[0], steps[-1], *steps[1:-1]) if geometry.channels_last else steps))
 
 
-def along(walks: tuple[Walk, ...], field: str) -> Axes:
+def walks_of(geometry: ConvGeometry) -> Iterator[Walks]:
+    """The plain convolutions that a lifted geometry is made of, those without outputs left out, in the order that they run.
+
+    Where some outputs of a transposed convolution meet no tap, all outputs are written first as if none did.
+    """
+    g = geometry
+    if not prod(g.out_size):
+        return
+    by_axis = [g.walks(axis) for axis in range(SPATIAL_AXES)]
+    if any(sum(walk.outputs for walk in walks) < outputs for walks, outputs in zip(by_axis, g.out_size, strict=True)):
+        yield tuple(map(g.bare_walk, range(SPATIAL_AXES)))
+    yield from product(*by_axis)
+
+
+def refusal(geometry: ConvGeometry) -> str | None:
+    """Why a geometry has too many walks, or None."""
+    g = flattened(geometry)
+    count = prod(map(g.most_walks, range(SPATIAL_AXES)))
+    return None if count <= MOST_WALKS else f"a transposed convolution of {count:,} phases would take as many launches"
+
+
+def along(walks: Walks, field: str) -> Axes:
     """One field of the walks of the three axes."""
     d, h, w = (getattr(walk, field) for walk in walks)
     return Axes(d, h, w)
 
 
-def tap_steps(geometry: ConvGeometry, walks: tuple[Walk, ...]) -> TapSteps:
+def tap_steps(geometry: ConvGeometry, walks: Walks) -> TapSteps:
     """The steps of the weights of one walk."""
     g = geometry
     first, second = (g.in_per_group, g.out_per_group) if g.transposed else (g.out_per_group, g.in_per_group)

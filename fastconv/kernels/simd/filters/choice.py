@@ -9,12 +9,13 @@ Szeliski, Computer Vision: Algorithms and Applications, section 3.2.1.
 The rank is the smallest that gives every weight within 8 eps of the largest one.
 """
 
-from functools import lru_cache, partial
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from fastconv.kernels.jit import NO_WEIGHTS, Launch, element
+from fastconv.kernels.keeping import remembered
 from fastconv.kernels.simd.engine import epilogue
 from fastconv.kernels.simd.engine.blocks import cut_plane
 from fastconv.kernels.simd.engine.costs import Candidate, cheapest
@@ -91,7 +92,7 @@ def whole_factors(kernel: Array, u: Array, v: Array) -> tuple[Array, Array]:
 # Candidates -------------------------------------------------------------------------------------------------------------
 
 
-@lru_cache(maxsize=1024)
+@remembered
 def candidates(problem: Problem, rank: int, machine: Machine) -> tuple[Candidate, ...]:
     """The two passes, of kernels of this rank."""
     g, dtype = problem.geometry, problem.dtype
@@ -101,7 +102,7 @@ def candidates(problem: Problem, rank: int, machine: Machine) -> tuple[Candidate
     return (Candidate(expected, block, partial(launch, g, rank, block, expected, dtype, machine)),)
 
 
-@lru_cache(maxsize=1024)
+@remembered
 def chosen(problem: Problem, rank: int, machine: Machine) -> Candidate:
     """The candidate that is expected to take the least time."""
     return cheapest(candidates(problem, rank, machine))
@@ -134,7 +135,7 @@ def stack_of(geometry: ConvGeometry) -> int:
     return STACK if geometry.dilation[0] == 1 else 1
 
 
-@lru_cache(maxsize=256)
+@remembered
 def launch(geometry: ConvGeometry, rank: int, block: Plane, seconds: float, dtype: np.dtype[Any], machine: Machine) -> Launch:
     """The launch for kernels of this rank, without weights."""
     g = geometry

@@ -4,13 +4,14 @@ Rounding is spread over a block: the error of an output is relative to the large
 inf in x spreads to the whole block that reads it, of all output channels, and to the block that is its pair.
 """
 
-from functools import lru_cache, partial
-from math import prod
+from functools import partial
+from math import log2, prod
 from typing import Any
 
 import numpy as np
 
 from fastconv.kernels.jit import NO_WEIGHTS, Launch, element
+from fastconv.kernels.keeping import remembered
 from fastconv.kernels.memory import aligned
 from fastconv.kernels.simd.engine import epilogue
 from fastconv.kernels.simd.engine.costs import Candidate, cheapest
@@ -28,7 +29,7 @@ MOST_WEIGHTS = 256 << 20  # bytes of transformed weights
 # Candidates -------------------------------------------------------------------------------------------------------------
 
 
-@lru_cache(maxsize=1024)
+@remembered
 def candidates(problem: Problem, machine: Machine) -> tuple[Candidate, ...]:
     """The block whose passes should take the least time, if any holds the kernel."""
     g, dtype = problem.geometry, problem.dtype
@@ -39,7 +40,7 @@ def candidates(problem: Problem, machine: Machine) -> tuple[Candidate, ...]:
     return (Candidate(seconds, cut, partial(launch, g, cut, seconds, dtype, machine)),)
 
 
-@lru_cache(maxsize=1024)
+@remembered
 def chosen(problem: Problem, machine: Machine) -> Candidate:
     """The candidate that is expected to take the least time."""
     return cheapest(candidates(problem, machine))
@@ -67,11 +68,24 @@ def supports(problem: Problem) -> str | None:
 
 def cost(problem: Problem, machine: Machine) -> float:
     """Of the block that was chosen; image filters were measured to take less than its parts add up to."""
-    g = problem.geometry
     if not candidates(problem, machine):
         return float("inf")
-    share = 0.8 if g.rank == 2 and g.in_per_group == 1 and problem.dtype == np.float32 else 1.0
-    return share * chosen(problem, machine).seconds
+    return share_of(problem) * chosen(problem, machine).seconds
+
+
+def share_of(problem: Problem) -> float:
+    """What image filters take of the time that their parts add up to."""
+    g = problem.geometry
+    return 0.8 if g.rank == 2 and g.in_per_group == 1 and problem.dtype == np.float32 else 1.0
+
+
+def least(problem: Problem, machine: Machine) -> float:
+    """Of the transforms and products of as many points as there are outputs, in the smallest blocks."""
+    g, real = problem.geometry, real_of(problem.dtype) if problem.dtype.kind in "fc" else problem.dtype
+    lanes = machine.lanes(real)
+    points = g.batch * prod(g.out_size) / (1 if problem.dtype.kind == "c" else 2)
+    cycles = 7 * 2 * log2(lanes) * (g.in_channels + g.out_channels) + 8 * g.in_channels * g.out_per_group
+    return share_of(problem) * machine.seconds(36_000 + points / lanes * cycles, g.bytes(real.itemsize))
 
 
 def pack_cost(problem: Problem, machine: Machine) -> float:
@@ -91,7 +105,7 @@ def in_reals(geometry: ConvGeometry, channels: int, size: tuple[int, ...], parts
     return Strides(*(parts * step for step in strides(geometry, channels, size)))
 
 
-@lru_cache(maxsize=256)
+@remembered
 def launch(geometry: ConvGeometry, cut: Cut, seconds: float, dtype: np.dtype[Any], machine: Machine) -> Launch:
     """The launch for this cut, without weights."""
     g, real, parts = geometry.lifted(), real_of(dtype), 2 if dtype.kind == "c" else 1

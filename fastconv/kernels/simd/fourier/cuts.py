@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from fastconv.kernels.keeping import remembered
 from fastconv.kernels.simd.fourier.spectra import Shape
 from fastconv.machine import CLOCK, Machine
 from fastconv.problem.convolutions import Array, ConvGeometry, Size
@@ -54,7 +55,7 @@ def shapes(rank: int, lanes: int) -> Array:
     return np.array(list(product(planes, fitting, fitting)), np.int64).T
 
 
-@lru_cache(maxsize=1024)
+@remembered
 def fastest(geometry: ConvGeometry, dtype: np.dtype[Any], machine: Machine) -> tuple[float, Cut] | None:
     """(seconds, cut) of the block whose passes should take the least time, or None where none holds the kernel."""
     g, real = geometry.lifted(), real_of(dtype)

@@ -1,21 +1,28 @@
-"""The windows of a pool: a table of their bounds for all outputs of each axis, and what kernels read of it by name."""
+"""The windows of a pool as kernels work them out: by arithmetic on sizes, output by output.
+
+All outputs of a row but those at its two ends have the same divisor. A row of divisors therefore has its ends, and between
+them as many as are read at once.
+"""
 
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from fastconv.kernels.jit import compiled
+from fastconv.kernels.jit import compiled, inlined
 from fastconv.kernels.simd.pools.reductions import computed
+from fastconv.problem import pools
 from fastconv.problem.convolutions import SPATIAL_AXES, Array, Size
-from fastconv.problem.pools import PoolGeometry, Windows
+from fastconv.problem.pools import WHOLE, Axis, PoolGeometry, Span, counts
+
+span = inlined(pools.span)
 
 
-class Span(NamedTuple):
-    """The window of an output on one axis: its cells are range(start, stop, dilation), and an average counts `count`."""
+class Windows(NamedTuple):
+    """The windows of all axes."""
 
-    start: int
-    stop: int
-    count: int  # type: ignore[assignment]
+    d: Axis
+    h: Axis
+    w: Axis
 
 
 class Window(NamedTuple):
@@ -34,6 +41,13 @@ class Row(NamedTuple):
     h: int
 
 
+class Fold(NamedTuple):
+    """A row of numbers of which `out` were left out from `left` on: all there are alike."""
+
+    left: int
+    out: int
+
+
 @compiled
 def row_of(item, outputs):
     """The row of outputs that an item is."""
@@ -43,48 +57,26 @@ def row_of(item, outputs):
 
 
 @compiled
-def span(bounds, output):
-    """The window of an output of all axes' outputs in a line: depths, then heights, then widths."""
-    at = 3 * output
-    return Span(bounds[at], bounds[at + 1], bounds[at + 2])
-
-
-@compiled
-def depths(bounds, d):
-    """The depths of the windows of outputs at depth `d`."""
-    return span(bounds, d)
-
-
-@compiled
-def heights(bounds, h, outputs):
-    """The heights of the windows of outputs in row `h`."""
-    return span(bounds, outputs.d + h)
-
-
-@compiled
-def widths_of(bounds, w, outputs):
-    """The widths of the windows of outputs in column `w`."""
-    return span(bounds, outputs.d + outputs.h + w)
+def place(i, fold):
+    """Where number i of a row lies, with those behind it that are read at once."""
+    return min(i, max(fold.left, i - fold.out))
 
 
 # Decisions --------------------------------------------------------------------------------------------------------------
 
 
-class Tables(NamedTuple):
-    """The windows of a pool lifted to three axes.
+class Lifted(NamedTuple):
+    """A pool over three axes.
 
     Attributes
     ----------
-    bounds : array of int64
-        A Span of every output: of all depths, all heights, all widths.
-    widths : array
-        The widths' divisors in the type that windows are reduced in.
-    in_size, out_size, kernel, stride, dilation, before : tuple of int
+    windows : Windows
+        Of all outputs.
+    in_size, out_size, kernel, dilation, stride, before : tuple of int
         One entry an axis.
     """
 
-    bounds: Array
-    widths: Array
+    windows: Windows
     in_size: Size
     out_size: Size
     kernel: Size
@@ -93,23 +85,42 @@ class Tables(NamedTuple):
     before: Size
 
 
-def tables(geometry: PoolGeometry, dtype: np.dtype[Any]) -> Tables:
-    """The tables of a geometry."""
+def lifted(geometry: PoolGeometry) -> Lifted:
+    """The geometry with axes of one cell before its own."""
     g, missing = geometry, SPATIAL_AXES - geometry.rank
-    ones = (1,) * missing
-    whole = Windows(np.zeros(1, np.int64), np.ones(1, np.int64), np.ones(1, np.int64))
-    windows = (whole,) * missing + g.windows
-    counts = [axis.counted for axis in windows]
-    if g.divisor_override is not None:
-        counts = [*(np.ones_like(axis) for axis in counts[:2]), np.full_like(counts[2], g.divisor_override)]
-    spans = [np.stack((axis.start, axis.stop, count), 1).ravel() for axis, count in zip(windows, counts, strict=True)]
-    return Tables(
-        np.concatenate(spans),
-        counts[2].astype(computed(g, dtype)),
-        ones + g.in_size,
-        ones + g.out_size,
-        ones + g.kernel,
-        ones + g.stride,
-        ones + g.dilation,
-        (0,) * missing + tuple(before for before, _ in g.padding),
+    ones, before = (1,) * missing, (0,) * missing + tuple(before for before, _ in g.padding)
+    windows = Windows(*(WHOLE,) * missing, *g.axes)
+    in_size, out_size, kernel, stride, dilation = (
+        ones + size for size in (g.in_size, g.out_size, g.kernel, g.stride, g.dilation)
     )
+    return Lifted(windows, in_size, out_size, kernel, stride, dilation, before)
+
+
+def row_of_divisors(geometry: PoolGeometry, dtype: np.dtype[Any], together: int, channels: int = 1) -> tuple[Array, Fold]:
+    """(divisors of the widths of a row of windows, how it is folded), of which `together` neighbours are read at once.
+
+    Each stands there for so many channels, in the type that windows are reduced in. What is no average has ones.
+    """
+    real = computed(geometry, dtype)
+    axis = geometry.axes[-1]
+    if geometry.kind != "avg":
+        return np.ones(together, real), Fold(0, max(0, axis.outputs * channels - together))
+    first, last = ends_of(axis)
+    alike = (last - first) * channels
+    kept = min(alike, together)
+    edges = np.concatenate((np.arange(first), np.arange(last, axis.outputs)))
+    left, right = np.split(np.repeat(counts(axis, edges).astype(real), channels), [first * channels])
+    middle = np.full(kept, axis.fixed or axis.taps, np.int64).astype(real)
+    return np.concatenate((left, middle, right)), Fold(first * channels, alike - kept)
+
+
+def ends_of(axis: Axis) -> tuple[int, int]:
+    """(first, last): the outputs first .. last - 1 have the same divisor, that of a window inside the input."""
+    a = axis
+    if a.fixed:
+        return 0, a.outputs
+    if a.taps == 0:
+        return 0, 0
+    first = min(a.outputs, -(-(a.before + a.low) // a.stride))
+    reach = (a.taps - 1) * a.dilation + 1
+    return first, min(a.outputs, max(first, (a.high - reach + a.before) // a.stride + 1))

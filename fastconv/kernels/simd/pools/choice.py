@@ -11,11 +11,11 @@ What was estimated is what runs. Kernels of windows of any kind are candidates w
 rough to be held against the others'.
 """
 
-from functools import lru_cache
 from typing import Any
 
 import numpy as np
 
+from fastconv.kernels.keeping import remembered
 from fastconv.kernels.simd.engine.costs import Candidate, cheapest
 from fastconv.kernels.simd.pools import indices, pairs, pixels, planes, reductions, rows, windows
 from fastconv.kernels.simd.pools.launches import Launch
@@ -38,13 +38,13 @@ def candidates(geometry: PoolGeometry, dtype: np.dtype[Any], machine: Machine) -
     return special or list(rows.candidates(geometry, dtype, machine))
 
 
-@lru_cache(maxsize=256)
+@remembered
 def chosen(geometry: PoolGeometry, dtype: np.dtype[Any], machine: Machine) -> Candidate:
     """The candidate whose seconds `cost` tells, and which runs."""
     return cheapest(candidates(geometry, dtype, machine))
 
 
-@lru_cache(maxsize=256)
+@remembered
 def launch(geometry: PoolGeometry, dtype: np.dtype[Any], machine: Machine) -> Launch:
     """What the chosen candidate runs."""
     made: Launch = chosen(geometry, dtype, machine).launch()

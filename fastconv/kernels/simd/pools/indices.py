@@ -19,7 +19,7 @@ from fastconv.kernels.simd.engine.costs import Candidate
 from fastconv.kernels.simd.engine.sizes import Axes, Plane, axes, reader, written
 from fastconv.kernels.simd.engine.workspace import keep, workspace
 from fastconv.kernels.simd.pools import reductions, rows, windows
-from fastconv.kernels.simd.pools.bounds import Window, depths, heights, row_of, tables, widths_of
+from fastconv.kernels.simd.pools.bounds import Window, Windows, lifted, row_of, span
 from fastconv.kernels.simd.pools.launches import Launch
 from fastconv.machine import Machine
 from fastconv.problem.pools import PoolGeometry
@@ -35,24 +35,27 @@ class PixelSizes(NamedTuple):
     cells: Axes
     outputs: Axes
     dilation: Axes
+    windows: Windows
 
 
 class LineSizes(NamedTuple):
-    """Channels first; `before` cells of padding begin a line, and its windows have `taps` cells, where all have as many."""
+    """Channels first; a line has `line` elements, for a strip of outputs of a row."""
 
     cells: Axes
     outputs: Axes
     dilation: Axes
-    taps: int
-    before: int
+    windows: Windows
+    strip: int
+    line: int
 
 
 class WindowSizes(NamedTuple):
-    """Planes of small windows: input, outputs, and cells of padding before them."""
+    """Planes of small windows: input, outputs, cells of padding before them, and values for a tile's row of padding."""
 
     cells: Plane
     outputs: Plane
     before: Plane
+    spare: int
 
 
 class Image(NamedTuple):
@@ -234,16 +237,16 @@ def channels_last_kernel(kind: str, lanes: int, dtype: str, isa: str) -> Kernel:
     """The compiled loops over rows of n, d, h: f32_max_pool_indices_nhwc_avx512."""
     pool_two, pool_one = quick_pooler(kind, lanes), careful_pooler(kind, lanes)
 
-    def pool(begin, end, x, y, indices, sizes, bounds, initial):
+    def pool(begin, end, x, y, indices, sizes, initial):
         """indices[n, o, c] = the first i of window o whose x[n, i, c] is best;  y[n, o, c] = x[n, indices[n, o, c], c]"""
         s = read_pixels(sizes)
         for item in range(begin, end):
             row = row_of(item, s.outputs)
             at = pointer(x) + row.image * s.cells.d * s.cells.h * s.cells.w * s.channels
             image = Image(at, s.cells, s.channels, s.dilation)
-            d, h = depths(bounds, row.d), heights(bounds, row.h, s.outputs)
+            d, h = span(s.windows.d, row.d), span(s.windows.h, row.h)
             for w in range(s.outputs.w):
-                window = Window(d, h, widths_of(bounds, w, s.outputs))
+                window = Window(d, h, span(s.windows.w, w))
                 pixel, c = (item * s.outputs.w + w) * s.channels, np.int64(0)
                 while c < s.channels:
                     to, room = Outputs(pointer(y) + (pixel + c), pointer(indices) + (pixel + c)), s.channels - c
@@ -262,12 +265,12 @@ def channels_last_kernel(kind: str, lanes: int, dtype: str, isa: str) -> Kernel:
 
 @lru_cache(maxsize=8)
 def line_reducer(kind: str, lanes: int) -> Any:
-    """The compiled best of each column over the depths and heights of a window."""
+    """The compiled best of each column first .. last - 1 over the depths and heights of a window."""
     accumulate, start = accumulator(kind), starter(lanes)
 
-    def reduce_rows(image, lines, d_span, h_span, initial):
-        for w in range(0, image.cells.w, lanes):
-            best, room = start(initial), image.cells.w - w
+    def reduce_rows(image, lines, d_span, h_span, first, last, initial):
+        for w in range(first, last, lanes):
+            best, room, at = start(initial), last - w, w - first
             for d in range(d_span.start, d_span.stop, image.dilation.d):
                 for h in range(h_span.start, h_span.stop, image.dilation.h):
                     cell = (d * image.cells.h + h) * image.cells.w + w
@@ -276,8 +279,8 @@ def line_reducer(kind: str, lanes: int) -> Any:
                     else:
                         value = vector.load_first(image.at + cell, room, lanes)
                     best = accumulate(best, value, vector.numbered(cell, 1, lanes))
-            vector.store_first(lines.values + w, best.value, room)
-            vector.store_first(lines.places + w, best.place, room)
+            vector.store_first(lines.values + at, best.value, room)
+            vector.store_first(lines.places + at, best.place, room)
 
     return inlined(reduce_rows)
 
@@ -295,13 +298,13 @@ def strided_columns(stride: int, kind: str, lanes: int) -> Any:
 
     cells = inlined(neighbours if stride < 2 else every_second)
 
-    def reduce_columns(lines, to, bounds, s, initial):
-        for w in range(0, s.outputs.w, lanes):
+    def reduce_columns(lines, to, strip, s, initial):
+        for w in range(0, strip.columns, lanes):
             best = start(initial)
-            for tap in range(s.taps):
+            for tap in range(s.windows.w.taps):
                 first = w * stride + tap * s.dilation.w
                 best = accumulate(best, cells(lines.values + first), cells(lines.places + first))
-            store(outputs_at(to, w), best, s.outputs.w - w)
+            store(outputs_at(to, w), best, strip.columns - w)
 
     return inlined(reduce_columns)
 
@@ -311,12 +314,12 @@ def any_columns(kind: str) -> Any:
     """The compiled best of a line's windows, one by one."""
     _, better = comparisons(kind)
 
-    def reduce_columns(lines, to, bounds, s, initial):
+    def reduce_columns(lines, to, strip, s, initial):
         values, places = lines.values, lines.places
-        for o in range(s.outputs.w):
-            widths = widths_of(bounds, o, s.outputs)
-            best = s.before + widths.start
-            for w in range(best + s.dilation.w, s.before + widths.stop, s.dilation.w):
+        for o in range(strip.columns):
+            widths = span(s.windows.w, strip.w + o)
+            best = widths.start - strip.begin
+            for w in range(best + s.dilation.w, widths.stop - strip.begin, s.dilation.w):
                 if better(peek(values + best), peek(places + best), peek(values + w), peek(places + w)):
                     best = w
             poke(to.values + o, peek(values + best))
@@ -328,26 +331,32 @@ def any_columns(kind: str) -> Any:
 @lru_cache(maxsize=32)
 def channels_first_kernel(stride: int, kind: str, lanes: int, dtype: str, isa: str) -> Kernel:
     """The compiled loops over rows of n, c, d, h: f32_max_pool_indices_s2_nchw_avx512; s0 has any other stride."""
-    reduce_rows, fill, fill_places = line_reducer(kind, lanes), *map(reductions.part_filler, (lanes, 4))
+    reduce_rows, find_strip = line_reducer(kind, lanes), rows.strip_finder(not stride)
+    fill_part, fill_places, fill = *map(reductions.part_filler, (lanes, 4)), reductions.filler(lanes)
     reduce_columns = strided_columns(stride, kind, lanes) if stride else any_columns(kind)
 
-    def pool(begin, end, x, y, indices, sizes, bounds, initial):
+    def pool(begin, end, x, y, indices, sizes, initial):
         """indices[n, c, o] = the first i of window o whose x[n, c, i] is best;  y[n, c, o] = x[n, c, indices[n, c, o]]"""
         s = read_lines(sizes)
-        # Behind the padded row there is room for what a last vector reads and does not use.
-        line = max(s.before + s.cells.w, (s.outputs.w - 1) * max(1, stride) + (s.taps - 1) * s.dilation.w + 1) + 3 * lanes
-        values, memory = carve(Parts(line=line), x)
-        places, numbers = carve(Parts(line=line), np.empty(0, np.int32))
+        values, memory = carve(Parts(line=s.line), x)
+        places, numbers = carve(Parts(line=s.line), np.empty(0, np.int32))
         lines = Lines(values.line, places.line)
-        fill(lines.values, line, initial)
-        fill_places(lines.places, line, np.int32(BEYOND))
+        fill_part(lines.values, s.line, initial)
+        fill_places(lines.places, s.line, np.int32(BEYOND))
         for item in range(begin, end):
             row = row_of(item, s.outputs)
             at = pointer(x) + row.image * s.cells.d * s.cells.h * s.cells.w
-            image, padded = Image(at, s.cells, 1, s.dilation), Lines(lines.values + s.before, lines.places + s.before)
-            reduce_rows(image, padded, depths(bounds, row.d), heights(bounds, row.h, s.outputs), initial)
-            to = item * s.outputs.w
-            reduce_columns(lines, Outputs(pointer(y) + to, pointer(indices) + to), bounds, s, initial)
+            image, d, h = Image(at, s.cells, 1, s.dilation), span(s.windows.d, row.d), span(s.windows.h, row.h)
+            for w in range(0, s.outputs.w, s.strip):
+                strip = find_strip(w, s)
+                inner, outer = strip.lo - strip.begin, strip.hi - strip.begin
+                if s.strip < s.outputs.w:
+                    for first, last in ((0, inner), (outer, strip.end - strip.begin)):
+                        fill(lines.values + first, last - first, initial)
+                        fill(lines.places + first, last - first, np.int32(BEYOND))
+                reduce_rows(image, Lines(lines.values + inner, lines.places + inner), d, h, strip.lo, strip.hi, initial)
+                to = item * s.outputs.w + w
+                reduce_columns(lines, Outputs(pointer(y) + to, pointer(indices) + to), strip, s, initial)
         keep(memory)
         keep(numbers)
 
@@ -366,7 +375,7 @@ def tile_reducer(kind: str, rows: int, taps: tuple[int, int], stride: int, lanes
     def reduce(image, top, column, border, s):
         left = column * stride - s.before.w
         corner, inside, cells = top * s.cells.w + left, (-top, s.cells.h - top), (-left, s.cells.w - left)
-        source, step, spare, empty, room = image + corner, s.cells.w, border.row + left, border.empty, s.outputs.w - column
+        source, step, spare, empty, room = image + corner, s.cells.w, border.row, border.empty, s.outputs.w - column
         return vector.placed_windows(
             source, step, inside, spare, cells, empty, corner, room, rows, lanes, taps_h, taps_w, stride, order
         )
@@ -386,8 +395,8 @@ def windows_kernel(kind: str, rows: int, taps: tuple[int, int], stride: int, lan
         """indices[p, o] = the first i of window o whose x[p, i] is best;  y[p, o] = x[p, indices[p, o]]"""
         s = read_windows(sizes)
         stacks = -(-s.outputs.h // rows)
-        work, memory = carve(Parts(line=s.cells.w), x)
-        fill(work.line, s.cells.w, empty)
+        work, memory = carve(Parts(line=s.spare), x)
+        fill(work.line, s.spare, empty)
         border = windows.Border(work.line, empty)
         for item in range(begin, end):
             plane, stack = divmod(item, stacks)
@@ -435,26 +444,26 @@ def candidates(geometry: PoolGeometry, dtype: np.dtype[Any], machine: Machine) -
 
 def launch_windows(geometry: PoolGeometry, dtype: np.dtype[Any], machine: Machine, stack: int) -> Launch:
     """The kernel of small windows with its arguments."""
-    g, t, lanes = geometry, tables(geometry, dtype), machine.lanes_for(geometry.out_size[-1], dtype)
+    g, t, lanes = geometry, lifted(geometry), machine.lanes_for(geometry.out_size[-1], dtype)
     kernel = windows_kernel(g.kind, stack, (t.kernel[1], t.kernel[2]), g.stride[-1], lanes, element(dtype), machine.isa)
-    sizes = written(WindowSizes(Plane(*t.in_size[1:]), Plane(*t.out_size[1:]), Plane(*t.before[1:])))
+    cells, outputs, before = Plane(*t.in_size[1:]), Plane(*t.out_size[1:]), Plane(*t.before[1:])
+    sizes = written(WindowSizes(cells, outputs, before, windows.spare_of(g, lanes)))
     arguments = sizes, reductions.initial(g.kind, dtype)
     return Launch(kernel, windows.stacks_of(g, stack), work_of(g, machine.lanes(dtype)), arguments)
 
 
 def launch(geometry: PoolGeometry, dtype: np.dtype[Any], machine: Machine) -> Launch:
     """The kernel of the layout with its arguments."""
-    g, t, lanes = geometry, tables(geometry, dtype), machine.lanes(dtype)
+    g, t, lanes = geometry, lifted(geometry), machine.lanes(dtype)
     names = g.kind, lanes, element(dtype), machine.isa
     lines, stride, work = g.batch * t.out_size[0] * t.out_size[1], rows.stride_of(g), work_of(g, lanes)
     cells, outputs, dilation = axes(t.in_size), axes(t.out_size), axes(t.dilation)
-    arguments = t.bounds, reductions.initial(g.kind, dtype)
+    initial = reductions.initial(g.kind, dtype)
     if not reductions.rows_are_lines(g):
-        sizes = written(PixelSizes(g.channels, cells, outputs, dilation))
-        return Launch(channels_last_kernel(*names), lines, work, (sizes, *arguments))
-    taps, before = (g.kernel[-1], t.before[-1]) if stride else (1, 0)
-    sizes = written(LineSizes(cells, outputs, dilation, taps, before))
-    return Launch(channels_first_kernel(stride, *names), lines * g.channels, work, (sizes, *arguments))
+        sizes = written(PixelSizes(g.channels, cells, outputs, dilation, t.windows))
+        return Launch(channels_last_kernel(*names), lines, work, (sizes, initial))
+    sizes = written(LineSizes(cells, outputs, dilation, t.windows, *rows.strip_of(g, lanes)))
+    return Launch(channels_first_kernel(stride, *names), lines * g.channels, work, (sizes, initial))
 
 
 def work_of(geometry: PoolGeometry, lanes: int) -> int:

@@ -19,10 +19,10 @@ from fastconv.kernels.simd.engine.costs import Candidate
 from fastconv.kernels.simd.engine.sizes import Axes, Plane, axes, reader, written
 from fastconv.kernels.simd.engine.workspace import keep, workspace
 from fastconv.kernels.simd.pools import reductions
-from fastconv.kernels.simd.pools.bounds import Span, depths, heights, row_of, tables, widths_of
+from fastconv.kernels.simd.pools.bounds import Windows, lifted, row_of, span
 from fastconv.kernels.simd.pools.launches import Launch
 from fastconv.machine import Machine
-from fastconv.problem.pools import PoolGeometry
+from fastconv.problem.pools import PoolGeometry, Span
 
 pointer = vector.pointer
 
@@ -35,13 +35,14 @@ class Columns(NamedTuple):
 
 
 class Sizes(NamedTuple):
-    """Channels, input, outputs, cells of padding before the rows and columns, cells from tap to tap, and whole windows."""
+    """Channels, input, outputs, cells of padding before rows and columns, cells from tap to tap, windows, and whole windows."""
 
     channels: int
     cells: Axes
     outputs: Axes
     before: Plane
     dilation: Axes
+    windows: Windows
     inside: Columns
 
 
@@ -176,22 +177,22 @@ def pixels_kernel(tile: Tile, dtype: str, isa: str) -> Kernel:
     fill = reductions.part_filler(lanes)
 
     @inlined
-    def line_of(item, x, y, bounds, widths, s):
+    def line_of(item, x, y, s):
         row, step = row_of(item, s.outputs), steps_of(s)
-        d, h = depths(bounds, row.d), heights(bounds, row.h, s.outputs)
+        d, h = span(s.windows.d, row.d), span(s.windows.h, row.h)
         image, to = pointer(x) + row.image * s.cells.d * step.d, pointer(y) + item * s.outputs.w * s.channels
-        return Line(image, to, d, h, row.h * stride - s.before.h, widths.dtype.type(d.count * h.count))
+        return Line(image, to, d, h, row.h * stride - s.before.h, x.dtype.type(d.count * h.count))
 
-    def pool(begin, end, x, y, sizes, bounds, widths, initial):
+    def pool(begin, end, x, y, sizes, initial):
         """y[n, o, c] = leave(the sum, or the best, of x[n, i, c] over the cells i of window o)"""
-        s = read(sizes)
+        s, real = read(sizes), x.dtype.type
         work, memory = carve(Parts(divisors=pixels, ones=lanes), x)
         fill(work.ones, lanes, x.dtype.type(1))
         for item in range(begin, end):
-            line = line_of(item, x, y, bounds, widths, s)
+            line = line_of(item, x, y, s)
             whole = line.top >= 0 and line.top + span_h * s.dilation.h < s.cells.h
             if averages and s.inside.first < s.inside.last:
-                fill(work.divisors, pixels, widths[s.inside.first] * line.divisor)
+                fill(work.divisors, pixels, real(span(s.windows.w, s.inside.first).count) * line.divisor)
             for residue in range(min(s.dilation.w, s.outputs.w)):
                 # Of the pixels residue, residue + dilation, ..., those from `inner` to `outer` begin tiles of whole windows.
                 inner = s.inside.first + (residue - s.inside.first) % s.dilation.w
@@ -203,8 +204,9 @@ def pixels_kernel(tile: Tile, dtype: str, isa: str) -> Kernel:
                         pool_tile(line, w, work, initial, s)
                         w += pixels * s.dilation.w
                         continue
-                    cells = widths_of(bounds, w, s.outputs)
-                    pool_pixel(line, line.to + w * s.channels, cells, widths[w] * line.divisor, initial, s)
+                    widths = span(s.windows.w, w)
+                    divisor = real(widths.count) * line.divisor
+                    pool_pixel(line, line.to + w * s.channels, widths, divisor, initial, s)
                     w += s.dilation.w
         keep(memory)
 
@@ -281,10 +283,10 @@ def columns_inside(geometry: PoolGeometry) -> Columns:
 
 def launch(geometry: PoolGeometry, dtype: np.dtype[Any], machine: Machine, pixels: int) -> Launch:
     """The kernel of the tile with its arguments."""
-    g, t, kind, lanes = geometry, tables(geometry, dtype), reductions.kind_of(geometry, dtype), machine.lanes(dtype)
+    g, t, kind, lanes = geometry, lifted(geometry), reductions.kind_of(geometry, dtype), machine.lanes(dtype)
     before, inside = Plane(*t.before[1:]), columns_inside(g)
-    sizes = written(Sizes(g.channels, axes(t.in_size), axes(t.out_size), before, axes(t.dilation), inside))
+    sizes = written(Sizes(g.channels, axes(t.in_size), axes(t.out_size), before, axes(t.dilation), t.windows, inside))
     tile = Tile(kind, pixels, (t.kernel[1], t.kernel[2]), g.stride[-1], g.kernel[0] > 1 and g.rank > 2, lanes)
-    arguments = sizes, t.bounds, t.widths, reductions.initial(kind, dtype)
+    arguments = sizes, reductions.initial(kind, dtype)
     kernel = pixels_kernel(tile, element(dtype), machine.isa)
     return Launch(kernel, g.batch * t.out_size[0] * t.out_size[1], 8 * g.flops // lanes, arguments)

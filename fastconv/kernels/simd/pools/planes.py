@@ -15,13 +15,14 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fastconv.kernels.jit import Kernel, compiled, element, inlined
+from fastconv.kernels.keeping import remembered
 from fastconv.kernels.simd import vector
 from fastconv.kernels.simd.engine.costs import Candidate
 from fastconv.kernels.simd.engine.workspace import keep, workspace
 from fastconv.kernels.simd.pools import reductions
 from fastconv.kernels.simd.pools.launches import Launch
 from fastconv.machine import Machine
-from fastconv.problem.pools import PoolGeometry
+from fastconv.problem.pools import PoolGeometry, span
 
 poke, pointer = vector.poke, vector.pointer
 PIECE = 2**16  # cells: a multiple of four vectors of any width
@@ -183,7 +184,7 @@ def candidates(geometry: PoolGeometry, dtype: np.dtype[Any], machine: Machine) -
         yield Candidate(seconds(geometry, dtype, machine), columns, partial(launch, geometry, dtype, machine))
 
 
-@lru_cache(maxsize=256)
+@remembered
 def suits(geometry: PoolGeometry, dtype: np.dtype[Any], machine: Machine) -> bool:
     """Whether each plane is the window of one output; channels last, whether tiles serve it and channels fill one."""
     g = geometry
@@ -193,8 +194,7 @@ def suits(geometry: PoolGeometry, dtype: np.dtype[Any], machine: Machine) -> boo
         dtype.kind != "f" or g.kind == "lp" or g.channels < columns_for(machine) * machine.lanes(dtype)
     ):
         return False
-    steps = zip(g.windows, g.in_size, g.dilation, strict=True)
-    return all(axis.start[0] == 0 and axis.stop[0] == size and (step == 1 or size == 1) for axis, size, step in steps)
+    return all(span(axis, 0)[:2] == (0, axis.cells) and (axis.dilation == 1 or axis.cells == 1) for axis in g.axes)
 
 
 def seconds(geometry: PoolGeometry, dtype: np.dtype[Any], machine: Machine) -> float:
@@ -208,7 +208,7 @@ def seconds(geometry: PoolGeometry, dtype: np.dtype[Any], machine: Machine) -> f
 def launch(geometry: PoolGeometry, dtype: np.dtype[Any], machine: Machine) -> Launch:
     """The kernel of the layout with its arguments."""
     g, real, kind = geometry, reductions.computed(geometry, dtype), reductions.kind_of(geometry, dtype)
-    lanes, divisor = machine.lanes(real), real.type(g.divisors().item() if g.kind == "avg" else 1)
+    lanes, divisor = machine.lanes(real), real.type(prod(span(axis, 0).count for axis in g.axes) if g.kind == "avg" else 1)
     cells, initial, work = prod(g.in_size), reductions.initial(kind, real), 4 * g.flops // lanes
     if reductions.rows_are_lines(g):
         kernel = planes_kernel(kind, lanes, element(dtype), machine.isa)

@@ -18,20 +18,22 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from fastconv.kernels.jit import Kernel, element, inlined
+from fastconv.kernels.jit import Kernel, compiled, element, inlined
 from fastconv.kernels.simd import vector
 from fastconv.kernels.simd.engine.costs import Candidate
 from fastconv.kernels.simd.engine.sizes import Axes, axes, reader, written
 from fastconv.kernels.simd.engine.workspace import keep, workspace
 from fastconv.kernels.simd.pools import reductions
-from fastconv.kernels.simd.pools.bounds import Span, Window, depths, heights, row_of, tables, widths_of
+from fastconv.kernels.simd.pools.bounds import Fold, Window, Windows, lifted, place, row_of, row_of_divisors, span
 from fastconv.kernels.simd.pools.launches import Launch
 from fastconv.kernels.simd.pools.planes import folder
 from fastconv.machine import Machine
-from fastconv.problem.pools import PoolGeometry
+from fastconv.problem.pools import PoolGeometry, Span, largest_window
 
 peek, poke, pointer = vector.peek, vector.poke, vector.pointer
 FOLDED = 8  # cells of a row that a vector accumulates sooner than a scalar does
+LINE = 1 << 15  # cells of a line, beside those of a window
+FIRST = Span(0, 1, 1)
 
 
 class PixelSizes(NamedTuple):
@@ -41,16 +43,40 @@ class PixelSizes(NamedTuple):
     cells: Axes
     outputs: Axes
     dilation: Axes
+    windows: Windows
 
 
 class LineSizes(NamedTuple):
-    """Channels first; `before` cells of padding begin a line, and its windows have `taps` cells, where all have as many."""
+    """Channels first.
+
+    Attributes
+    ----------
+    strip : int
+        Outputs of a row that a line is made for.
+    line : int
+        Elements of a line.
+    fold : Fold
+        Of the divisors of a row.
+    """
 
     cells: Axes
     outputs: Axes
     dilation: Axes
-    taps: int
-    before: int
+    windows: Windows
+    strip: int
+    line: int
+    fold: Fold
+
+
+class Strip(NamedTuple):
+    """Outputs w .. w + columns - 1 of a row, and its cells `begin` .. end - 1: those lo .. hi - 1 are no padding."""
+
+    w: int
+    columns: int
+    begin: int
+    end: int
+    lo: int
+    hi: int
 
 
 class Source(NamedTuple):
@@ -62,10 +88,11 @@ class Source(NamedTuple):
 
 
 class Parts(NamedTuple):
-    """A padded row, and the windows of a row of outputs."""
+    """A padded row, the windows of a strip of outputs, and what each of them counts."""
 
     line: int
     windows: int
+    counts: int
 
 
 class Divisors(NamedTuple):
@@ -137,22 +164,22 @@ def channels_last_kernel(kind: str, lanes: int, dtype: str, isa: str) -> Kernel:
     """The compiled loops over rows of n, d, h: f32_max_pool_nhwc_avx512."""
     reduce_four, reduce_one = (each(kind, lanes, dtype, True) for each in (four_reducer, one_reducer))
 
-    def pool(begin, end, x, y, sizes, bounds, widths, initial):
+    def pool(begin, end, x, y, sizes, divisors, initial):
         """y[n, o, c] = leave(the sum, or the best, of x[n, i, c] over the cells i of window o)"""
-        s = read_pixels(sizes)
+        s, real = read_pixels(sizes), divisors.dtype.type
         row_step, four = s.cells.w * s.channels, s.channels - s.channels % (4 * lanes)
         strides = Axes(s.cells.h * row_step, row_step, s.channels)
         for item in range(begin, end):
             row = row_of(item, s.outputs)
             image = pointer(x) + row.image * s.cells.d * strides.d
-            d, h = depths(bounds, row.d), heights(bounds, row.h, s.outputs)
+            d, h = span(s.windows.d, row.d), span(s.windows.h, row.h)
             for w in range(s.outputs.w):
-                to, window = pointer(y) + (item * s.outputs.w + w) * s.channels, Window(d, h, widths_of(bounds, w, s.outputs))
-                divisors = vector.splat(widths[w] * widths.dtype.type(d.count * h.count), lanes)
+                to, window = pointer(y) + (item * s.outputs.w + w) * s.channels, Window(d, h, span(s.windows.w, w))
+                divisor = vector.splat(real(window.w.count) * real(d.count * h.count), lanes)
                 for c in range(0, four, 4 * lanes):
-                    reduce_four(Source(image + c, strides, s.dilation), to + c, window, divisors, initial)
+                    reduce_four(Source(image + c, strides, s.dilation), to + c, window, divisor, initial)
                 for c in range(four, s.channels, lanes):
-                    reduce_one(Source(image + c, strides, s.dilation), to + c, window, divisors, s.channels - c, initial)
+                    reduce_one(Source(image + c, strides, s.dilation), to + c, window, divisor, s.channels - c, initial)
 
     pool.__name__ = f"{dtype}_{kind}_pool_nhwc_{isa}"
     return Kernel(pool)
@@ -191,23 +218,27 @@ def strided_columns(stride: int, kind: str, lanes: int, dtype: str) -> Any:
 
     cells = inlined(neighbours if stride < 2 else every_second)
 
-    def reduce_columns(work, to, divisors, bounds, s, initial):
-        two, line = s.outputs.w - s.outputs.w % (2 * lanes), work.line
+    def divisors_at(divisors, w, s):
+        return vector.scaled(divisors.rows, vector.load(divisors.columns + place(w, s.fold), lanes))
+
+    divisors_at = inlined(divisors_at)
+
+    def reduce_columns(work, to, divisors, strip, s, initial):
+        two, line, taps = strip.columns - strip.columns % (2 * lanes), work.line, s.windows.w.taps
         for w in range(0, two, 2 * lanes):
             first = vector.splat(initial, lanes)
             second = first
-            for tap in range(s.taps):
+            for tap in range(taps):
                 at = line + (w * stride + tap * s.dilation.w)
                 first, second = combine(first, cells(at)), combine(second, cells(at + stride * lanes))
-            low, high = vector.load(divisors.columns + w, lanes), vector.load(divisors.columns + (w + lanes), lanes)
-            vector.store(to + w, leave(first, vector.scaled(divisors.rows, low)))
-            vector.store(to + (w + lanes), leave(second, vector.scaled(divisors.rows, high)))
-        for w in range(two, s.outputs.w, lanes):
-            window, room = vector.splat(initial, lanes), s.outputs.w - w
-            for tap in range(s.taps):
+            vector.store(to + w, leave(first, divisors_at(divisors, strip.w + w, s)))
+            vector.store(to + (w + lanes), leave(second, divisors_at(divisors, strip.w + w + lanes, s)))
+        for w in range(two, strip.columns, lanes):
+            window, room = vector.splat(initial, lanes), strip.columns - w
+            for tap in range(taps):
                 window = combine(window, cells(line + (w * stride + tap * s.dilation.w)))
-            divisor = vector.scaled(divisors.rows, vector.load_first(divisors.columns + w, room, lanes))
-            vector.store_first(to + w, leave(window, divisor), room)
+            columns = vector.load_first(divisors.columns + place(strip.w + w, s.fold), room, lanes)
+            vector.store_first(to + w, leave(window, vector.scaled(divisors.rows, columns)), room)
 
     return inlined(reduce_columns)
 
@@ -215,7 +246,7 @@ def strided_columns(stride: int, kind: str, lanes: int, dtype: str) -> Any:
 @lru_cache(maxsize=32)
 def any_columns(kind: str, lanes: int, dtype: str) -> Any:
     """The compiled y[o] = leave(the sum, or the best, of line[w] over the widths of window o), one by one."""
-    r = reductions.reduction(kind, dtype)
+    r, averages = reductions.reduction(kind, dtype), kind.startswith("avg")
     combine, combine_two, leave, fold = r.combine, r.combine_two, r.leave, folder(r.combine, lanes)
 
     def reduce_cells(line, widths, step, initial):
@@ -233,38 +264,66 @@ def any_columns(kind: str, lanes: int, dtype: str) -> Any:
 
     reduce_cells = inlined(reduce_cells)
 
-    def reduce_columns(work, to, divisors, bounds, s, initial):
-        for w in range(s.outputs.w):
-            poke(work.windows + w, reduce_cells(work.line, widths_of(bounds, w, s.outputs), s.dilation.w, initial))
-        for w in range(0, s.outputs.w, lanes):
-            room = s.outputs.w - w
-            divisor = vector.scaled(divisors.rows, vector.load_first(divisors.columns + w, room, lanes))
-            vector.store_first(to + w, leave(vector.load(work.windows + w, lanes), divisor), room)
+    def reduce_columns(work, to, divisors, strip, s, initial):
+        for w in range(strip.columns):
+            widths = span(s.windows.w, strip.w + w)
+            cells = Span(widths.start - strip.begin, widths.stop - strip.begin, widths.count)
+            poke(work.windows + w, reduce_cells(work.line, cells, s.dilation.w, initial))
+            if averages:
+                poke(work.counts + w, widths.count)
+        for w in range(0, strip.columns, lanes):
+            windows, room = vector.load(work.windows + w, lanes), strip.columns - w
+            counts = vector.load(work.counts + w, lanes) if averages else windows
+            vector.store_first(to + w, leave(windows, vector.scaled(divisors.rows, counts)), room)
 
     return inlined(reduce_columns)
+
+
+@lru_cache(maxsize=2)
+def strip_finder(clips: bool) -> Any:
+    """The compiled strip of outputs from w on, with padding or the cells of clipped windows."""
+
+    def find_strip(w, s):
+        axis, columns = s.windows.w, min(s.strip, s.outputs.w - w)
+        begin = w * axis.stride - axis.before
+        end = begin + (columns - 1) * axis.stride + (axis.taps - 1) * axis.dilation + 1
+        if axis.taps == 0:
+            begin, end = span(axis, w).start, span(axis, w + columns - 1).stop
+        elif clips:
+            begin = max(begin, 0)
+            end = max(begin, min(end, s.cells.w))
+        lo = min(max(begin, 0), s.cells.w)
+        return Strip(w, columns, begin, end, lo, max(lo, min(end, s.cells.w)))
+
+    return compiled(find_strip)
 
 
 @lru_cache(maxsize=32)
 def channels_first_kernel(stride: int, kind: str, lanes: int, dtype: str, isa: str) -> Kernel:
     """The compiled loops over rows of n, c, d, h: f32_max_pool_s2_nchw_avx512; s0 has any other stride, or adaptive windows."""
-    reduce_rows, fill = line_reducer(kind, lanes, dtype), reductions.part_filler(lanes)
+    reduce_rows, fill_part, fill = line_reducer(kind, lanes, dtype), reductions.part_filler(lanes), reductions.filler(lanes)
     reduce_columns = strided_columns(stride, kind, lanes, dtype) if stride else any_columns(kind, lanes, dtype)
+    find_strip = strip_finder(not stride)
 
-    def pool(begin, end, x, y, sizes, bounds, widths, initial):
+    def pool(begin, end, x, y, sizes, divisors, initial):
         """y[n, c, o] = leave(the sum, or the best, of x[n, c, i] over the cells i of window o)"""
-        s = read_lines(sizes)
-        # Behind the padded row there is room for what a last vector reads and does not use.
-        line = max(s.before + s.cells.w, (s.outputs.w - 1) * max(1, stride) + (s.taps - 1) * s.dilation.w + 1) + 3 * lanes
-        work, memory = carve(Parts(line=line, windows=s.outputs.w + lanes), widths)
-        fill(work.line, vector.distance(work.line, work.windows) + s.outputs.w + lanes, initial)
+        s, real = read_lines(sizes), divisors.dtype.type
+        work, memory = carve(Parts(line=s.line, windows=s.strip + lanes, counts=s.strip + lanes), divisors)
+        fill_part(work.line, vector.distance(work.line, work.counts), initial)
         strides = Axes(s.cells.h * s.cells.w, s.cells.w, 1)
         for item in range(begin, end):
             row = row_of(item, s.outputs)
-            image = Source(pointer(x) + row.image * s.cells.d * strides.d, strides, s.dilation)
-            d, h = depths(bounds, row.d), heights(bounds, row.h, s.outputs)
-            reduce_rows(image, work.line + s.before, Window(d, h, Span(0, 1, 1)), s.cells.w, initial)
-            divisors = Divisors(widths.dtype.type(d.count * h.count), pointer(widths))
-            reduce_columns(work, pointer(y) + item * s.outputs.w, divisors, bounds, s, initial)
+            at = pointer(x) + row.image * s.cells.d * strides.d
+            d, h = span(s.windows.d, row.d), span(s.windows.h, row.h)
+            of_row = Divisors(real(d.count * h.count), pointer(divisors))
+            for w in range(0, s.outputs.w, s.strip):
+                strip = find_strip(w, s)
+                if s.strip < s.outputs.w:
+                    fill(work.line, strip.lo - strip.begin, initial)
+                    fill(work.line + (strip.hi - strip.begin), strip.end - strip.hi, initial)
+                to, columns = work.line + (strip.lo - strip.begin), strip.hi - strip.lo
+                reduce_rows(Source(at + strip.lo, strides, s.dilation), to, Window(d, h, FIRST), columns, initial)
+                reduce_columns(work, pointer(y) + (item * s.outputs.w + w), of_row, strip, s, initial)
         keep(memory)
 
     pool.__name__ = f"{dtype}_{kind}_pool_s{stride}_nchw_{isa}"
@@ -282,8 +341,11 @@ def candidates(geometry: PoolGeometry, dtype: np.dtype[Any], machine: Machine) -
 
 
 def stride_of(geometry: PoolGeometry) -> int:
-    """The stride of a line's windows where vectors reduce them, else 0."""
-    return 0 if geometry.adaptive or geometry.stride[-1] > 2 else geometry.stride[-1]
+    """The stride of a line's windows where vectors reduce them, else 0: also of windows that reach far behind their input."""
+    g = geometry
+    if g.adaptive or g.stride[-1] > 2 or g.window[-1] > g.in_size[-1] + LINE:
+        return 0
+    return g.stride[-1]
 
 
 def seconds(geometry: PoolGeometry, dtype: np.dtype[Any], machine: Machine) -> float:
@@ -305,15 +367,29 @@ def accumulated(geometry: PoolGeometry, dtype: np.dtype[Any], machine: Machine) 
 
 def launch(geometry: PoolGeometry, dtype: np.dtype[Any], machine: Machine, stride: int) -> Launch:
     """The kernel of the layout with its arguments."""
-    g, real, t = geometry, reductions.computed(geometry, dtype), tables(geometry, dtype)
+    g, real, t = geometry, reductions.computed(geometry, dtype), lifted(geometry)
     kind, lanes = reductions.kind_of(g, dtype), machine.lanes(real)
     names = kind, lanes, element(dtype), machine.isa
     rows, work = g.batch * t.out_size[0] * t.out_size[1], 2 * g.flops // lanes * 4
-    cells, outputs, dilation = axes(t.in_size), axes(t.out_size), axes(t.dilation)
-    arguments = t.bounds, t.widths, reductions.initial(kind, real)
+    cells, outputs, dilation, initial = axes(t.in_size), axes(t.out_size), axes(t.dilation), reductions.initial(kind, real)
     if not reductions.rows_are_lines(g):
-        sizes = written(PixelSizes(g.channels, cells, outputs, dilation))
-        return Launch(channels_last_kernel(*names), rows, work, (sizes, *arguments))
-    taps, before = (g.kernel[-1], t.before[-1]) if stride else (1, 0)
-    sizes = written(LineSizes(cells, outputs, dilation, taps, before))
-    return Launch(channels_first_kernel(stride, *names), rows * g.channels, work, (sizes, *arguments))
+        sizes = written(PixelSizes(g.channels, cells, outputs, dilation, t.windows))
+        return Launch(channels_last_kernel(*names), rows, work, (sizes, np.empty(0, real), initial))
+    strip, line = strip_of(g, lanes)
+    divisors, fold = row_of_divisors(g, dtype, lanes) if stride else (np.empty(0, real), Fold(0, 0))
+    sizes = written(LineSizes(cells, outputs, dilation, t.windows, strip, line, fold))
+    return Launch(channels_first_kernel(stride, *names), rows * g.channels, work, (sizes, divisors, initial))
+
+
+def strip_of(geometry: PoolGeometry, lanes: int) -> tuple[int, int]:
+    """(outputs of a line, its elements): a row, or as many outputs as a line of LINE cells beside a window has.
+
+    Behind the padded row there is room for what a last vector reads and does not use.
+    """
+    g, outputs = geometry, max(1, geometry.out_size[-1])
+    step, reach = g.stride[-1], g.window[-1]
+    if g.adaptive:
+        step, reach = -(-g.in_size[-1] // outputs), largest_window(g.in_size[-1], g.out_size[-1])
+    strip = min(outputs, max(2 * lanes, LINE // step))
+    cells = (strip - 1) * step + reach
+    return strip, (cells if stride_of(g) else min(cells, g.in_size[-1])) + 3 * lanes

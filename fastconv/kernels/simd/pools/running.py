@@ -28,12 +28,12 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fastconv.kernels.jit import Kernel, compiled, element, inlined
+from fastconv.kernels.keeping import remembered
 from fastconv.kernels.simd import vector
 from fastconv.kernels.simd.engine.sizes import Axes, axes, reader, written
 from fastconv.kernels.simd.engine.workspace import keep, workspace
 from fastconv.kernels.simd.pools import reductions
-from fastconv.kernels.simd.pools.bounds import depths, tables
-from fastconv.kernels.simd.pools.bounds import heights as heights_at
+from fastconv.kernels.simd.pools.bounds import Fold, Windows, lifted, place, row_of_divisors, span
 from fastconv.kernels.simd.pools.launches import Launch
 from fastconv.machine import Machine, host
 from fastconv.problem.convolutions import Array
@@ -71,7 +71,7 @@ class Cut(NamedTuple):
 
 
 class Sizes(NamedTuple):
-    """Everything of a pool, and how it is cut."""
+    """Everything of a pool, and how it is cut; and how the divisors of a row of outputs with their channels are folded."""
 
     cells: Axes
     outputs: Axes
@@ -80,6 +80,8 @@ class Sizes(NamedTuple):
     dilation: Axes
     before: Axes
     cut: Cut
+    windows: Windows
+    fold: Fold
 
 
 class Parts(NamedTuple):
@@ -163,10 +165,12 @@ class Widths(NamedTuple):
 
 
 class Divisors(NamedTuple):
-    """What averages divide by: `row`, which a row's outputs share, times what each of them has."""
+    """What averages divide by: `row`, which a row's outputs share, times what each of them has, a block's from `first` on."""
 
     row: Any
     columns: Any
+    first: int
+    fold: Fold
 
 
 read, carve = reader(Sizes), workspace(Parts)
@@ -374,10 +378,11 @@ def shrinker(kind: str, lanes: int, dtype: str, numbers: bool) -> Any:
     rounds_of, double_spans = rounds_counter(reductions.order_and_power(kind)[0] == 0), doubler(join, lanes)
 
     def finish(to, windows, divisors, at, room):
+        columns = divisors.columns + place(divisors.first + at, divisors.fold)
         if room >= lanes:
-            vector.store(to, leave(windows, vector.scaled(divisors.row, vector.load(divisors.columns + at, lanes))))
+            vector.store(to, leave(windows, vector.scaled(divisors.row, vector.load(columns, lanes))))
         else:
-            divisor = vector.scaled(divisors.row, vector.load_first(divisors.columns + at, room, lanes))
+            divisor = vector.scaled(divisors.row, vector.load_first(columns, room, lanes))
             vector.store_first(to, leave(windows, divisor), room)
 
     finish = inlined(finish)
@@ -470,7 +475,7 @@ def running_kernel(kind: str, lanes: int, dtype: str, isa: str) -> Kernel:
     shrink_numbers = shrinker(kind, lanes, dtype, True) if has_numbers(kind, dtype) else shrink
     fill = reductions.filler(lanes)
 
-    def pool(begin, end, x, y, sizes, bounds, counts, initial):
+    def pool(begin, end, x, y, sizes, counts, initial):
         """y[n, o, c] = leave(the sum, or the best, of x[n, o * stride + t * dilation - before, c] over the taps t)"""
         s = read(sizes)
         # Behind each row there is room for what a last vector reads or writes and nobody uses.
@@ -481,7 +486,7 @@ def running_kernel(kind: str, lanes: int, dtype: str, isa: str) -> Kernel:
             block = block_of(item, s)
             if block.count <= 0:
                 continue
-            reach, window, widths = reach_of(block, s), depths(bounds, block.d), widths_of(block, s)
+            reach, window, widths = reach_of(block, s), span(s.windows.d, block.d), widths_of(block, s)
             heights, runs = heights_of(block, window, s), runs_of(block, reach, s)
             row = (block.plane * s.cells.d + window.start) * s.cells.h
             image = pointer(x) + (row * heights.row_step + reach.lo * s.cut.channels + block.c)
@@ -494,8 +499,8 @@ def running_kernel(kind: str, lanes: int, dtype: str, isa: str) -> Kernel:
                 line, h = work.lines + i * s.cut.pitch, block.h + s.cut.comb * i
                 fill(line, (reach.lo - reach.begin) * block.channels, initial)
                 fill(line + (reach.hi - reach.begin) * block.channels, (reach.end - reach.hi) * block.channels, initial)
-                of_row = counts.dtype.type(window.count * heights_at(bounds, h, s.outputs).count)
-                divisors = Divisors(of_row, pointer(counts) + (block.w * s.cut.channels + block.c))
+                of_row = counts.dtype.type(window.count * span(s.windows.h, h).count)
+                divisors = Divisors(of_row, pointer(counts), block.w * s.cut.channels + block.c, s.fold)
                 to, next_row = pointer(y) + place_of(block, h, s), ahead + i * s.dilation.h * heights.row_step
                 if clean:
                     shrink_numbers(work.double, line, to, widths, divisors, next_row)
@@ -562,17 +567,18 @@ def seconds(geometry: PoolGeometry, dtype: np.dtype[Any], machine: Machine) -> f
     return 4e-6 + seconds + machine.seconds(0, g.bytes(dtype.itemsize))
 
 
-@lru_cache(maxsize=256)
+@remembered
 def launch(geometry: PoolGeometry, dtype: np.dtype[Any], machine: Machine) -> Launch:
     """The kernel with its arguments."""
-    g, real, t = geometry, reductions.computed(geometry, dtype), tables(geometry, dtype)
+    g, real, t = geometry, reductions.computed(geometry, dtype), lifted(geometry)
     lanes, kind = machine.lanes(real), reductions.kind_of(g, dtype)
     c = cut(g, real.itemsize, lanes)
-    sizes = Sizes(*map(axes, (t.in_size, t.out_size, t.kernel, t.stride, t.dilation, t.before)), c)  # type: ignore[call-arg,arg-type]
+    counts, fold = row_of_divisors(g, dtype, lanes, c.channels)
+    sizes = Sizes(*map(axes, (t.in_size, t.out_size, t.kernel, t.stride, t.dilation, t.before)), c, t.windows, fold)  # type: ignore[call-arg,arg-type]
     planes = g.batch * g.channels // max(1, c.channels)
     blocks = c.comb * -(-t.out_size[1] // (c.comb * c.height))
     items = planes * t.out_size[0] * blocks * -(-t.out_size[2] // c.strip) * -(-c.channels // max(1, c.chunk))
-    arguments = written(sizes), t.bounds, np.repeat(t.widths, c.channels), reductions.initial(kind, real)
+    arguments = written(sizes), counts, reductions.initial(kind, real)
     made = running_kernel(kind, lanes, element(dtype), machine.isa)
     return Launch(made, items, int(seconds(g, dtype, machine) * 1e9), arguments)
 

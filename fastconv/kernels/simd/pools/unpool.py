@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fastconv.kernels.jit import Kernel, element, inlined
+from fastconv.kernels.keeping import remembered
 from fastconv.kernels.simd import vector
 from fastconv.kernels.simd.engine.sizes import reader, written
 from fastconv.kernels.simd.pools.launches import Launch
@@ -114,7 +115,7 @@ def seconds(geometry: UnpoolGeometry, dtype: np.dtype[Any], machine: Machine) ->
     return 3e-6 + machine.seconds(cycles, geometry.bytes(dtype.itemsize))
 
 
-@lru_cache(maxsize=256)
+@remembered
 def launch(geometry: UnpoolGeometry, dtype: np.dtype[Any], machine: Machine) -> Launch:
     """The kernel with its arguments."""
     g, planes = geometry, geometry.channels if geometry.channels_last else 1

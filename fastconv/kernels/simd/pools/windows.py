@@ -20,24 +20,35 @@ from fastconv.kernels.simd.engine.sizes import Axes, Plane, axes, reader, writte
 from fastconv.kernels.simd.engine.tables import TILES
 from fastconv.kernels.simd.engine.workspace import keep, workspace
 from fastconv.kernels.simd.pools import reductions
-from fastconv.kernels.simd.pools.bounds import depths, tables
+from fastconv.kernels.simd.pools.bounds import Fold, Windows, lifted, place, row_of_divisors, span
 from fastconv.kernels.simd.pools.launches import Launch
 from fastconv.machine import Machine
 from fastconv.problem.pools import PoolGeometry
 
-pointer = vector.pointer
+poke, pointer = vector.poke, vector.pointer
 AHEAD = 8  # rows of a plane, or more, that are asked for before they are read
 FAR = 16 << 10  # bytes of a plane that is worth that
 
 
 class Sizes(NamedTuple):
-    """Input, outputs, cells of padding before them, cells from tap to tap, and whether rows ahead are asked for."""
+    """Input, outputs, cells of padding before them, cells from tap to tap, and whether rows ahead are asked for.
+
+    Attributes
+    ----------
+    spare : int
+        Values that stand for the cells of a tile's row of padding.
+    fold : Fold
+        Of the divisors of a row.
+    """
 
     cells: Axes
     outputs: Axes
     before: Plane
     dilation: Axes
     far: int
+    windows: Windows
+    spare: int
+    fold: Fold
 
 
 class Stack(NamedTuple):
@@ -47,30 +58,41 @@ class Stack(NamedTuple):
     ----------
     source : pointer
         The input row of the first tap, which may lie before the plane: its number is `top`.
-    to, divisors : pointer
-        The first output row, and what the averages of its outputs are divided by but for their widths.
+    to : pointer
+        The first output row.
     top, taps_d : int
         Input row and depths of the windows.
+    d, h : int
+        The depth of the outputs, and their first row.
     """
 
     source: Any
     to: Any
-    divisors: Any
     top: int
     taps_d: int
+    d: int
+    h: int
 
 
 class Border(NamedTuple):
-    """What padding holds: a row of such values, and one."""
+    """What padding holds: a tile's row of such values, and one."""
 
     row: Any
     empty: Any
 
 
+class Divisors(NamedTuple):
+    """What averages divide by: those of a stack's rows, times those of a row's columns."""
+
+    rows: Any
+    columns: Any
+
+
 class Parts(NamedTuple):
-    """A row of padding."""
+    """A tile's row of padding, and a divisor for each row of a stack."""
 
     row: int
+    divisors: int
 
 
 read, carve = reader(Sizes), workspace(Parts)
@@ -96,34 +118,48 @@ class Tile(NamedTuple):
 
 @lru_cache(maxsize=64)
 def stacks_of_tile(tile: Tile) -> Any:
-    """The compiled stack_of(item, x, y, divisors, bounds, s): the stacks of all planes follow each other.
+    """The compiled stack_of(item, x, y, s): the stacks of all planes follow each other.
 
     Where windows are spread, the output rows of a stack lie a dilation apart: of every residue there are as many stacks. The
     last of them may overlap.
     """
     rows, stride = tile.rows, tile.stride
 
-    def dense_stack(item, x, y, divisors, bounds, s):
+    def dense_stack(item, x, y, s):
         plane, stack = divmod(item, -(-s.outputs.h // rows))
         h = min(stack * rows, s.outputs.h - rows)
         top = h * stride - s.before.h
         source = pointer(x) + (plane * s.cells.h + top) * s.cells.w
-        return Stack(source, pointer(y) + (plane * s.outputs.h + h) * s.outputs.w, pointer(divisors) + h, top, 1)
+        return Stack(source, pointer(y) + (plane * s.outputs.h + h) * s.outputs.w, top, 1, 0, h)
 
-    def spread_stack(item, x, y, divisors, bounds, s):
+    def spread_stack(item, x, y, s):
         stacks = -(-s.outputs.h // (rows * s.dilation.h))
         plane, of_plane = divmod(item, stacks * s.dilation.h)
         image, d = divmod(plane, s.outputs.d)
-        window = depths(bounds, d)
+        window = span(s.windows.d, d)
         stack, residue = divmod(of_plane, s.dilation.h)
         share = (s.outputs.h - residue - 1) // s.dilation.h + 1
         h = residue + min(stack * rows, share - rows) * s.dilation.h
         top = h * stride - s.before.h
         source = pointer(x) + ((image * s.cells.d + window.start) * s.cells.h + top) * s.cells.w
-        to, of_rows = pointer(y) + (plane * s.outputs.h + h) * s.outputs.w, pointer(divisors) + (d * s.outputs.h + h)
-        return Stack(source, to, of_rows, top, -((window.start - window.stop) // s.dilation.d))
+        to = pointer(y) + (plane * s.outputs.h + h) * s.outputs.w
+        return Stack(source, to, top, -((window.start - window.stop) // s.dilation.d), d, h)
 
     return compiled(spread_stack if tile.spread else dense_stack)
+
+
+@lru_cache(maxsize=64)
+def divider(tile: Tile) -> Any:
+    """The compiled divisors of a stack's rows, which averages have."""
+    rows, averages = tile.rows, tile.kind == "avg"
+
+    def write_divisors(to, stack, s):
+        if averages:
+            of_depth = span(s.windows.d, stack.d).count
+            for row in range(rows):
+                poke(to + row, of_depth * span(s.windows.h, stack.h + row * s.dilation.h).count)
+
+    return inlined(write_divisors)
 
 
 @lru_cache(maxsize=64)
@@ -134,14 +170,15 @@ def masked_reducer(tile: Tile) -> Any:
 
     def reduce_dense(stack, column, border, s):
         left, step = column * stride - s.before.w, s.cells.w
-        inside, cells, spare = (-stack.top, s.cells.h - stack.top), (-left, s.cells.w - left), border.row + left
+        inside, cells = (-stack.top, s.cells.h - stack.top), (-left, s.cells.w - left)
+        source, spare, empty = stack.source + left, border.row, border.empty
         return vector.reduced_windows(
-            stack.source + left, step, 1, inside, spare, cells, border.empty, rows, lanes, taps_h, taps_w, stride, order, power
+            source, step, 1, inside, spare, cells, empty, rows, lanes, taps_h, taps_w, stride, order, power
         )
 
     def reduce_plane(source, left, top, border, s):
         inside, cells = (-(top // s.dilation.h), -((top - s.cells.h) // s.dilation.h)), (-left, s.cells.w - left)
-        step, apart, spare, empty = s.dilation.h * s.cells.w, s.dilation.w, border.row + left, border.empty
+        step, apart, spare, empty = s.dilation.h * s.cells.w, s.dilation.w, border.row, border.empty
         return vector.reduced_windows(
             source, step, apart, inside, spare, cells, empty, rows, lanes, taps_h, taps_w, stride, order, power
         )
@@ -161,16 +198,16 @@ def masked_reducer(tile: Tile) -> Any:
 
 @lru_cache(maxsize=64)
 def tile_finisher(kind: str) -> Any:
-    """The compiled end of a tile's windows: an average divides the first `room` columns, a norm has a root."""
+    """The compiled end of a tile's windows: an average divides the first `room` columns from one on, a norm has a root."""
     order, power = reductions.order_and_power(kind)
 
-    def divide(windows, divisors, step, widths, room):
-        return vector.divided_rows(windows, divisors, step, widths, room)
+    def divide(windows, divisors, column, room, s):
+        return vector.divided_rows(windows, divisors.rows, 1, divisors.columns + place(column, s.fold), room)
 
-    def root(windows, divisors, step, widths, room):
+    def root(windows, divisors, column, room, s):
         return vector.root(windows, power)
 
-    def leave(windows, divisors, step, widths, room):
+    def leave(windows, divisors, column, room, s):
         return windows
 
     return inlined(divide if kind == "avg" else root if order == 0 and power > 1 else leave)
@@ -196,11 +233,11 @@ def masked_pooler(tile: Tile) -> Any:
     reduce, finish = masked_reducer(tile), tile_finisher(tile.kind)
     ask = asker(rows * stride, stride, lanes, max(AHEAD, (rows - 1) * stride + tile.taps[0]))
 
-    def pool_tile(stack, column, widths, border, s):
+    def pool_tile(stack, column, divisors, border, s):
         room = s.outputs.w - column
         ask(stack.source + (column * stride - s.before.w), s.cells.w, s.far)
         windows = reduce(stack, column, border, s)
-        windows = finish(windows, stack.divisors, s.dilation.h, widths + column, room)
+        windows = finish(windows, divisors, column, room, s)
         vector.store_spans(windows, stack.to + column, s.dilation.h * s.outputs.w, rows, room)
 
     return inlined(pool_tile)
@@ -220,13 +257,13 @@ def inside_pooler(tile: Tile) -> tuple[Any, Any]:
         rows_inside = stack.top >= 0 and stack.top + height <= s.cells.h
         return rows_inside and left >= 0 and s.outputs.w - column >= width and left + reach <= s.cells.w
 
-    def pool_tile(stack, column, widths, s):
+    def pool_tile(stack, column, divisors, s):
         source = stack.source + (column * stride - s.before.w)
         ask(source, s.cells.w, s.far)
         windows = vector.reduced_inside(
             source, s.cells.w, 1, rows, columns, lanes, taps_h, taps_w, stride, stride, order, power
         )
-        windows = finish(windows, stack.divisors, s.dilation.h, widths + column, width)
+        windows = finish(windows, divisors, column, width, s)
         vector.store_spans(windows, stack.to + column, s.outputs.w, rows, width)
 
     return inlined(pool_tile), inlined(is_inside)
@@ -238,35 +275,38 @@ def windows_kernel(tile: Tile, dtype: str, isa: str) -> Kernel:
 
     With several columns, tiles of so many vectors a row go where no window meets padding, of one vector at the edges.
     """
-    lanes, width, stack_of, pool_tile = tile.lanes, tile.columns * tile.lanes, stacks_of_tile(tile), masked_pooler(tile)
-    fill, (pool_inside, is_inside) = reductions.part_filler(lanes), inside_pooler(tile)
+    rows, lanes, width, stack_of = tile.rows, tile.lanes, tile.columns * tile.lanes, stacks_of_tile(tile)
+    fill, write_divisors = reductions.part_filler(lanes), divider(tile)
+    pool_tile, (pool_inside, is_inside) = masked_pooler(tile), inside_pooler(tile)
 
-    def pool(begin, end, x, y, sizes, bounds, divisors, empty):
+    def pool(begin, end, x, y, sizes, widths, empty):
         """y[p, o] = leave(the sum, or the best, of x[p, i] over the cells i of window o)"""
         s = read(sizes)
-        work, memory = carve(Parts(row=s.cells.w), x)
-        fill(work.row, s.cells.w, empty)
-        widths = pointer(divisors) + s.outputs.d * s.outputs.h
+        work, memory = carve(Parts(row=s.spare, divisors=rows), x)
+        fill(work.row, s.spare, empty)
+        divisors, border = Divisors(work.divisors, pointer(widths)), Border(work.row, empty)
         for item in range(begin, end):
-            stack = stack_of(item, x, y, divisors, bounds, s)
+            stack = stack_of(item, x, y, s)
+            write_divisors(work.divisors, stack, s)
             for column in range(0, s.outputs.w, lanes):
-                pool_tile(stack, column, widths, Border(work.row, empty), s)
+                pool_tile(stack, column, divisors, border, s)
         keep(memory)
 
-    def pool_large(begin, end, x, y, sizes, bounds, divisors, empty):
+    def pool_large(begin, end, x, y, sizes, widths, empty):
         """y[p, o] = leave(the sum, or the best, of x[p, i] over the cells i of window o)"""
         s = read(sizes)
-        work, memory = carve(Parts(row=s.cells.w), x)
-        fill(work.row, s.cells.w, empty)
-        widths = pointer(divisors) + s.outputs.d * s.outputs.h
+        work, memory = carve(Parts(row=s.spare, divisors=rows), x)
+        fill(work.row, s.spare, empty)
+        divisors, border = Divisors(work.divisors, pointer(widths)), Border(work.row, empty)
         for item in range(begin, end):
-            stack, column = stack_of(item, x, y, divisors, bounds, s), np.int64(0)
+            stack, column = stack_of(item, x, y, s), np.int64(0)
+            write_divisors(work.divisors, stack, s)
             while column < s.outputs.w:
                 if is_inside(stack, column, s):
-                    pool_inside(stack, column, widths, s)
+                    pool_inside(stack, column, divisors, s)
                     column += width
                 else:
-                    pool_tile(stack, column, widths, Border(work.row, empty), s)
+                    pool_tile(stack, column, divisors, border, s)
                     column += lanes
         keep(memory)
 
@@ -282,6 +322,7 @@ LONG = 4  # vectors of tiles of one row
 ROWS = (14, 7, 4, 2, 1)  # output rows of a tile
 LARGEST = 7  # cells of a window on either axis
 ROWS_OF_LONG = 4  # where rows are long and share little: more leave the L1 cache before their next columns are read
+WIDEST = 1 << 15  # cells that a window may reach behind its row
 CONFLICT = 1024  # elements of a row, or a multiple: all rows fall into the same sets of an L1 cache, which holds few then
 APART = 4, 2  # (rows, vectors) of tiles of stride 2, where rows have more than three vectors
 
@@ -311,6 +352,7 @@ def small(geometry: PoolGeometry, dtype: np.dtype[Any], machine: Machine) -> boo
         and g.kernel[-2:][0] == g.kernel[-1] <= LARGEST  # the tile is compiled for each window
         and g.stride[-2:][0] == g.stride[-1] <= (2 if max(g.dilation[-2:]) == 1 else 1)
         and plane_of(g)[0] >= plane_of(g)[2]
+        and g.window[-1] <= g.in_size[-1] + WIDEST
     )
 
 
@@ -362,14 +404,18 @@ def stacks_of(geometry: PoolGeometry, rows: int) -> int:
     return g.batch * g.channels * prod(g.out_size[:-2]) * -(-outputs // (rows * step)) * step
 
 
+def spare_of(geometry: PoolGeometry, lanes: int) -> int:
+    """Cells from the first that a row of a tile of one vector reads to the last, and a vector."""
+    return lanes * geometry.stride[-1] + geometry.window[-1] + lanes
+
+
 def launch(geometry: PoolGeometry, dtype: np.dtype[Any], machine: Machine, cut: tuple[int, int]) -> Launch:
     """The kernel of the tile with its arguments."""
-    g, t, kind = geometry, tables(geometry, dtype), reductions.kind_of(geometry, dtype)
+    g, t, kind = geometry, lifted(geometry), reductions.kind_of(geometry, dtype)
     tile = Tile(kind, *cut, (t.kernel[1], t.kernel[2]), g.stride[-1], spreads(g), machine.lanes_for(g.out_size[-1], dtype))
     far = int(g.rank > 1 and prod(g.in_size) * dtype.itemsize >= FAR)  # the rows of a plane ahead, where it has some
-    sizes = written(Sizes(axes(t.in_size), axes(t.out_size), Plane(*t.before[1:]), axes(t.dilation), far))
-    counts, depth = t.bounds[2::3].astype(dtype), t.out_size[0]
-    of_rows = np.outer(counts[:depth], counts[depth : depth + t.out_size[1]]).ravel()
-    arguments = sizes, t.bounds, np.concatenate((of_rows, t.widths)), reductions.initial(kind, dtype)
+    cells, outputs, dilation, before = axes(t.in_size), axes(t.out_size), axes(t.dilation), Plane(*t.before[1:])
+    widths, fold = row_of_divisors(g, dtype, tile.columns * tile.lanes)
+    sizes = written(Sizes(cells, outputs, before, dilation, far, t.windows, spare_of(g, tile.lanes), fold))
     kernel = windows_kernel(tile, element(dtype), machine.isa)
-    return Launch(kernel, stacks_of(g, cut[0]), 8 * g.flops // tile.lanes, arguments)
+    return Launch(kernel, stacks_of(g, cut[0]), 8 * g.flops // tile.lanes, (sizes, widths, reductions.initial(kind, dtype)))

@@ -12,15 +12,17 @@ pair, of all output channels: to the next or the previous position in the order 
 tap, to one that lies SPREAD positions before or behind it at most.
 """
 
-from functools import lru_cache
+from math import prod
 
 import numpy as np
 
 from fastconv.kernels.jit import Launch
+from fastconv.kernels.keeping import remembered
 from fastconv.kernels.simd.engine.costs import Candidate, cheapest
+from fastconv.kernels.simd.engine.walks import refusal
 from fastconv.kernels.simd.engine.weights import launched
 from fastconv.kernels.simd.strassen import points, windows
-from fastconv.kernels.simd.strassen.products import WORKSPACE
+from fastconv.kernels.simd.strassen.products import PANELS, WORKSPACE, half_of
 from fastconv.machine import Machine, host
 from fastconv.problem.convolutions import Array
 from fastconv.problem.problem import Operands, Problem
@@ -31,7 +33,7 @@ MARGIN = 1.02
 LONGEST = 30_000  # products of a sum, up to which errors stay within 1e-4 of the results' root mean square
 
 
-@lru_cache(maxsize=1024)
+@remembered
 def candidates(problem: Problem, machine: Machine) -> tuple[Candidate, ...]:
     """What serves the geometry; of infinite cost where no workspace holds a block."""
     g, dtype = problem.geometry, problem.dtype
@@ -41,7 +43,7 @@ def candidates(problem: Problem, machine: Machine) -> tuple[Candidate, ...]:
     )
 
 
-@lru_cache(maxsize=1024)
+@remembered
 def chosen(problem: Problem, machine: Machine) -> Candidate:
     """The candidate that is expected to take the least time."""
     return cheapest(candidates(problem, machine))
@@ -50,6 +52,17 @@ def chosen(problem: Problem, machine: Machine) -> Candidate:
 def cost(problem: Problem, machine: Machine) -> float:
     """Of the kernel that is chosen, and a little more: of two that are as fast, "auto" takes the more exact one."""
     return MARGIN * chosen(problem, machine).seconds
+
+
+def least(problem: Problem, machine: Machine) -> float:
+    """Of the products alone, seven of pairs for eight, which `windows` makes; kernels of one tap take no search."""
+    g, dtype = problem.geometry, problem.dtype
+    if points.suits(g) or g.transposed:
+        return 0.0
+    vectors = half_of(g.out_per_group, machine.lanes(dtype))
+    pairs = g.batch * g.groups * prod(g.out_size) / 2
+    cycles = 28_000 + pairs * vectors * PANELS * g.taps * -(-g.in_per_group // 2) / machine.units
+    return MARGIN * machine.seconds(cycles, g.bytes(dtype.itemsize))
 
 
 def supports(problem: Problem) -> str | None:
@@ -61,6 +74,8 @@ def supports(problem: Problem) -> str | None:
         return f"it serves groups of at least {LEAST} channels, not {g.in_per_group} -> {g.out_per_group}"
     if dtype == np.float32 and g.reduction > LONGEST:
         return f"its rounding is too large for sums of {g.reduction:,} products in float32, {LONGEST:,} at most"
+    if reason := refusal(g):
+        return reason
     if not candidates(problem, host()):
         return "channels first, its transposed convolutions have stride 1 along the last axis, or 2 taps without overlap"
     if chosen(problem, host()).seconds == float("inf"):

@@ -4,20 +4,19 @@ Geometries here are flattened, and have a walk along each axis, or several if th
 """
 
 from collections.abc import Iterator
-from functools import lru_cache
-from itertools import product
 from math import inf, prod
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from fastconv.kernels.keeping import remembered
 from fastconv.kernels.memory import LINE
 from fastconv.kernels.simd.engine.sizes import Axes, Plane
 from fastconv.kernels.simd.engine.tables import CONFLICT, TILES, WAYS
-from fastconv.kernels.simd.engine.walks import along
+from fastconv.kernels.simd.engine.walks import Walks, along
 from fastconv.kernels.simd.strassen.products import GROUP, ITEMS, PANELS, PARTIAL, WORKSPACE, half_of, share_of
 from fastconv.machine import Machine
-from fastconv.problem.convolutions import SPATIAL_AXES, ConvGeometry, Walk
+from fastconv.problem.convolutions import ConvGeometry
 
 
 class Cut(NamedTuple):
@@ -32,9 +31,6 @@ class Cut(NamedTuple):
 
 MORE = 3  # rows that a block may have beyond what fits evenly
 ROOMS = (4 << 20, 2 << 20)  # bytes of a block's sums: what is read of them is little, and comes from the L3 cache in time
-
-
-Walks = tuple[Walk, ...]
 
 
 def outputs_of(walks: Walks) -> Axes:
@@ -84,7 +80,7 @@ def workspace_size(geometry: ConvGeometry, walks: Walks, cut: Cut, lanes: int, i
     return sums + (PARTIAL + 1) * cut.rows * width + padding + window_size(g, walks, cut) + results + 8 * line
 
 
-@lru_cache(maxsize=1024)
+@remembered
 def fastest(geometry: ConvGeometry, walks: Walks, dtype: np.dtype[Any], machine: Machine) -> tuple[float, Cut | None]:
     """(cycles that a walk is expected to take, the cut that takes the fewest); no cut where none has the room.
 
@@ -119,11 +115,6 @@ def cuts_of(geometry: ConvGeometry, walks: Walks, dtype: np.dtype[Any], machine:
                 parts = images * depth * -(-height // max(1, block_h)) * -(-width // max(1, block_w))
                 k_part = -(-blocks // min(blocks, -(-ITEMS // max(1, parts))))
                 yield Cut(rows, columns, Plane(block_h, block_w), blocks, k_part)
-
-
-def walks_of(geometry: ConvGeometry) -> Iterator[Walks]:
-    """The plain convolutions that the geometry is made of."""
-    return product(*(geometry.walks(axis) for axis in range(SPATIAL_AXES)))
 
 
 def evenly(count: int, most: int) -> int:

@@ -21,6 +21,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fastconv.kernels.jit import Kernel, compiled, element, inlined
+from fastconv.kernels.keeping import remembered
 from fastconv.kernels.simd import vector
 from fastconv.kernels.simd.engine import epilogue
 from fastconv.kernels.simd.engine.costs import Candidate
@@ -377,7 +378,7 @@ def tile_sizes(along: str, rows: int, columns: int, lanes: int) -> tuple[int, in
     return (rows, columns * lanes) if along == "channels" else (columns * lanes, rows)
 
 
-@lru_cache(maxsize=1024)
+@remembered
 def fastest(geometry: ConvGeometry, dtype: np.dtype[Any], machine: Machine) -> tuple[float, Cut | None]:
     """(seconds that it is expected to take, the cut that takes the fewest); no cut where none has the room."""
     g, lanes, taps = geometry, machine.lanes(dtype), lines_of(geometry).taps
@@ -414,7 +415,7 @@ def candidate(geometry: ConvGeometry, dtype: np.dtype[Any], machine: Machine) ->
 # Plan -------------------------------------------------------------------------------------------------------------------
 
 
-@lru_cache(maxsize=256)
+@remembered
 def drafts(geometry: ConvGeometry, cut: Cut, dtype: np.dtype[Any], machine: Machine) -> tuple[Draft, ...]:
     """A draft for each row of the kernel: one of a convolution, and of a transposed one as many as it has lines."""
     g, lines = geometry, lines_of(geometry)

@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fastconv.kernels.jit import Kernel, compiled, element
+from fastconv.kernels.keeping import remembered
 from fastconv.kernels.memory import aligned
 from fastconv.kernels.simd import vector
 from fastconv.kernels.simd.engine import weights
@@ -347,7 +348,7 @@ class Layout(NamedTuple):
     steps: TapSteps
 
 
-@lru_cache(maxsize=256)
+@remembered
 def sizes_of(layout: Layout, dtype: np.dtype[Any]) -> Array:
     """What the kernels that sum know."""
     (_, blocks, width, k_group, c_group), window, rows = layout.channels, math.prod(layout.taps), layout.channels.rows

@@ -22,16 +22,17 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fastconv.kernels.jit import Kernel, compiled, element, inlined
+from fastconv.kernels.keeping import remembered
 from fastconv.kernels.memory import LINE
 from fastconv.kernels.simd import vector
 from fastconv.kernels.simd.engine import epilogue, microkernel
 from fastconv.kernels.simd.engine import windows as engine
 from fastconv.kernels.simd.engine.costs import Candidate
 from fastconv.kernels.simd.engine.sizes import Axes, Plane, Strides, reader, written
-from fastconv.kernels.simd.engine.walks import along, flattened, strides, tap_steps, widened
+from fastconv.kernels.simd.engine.walks import Walks, along, flattened, strides, tap_steps, walks_of, widened
 from fastconv.kernels.simd.engine.weights import Draft, drafted
 from fastconv.kernels.simd.engine.workspace import keep, workspace
-from fastconv.kernels.simd.strassen.cuts import Cut, Walks, fastest, in_place, outputs_of, pair_step, walks_of, window_size
+from fastconv.kernels.simd.strassen.cuts import Cut, fastest, in_place, outputs_of, pair_step, window_size
 from fastconv.kernels.simd.strassen.products import A11, A12, A22, GROUP, PANELS, PARTIAL, seven_products, sum_rows
 from fastconv.kernels.simd.strassen.weights import Channels, Layout, laid, panels_behind
 from fastconv.machine import Machine
@@ -598,15 +599,11 @@ def candidate(geometry: ConvGeometry, dtype: np.dtype[Any], machine: Machine) ->
     return Candidate(seconds, cuts, partial(drafts, geometry, cuts, dtype, machine))
 
 
-@lru_cache(maxsize=256)
+@remembered
 def drafts(geometry: ConvGeometry, cuts: tuple[Cut, ...], dtype: np.dtype[Any], machine: Machine) -> tuple[Draft, ...]:
-    """A draft for each walk of the geometry that has outputs."""
-    g = flattened(geometry)
-    return tuple(
-        draft(geometry, walks, cut, dtype, machine)
-        for walks, cut in zip(walks_of(g), cuts, strict=True)
-        if prod(outputs_of(walks))
-    )
+    """A draft for each walk of the geometry."""
+    walks = walks_of(flattened(geometry))
+    return tuple(draft(geometry, of_axes, cut, dtype, machine) for of_axes, cut in zip(walks, cuts, strict=True))
 
 
 def draft(geometry: ConvGeometry, walks: Walks, cut: Cut, dtype: np.dtype[Any], machine: Machine) -> Draft:

@@ -3,12 +3,12 @@
 tiles.py serves groups of several channels, row_tiles.py groups of one, as filters of images are.
 """
 
-from functools import lru_cache
 from typing import Any
 
 import numpy as np
 
 from fastconv.kernels.jit import Launch
+from fastconv.kernels.keeping import remembered
 from fastconv.kernels.simd.engine.costs import Candidate, cheapest
 from fastconv.kernels.simd.engine.weights import Draft, launched
 from fastconv.kernels.simd.winograd import row_tiles, tiles
@@ -31,7 +31,7 @@ def supports(problem: Problem) -> str | None:
     return reason
 
 
-@lru_cache(maxsize=1024)
+@remembered
 def chosen(problem: Problem, machine: Machine) -> Candidate:
     """The fastest of the forms, each with the blocks that it is cut into."""
     return cheapest(form_of(problem.geometry).candidates(problem.geometry, problem.dtype, machine))

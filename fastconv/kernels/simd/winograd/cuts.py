@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from fastconv.kernels.keeping import remembered
 from fastconv.kernels.simd.engine.tables import tile_for
 from fastconv.kernels.simd.winograd.transforms import KERNEL, cells_of
 from fastconv.machine import Machine
@@ -61,6 +62,7 @@ def pieces_of(geometry: ConvGeometry) -> tuple[int, tuple[int, ...], tuple[int, 
     return depth, places(high, down), places(wide, right)
 
 
+@remembered
 def spreads_of(geometry: ConvGeometry) -> tuple[int, int]:
     """What outputs of a tile lie apart by, along the last two axes."""
     high, wide = (spread if taps > 1 else 1 for spread, taps in zip(geometry.dilation[1:], geometry.kernel[1:], strict=True))
@@ -74,6 +76,7 @@ def bundles_of(geometry: ConvGeometry, form: tuple[int, int]) -> tuple[int, int]
     return high, wide
 
 
+@remembered
 def terms_of(geometry: ConvGeometry) -> int:
     """Slices times pieces."""
     depth, down, right = pieces_of(geometry)
@@ -146,7 +149,7 @@ def bytes_of_block(geometry: ConvGeometry, cut: Cut, dtype: np.dtype[Any], machi
     return values * dtype.itemsize
 
 
-@lru_cache(maxsize=1024)
+@remembered
 def cuts(geometry: ConvGeometry, dtype: np.dtype[Any], machine: Machine) -> tuple[Cut, ...]:
     """F(4) and F(2), in blocks that fit the L2 cache or, where weights would be read too often, larger ones."""
     g = geometry.lifted()

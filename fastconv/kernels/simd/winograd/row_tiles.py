@@ -27,6 +27,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fastconv.kernels.jit import Kernel, compiled, element, inlined
+from fastconv.kernels.keeping import remembered
 from fastconv.kernels.memory import LINE
 from fastconv.kernels.simd import vector
 from fastconv.kernels.simd.engine import blocks, epilogue, windows
@@ -428,7 +429,7 @@ def pitch_of(columns: int, taps: int, width: int, dtype: np.dtype[Any]) -> int:
     return lines * line
 
 
-@lru_cache(maxsize=256)
+@remembered
 def draft(geometry: ConvGeometry, cut: Cut, dtype: np.dtype[Any], machine: Machine) -> Draft:
     """All but the weights."""
     g, m, lanes, outputs = geometry, cut.m, machine.lanes(dtype), Plane(*geometry.out_size)

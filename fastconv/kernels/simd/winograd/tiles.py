@@ -27,6 +27,7 @@ from typing import Any
 import numpy as np
 
 from fastconv.kernels.jit import Kernel, compiled, element, inlined
+from fastconv.kernels.keeping import remembered
 from fastconv.kernels.memory import LINE
 from fastconv.kernels.simd import vector
 from fastconv.kernels.simd.engine import epilogue
@@ -158,7 +159,7 @@ def pack_cost(geometry: ConvGeometry, cut: Cut, dtype: np.dtype[Any]) -> float:
     return 6e-6 + (8e-11 if size < KEPT else 2.3e-10) * size
 
 
-@lru_cache(maxsize=256)
+@remembered
 def draft(geometry: ConvGeometry, cut: Cut, dtype: np.dtype[Any], machine: Machine) -> Draft:
     """Everything but the weights."""
     g, lanes = geometry.lifted(), machine.lanes(dtype)
