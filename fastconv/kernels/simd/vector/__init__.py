@@ -40,11 +40,24 @@ from fastconv.kernels.simd.vector.arithmetic import (
     splat,
 )
 from fastconv.kernels.simd.vector.building import rest_of
+from fastconv.kernels.simd.vector.conversions import (
+    load_as,
+    load_first_as,
+    poke_as,
+    rounded_as,
+    rounded_row,
+    store_as,
+    store_first_as,
+    store_row_as,
+)
 from fastconv.kernels.simd.vector.dots import fma_dots, lane_sums, store_lane_sums
 from fastconv.kernels.simd.vector.memory import load, load_first, load_first_or, prefetch, store, store_first, store_first_wide
 from fastconv.kernels.simd.vector.norms import power, root
 from fastconv.kernels.simd.vector.pointers import distance, line_start, peek, pointer, poke, rows_apart, rows_at
 from fastconv.kernels.simd.vector.products import (
+    add_product,
+    add_product_of_difference,
+    add_product_of_sum,
     fma_down,
     fma_grouped,
     fma_inside,
@@ -90,6 +103,9 @@ __all__ = [
     "Tile",
     "Vector",
     "above",
+    "add_product",
+    "add_product_of_difference",
+    "add_product_of_sum",
     "added",
     "as_real",
     "as_whole",
@@ -126,7 +142,9 @@ __all__ = [
     "leaky",
     "line_start",
     "load",
+    "load_as",
     "load_first",
+    "load_first_as",
     "load_first_or",
     "load_first_rows",
     "load_tile",
@@ -140,6 +158,7 @@ __all__ = [
     "placed_windows",
     "pointer",
     "poke",
+    "poke_as",
     "power",
     "prefetch",
     "reduced_inside",
@@ -147,6 +166,8 @@ __all__ = [
     "repeated",
     "rest_of",
     "root",
+    "rounded_as",
+    "rounded_row",
     "rows_apart",
     "rows_at",
     "scaled",
@@ -158,10 +179,13 @@ __all__ = [
     "smaller_number",
     "splat",
     "store",
+    "store_as",
     "store_first",
+    "store_first_as",
     "store_first_rows",
     "store_first_wide",
     "store_lane_sums",
+    "store_row_as",
     "store_rows",
     "store_spans",
     "store_spans_wide",

@@ -81,6 +81,15 @@ def opaque(builder: Any, p: Any, *before: Any) -> Any:
     return builder.asm(kind, "", ",".join(("=r", "0", *kinds)), [p, *before], False)
 
 
+def rounded(builder: Any, v: Any) -> Any:
+    """The vector, of which LLVM does not know how it was made: a product is rounded before anything is added to it.
+
+    Without this it would become a fused multiply-add, as LLVM is told to make wherever it can.
+    """
+    constraint = "=w,0" if builder.module.triple.startswith(("aarch64", "arm")) else "=v,0"
+    return builder.asm(ir.FunctionType(v.type, [v.type]), "", constraint, [v], False)
+
+
 def mapped(tile: Any, function: Callable[[Any, Any, list[Any]], Any]) -> Any:
     """The code of an operation on a vector, or on every vector of a tile, with scalars splatted."""
 

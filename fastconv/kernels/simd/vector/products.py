@@ -15,6 +15,7 @@ from fastconv.kernels.simd.vector.building import (
     parts_of,
     read,
     read_masked,
+    rounded,
     splatted,
     two_apart,
 )
@@ -281,3 +282,43 @@ def fma_down(context: Any, tile: Any, x: Any, step: Any, w: Any, tall: Any) -> A
         return t
 
     return tile(tile, x, types.intp, w, tall), generate
+
+
+# Sums whose every step is rounded, as those of a loop in C are ---------------------------------------------------------------
+
+
+def _steps(tile: Any, sign: str) -> Any:
+    """The code of tile[0, e] += w[0] * (x0[e] + x1[e]), or -, or of one x alone."""
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        t, w, *cells = args
+        tap = builder.load(address_of(builder, w, tile.dtype, I64(0)), typ=ELEMENTS[tile.dtype])
+        weight = splatted(builder, tap, tile.lanes)
+        for j in range(tile.columns):
+            term, *others = (read(builder, p, tile, I64(j * tile.lanes)) for p in cells)
+            for other in others:
+                term = (builder.fadd if sign == "+" else builder.fsub)(term, other)
+            t = builder.insert_value(
+                t, builder.fadd(builder.extract_value(t, j), rounded(builder, builder.fmul(term, weight))), j
+            )
+        return t
+
+    return generate
+
+
+@intrinsic
+def add_product(context: Any, tile: Any, w: Any, x: Any) -> Any:
+    """tile[0, e] += w[0] * x[e]"""
+    return tile(tile, w, x), _steps(tile, "+")
+
+
+@intrinsic
+def add_product_of_sum(context: Any, tile: Any, w: Any, x: Any, other: Any) -> Any:
+    """tile[0, e] += w[0] * (x[e] + other[e])"""
+    return tile(tile, w, x, other), _steps(tile, "+")
+
+
+@intrinsic
+def add_product_of_difference(context: Any, tile: Any, w: Any, x: Any, other: Any) -> Any:
+    """tile[0, e] += w[0] * (x[e] - other[e])"""
+    return tile(tile, w, x, other), _steps(tile, "-")

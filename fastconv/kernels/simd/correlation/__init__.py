@@ -1,0 +1,1 @@
+"""Sums of products over windows of arrays of any number of axes."""

@@ -1,0 +1,72 @@
+"""Correlation with weights that are no product of vectors, over a block of rows in the cache.
+
+    y [e] = sum over t of w[t] * cells [e + offset of t]        over the taps whose weight is not zero, in order
+
+Sums in float64 are rounded as those of a loop in C are, product by product: what is then cut off to an integer is the same.
+"""
+
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+from fastconv.kernels.jit import Kernel, compiled
+from fastconv.kernels.simd import vector
+from fastconv.kernels.simd.engine.neighbourhoods import SLACK, Field, block_of, filler, first_output, rows_of
+from fastconv.kernels.simd.engine.sizes import reader
+from fastconv.kernels.simd.engine.workspace import keep, workspace
+
+pointer = vector.pointer
+
+
+class Sizes(NamedTuple):
+    """The array with its windows, and the taps whose weight is not zero."""
+
+    field: Field
+    taps: int
+
+
+class Parts(NamedTuple):
+    """The workspace of a thread: the cells under a block."""
+
+    cells: int
+
+
+read, carve = reader(Sizes), workspace(Parts)
+
+
+@lru_cache(maxsize=8)
+def summing(columns: int, lanes: int, exact: bool) -> Any:
+    """The compiled sum_row(cells, w, offsets, to, count, s): `count` outputs of one row."""
+    add = vector.add_product if exact else vector.fma_shared
+    width = columns * lanes
+
+    def sum_row(cells, w, offsets, to, count, s):
+        for e in range(0, count, width):
+            tile = vector.zeros(cells, 1, columns, lanes)
+            for t in range(s.taps):
+                tile = add(tile, w + t, cells + (e + offsets[t]))
+            vector.store_row_as(tile, to + e, count - e)
+
+    return compiled(sum_row)
+
+
+@lru_cache(maxsize=16)
+def kernel(columns: int, lanes: int, exact: bool, types: str, isa: str) -> Kernel:
+    """The compiled loop over blocks; `types` of x, the sums and y: u8_f64_u8_correlation_8_avx512."""
+    _, fill_block = filler(lanes)
+    sum_row, slack = summing(columns, lanes, exact), SLACK * lanes
+
+    def correlation(begin, end, x, w, offsets, cval, y, outer, sizes):
+        """y [e] = sum over t of w[t] * cells [e + offset of t]"""
+        s = read(sizes)
+        field = s.field
+        work, memory = carve(Parts(cells=field.outer_taps * rows_of(field) * field.pitch + slack), w)
+        for item in range(begin, end):
+            block = block_of(item, field)
+            fill_block(work.cells, x, block, outer, field, pointer(cval))
+            for row in range(block.rows):
+                to = pointer(y) + first_output(block, row, field)
+                sum_row(work.cells + row * field.pitch, pointer(w), offsets, to, block.elements, s)
+        keep(memory)
+
+    correlation.__name__ = f"{types}_correlation_{columns}_{isa}"
+    return Kernel(correlation)

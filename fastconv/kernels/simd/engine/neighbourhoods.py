@@ -1,0 +1,240 @@
+"""Blocks of rows of an array with all cells that windows over them reach, copied for a kernel: borders filled in, converted.
+
+    cells [q][r][e] = x[plane q under the window][h + r - before][w + e - before]       q over the outer taps of the window
+
+A filter over any number of axes reads neighbourhoods of (plane, row, element): see problem.filters.Folded. A block is some rows
+of one plane, or of a strip of each of them. Row r + t of plane q holds the cells under tap (q, t) of the block's row r, and
+element e + s * inner those under tap s of its element e: `tap_offsets` tells how far each tap lies from (0, 0, 0).
+
+    field = field_of(geometry, block)            # in Python: Field is part of a kernel's Sizes, outer_table an argument
+    block = block_of(item, s.field)              # in a kernel
+    fill_block(cells, x, block, outer, s.field, border)
+"""
+
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from fastconv.kernels.jit import compiled
+from fastconv.kernels.simd import vector
+from fastconv.kernels.simd.engine.sizes import Plane
+from fastconv.kernels.simd.engine.windows import cell_under, runs
+from fastconv.machine import Machine
+from fastconv.problem.convolutions import Array
+from fastconv.problem.filters import Axis, FilterGeometry, Folded
+
+pointer = vector.pointer
+SLACK = 16  # vectors behind a block's cells that a tile may read and not use
+LEAST = 4096  # elements of a piece of a row that is worth a block of its own
+
+
+class Line(NamedTuple):
+    """An axis as kernels know it: see problem.filters.Axis; `mode` is the code of its border."""
+
+    size: int
+    taps: int
+    before: int
+    mode: int
+
+
+class Field(NamedTuple):
+    """An array and its windows.
+
+    Attributes
+    ----------
+    planes, outer, outer_taps : int
+        Planes of the array, its axes over planes, and planes under a window.
+    h, w : Line
+        Rows of a plane, and cells of a row.
+    inner : int
+        Elements of a cell.
+    block : Plane
+        Rows, and elements of each, that one block has at most.
+    pitch : int
+        Elements from one row of a block's cells to the next.
+    """
+
+    planes: int
+    outer: int
+    outer_taps: int
+    h: Line
+    w: Line
+    inner: int
+    block: Plane
+    pitch: int
+
+
+class Block(NamedTuple):
+    """Outputs of an item: a plane, the first row and element, and how many rows and elements of each."""
+
+    plane: int
+    h: int
+    w: int
+    rows: int
+    elements: int
+
+
+OUTER_FIELDS = 4  # of each axis in outer_table: those of Line
+
+
+def line_of(axis: Axis) -> Line:
+    """An axis for kernels."""
+    return Line(axis.size, axis.taps, axis.before, axis.border.code)
+
+
+def outer_table(folded: Folded) -> Array:
+    """The axes over planes, as kernels read them by `outer_line`."""
+    return np.array([line_of(axis) for axis in folded.outer] or [line_of(Axis(1, 1, 0, folded.h.border))], np.int64).ravel()
+
+
+def field_of(geometry: FilterGeometry, block: Plane, lanes: int) -> Field:
+    """The field of a geometry, in blocks of so many outputs; `lanes` of the vectors that read its cells."""
+    f = geometry.folded
+    return Field(f.planes, len(f.outer), f.outer_taps, line_of(f.h), line_of(f.w), f.inner, block, pitch_of(f, block.w, lanes))
+
+
+def pitch_of(folded: Folded, elements: int, lanes: int) -> int:
+    """Elements of a row of cells in whole vectors; an odd number of them, so that rows do not share cache sets."""
+    return (-(-(elements + (folded.w.taps - 1) * folded.inner) // lanes) | 1) * lanes
+
+
+def items_of(field: Field) -> int:
+    """Blocks of a field."""
+    return field.planes * -(-field.h.size // field.block.h) * -(-field.w.size * field.inner // field.block.w)
+
+
+def rows_under(field: Field) -> int:
+    """Rows of cells of each plane under a whole block."""
+    return field.block.h + field.h.taps - 1
+
+
+rows_of = compiled(rows_under)
+
+
+def block_cells(field: Field) -> int:
+    """Elements of a block's cells, without slack."""
+    return field.outer_taps * rows_under(field) * field.pitch
+
+
+def cut(geometry: FilterGeometry, itemsize: int, machine: Machine, least: int = 8) -> Plane:
+    """Rows and elements of a block whose cells, of so many bytes, fit half of the L2 cache with little copied twice.
+
+    There are `least` blocks or more where the array is long enough, so that threads can share them.
+    """
+    f = geometry.folded
+    whole, lanes, room = f.w.size * f.inner, machine.vector_bytes // itemsize, machine.l2 // 2 // itemsize
+    step, halo, lines = lanes * f.inner, (f.w.taps - 1) * f.inner, f.h.size * f.planes
+    best: tuple[float, Plane] | None = None
+    pieces = max(1, min(-(-least // lines), whole // LEAST))
+    while True:
+        of_piece = -(-whole // pieces)
+        elements = min(whole, -(-of_piece // step) * step)
+        of_row = f.outer_taps * pitch_of(f, elements, lanes)
+        rows = max(1, min(room // of_row - (f.h.taps - 1), f.h.size, -(-lines // least)))
+        reach = rows + f.h.taps - 1
+        copied = reach / rows * (elements + halo) / elements * max(1.0, reach * of_row / room)
+        if best is None or copied < best[0]:
+            best = copied, Plane(rows, elements)
+        if elements <= max(8 * lanes, step):
+            return best[1]
+        pieces *= 2
+
+
+def tap_offsets(geometry: FilterGeometry, field: Field) -> Array:
+    """Elements from the first cell under a window to that of each tap [taps], in row-major order over the axes."""
+    f = geometry.folded
+    q, t, s = np.ix_(np.arange(f.outer_taps), np.arange(f.h.taps), np.arange(f.w.taps))
+    return ((q * rows_under(field) + t) * field.pitch + s * f.inner).ravel()
+
+
+# In kernels -------------------------------------------------------------------------------------------------------------------
+
+
+@compiled
+def outer_line(outer, i):
+    """Axis i over planes."""
+    at = i * OUTER_FIELDS
+    return Line(outer[at], outer[at + 1], outer[at + 2], outer[at + 3])
+
+
+@compiled
+def block_of(item, field):
+    """The outputs of an item: strips of a band follow each other, then bands of a plane."""
+    rest, strip = divmod(item, -(-field.w.size * field.inner // field.block.w))
+    plane, band = divmod(rest, -(-field.h.size // field.block.h))
+    h, w = band * field.block.h, strip * field.block.w
+    return Block(plane, h, w, min(field.block.h, field.h.size - h), min(field.block.w, field.w.size * field.inner - w))
+
+
+@compiled
+def first_output(block, row, field):
+    """Where row `row` of a block begins in the result."""
+    return ((block.plane * field.h.size + block.h + row) * field.w.size) * field.inner + block.w
+
+
+@compiled
+def plane_under(plane, tap, outer, field):
+    """The plane under outer tap `tap` of the windows over a plane, or -1 where none is."""
+    found, step = 0, 1
+    for i in range(field.outer - 1, -1, -1):
+        line = outer_line(outer, i)
+        plane, at = divmod(plane, line.size)
+        tap, t = divmod(tap, line.taps)
+        cell = cell_under(at + t - line.before, line.size, line.mode)
+        if cell < 0:
+            return -1
+        found += cell * step
+        step *= line.size
+    return found
+
+
+@lru_cache(maxsize=8)
+def filler(lanes: int) -> tuple[Any, Any]:
+    """The compiled fill_row and fill_block; `lanes` of the vectors that cells are converted by.
+
+    fill_row(to, row, first, count, field, border): to[e] = the element first + e of a row, or what stands for it.
+    fill_block(cells, x, block, outer, field, border): all cells under a block, in rows `field.pitch` apart.
+    `border` points to what cells of a constant border hold, of the type of the cells.
+    """
+    _, clear = runs(lanes)
+
+    @compiled
+    def fill_outside(to, row, begin, end, first, field, border):
+        """to[e] of elements outside of a row."""
+        for e in range(begin, end):
+            position, part = divmod(first + e, field.inner)
+            cell = cell_under(position, field.w.size, field.w.mode)
+            if cell < 0:
+                vector.poke(to + e, vector.peek(border))
+            else:
+                vector.poke_as(to + e, row + (cell * field.inner + part))
+
+    @compiled
+    def fill_row(to, row, first, count, field, border):
+        begin = min(max(-first, 0), count)
+        end = max(begin, min(field.w.size * field.inner - first, count))
+        fill_outside(to, row, 0, begin, first, field, border)
+        source, whole = row + first, end - (end - begin) % lanes
+        for e in range(begin, whole, lanes):
+            vector.store(to + e, vector.load_as(source + e, to, lanes))
+        if whole < end:
+            left = end - whole
+            vector.store_first(to + whole, vector.load_first_as(source + whole, to, left, lanes), left)
+        fill_outside(to, row, end, count, first, field, border)
+
+    @compiled
+    def fill_block(cells, x, block, outer, field, border):
+        rows, reach = block.rows + field.h.taps - 1, block.elements + (field.w.taps - 1) * field.inner
+        for q in range(field.outer_taps):
+            plane = plane_under(block.plane, q, outer, field)
+            for r in range(rows):
+                h = cell_under(block.h + r - field.h.before, field.h.size, field.h.mode)
+                to = cells + (q * rows_of(field) + r) * field.pitch
+                if plane < 0 or h < 0:
+                    clear(to, vector.peek(border), reach)
+                else:
+                    row = pointer(x) + (plane * field.h.size + h) * field.w.size * field.inner
+                    fill_row(to, row, block.w - field.w.before * field.inner, reach, field, border)
+
+    return fill_row, fill_block

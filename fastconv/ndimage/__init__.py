@@ -1,0 +1,1 @@
+"""SciPy's image filters, by SciPy's names, on fastconv's kernels."""

@@ -1,0 +1,80 @@
+"""The implementations of filters over arrays of any number of axes, and how one is chosen and run.
+
+A filter is a plan that is made and called once: its geometry is that of its input, and what it keeps are launches by problem.
+"""
+
+from typing import Any
+
+import numpy as np
+
+from fastconv.kernels import filtering
+from fastconv.kernels.simd.correlation import choice as correlation
+from fastconv.machine import host
+from fastconv.plans.dispatch import least_of, refusal
+from fastconv.plans.registry import Implementation
+from fastconv.problem.convolutions import Array
+from fastconv.problem.filters import FilterGeometry
+from fastconv.problem.problem import Operands, Problem
+from fastconv.problem.types import Types
+
+
+def _at(seconds: float, overhead: float) -> Any:
+    """A cost that grows with the cells under all windows."""
+    return lambda problem, machine: overhead + seconds * problem.geometry.cells * problem.geometry.window
+
+
+_REFERENCE = "plain Python loops: the definition of correct"
+_WINDOWS = "sliding_window_view, reduced by NumPy"
+
+FILTERS: dict[str, tuple[Implementation, ...]] = {
+    "correlation": (
+        Implementation(
+            "direct",
+            "rows of vectors over blocks in the cache, borders filled in as a block is read",
+            correlation.run,
+            correlation.cost,
+            correlation.supports,
+            kernel=correlation.kernel,
+        ),
+        Implementation("strided", _WINDOWS, filtering.correlation_by_windows, _at(4e-9, 1e-4)),
+        Implementation("reference", _REFERENCE, filtering.correlation_by_loops, _at(1e-6, 1e-4)),
+    )
+}
+
+
+def chosen(problem: Problem, implementation: str = "auto") -> Implementation:
+    """The cheapest implementation that serves a filter, or the one named."""
+    found = FILTERS[problem.geometry.operation]
+    if implementation == "auto":
+        return least_of(found, problem, host(), once=False)
+    names = [one.name for one in found]
+    if implementation not in names:
+        raise ValueError(f'implementation must be "auto" or one of {names}, got {implementation!r}')
+    one = found[names.index(implementation)]
+    reason = one.supports(problem)
+    if reason is not None:
+        raise ValueError(refusal(one, reason))
+    return one
+
+
+def run(
+    geometry: FilterGeometry,
+    operands: Operands,
+    out: Array,
+    summed: Any,
+    cval: Any = 0,
+    packed: Any = None,
+    implementation: str = "auto",
+) -> None:
+    """Write a filter of the array `x` among the operands to all of `out`.
+
+    Arrays are in C order, native, of real numbers that vectors hold (bool as uint8), and `out` overlaps no operand. `summed` is
+    the type of the sums, in which a constant border holds `cval`.
+    """
+    if not geometry.cells:
+        return
+    x, summed = operands["x"], np.dtype(summed)
+    problem = Problem(geometry, Types(x.dtype, summed, summed, out.dtype))
+    with np.errstate(over="ignore", invalid="ignore"):
+        border = filtering.cast(np.array([cval]), summed)
+    chosen(problem, implementation).run({**operands, "cval": border}, packed, problem, out)
