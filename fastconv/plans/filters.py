@@ -38,7 +38,19 @@ FILTERS: dict[str, tuple[Implementation, ...]] = {
         ),
         Implementation("strided", _WINDOWS, filtering.correlation_by_windows, _at(4e-9, 1e-4)),
         Implementation("reference", _REFERENCE, filtering.correlation_by_loops, _at(1e-6, 1e-4)),
-    )
+    ),
+    "passes": (
+        Implementation(
+            "direct",
+            "passes over the axes of a block that stays in the cache",
+            correlation.run_passes,
+            correlation.pass_cost,
+            correlation.supports_passes,
+            kernel=correlation.pass_kernel,
+        ),
+        Implementation("strided", _WINDOWS, filtering.passes_by_windows, _at(4e-9, 1e-4)),
+        Implementation("reference", _REFERENCE, filtering.passes_by_loops, _at(1e-6, 1e-4)),
+    ),
 }
 
 
