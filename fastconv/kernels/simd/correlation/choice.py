@@ -137,6 +137,14 @@ def passes_of(geometry: FilterGeometry, weights: Sequence[Array]) -> list[Array]
     return [planes, *found[-2:]]
 
 
+def in_single(w: Array) -> Array:
+    """Weights in float32, whose sum is that of the weights: the largest one makes up for what rounding the others lost."""
+    found = w.astype(np.float32)
+    if np.isfinite(found).all():
+        found[np.abs(found).argmax()] += np.float32((w - found).sum())
+    return found
+
+
 def pass_of(w: Array, first: int) -> passes.Pass:
     """The pass of weights that begin at number `first`."""
     return passes.Pass(len(w), int(first), passes.MIRRORED.index(mirrored(w)))
@@ -157,7 +165,7 @@ def run_passes(operands: Operands, packed: None, problem: Problem, out: Array) -
         passes.Pass(len(w), int(first), passes.MIRRORED.index(mirrored(w)))
         for w, first in zip(of_axes, firsts[:-1], strict=True)
     )
-    weights = np.concatenate(of_axes).astype(types.summed)
+    weights = np.concatenate([in_single(w) if types.summed == np.float32 else w for w in of_axes])
     sizes = written(passes.Sizes(field, over_planes, over_rows, over_cells, pitch))
     work = int(1e9 * pass_seconds(g, types, host()))
     made(items_of(field), work, operands["x"].ravel(), weights, operands["cval"], out.ravel(), outer, sizes)
