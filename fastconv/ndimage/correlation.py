@@ -11,11 +11,15 @@ from fastconv.ndimage.documentation import documented
 from fastconv.plans import filters
 from fastconv.problem.borders import Border
 from fastconv.problem.convolutions import Array
-from fastconv.problem.filters import FilterGeometry
+from fastconv.problem.filters import FilterGeometry, geometry
 
 SKIPPED = float(np.finfo(np.float64).eps)  # weights that are no larger are none, in correlations over all axes
 LEAST = 12  # taps from which on weights that are a product of vectors pay as passes
+WHOLE = 1 << 24  # whole numbers up to here are exact in float32
 ORIGIN = "Invalid origin; origin must satisfy -({0} // 2) <= origin <= ({0}-1) // 2"
+
+
+ONE = np.ones(1)
 
 
 class Line(NamedTuple):
@@ -27,10 +31,18 @@ class Line(NamedTuple):
     border: Border
 
 
-def summed_in(x: Array, output: Array) -> type:
-    """What sums are made in: float32 where nothing else is read or written."""
-    single = {np.dtype(np.float32), np.dtype(np.float16)}
-    return np.float32 if {x.dtype.newbyteorder("="), output.dtype.newbyteorder("=")} <= single else np.float64
+def summed_in(x: Array, output: Array, weights: Sequence[Array], cval: Any) -> type:
+    """What sums are made in: float32 where nothing else is read or written, or where whole sums are exact in it."""
+    if x.dtype.kind == "f":
+        return np.float32 if x.dtype.itemsize <= 4 and output.dtype.kind == "f" and output.dtype.itemsize <= 4 else np.float64
+    if x.dtype.itemsize > 2:
+        return np.float64
+    whole = cval == int(cval) if np.isfinite(cval) else False
+    most = max(abs(cval), 2.0 ** (8 * x.dtype.itemsize))
+    for w in weights:
+        most *= float(np.abs(w).sum())
+        whole = whole and bool((w == np.rint(w)).all())
+    return np.float32 if whole and most < WHOLE else np.float64
 
 
 # Passes along axes ------------------------------------------------------------------------------------------------------------
@@ -41,7 +53,7 @@ def in_passes(x: Array, lines: Sequence[Line], output: Array, cval: Any) -> Arra
     if not lines:
         output[...] = x
         return output
-    summed = summed_in(x, output)
+    summed = summed_in(x, output, [line.weights for line in lines], cval)
     pending = list(lines) if not may_be_swapped(x, lines, output, cval) else sorted(lines, key=lambda line: line.axis)
 
     def compute(source: Array, out: Array) -> None:
@@ -70,8 +82,8 @@ def together(shape: Sequence[int], lines: Sequence[Line]) -> int:
     """How many of the first of `lines` one kernel serves: those in the order of their axes, three and no more."""
     count = 1
     while count < len(lines) and lines[count].axis > lines[count - 1].axis:
-        geometry = geometry_of(shape, lines[: count + 1])
-        if sum(axis.taps > 1 for axis in geometry.folded.outer) > 1 or len(lines[count].weights) == 1:
+        outer = geometry_of(shape, lines[: count + 1]).folded.outer
+        if sum(axis.taps > 1 for axis in outer) > 1 or len(lines[count].weights) == 1:
             break
         count += 1
     return count
@@ -83,13 +95,13 @@ def geometry_of(shape: Sequence[int], lines: Sequence[Line]) -> FilterGeometry:
     taps = check.over_all_axes([len(line.weights) for line in lines], axes, rank, 1)
     origin = check.over_all_axes([line.origin for line in lines], axes, rank, 0)
     borders = check.over_all_axes([line.border for line in lines], axes, rank, Border())
-    return FilterGeometry("passes", tuple(shape), taps, origin, borders)
+    return geometry("passes", tuple(shape), taps, origin, borders)
 
 
 def run_together(x: Array, lines: Sequence[Line], out: Array, summed: type, cval: Any) -> None:
     """Passes that one kernel serves."""
-    weights = {f"w{axis}": np.ones(1) for axis in range(x.ndim)} | {f"w{line.axis}": line.weights for line in lines}
-    filters.run(geometry_of(x.shape, lines), {"x": x, **weights}, out, summed, cval)
+    operands = {"x": x} | {f"w{axis}": ONE for axis in range(x.ndim)} | {f"w{line.axis}": line.weights for line in lines}
+    filters.run(geometry_of(x.shape, lines), operands, out, summed, cval)
 
 
 def is_complex_call(x: Array, w: Array, cval: Any) -> bool:
@@ -245,7 +257,7 @@ def correlated(
 ) -> Array:
     """`output`, of real weights along some axes; as passes, where they are a product of vectors and only rounding tells."""
     w = np.where(np.abs(w) > SKIPPED, w, 0)
-    summed = summed_in(x, output)
+    summed = summed_in(x, output, [w], cval)
     if summed is np.float32 and w.size >= LEAST and w.all():
         factors = vectors_of(w)
         if factors is not None:
@@ -253,10 +265,10 @@ def correlated(
     taps = check.over_all_axes(w.shape, axes, x.ndim, 1)
     origin = check.over_all_axes(origins, axes, x.ndim, 0)
     around = check.over_all_axes(borders, axes, x.ndim, Border())
-    geometry = FilterGeometry("correlation", x.shape, taps, origin, around)
+    window = geometry("correlation", x.shape, taps, origin, around)
 
     def compute(source: Array, out: Array) -> None:
-        filters.run(geometry, {"x": source, "w": w.reshape(taps)}, out, summed, cval)
+        filters.run(window, {"x": source, "w": w.reshape(taps)}, out, summed, cval)
 
     return check.computed(x, output, compute)
 

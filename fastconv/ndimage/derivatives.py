@@ -1,6 +1,7 @@
 """Derivatives of images: differences of neighbours, second derivatives, gradients."""
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -327,7 +328,18 @@ def add_square(total: Array, other: Array) -> None:
 
 def root(total: Array) -> None:
     """total = its square root"""
-    np.sqrt(total, out=total, casting="unsafe")
+    if total.dtype.kind in "iu" and total.dtype.itemsize == 1:
+        np.take(roots(total.dtype), total.view(np.uint8), out=total, mode="clip")
+    else:
+        np.sqrt(total, out=total, casting="unsafe")
+
+
+@lru_cache(maxsize=2)
+def roots(dtype: np.dtype[Any]) -> Array:
+    """The square roots of all numbers of 8 bits, as NumPy stores them; by their bits."""
+    every = np.arange(256, dtype=np.uint8).view(dtype)
+    with np.errstate(invalid="ignore"):
+        return np.sqrt(every, out=np.empty_like(every), casting="unsafe")
 
 
 def end_magnitude(total: Array, other: Array) -> None:

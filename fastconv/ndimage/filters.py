@@ -2,6 +2,7 @@
 
 import numbers
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from fastconv.problem.convolutions import Array
 NEGLIGIBLE = 1e-15  # the deviation of a Gaussian filter that leaves its axis out
 
 
+@lru_cache(maxsize=256)
 def gaussian_weights(sigma: float, order: int, radius: int) -> Array:
     """The Gaussian of deviation `sigma` at -radius .. radius, of sum 1, or its derivative of an order, for a correlation.
 

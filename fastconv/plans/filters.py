@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from fastconv.kernels import filtering
+from fastconv.kernels.keeping import remembered
 from fastconv.kernels.simd.correlation import choice as correlation
 from fastconv.machine import host
 from fastconv.plans.dispatch import least_of, refusal
@@ -54,7 +55,8 @@ FILTERS: dict[str, tuple[Implementation, ...]] = {
 }
 
 
-def chosen(problem: Problem, implementation: str = "auto") -> Implementation:
+@remembered
+def chosen(problem: Problem, implementation: str) -> Implementation:
     """The cheapest implementation that serves a filter, or the one named."""
     found = FILTERS[problem.geometry.operation]
     if implementation == "auto":
@@ -67,6 +69,20 @@ def chosen(problem: Problem, implementation: str = "auto") -> Implementation:
     if reason is not None:
         raise ValueError(refusal(one, reason))
     return one
+
+
+@remembered
+def problem_of(geometry: FilterGeometry, stored: np.dtype[Any], summed: np.dtype[Any], result: np.dtype[Any]) -> Problem:
+    """The problem, the same object for the same arguments: what is derived from it is derived once."""
+    return Problem(geometry, Types(stored, summed, summed, result))
+
+
+def border_value(cval: Any, dtype: np.dtype[Any]) -> Array:
+    """What cells of a constant border hold, as an array of one element."""
+    if isinstance(cval, float | int) and cval == 0:
+        return np.zeros(1, dtype)
+    with np.errstate(over="ignore", invalid="ignore"):
+        return filtering.cast(np.array([cval]), dtype)
 
 
 def run(
@@ -85,8 +101,6 @@ def run(
     """
     if not geometry.cells:
         return
-    x, summed = operands["x"], np.dtype(summed)
-    problem = Problem(geometry, Types(x.dtype, summed, summed, out.dtype))
-    with np.errstate(over="ignore", invalid="ignore"):
-        border = filtering.cast(np.array([cval]), summed)
-    chosen(problem, implementation).run({**operands, "cval": border}, packed, problem, out)
+    summed = np.dtype(summed)
+    problem = problem_of(geometry, operands["x"].dtype, summed, out.dtype)
+    chosen(problem, implementation).run({**operands, "cval": border_value(cval, summed)}, packed, problem, out)

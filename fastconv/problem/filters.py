@@ -6,6 +6,7 @@ The result has the shape of the input. Kernels see `folded`: planes of rows, wha
 """
 
 from dataclasses import dataclass
+from functools import lru_cache
 from math import prod
 from typing import NamedTuple
 
@@ -141,3 +142,9 @@ class FilterGeometry(Hashed):
     def bytes(self, read: int, written: int) -> int:
         """Of the array and of the result, whose elements have so many."""
         return self.cells * (read + written)
+
+
+@lru_cache(maxsize=1024)
+def geometry(operation: str, shape: Size, taps: Size, origin: Size, borders: tuple[Border, ...]) -> FilterGeometry:
+    """The geometry, the same object for the same arguments: what is derived from it is derived once."""
+    return FilterGeometry(operation, shape, taps, origin, borders)

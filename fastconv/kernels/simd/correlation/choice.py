@@ -4,9 +4,8 @@ The operation "correlation" has weights for each tap, `w`; "passes" a vector of 
 axis of one tap whose weight is 1 has no pass.
 """
 
-from collections.abc import Sequence
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -19,7 +18,7 @@ from fastconv.kernels.simd.engine.sizes import written
 from fastconv.kernels.simd.engine.tables import TILES
 from fastconv.machine import Machine, host
 from fastconv.problem.convolutions import Array
-from fastconv.problem.filters import FilterGeometry, mirrored
+from fastconv.problem.filters import PLAIN, FilterGeometry, mirrored
 from fastconv.problem.problem import Operands, Problem
 from fastconv.problem.types import Types
 
@@ -43,7 +42,7 @@ def seconds(geometry: FilterGeometry, types: Types, taps: int, machine: Machine)
     f, lanes = geometry.folded, machine.lanes(types.summed)
     rows = f.planes * f.h.size
     vectors = rows * -(-f.w.size * f.inner // lanes)
-    cycles = 30_000 + 60 * rows + vectors * (4 * f.outer_taps + 1.1 * taps * (1 if types.summed == np.float32 else 1.6))
+    cycles = 30_000 + 60 * rows + vectors * (4 * f.outer_taps + 1.1 * taps * (1.6 if stepwise(types) else 1.0))
     return machine.seconds(cycles, geometry.bytes(types.stored.itemsize, types.result.itemsize))
 
 
@@ -68,8 +67,13 @@ def launch(problem: Problem, machine: Machine) -> tuple[Kernel, Any, Array, Arra
     lanes = machine.lanes(types.summed)
     field = field_of(g, cheapest(candidates(problem, machine)).cut, lanes)
     columns = TILES[machine.isa].filter_vectors
-    made = dense.kernel(columns, lanes, types.summed == np.float64, names(types), machine.isa)
+    made = dense.kernel(columns, lanes, stepwise(types), names(types), machine.isa)
     return made, field, tap_offsets(g, field), outer_table(g.folded)
+
+
+def stepwise(types: Types) -> bool:
+    """Whether each step of a sum is rounded, as C does it: where what is cut off to an integer hangs on it."""
+    return bool(types.summed == np.float64 and types.result.kind in "iu")
 
 
 def kernel(problem: Problem, machine: Machine) -> str:
@@ -104,7 +108,7 @@ def pass_seconds(geometry: FilterGeometry, types: Types, machine: Machine) -> fl
     rows = f.planes * f.h.size
     vectors = rows * -(-f.w.size * f.inner // lanes)
     products = f.outer_taps + f.h.taps + f.w.taps
-    cycles = 30_000 + 100 * rows + vectors * (6 + 2 * f.outer_taps + (1.0 if types.summed == np.float32 else 1.4) * products)
+    cycles = 30_000 + 100 * rows + vectors * (6 + 2 * f.outer_taps + (1.5 if stepwise(types) else 1.0) * products)
     return machine.seconds(cycles, geometry.bytes(types.stored.itemsize, types.result.itemsize))
 
 
@@ -113,28 +117,46 @@ def pass_cost(problem: Problem, machine: Machine) -> float:
     return pass_seconds(problem.geometry, problem.types, machine)
 
 
+class PassLaunch(NamedTuple):
+    """The kernel of passes with all of its arguments but arrays of numbers."""
+
+    kernel: Kernel
+    items: int
+    work: int
+    outer: Array
+    sizes: Array
+
+
 @remembered
-def pass_launch(problem: Problem, machine: Machine) -> tuple[Kernel, Any, int, Array]:
-    """(kernel, field, elements from line to line, axes over planes)."""
+def pass_launch(problem: Problem, mirrors: tuple[str, ...], machine: Machine) -> PassLaunch:
+    """The launch for weights that mirror each other as `mirrors` tells of each pass."""
     g, types = problem.geometry, problem.types
     f, lanes, columns = g.folded, machine.lanes(types.summed), TILES[machine.isa].filter_vectors
     block = cut(g, types.summed.itemsize, machine, planes=1, beside=f.outer_taps if f.outer_taps > 1 else passes.TOGETHER)
     field = field_of(g, block, lanes)
     pitch = (-(-field.pitch // (columns * lanes)) * columns + 1) * lanes
-    exact = types.summed == np.float64
-    made = passes.kernel(columns, lanes, bool(exact), f.outer_taps > 1, names(types), machine.isa)
-    return made, field, pitch, outer_table(f)
+    made = passes.kernel(columns, lanes, stepwise(types), f.outer_taps > 1, names(types), machine.isa)
+    first, found = 0, []
+    for axis, mirror in zip(passes_of(g), mirrors, strict=True):
+        taps = 1 if axis is None else g.taps[axis]
+        found.append(passes.Pass(taps, first, passes.MIRRORED.index(mirror)))
+        first += taps
+    over_planes, over_rows, over_cells = found
+    sizes = written(passes.Sizes(field, over_planes, over_rows, over_cells, pitch))
+    return PassLaunch(made, items_of(field), int(1e9 * pass_seconds(g, types, machine)), outer_table(f), sizes)
 
 
-def passes_of(geometry: FilterGeometry, weights: Sequence[Array]) -> list[Array]:
-    """The weights of the passes over planes, rows and cells of a row, of those of each axis."""
-    f = geometry.folded
-    with_taps = iter([w for w in weights if len(w) > 1])
-    found = [next(with_taps) if axis.taps > 1 else np.ones(1) for axis in (*f.outer, f.h, f.w)]
-    planes = next((w for w in found[:-2] if len(w) > 1), np.ones(1))
-    if geometry.window == 1:
-        found[-2] = np.prod(weights, 0)
-    return [planes, *found[-2:]]
+@remembered
+def passes_of(geometry: FilterGeometry) -> tuple[int | None, int | None, int | None]:
+    """The axes whose weights are those of the passes over planes, rows and cells of a row; None for a single 1.
+
+    Where no axis has several taps, the pass over rows has the product of all weights.
+    """
+    f, taps = geometry.folded, geometry.taps
+    with_taps = iter([axis for axis, count in enumerate(taps) if count > 1])
+    found = [next(with_taps) if axis.taps > 1 else None for axis in (*f.outer, f.h, f.w)]
+    planes = next((axis for axis in found[:-2] if axis is not None), None)
+    return planes, found[-2], found[-1]
 
 
 def in_single(w: Array) -> Array:
@@ -145,27 +167,23 @@ def in_single(w: Array) -> Array:
     return found
 
 
-def pass_of(w: Array, first: int) -> passes.Pass:
-    """The pass of weights that begin at number `first`."""
-    return passes.Pass(len(w), int(first), passes.MIRRORED.index(mirrored(w)))
-
-
 def pass_kernel(problem: Problem, machine: Machine) -> str:
     """The name of the kernel that runs."""
-    return pass_launch(problem, machine)[0].__name__
+    return pass_launch(problem, (PLAIN,) * 3, machine).kernel.__name__
+
+
+ONE = np.ones(1)
 
 
 def run_passes(operands: Operands, packed: None, problem: Problem, out: Array) -> None:
     """All blocks."""
-    g, types = problem.geometry, problem.types
-    made, field, pitch, outer = pass_launch(problem, host())
-    of_axes = passes_of(g, [np.asarray(operands[f"w{i}"], np.float64) for i in range(len(g.shape))])
-    firsts = np.cumsum([0, *map(len, of_axes)])
-    over_planes, over_rows, over_cells = (
-        passes.Pass(len(w), int(first), passes.MIRRORED.index(mirrored(w)))
-        for w, first in zip(of_axes, firsts[:-1], strict=True)
-    )
-    weights = np.concatenate([in_single(w) if types.summed == np.float32 else w for w in of_axes])
-    sizes = written(passes.Sizes(field, over_planes, over_rows, over_cells, pitch))
-    work = int(1e9 * pass_seconds(g, types, host()))
-    made(items_of(field), work, operands["x"].ravel(), weights, operands["cval"], out.ravel(), outer, sizes)
+    types = problem.types
+    weights = [ONE if axis is None else operands[f"w{axis}"] for axis in passes_of(problem.geometry)]
+    if problem.geometry.window == 1:
+        weights[1] = np.prod([operands[f"w{axis}"] for axis in range(len(problem.geometry.shape))], 0).reshape(1)
+    mirrors = tuple(map(mirrored, weights)) if stepwise(types) else (PLAIN,) * 3
+    kernel, items, work, outer, sizes = pass_launch(problem, mirrors, host())
+    if types.summed == np.float32:
+        weights = [w if w is ONE else in_single(w) for w in weights]
+    w = np.concatenate(weights, dtype=types.summed)
+    kernel(items, work, operands["x"].ravel(), w, operands["cval"], out.ravel(), outer, sizes)

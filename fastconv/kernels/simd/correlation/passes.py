@@ -200,6 +200,9 @@ def kernel(columns: int, lanes: int, exact: bool, over_planes: bool, types: str,
         s = read(sizes)
         work, memory = carve(parts_of(s), weights)
         border, w = pointer(cval), pointer(weights)
+        if over_planes:  # what tiles read behind rows, and do not use, must be no denormal numbers: fill_block sees to it else
+            clear(work.column, vector.zero(w), vector.distance(work.column, work.lines))
+        clear(work.lines, vector.zero(w), TOGETHER * s.pitch + slack)
         for item in range(begin, end):
             block = block_of(item, s.field)
             if over_planes:

@@ -21,13 +21,14 @@ from fastconv.kernels.simd import vector
 from fastconv.kernels.simd.engine.sizes import Plane
 from fastconv.kernels.simd.engine.windows import cell_under, runs
 from fastconv.machine import Machine
+from fastconv.problem.borders import CIRCULAR, REFLECT, SYMMETRIC
 from fastconv.problem.convolutions import Array
 from fastconv.problem.filters import Axis, FilterGeometry, Folded
 
 pointer = vector.pointer
 SLACK = 16  # vectors behind a block's cells that a tile may read and not use
-BLOCKS = 8  # or more, of an array
-LEAST = 4096  # elements of a piece of a row that is worth a block of its own
+BLOCKS = 8  # or more, of a large array
+LEAST = 8192  # elements of a block that is worth a thread
 
 
 class Line(NamedTuple):
@@ -129,12 +130,13 @@ def cut(geometry: FilterGeometry, itemsize: int, machine: Machine, planes: int =
     whole, lanes, room = f.w.size * f.inner, machine.vector_bytes // itemsize, machine.l2 // 2 // itemsize
     step, halo, lines = lanes * f.inner, (f.w.taps - 1) * f.inner, f.h.size * f.planes
     best: tuple[float, Plane] | None = None
-    pieces = max(1, min(-(-BLOCKS // lines), whole // LEAST))
+    blocks = BLOCKS if lines * whole >= BLOCKS * LEAST else 1
+    pieces = max(1, min(-(-blocks // lines), whole // LEAST))
     while True:
         of_piece = -(-whole // pieces)
         elements = min(whole, -(-of_piece // step) * step)
         of_row = planes * pitch_of(f, elements, lanes)
-        rows = max(1, min(room // of_row - (f.h.taps - 1) - beside, f.h.size, -(-lines // BLOCKS)))
+        rows = max(1, min(room // of_row - (f.h.taps - 1) - beside, f.h.size, -(-lines // blocks)))
         reach = rows + f.h.taps - 1
         copied = reach / rows * (elements + halo) / elements * max(1.0, (reach + beside) * of_row / room)
         if best is None or copied < best[0]:
@@ -192,43 +194,63 @@ def plane_under(plane, tap, outer, field):
     return found
 
 
+@compiled
+def cell_near(position, line):
+    """cell_under, without a division where the cell lies less than a row outside."""
+    size, mode = line.size, line.mode
+    if mode == SYMMETRIC:
+        near = -1 - position if position < 0 else 2 * size - 1 - position
+    elif mode == REFLECT:
+        near = -position if position < 0 else 2 * size - 2 - position
+    elif mode == CIRCULAR:
+        near = position + size if position < 0 else position - size
+    else:
+        near = -1
+    return near if 0 <= near < size else cell_under(position, size, mode)
+
+
 @lru_cache(maxsize=8)
 def filler(lanes: int) -> tuple[Any, Any]:
     """The compiled fill_row and fill_block; `lanes` of the vectors that cells are converted by.
 
-    fill_row(to, row, first, count, field, border): to[e] = the element first + e of a row, or what stands for it.
-    fill_block(cells, x, block, outer, field, border): all cells under a block, in rows `field.pitch` apart.
+    fill_row(to, row, first, count, field, border): to[e] = the element first + e of a row, or what stands for it; whole cells.
+    fill_block(cells, x, block, outer, field, border): all cells under a block, in rows `field.pitch` apart, and zeros behind
+    them: a tile reads on there, and arithmetic on the denormal numbers that memory may hold takes a hundred times as long.
     `border` points to what cells of a constant border hold, of the type of the cells.
     """
     _, clear = runs(lanes)
 
     @compiled
-    def fill_outside(to, row, begin, end, first, field, border):
-        """to[e] of elements outside of a row."""
-        for e in range(begin, end):
-            position, part = divmod(first + e, field.inner)
-            cell = cell_under(position, field.w.size, field.w.mode)
-            if cell < 0:
-                vector.poke(to + e, vector.peek(border))
-            else:
-                vector.poke_as(to + e, row + (cell * field.inner + part))
+    def fill_outside(to, row, position, cells, field, border):
+        """The next `cells` cells from one outside of a row on."""
+        for i in range(cells):
+            cell = cell_near(position + i, field.w)
+            for part in range(field.inner):
+                at = to + (i * field.inner + part)
+                if cell < 0:
+                    vector.poke(at, vector.peek(border))
+                else:
+                    vector.poke_as(at, row + (cell * field.inner + part))
 
     @compiled
     def fill_row(to, row, first, count, field, border):
         begin = min(max(-first, 0), count)
         end = max(begin, min(field.w.size * field.inner - first, count))
-        fill_outside(to, row, 0, begin, first, field, border)
+        position = first // field.inner
+        fill_outside(to, row, position, begin // field.inner, field, border)
         source, whole = row + first, end - (end - begin) % lanes
         for e in range(begin, whole, lanes):
             vector.store(to + e, vector.load_as(source + e, to, lanes))
         if whole < end:
             left = end - whole
             vector.store_first(to + whole, vector.load_first_as(source + whole, to, left, lanes), left)
-        fill_outside(to, row, end, count, first, field, border)
+        after = end // field.inner
+        fill_outside(to + end, row, position + after, count // field.inner - after, field, border)
 
     @compiled
     def fill_block(cells, x, block, outer, field, border):
         rows, reach = block.rows + field.h.taps - 1, block.elements + (field.w.taps - 1) * field.inner
+        none = vector.zero(cells)
         for q in range(field.outer_taps):
             plane = plane_under(block.plane, q, outer, field)
             for r in range(rows):
@@ -239,5 +261,7 @@ def filler(lanes: int) -> tuple[Any, Any]:
                 else:
                     row = pointer(x) + (plane * field.h.size + h) * field.w.size * field.inner
                     fill_row(to, row, block.w - field.w.before * field.inner, reach, field, border)
+                clear(to + reach, none, field.pitch - reach)
+        clear(cells + field.outer_taps * rows_of(field) * field.pitch, none, SLACK * lanes)
 
     return fill_row, fill_block

@@ -53,7 +53,7 @@ from fastconv.kernels.simd.vector.conversions import (
 from fastconv.kernels.simd.vector.dots import fma_dots, lane_sums, store_lane_sums
 from fastconv.kernels.simd.vector.memory import load, load_first, load_first_or, prefetch, store, store_first, store_first_wide
 from fastconv.kernels.simd.vector.norms import power, root
-from fastconv.kernels.simd.vector.pointers import distance, line_start, peek, pointer, poke, rows_apart, rows_at
+from fastconv.kernels.simd.vector.pointers import distance, line_start, peek, pointer, poke, rows_apart, rows_at, zero
 from fastconv.kernels.simd.vector.products import (
     add_product,
     add_product_of_difference,
@@ -192,5 +192,6 @@ __all__ = [
     "store_tile",
     "store_transposed",
     "store_woven",
+    "zero",
     "zeros",
 ]

@@ -135,16 +135,18 @@ def store_row_as(context: Any, tile: Any, p: Any, count: Any) -> Any:
         t, p, count = args
         whole = builder.icmp_signed(">=", count, I64(tile.columns * tile.lanes))
         with builder.if_else(whole) as (then, otherwise):
-            for branch, masked in ((then, False), (otherwise, True)):
-                with branch:
-                    for j in range(tile.columns):
+            with then:
+                for j in range(tile.columns):
+                    write(
+                        builder, converted(builder, builder.extract_value(t, j), tile, stored), p, stored, I64(j * tile.lanes)
+                    )
+            with otherwise:
+                for j in range(tile.columns):
+                    left = builder.sub(count, I64(j * tile.lanes))
+                    with builder.if_then(builder.icmp_signed(">", left, I64(0))):  # a store of no lanes may take microseconds
                         v = converted(builder, builder.extract_value(t, j), tile, stored)
-                        if masked:
-                            at = builder.add(p, I64(j * tile.lanes * BYTES[stored.dtype]))
-                            left = builder.sub(count, I64(j * tile.lanes))
-                            write_lanes(builder, v, at, stored, mask_of(builder, left, tile.lanes))
-                        else:
-                            write(builder, v, p, stored, I64(j * tile.lanes))
+                        at = builder.add(p, I64(j * tile.lanes * BYTES[stored.dtype]))
+                        write_lanes(builder, v, at, stored, mask_of(builder, left, tile.lanes))
         return context.get_dummy_value()
 
     return types.void(tile, p, types.intp), generate

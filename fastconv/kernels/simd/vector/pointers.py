@@ -76,6 +76,12 @@ def poke(context: Any, p: Any, value: Any) -> Any:
     return types.void(p, p.dtype), generate
 
 
+@intrinsic
+def zero(context: Any, p: Any) -> Any:
+    """The zero of the type that p points to."""
+    return p.dtype(p), lambda context, builder, signature, args: ir.Constant(ELEMENTS[p.dtype], 0)
+
+
 @intrinsic(prefer_literal=True)
 def rows_at(context: Any, p: Any, offsets: Any, rows: Any) -> Any:
     """The addresses p + offsets[0], p + offsets[1], ...; `offsets` points to int64."""
