@@ -186,7 +186,7 @@ def laplace(
     along = check.axes_of(axes, x.ndim)
     borders = [check.border(one) for one in check.sequence(mode, len(along))]
     to = check.result(output, x)
-    if along and x.dtype.kind != "c" and is_one_sum(x, to):
+    if along and x.dtype.kind != "c" and is_one_sum(x, to, cval):
         return at_once(x, along, borders, to, cval)
 
     def second(source: Any, axis: int, to: Any, mode: str, cval: Any) -> Array:
@@ -195,9 +195,9 @@ def laplace(
     return generic_laplace(x, second, to, mode, cval, axes=along)
 
 
-def is_one_sum(x: Array, output: Array) -> bool:
+def is_one_sum(x: Array, output: Array, cval: Any) -> bool:
     """Whether second differences along all axes may be summed before they are stored: only rounding tells, or nothing."""
-    small = x.dtype.kind in "biu" and x.dtype.itemsize <= 2
+    small = x.dtype.kind in "biu" and x.dtype.itemsize <= 2 and cval == np.rint(cval)
     return small or (x.dtype.kind == output.dtype.kind == "f" and x.dtype.itemsize <= output.dtype.itemsize)
 
 
