@@ -81,6 +81,7 @@ def _parser() -> argparse.ArgumentParser:
     listing.set_defaults(run=_layers)
     demo = commands.add_parser("demo", help="a CNN's first layers on a photograph, fast and with plain loops")
     demo.add_argument("image", nargs="?", type=Path, help="any image file; a sample photograph if not given")
+    demo.add_argument("--filters", action="store_true", help="fastconv.ndimage's filters on it instead, beside SciPy's times")
     demo.add_argument("--out", type=Path, default=Path("fastconv-demo"), metavar="DIR", help="where pictures go (%(default)s)")
     demo.set_defaults(run=_demo)
     commands.add_parser("info", help="CPU, threads, cache and versions").set_defaults(run=_info)
@@ -100,7 +101,11 @@ def _add_compare(commands: Any) -> None:
     case.add_argument("--layer", action="append", metavar="NAME", help='such as resnet50.res3_3x3; see "fastconv layers"')
     case.add_argument("--network", metavar="NAME", help="all layers of a network, and their total")
     case.add_argument("--batch", type=_positive, metavar="N", help="images, for --layer and --network (1)")
-    case.add_argument("--op", metavar="NAME", help="a convolution or pool: conv2d, max_pool1d ...; with --shape")
+    case.add_argument(
+        "--op",
+        metavar="NAME",
+        help="a convolution or pool: conv2d, max_pool1d ..., or ndimage.gaussian_filter, signal.convolve ...; with --shape",
+    )
     case.add_argument("--shape", type=_sizes, metavar="NxCxHxW", help="of the input, channels first whatever the layout")
     case.add_argument("--weight", type=_sizes, metavar="OxIxKxK", help="of a convolution's weights, channels first")
     for name, text in (
@@ -110,6 +115,12 @@ def _add_compare(commands: Any) -> None:
         ("output-padding", "of a transposed convolution"),
     ):
         case.add_argument(f"--{name}", type=_ints, metavar="K", help=text)
+    for name, kind, text in (
+        ("sigma", float, "of a Gaussian filter, in cells"),
+        ("size", _ints, "of a window filter: 3, 3x5"),
+        ("mode", str, "of ndimage's functions: what lies around the array"),
+    ):
+        case.add_argument(f"--{name}", type=kind, metavar=name[0].upper(), help=text)
     case.add_argument("--padding", type=_padding, metavar="P", help="1, 1x0, 0:2x0:1 (before:after), same, same_lower, valid")
     case.add_argument("--groups", type=_positive, metavar="G")
     case.add_argument("--layout", metavar="NAME", help="NCHW, NHWC ..., channels_first or channels_last (the layer's own)")
@@ -168,6 +179,8 @@ def _compare(given: argparse.Namespace) -> int:
     from fastconv.measuring import measure as measuring
     from fastconv.measuring.report import results as reporting
 
+    if given.op and "." in given.op:
+        return _compare_filter(given)
     chosen = _chosen_layers(given)
     if given.seconds is not None and not given.seconds > 0:
         raise ValueError(f"--seconds must be above 0, got {given.seconds}")
@@ -204,9 +217,35 @@ def _compare(given: argparse.Namespace) -> int:
     return 1 if results.failed else 0
 
 
+def _compare_filter(given: argparse.Namespace) -> int:
+    """A function of SciPy's name beside SciPy and OpenCV."""
+    from fastconv.measuring import filters
+    from fastconv.measuring.report import results as reporting
+
+    refused = ("layer", "network", "batch", "weight", "padding", "groups", "layout", "implementations", "plot", "report")
+    for name in refused:
+        if getattr(given, name):
+            raise ValueError(f"--{name} goes with convolutions and pools, not with {given.op}")
+    if given.shape is None:
+        raise ValueError("--op needs --shape, as in 2048x2048")
+    if given.threads is not None:
+        api.set_num_threads(given.threads)
+    options = {name: getattr(given, name) for name in ("sigma", "size", "kernel") if getattr(given, name) is not None}
+    call = filters.call_of(given.op, given.shape, given.dtype, given.mode, **options)
+    rows = filters.compared(call, bool(given.peers), 0.5 if given.seconds is None else given.seconds)
+    if given.json:
+        print(filters.document(call, rows))
+    else:
+        reporting.show_filter(str(call), rows, _console())
+    return 0
+
+
 def _chosen_layers(given: argparse.Namespace) -> list[layers.Layer]:
     from fastconv.measuring.measure import DEFAULT_LAYERS
 
+    for name in ("sigma", "size", "mode"):
+        if getattr(given, name) is not None:
+            raise ValueError(f"--{name} goes with --op ndimage.gaussian_filter and its kin")
     names = ("shape", "weight", "kernel", "stride", "dilation", "output_padding", "padding", "groups")
     described = [name for name in names if getattr(given, name) is not None]
     ways = [way for way, value in (("--layer", given.layer), ("--network", given.network), ("--op", given.op)) if value]
@@ -262,6 +301,8 @@ def _demo(given: argparse.Namespace) -> int:
 
     require("matplotlib.figure")
     image = demo.photograph(given.image)
+    if given.filters:
+        return _demo_filters(image, given.out)
     height, width = image.shape
     side_h, side_w = (min(demo.CROP, side) for side in image.shape)
     print(f"image {height} x {width}, grey; the loops run on its central {side_h} x {side_w}\n")
@@ -279,6 +320,23 @@ def _demo(given: argparse.Namespace) -> int:
     )
     for path in demo.pictures(image, steps, given.out):
         print(f"wrote {path}")
+    return 0
+
+
+def _demo_filters(image: Any, folder: Path) -> int:
+    from fastconv.measuring import gallery
+    from fastconv.measuring.report.results import duration
+
+    print(f"image {image.shape[0]} x {image.shape[1]}, grey, float32\n")
+    header = f"{'filter':52} {'fastconv':>9} {'SciPy':>9} {'times':>6}"
+    print(header, "-" * len(header), sep="\n")
+    pictures = []
+    for one in gallery.filtered(image):
+        pictures.append(one)
+        mine, theirs = one.seconds("fastconv"), one.seconds("scipy")
+        ratio = f"{theirs / mine:5.0f}x" if mine and theirs else ""
+        print(f"{one.arguments:52} {duration(mine):>9} {duration(theirs):>9} {ratio:>6}", flush=True)
+    print(f"\nwrote {gallery.sheet(image, pictures, folder)}")
     return 0
 
 

@@ -6,12 +6,14 @@ removed or changes its meaning.
 
 import json
 import math
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from importlib.resources import files
 from typing import Any
 
 from fastconv.measuring.comparison import Row
 from fastconv.measuring.extras import require
+from fastconv.measuring.filters import Row as FilterRow
 from fastconv.measuring.layers import Layer
 
 WIDTH = 80  # columns that a table may take
@@ -261,6 +263,18 @@ def short(name: str) -> str:
 
 def _ratio(peer: Row, ours: Row | None) -> str:
     return f"{peer.seconds / ours.seconds:.2f}" if ours and ours.seconds and peer.seconds else ""
+
+
+def show_filter(title: str, rows: Sequence[FilterRow], console: Any) -> None:
+    """A function beside SciPy's and OpenCV's: a line a library."""
+    table = _table("library", "time", "fastconv is", "largest difference")
+    mine = rows[0].seconds
+    for row in rows:
+        ratio = f"{row.seconds / mine:.2f} times as fast" if mine and row.seconds and row is not rows[0] else ""
+        difference = "" if row.difference is None else f"{row.difference:.2g}"
+        table.add_row(row.library, duration(row.seconds) or row.note, ratio, difference)
+    _line(console, title, "bold")
+    console.print(table)
 
 
 def _table(first: str, *others: str) -> Any:
