@@ -27,13 +27,16 @@ Packed = tuple[Array, Array]
 
 
 def pack(w: Array, bias: Array, problem: Problem) -> Packed:
-    """W as one matrix a group: [G, K, C R] channels first, [G, R C, K] last; transposed [G, K R, C], [G, C, R K]."""
+    """W as one matrix a group: [G, K, C R] channels first, [G, R C, K] last; transposed [G, K R, C], [G, C, R K].
+
+    Views: BLAS reads a matrix by rows or by columns, and to copy one would take longer than one product of few positions.
+    """
     g = problem.geometry
     if g.transposed:
         grouped = w.reshape(g.groups, g.in_per_group, g.out_per_group * g.taps)
-        return (grouped if g.channels_last else np.ascontiguousarray(grouped.transpose(0, 2, 1))), bias
+        return (grouped if g.channels_last else grouped.transpose(0, 2, 1)), bias
     grouped = w.reshape(g.groups, g.out_per_group, g.reduction)
-    return (np.ascontiguousarray(grouped.transpose(0, 2, 1)) if g.channels_last else grouped), bias
+    return (grouped.transpose(0, 2, 1) if g.channels_last else grouped), bias
 
 
 def tiles(size: Size, depth: int, itemsize: int) -> Iterator[tuple[Size, Size]]:
