@@ -29,15 +29,18 @@ from fastconv.plans.plan import ConvPlan, ElementwisePlan, Plan, PoolPlan, Unpoo
 if TYPE_CHECKING:
     from fastconv import signal as signal
     from fastconv.measuring.comparison import compare
+    from fastconv.patching import patch_scipy, unpatch_scipy
 
 __version__ = "0.1.0"
-__all__ = ["ConvPlan", "ElementwisePlan", "Plan", "PoolPlan", "UnpoolPlan", "compare", *_operations]
+__all__ = ["ConvPlan", "ElementwisePlan", "Plan", "PoolPlan", "UnpoolPlan", "compare", "patch_scipy", "unpatch_scipy", *_operations]
 
 
 def __getattr__(name: str) -> Any:
     """What is imported when it is first asked for: it brings what only measuring needs, or has names of its own."""
-    if name in ("signal",):
+    if name == "signal":
         return import_module(f"fastconv.{name}")
+    if name in ("patch_scipy", "unpatch_scipy"):
+        return getattr(import_module("fastconv.patching"), name)
     if name == "compare":
         from fastconv.measuring.comparison import compare
 
