@@ -32,7 +32,17 @@ if TYPE_CHECKING:
     from fastconv.patching import patch_scipy, unpatch_scipy
 
 __version__ = "0.1.0"
-__all__ = ["ConvPlan", "ElementwisePlan", "Plan", "PoolPlan", "UnpoolPlan", "compare", "patch_scipy", "unpatch_scipy", *_operations]
+__all__ = [
+    "ConvPlan",
+    "ElementwisePlan",
+    "Plan",
+    "PoolPlan",
+    "UnpoolPlan",
+    "compare",
+    "patch_scipy",
+    "unpatch_scipy",
+    *_operations,
+]
 
 
 def __getattr__(name: str) -> Any:

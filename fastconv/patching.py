@@ -1,7 +1,7 @@
 """fastconv's functions in the place of SciPy's: `patch_scipy()` once, or for the time of a with block.
 
-A patched function asks fastconv first. What fastconv does not serve, and what it refuses, goes to SciPy's own function as if nothing
-had happened: no fastconv function writes anything before it raises.
+A patched function asks fastconv first. What fastconv does not serve, and what it refuses, goes to SciPy's own function as if
+nothing had happened: no fastconv function writes anything before it raises.
 """
 
 import functools
@@ -22,7 +22,7 @@ Function = Callable[..., Any]
 
 
 class Patched:
-    """What `patch_scipy` returns: a context manager that takes the patch back as its block ends, if it was the one to make it."""
+    """What `patch_scipy` returns: a context manager that takes the patch back as its block ends, if that made it."""
 
     def __init__(self, names: tuple[str, ...], made: bool) -> None:
         self.names, self.made = names, made

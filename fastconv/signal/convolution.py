@@ -130,7 +130,7 @@ def summed(in1: Array, in2: Array, mode: str) -> Array:
 def transformed(in1: Array, in2: Array, mode: str) -> Array:
     """The convolution by Fourier transforms, in the dtype of sums, with a warning where it is not finite."""
     result = np.result_type(in1, in2)
-    y = fftconvolve(in1, in2, mode)
+    y = by_fft(in1, in2, mode, None, may_sum=False)
     if not all_finite(y):
         warnings.warn(SPREADS, RuntimeWarning, stacklevel=3)
     if result.kind in "iu":
@@ -146,7 +146,7 @@ def all_finite(y: Array) -> bool:
 
 
 def fftconvolve(in1: npt.ArrayLike, in2: npt.ArrayLike, mode: str = "full", axes: int | Iterable[int] | None = None) -> Array:
-    """Convolve two arrays by Fourier transforms: of blocks where one is much smaller, of whole arrays elsewhere.
+    """Convolve two arrays, of any sizes, at the least cost: by Fourier transforms of blocks or of whole arrays, or by few sums.
 
     Parameters
     ----------
@@ -173,7 +173,11 @@ def fftconvolve(in1: npt.ArrayLike, in2: npt.ArrayLike, mode: str = "full", axes
     >>> fc.signal.fftconvolve([1.0, 2.0, 3.0], [0.0, 1.0]).round(6)
     array([0., 1., 2., 3.])
     """
-    in1, in2 = numbers("in1", in1), numbers("in2", in2)
+    return by_fft(numbers("in1", in1), numbers("in2", in2), mode, axes, may_sum=True)
+
+
+def by_fft(in1: Array, in2: Array, mode: Any, axes: Any, may_sum: bool) -> Array:
+    """fftconvolve of arrays; `may_sum`, by sums of products where these are cheaper."""
     if in1.ndim == in2.ndim == 0:
         return in1 * in2
     if in1.ndim != in2.ndim:
@@ -190,7 +194,7 @@ def fftconvolve(in1: npt.ArrayLike, in2: npt.ArrayLike, mode: str = "full", axes
     if not is_mode(mode):
         raise ValueError("acceptable mode flags are 'valid', 'same', or 'full'")
     if along:
-        return methods.by_transforms(in1, in2, mode, along)
+        return methods.by_transforms(in1, in2, mode, along, may_sum)
     wanted = methods.part(in1.shape, in2.shape, mode, along)
     return (in1 * in2)[tuple(slice(start, start + count) for start, count in wanted)].copy()
 
@@ -214,7 +218,7 @@ def axes_of(axes: Any, ndim: int) -> list[int]:
 
 
 def oaconvolve(in1: npt.ArrayLike, in2: npt.ArrayLike, mode: str = "full", axes: int | Iterable[int] | None = None) -> Array:
-    """Convolve two arrays by Fourier transforms of blocks, which is what `fftconvolve` does too where one is much smaller.
+    """Convolve two arrays of very different sizes: as `fftconvolve`, which takes transforms of blocks where they serve.
 
     Parameters
     ----------

@@ -12,7 +12,7 @@ from fastconv.problem.convolutions import Size
 from fastconv.signal.arrays import Array
 
 MOST_EXCHANGED = 121  # cells of a window that exchanges sort
-BLOCK = 1 << 15  # cells of a row that stay in the cache
+BLOCK = 1 << 16  # bytes of rows that stay in the cache, with the others that they are compared with
 PARTITIONED = 1 << 22  # cells of windows that lie side by side
 
 
@@ -43,7 +43,7 @@ def by_partition(padded: Array, size: Size, y: Array) -> None:
 
 def by_exchanges(padded: Array, size: Size, y: Array) -> None:
     """Blocks of leading rows, whose shifted copies are compared cell by cell."""
-    rows = max(1, BLOCK // max(1, prod(y.shape[1:])))
+    rows = max(1, BLOCK // (y.itemsize * prod(y.shape[1:])))
     for first in range(0, y.shape[0], rows):
         count = min(rows, y.shape[0] - first)
         shape = (count, *y.shape[1:])

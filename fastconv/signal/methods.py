@@ -1,4 +1,4 @@
-"""How the convolution functions compute: which part of the full result, by sums or by transforms, and which of these is cheaper.
+"""How the convolution functions compute: which part of the full result, by sums or by transforms, and which is cheaper.
 
 A Part says for every axis where the outputs start in the full convolution, and how many there are. Output p of the full one is
 the sum over j of in1[p - j] * in2[j]; the smaller of the two arrays is the kernel.
@@ -6,19 +6,20 @@ the sum over j of in1[p - j] * in2[j]; the smaller of the two arrays is the kern
 
 from collections.abc import Sequence
 from math import prod
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from fastconv.problem.convolutions import Pairs, Size
 from fastconv.signal import spectra, sums
 from fastconv.signal.arrays import Array, largest
-from fastconv.signal.plans import local
+from fastconv.signal.plans import Planned, local
 from fastconv.signal.spectra import transformed_in
 
 Part = tuple[tuple[int, int], ...]
 
 FEW = 40_000  # products that numpy.convolve sums before fastconv would have begun
+SHORT = 512  # points of a transform that is over before blocks would have begun
 SUMS = 5e8  # products a second of plain loops
 WHOLE = 1 << 46  # whole results below this are right after a transform and a rounding
 ROUNDED = 1 << np.finfo(np.float64).nmant  # and those that SciPy rounds
@@ -85,53 +86,58 @@ def has_kernels(in1: Array, in2: Array, dtype: np.dtype[Any]) -> bool:
 # By transforms ----------------------------------------------------------------------------------------------------------
 
 
-def by_transforms(in1: Array, in2: Array, mode: str, axes: Sequence[int]) -> Array:
-    """A mode's part of the convolution along `axes`: by blocks where the kernel fits one, else of whole arrays."""
+class Roles(NamedTuple):
+    """A convolution as a correlation of a signal with a kernel, which has one cell along the axes that are not convolved."""
+
+    x: Array
+    w: Array
+    pads: Pairs
+    dtype: np.dtype[Any]
+    whole: float  # seconds of transforms of whole arrays
+
+    def by_blocks(self) -> Planned | None:
+        """The plan by transforms of blocks, where the kernel fits one and they should take no longer than whole arrays."""
+        planned = sums.spectrally(self.x, self.w, self.pads, self.dtype)
+        return None if planned is None or planned.seconds > self.whole else planned
+
+
+def by_transforms(in1: Array, in2: Array, mode: str, axes: Sequence[int], may_sum: bool) -> Array:
+    """A mode's part of the convolution along `axes`: by blocks where the kernel fits one, else of whole arrays.
+
+    `may_sum`, sums of products are taken where they are cheaper still, as they are with few taps.
+    """
     wanted = part(in1.shape, in2.shape, mode, axes)
-    blocks = blocks_of(in1, in2, wanted, axes)
-    if blocks is not None:
-        return blocks()
+    roles = roles_of(in1, in2, wanted, axes)
+    if roles is not None:
+        blocks = roles.by_blocks()
+        least = roles.whole if blocks is None else blocks.seconds
+        if may_sum and seconds_of_sums(roles.x, roles.w, roles.pads, roles.dtype) < least:
+            return sums.correlated(*roles[:4])
+        if blocks is not None:
+            return sums.correlated_spectrally(blocks, *roles[:4])
     y = spectra.convolved(in1, in2, axes)
     kept = y[tuple(slice(start, start + count) for start, count in wanted)]
     return kept if kept.flags.c_contiguous else kept.copy()
 
 
-class Blocks:
-    """A convolution by Fourier transforms of blocks, ready to run."""
-
-    def __init__(self, planned: Any, x: Array, w: Array, pads: Pairs, dtype: np.dtype[Any], shape: Size) -> None:
-        self.planned, self.x, self.w, self.pads, self.dtype, self.shape = planned, x, w, pads, dtype, shape
-
-    @property
-    def seconds(self) -> float:
-        """What it should take."""
-        return float(self.planned.seconds)
-
-    def __call__(self) -> Array:
-        """The convolution."""
-        return sums.correlated_spectrally(self.planned, self.x, self.w, self.pads, self.dtype).reshape(self.shape)
-
-
-def blocks_of(in1: Array, in2: Array, wanted: Part, axes: Sequence[int]) -> Blocks | None:
-    """The convolution by blocks, where they serve it and should take less than whole arrays."""
-    types = transformed_in(in1.dtype), transformed_in(in2.dtype)
-    dtype = np.result_type(*types)
-    if dtype.char not in "fdFD":
+def roles_of(in1: Array, in2: Array, wanted: Part, axes: Sequence[int]) -> Roles | None:
+    """Which array is the kernel, where one may be, and the transform is not a small one anyhow."""
+    dtype = np.result_type(transformed_in(in1.dtype), transformed_in(in2.dtype))
+    full = tuple(in1.shape[axis] + in2.shape[axis] - 1 for axis in axes)
+    if dtype.char not in "fdFD" or prod(full) <= SHORT:
         return None
     others = [axis for axis in range(in1.ndim) if axis not in axes]
     pairs = [(in1, in2), (in2, in1)] if in2.size <= in1.size else [(in2, in1), (in1, in2)]
-    x, w = next(((x, w) for x, w in pairs if all(w.shape[axis] == 1 for axis in others)), (None, None))
-    if x is None or w is None:
+    found = next(((x, w) for x, w in pairs if all(w.shape[axis] == 1 for axis in others)), None)
+    if found is None:
         return None
+    x, w = found
     # Along the other axes a part that is not all of x is what "same" leaves of an array longer than the first.
     pads = pads_of(x, w, wanted)
     w = w[(slice(None, None, -1),) * w.ndim]
     x, pads = sums.cropped(sums.as_whole(x), pads)
-    planned = sums.spectrally(x, sums.as_whole(w), pads, dtype)
-    full = tuple(in1.shape[axis] + in2.shape[axis] - 1 for axis in axes)
-    if planned is None or planned.seconds > spectra.seconds(full, dtype.kind == "c") * prod(x.shape[axis] for axis in others):
-        return None
-    return Blocks(planned, x, sums.as_whole(w), pads, dtype, tuple(count for _, count in wanted))
+    whole = spectra.seconds(full, dtype.kind == "c") * prod(x.shape[axis] for axis in others)
+    return Roles(x, sums.as_whole(w), pads, dtype, whole)
 
 
 # Which is cheaper -------------------------------------------------------------------------------------------------------
@@ -151,11 +157,17 @@ def cheaper(in1: Array, in2: Array, mode: str) -> str:
     products = in1.size * in2.size
     if products <= FEW:
         return "direct"
-    wanted, axes = part(in1.shape, in2.shape, mode), range(in1.ndim)
-    blocks = blocks_of(in1, in2, wanted, axes)
-    full = tuple(n + k - 1 for n, k in zip(in1.shape, in2.shape, strict=True))
-    transforms = spectra.seconds(full, dtype.kind == "c") if blocks is None else blocks.seconds
-    return "fft" if transforms < seconds_of_sums(in1, in2, wanted, dtype) else "direct"
+    wanted = part(in1.shape, in2.shape, mode)
+    roles = roles_of(in1, in2, wanted, range(in1.ndim))
+    if roles is None:
+        full = tuple(n + k - 1 for n, k in zip(in1.shape, in2.shape, strict=True))
+        transforms = spectra.seconds(full, dtype.kind == "c")
+    else:
+        blocks = roles.by_blocks()
+        transforms = roles.whole if blocks is None else blocks.seconds
+    x, w = taps(in1, in2)
+    x, pads = sums.cropped(x, pads_of(x, w, wanted))
+    return "fft" if transforms < seconds_of_sums(x, w, pads, dtype) else "direct"
 
 
 def largest_of(x: Array) -> int:
@@ -166,14 +178,12 @@ def largest_of(x: Array) -> int:
     return int(top) + 1 if np.isfinite(top) else ROUNDED
 
 
-def seconds_of_sums(in1: Array, in2: Array, wanted: Part, dtype: np.dtype[Any]) -> float:
+def seconds_of_sums(x: Array, w: Array, pads: Pairs, dtype: np.dtype[Any]) -> float:
     """What sums of products should take."""
-    x, w = taps(in1, in2)
     real = sums.DOUBLE if dtype.kind in "iu" else np.dtype(dtype.char.lower())
-    times = (1 + (in1.dtype.kind == "c")) * (1 + (in2.dtype.kind == "c"))
-    x, pads = sums.cropped(x, pads_of(x, w, wanted))
+    times = (1 + (x.dtype.kind == "c")) * (1 + (w.dtype.kind == "c"))
     zero = np.zeros((), real)
     call = sums.call_of(np.broadcast_to(zero, x.shape), np.broadcast_to(zero, w.shape), pads, real)
     if call is None or dtype.char not in "fdFDbhilqBHILQ":
-        return prod(count for _, count in wanted) * w.size / SUMS
+        return prod(sums.out_shape(x.shape, w.shape, pads)) * w.size / SUMS
     return times * local(call).seconds

@@ -37,6 +37,8 @@ class Call(NamedTuple):
         fastconv's padding_mode.
     value : number
         What the cells of the border "constant" hold.
+    layout : str, optional
+        Of the arrays, where channels are not first.
     """
 
     x_shape: Size
@@ -48,6 +50,7 @@ class Call(NamedTuple):
     stride: Size
     border: str = "zeros"
     value: Any = 0
+    layout: str | None = None
 
     def plan(self) -> ConvPlan:
         """A plan without weights, by whatever implementation."""
@@ -66,6 +69,7 @@ class Call(NamedTuple):
             stride=self.stride,
             padding=self.padding,
             padding_mode=self.border,
+            layout=self.layout,
             **filled,
         )
 

@@ -25,6 +25,9 @@ from fastconv.signal.extension import MODES, extended
 from fastconv.signal.plans import Call, local
 from fastconv.signal.sums import as_whole
 
+ROWS = 3  # phases that are woven one after the other
+FAR = 8  # phases from which on they lie last in memory as they are computed
+
 
 class Rates(NamedTuple):
     """A change of rate, and the taps of its filter."""
@@ -162,34 +165,42 @@ def phases(h: Array, x: Array, rates: Rates, ends: tuple[int, int], outputs: int
     common = gcd(rates.up, rates.down)
     count, step, reach = rates.up // common, rates.down // common, -(-h.size // rates.up) - 1
     lead = reach - ends[0]  # cells of x that lie before the signal's first
-    turns = -(-outputs // count)
-    y = np.zeros((outer, turns, count, inner), dtype)
-    for group in groups(h, rates):
+    turns, parts = -(-outputs // count), groups(h, rates)
+    y = np.empty((outer, turns, count, inner), dtype) if len(parts) > 1 or count < FAR else None
+    for group in parts:
         needed = -(-(outputs - group.first) // count)
-        if needed <= 0 or not cells:
-            continue
         begin = group.cell + lead
         end = begin + (needed - 1) * step + group.weights.shape[1]
         source = x[:, max(0, begin) : max(0, min(cells, end))]
-        if not source.shape[1]:
-            continue
-        pads = (max(0, -begin), max(0, end - cells))
-        found = strided(source, group.weights, pads, step, dtype)
-        y[:, :needed, group.first : group.last] = np.moveaxis(found, 1, 2)[:, :needed]
-    return y.reshape(outer, turns * count, inner)[:, :outputs]
+        if needed <= 0 or not source.shape[1]:
+            found = np.zeros((outer, needed, len(group.weights), inner), dtype)
+        else:
+            found = strided(source, group.weights, (max(0, -begin), max(0, end - cells)), step, dtype)
+        if y is None:
+            y = found
+        elif len(group.weights) <= ROWS:
+            for row in range(len(group.weights)):
+                y[:, :needed, group.first + row] = found[:, :needed, row]
+        else:
+            y[:, :needed, group.first : group.last] = found[:, :needed]
+    assert y is not None
+    return y.reshape(outer, -1, inner)[:, :outputs]
 
 
 def strided(x: Array, weights: Array, pads: tuple[int, int], step: int, dtype: np.dtype[Any]) -> Array:
-    """[outer][phase][turn][inner] of x [outer][cells][inner] and weights [phase][tap]."""
+    """[outer][turn][phase][inner] of x [outer][cells][inner] and weights [phase][tap]: of many phases, these last in memory."""
     outer, cells, inner = x.shape
     channels, taps = weights.shape
+    types = (x.dtype, weights.dtype, dtype)
+    if inner == 1 and channels >= FAR:
+        call = Call((outer, cells, 1), (channels, taps, 1), *types, (pads,), (step,), layout="NLC")
+        return local(call)(x.reshape(call.x_shape), weights.reshape(call.w_shape))[..., None]
     if inner == 1:
-        call = Call((outer, 1, cells), (channels, 1, taps), x.dtype, weights.dtype, dtype, (pads,), (step,))
+        call = Call((outer, 1, cells), (channels, 1, taps), *types, (pads,), (step,))
     else:
-        both = ((pads, (0, 0)), (step, 1))
-        call = Call((outer, 1, cells, inner), (channels, 1, taps, 1), x.dtype, weights.dtype, dtype, *both)
+        call = Call((outer, 1, cells, inner), (channels, 1, taps, 1), *types, (pads, (0, 0)), (step, 1))
     found = local(call)(x.reshape(call.x_shape), weights.reshape(call.w_shape))
-    return found.reshape(outer, channels, -1, inner)
+    return np.moveaxis(found.reshape(outer, channels, -1, inner), 1, 2)
 
 
 # Filters of its own -----------------------------------------------------------------------------------------------------
