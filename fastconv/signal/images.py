@@ -84,7 +84,7 @@ def correlate2d(
     --------
     >>> import fastconv as fc
     >>> fc.signal.correlate2d([[1, 2, 3]], [[1, 2]], mode="same")
-    array([[2, 5, 8]])
+    array([[5, 8, 3]])
     """
     return filtered("correlate2d", in1, in2, mode, boundary, fillvalue)
 

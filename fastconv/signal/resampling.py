@@ -248,7 +248,7 @@ def resample_poly(
     --------
     >>> import numpy as np
     >>> import fastconv as fc
-    >>> fc.signal.resample_poly(np.ones(100), 3, 2)[70:73].round(3)
+    >>> fc.signal.resample_poly(np.ones(100), 3, 2)[70:73].round(2)
     array([1., 1., 1.])
     """
     x = numbers("x", x)
