@@ -27,17 +27,33 @@ from fastconv.operations import __all__ as _operations
 from fastconv.plans.plan import ConvPlan, ElementwisePlan, Plan, PoolPlan, UnpoolPlan
 
 if TYPE_CHECKING:
-    from fastconv import ndimage
+    from fastconv import ndimage as ndimage
+    from fastconv import signal as signal
     from fastconv.measuring.comparison import compare
+    from fastconv.patching import patch_scipy, unpatch_scipy
 
 __version__ = "0.1.0"
-__all__ = ["ConvPlan", "ElementwisePlan", "Plan", "PoolPlan", "UnpoolPlan", "compare", "ndimage", *_operations]
+__all__ = [
+    "ConvPlan",
+    "ElementwisePlan",
+    "Plan",
+    "PoolPlan",
+    "UnpoolPlan",
+    "compare",
+    "ndimage",
+    "patch_scipy",
+    "signal",
+    "unpatch_scipy",
+    *_operations,
+]
 
 
 def __getattr__(name: str) -> Any:
-    """What is imported when it is first asked for: `compare` brings what only measuring needs, a module its own functions."""
-    if name in ("ndimage",):
+    """What is imported when it is first asked for: it brings what only measuring needs, or has names of its own."""
+    if name in ("ndimage", "signal"):
         return import_module(f"fastconv.{name}")
+    if name in ("patch_scipy", "unpatch_scipy"):
+        return getattr(import_module("fastconv.patching"), name)
     if name == "compare":
         from fastconv.measuring.comparison import compare
 

@@ -46,6 +46,9 @@ ROOMS: dict[str, tuple[str, ...]] = {
     "operations": ("plans", "kernels.threads", "kernels.keeping", "problem", "machine"),
     "ndimage": ("plans", "problem"),
     "numpycnn": ("operations", "problem"),
+    "served": (),
+    "signal": ("served", "operations", "plans", "kernels.keeping", "problem", "machine"),
+    "patching": ("signal", "ndimage", "served"),
     "measuring": ("operations", "plans", "kernels", "numpycnn", "problem", "machine"),
     "cli": ("measuring", "operations", "kernels.cache", "kernels.processors", "problem", "machine"),
     "__main__": ("cli",),
@@ -192,7 +195,9 @@ def test_good_imports_are_let_through() -> None:
     assert not violations("from fastconv.kernels.simd.winograd import choice", "plans.registry")
 
 
-@pytest.mark.parametrize("package", ["matplotlib", "rich", "scipy", "torch", "asv", "fastconv.measuring", "fastconv.numpycnn"])
+@pytest.mark.parametrize(
+    "package", ["matplotlib", "rich", "scipy", "torch", "asv", "fastconv.measuring", "fastconv.numpycnn", "fastconv.signal"]
+)
 def test_import_brings_only_what_computing_needs(package: str) -> None:
     """`import fastconv` does not import what only measuring, drawing or testing needs, beyond what Numba itself imports."""
     code = f"import sys, numba; before = set(sys.modules); import fastconv; assert {package!r} not in set(sys.modules) - before"

@@ -37,6 +37,9 @@ def test_every_block_runs_after_those_above_it(threads):
     assert names["maps"].shape == (1, 64, 112, 112)
     assert names["opened"].shape == names["blurred"].shape == names["edges"].shape == (1, 480, 640)
     assert (names["eroded"] <= names["opened"]).all()
+    assert names["smooth"].shape == names["tone"].shape
+    assert names["slower"].shape == (48_000,)
+    assert names["sharp"].shape == (480, 640)
     assert (names["opened"] <= names["grey"]).all()
 
 

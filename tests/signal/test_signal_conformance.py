@@ -1,0 +1,62 @@
+"""SciPy's own tests of the functions that fastconv.signal has, run on fastconv's functions in a process of their own."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("scipy.signal.tests", reason="SciPy's tests are not installed")
+
+FILES = ("scipy.signal.tests.test_signaltools", "scipy.signal.tests.test_upfirdn")
+CALLING = 12_055  # tests that call these functions, at least
+SHARE, SEED = 0.04, 20261126  # of an ordinary run
+
+RECURSIVE = "a recursive filter, which fastconv.signal does not serve"
+LEFT_OUT = {
+    r"TestLinearFilter\w+::test_\w*IIR": RECURSIVE,
+    r"TestLinearFilter\w+::test_(zi_pseudobroadcast|bad_size_zi)\b": RECURSIVE,
+    r"TestLinearFilter\w+::test_lfiltic\[.*\[(1, 0\.5, 1\.5|2, 1, 3)\]\]": RECURSIVE,
+    r"::test_lfilter_notimplemented_input": f"{RECURSIVE}: the error would be SciPy's for its coefficients",
+    r"::test_filtfilt_gust": f"{RECURSIVE}, which the test compares another function with",
+    r"TestSOSFilt::test_(rank3|initial_conditions|initial_conditions_3d_axis1)\b": f"{RECURSIVE}, to compare sosfilt with",
+    r"TestDecimate::test_(basic_IIR|phaseshift_IIR|zero_phase_IIR|complex_iir_dlti)\b": RECURSIVE,
+    r"TestDecimate::test_(shape|long_float32|float16_upcast)\b": f"{RECURSIVE}: decimate's default",
+    r"TestConvolve2d::test_large_array": "half a gigabyte, for offsets that other tests of fastconv reach",
+}
+
+
+def run(tmp_path: Path, **options: object) -> dict:
+    """The counts of a run."""
+    here, report = Path(__file__).parents[1], tmp_path / "report.json"
+    settings = {"room": "signal", "left_out": LEFT_OUT, "report": str(report), **options}
+    path = os.pathsep.join((str(here / "support"), *filter(None, (os.environ.get("PYTHONPATH"),))))
+    environment = os.environ | {"PYTHONPATH": path, "FASTCONV_SCIPY": json.dumps(settings)}
+    command = (sys.executable, "-m", "pytest", "-q", "-p", "scipy_plugin", "-p", "no:cacheprovider", "--pyargs", *FILES)
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=3600, check=False)
+    assert report.exists(), done.stdout[-4000:] + done.stderr[-4000:]
+    return json.loads(report.read_text())
+
+
+def test_a_share_of_scipys_tests_passes(tmp_path):
+    """Drawn by a seed: what an ordinary run has time for."""
+    found = run(tmp_path, share=SHARE, seed=SEED)
+    assert not found["failed"], "\n".join(f"{name}\n{why}" for name, why in found["failed"].items())
+    assert found["served"]["passed"] >= 0.9 * SHARE * CALLING
+    assert len(found["calls"]) >= 8
+
+
+@pytest.mark.slow
+def test_scipys_tests_pass(tmp_path):
+    """All but those that are named, which are at most one in a hundred of those that call fastconv."""
+    found = run(tmp_path)
+    assert not found["failed"], "\n".join(f"{name}\n{why}" for name, why in found["failed"].items())
+    assert found["served"]["passed"] + len(found["left_out"]) >= CALLING
+    assert 0 < len(found["left_out"]) <= 0.01 * CALLING
+    for pattern in LEFT_OUT.values():
+        assert pattern in found["left_out"].values(), f"no test is left out for: {pattern}"
+    from fastconv import signal
+
+    assert found["calls"].keys() == set(signal.__all__)
