@@ -116,3 +116,17 @@ def weighted(cells: Array, operands: Operands) -> Any:
 
 correlation_by_loops = by_loops(weighted)
 correlation_by_windows = by_windows(weighted)
+
+
+# Ranks ------------------------------------------------------------------------------------------------------------------------
+
+
+def of_rank(cells: Array, operands: Operands) -> Any:
+    """The cell of a rank, a NaN behind all others, of a window or of windows [..., taps]."""
+    used, rank = np.flatnonzero(operands["footprint"]), int(operands["rank"])
+    cells = cells.reshape(-1) if cells.ndim == operands["footprint"].ndim and cells.size == operands["footprint"].size else cells
+    return np.partition(cells[..., used], rank, axis=-1)[..., rank]
+
+
+ranks_by_loops = by_loops(of_rank)
+ranks_by_windows = by_windows(of_rank)

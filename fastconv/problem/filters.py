@@ -129,3 +129,31 @@ class FilterGeometry(Hashed):
     def bytes(self, read: int, written: int) -> int:
         """Of the array and of the result, whose elements have so many."""
         return self.cells * (read + written)
+
+
+@dataclass(frozen=True)
+class RankGeometry(FilterGeometry):
+    """A window over an array, of which the cell of one rank is the result.
+
+    Attributes
+    ----------
+    rank : int
+        Of the result among the cells in order, from 0 on.
+    footprint : bytes or None
+        One byte for each cell of the window in row-major order, 0 for those left out; None where no cell is.
+    """
+
+    rank: int
+    footprint: bytes | None = None
+
+    __hash__ = Hashed.__hash__
+
+    @property
+    def members(self) -> int:
+        """Cells of the window that are not left out."""
+        return self.window if self.footprint is None else sum(map(bool, self.footprint))
+
+    @property
+    def cells_used(self) -> list[bool]:
+        """Of each cell of the window, whether it is not left out."""
+        return [True] * self.window if self.footprint is None else [byte != 0 for byte in self.footprint]
