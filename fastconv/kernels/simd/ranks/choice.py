@@ -7,8 +7,7 @@ import numpy as np
 
 from fastconv.kernels.jit import Kernel, element
 from fastconv.kernels.keeping import remembered
-from fastconv.kernels.simd.engine.costs import Candidate, cheapest
-from fastconv.kernels.simd.engine.neighbourhoods import SLACK, Field, field_of, items_of, outer_table, tap_offsets
+from fastconv.kernels.simd.engine.neighbourhoods import field_of, items_of, outer_table, tap_offsets
 from fastconv.kernels.simd.engine.sizes import Plane, written
 from fastconv.kernels.simd.ranks import sorting
 from fastconv.kernels.simd.ranks.layouts import Layout, Spans, laid_out, tables, texts
@@ -117,6 +116,16 @@ def cost_of_tables(problem: Problem, machine: Machine) -> float:
     return 5e-6 + seconds(problem, max(1.6, 1.3 * of_comparison(problem.types, machine)), machine)
 
 
+def width_of(elements: int, lanes: int) -> int:
+    """Elements of a row of a network in whole vectors; an odd number of them, so that rows do not share cache sets."""
+    return (-(-elements // lanes) | 1) * lanes
+
+
+def strip_of(layout: Layout, elements: int, lanes: int, machine: Machine) -> int:
+    """Vectors that an operation of a table makes at a time: what a network has in places stays in the L1 cache."""
+    return max(1, min(8, -(-elements // lanes), machine.l1 // (2 * machine.vector_bytes * max(1, layout.places))))
+
+
 Launch = tuple[Kernel, tuple[Any, ...], Array, int, float]
 
 
@@ -133,18 +142,18 @@ def launch(problem: Problem, machine: Machine, code: bool) -> Launch:
     real, lines = types.summed.kind == "f", lines_of(g)
     rows_under = field.block.h + field.h.taps - 1
     if code:
-        width = -(-max(ROW_BYTES // itemsize + halo, block.w + halo) // lanes + 1) * lanes
+        width = width_of(max(ROW_BYTES // itemsize, block.w) + halo, lanes)
         levels = ";".join(f"{reach}:{text}" for reach, text in texts(program, lines, width))
-        made = sorting.kernel(lanes, 1, real, tall, names(types), machine.isa, levels)
+        made = sorting.kernel(lanes, real, names(types), machine.isa, levels)
         strip, spread = 1, (np.empty((0, 4), np.int32), np.empty((0, 2), np.int64), np.empty((0, 2), np.int64))
     else:
-        strip = 4 if block.w > lanes and layout.places * 4 * machine.vector_bytes <= machine.l1 else 1
-        width = (-(-(block.w + halo) // lanes) + strip | 1) * lanes
+        strip = strip_of(layout, block.w, lanes, machine)
+        width = width_of(block.w + halo + (strip - 1) * lanes, lanes)
         spans = Spans(rows_under * field.pitch, field.pitch, width, strip * lanes, f.inner, lines)
         spread = tables(layout, spans)
-        made = sorting.kernel(lanes, strip, real, tall, names(types), machine.isa)
+        made = sorting.kernel(lanes, real, names(types), machine.isa)
     results = Plane(layout.results[0], layout.results[-1])
-    s = sorting.Sizes(field, g.members, len(layout.levels), layout.rows, width, layout.places * strip * lanes, results)
+    s = sorting.Sizes(field, g.members, len(layout.levels), layout.rows, width, layout.places, strip, tall, results)
     work = int(1e9 * (cost_of_code if code else cost_of_tables)(problem, machine))
     offsets = tap_offsets(g, field)
     if g.footprint is not None:

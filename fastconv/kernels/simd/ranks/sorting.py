@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from fastconv.kernels.jit import Kernel, compiled, inlined
+from fastconv.kernels.jit import Kernel, compiled
 from fastconv.kernels.simd import vector
 from fastconv.kernels.simd.engine.neighbourhoods import SLACK, Field, block_of, filler, first_output, rows_of
 from fastconv.kernels.simd.engine.sizes import Plane, reader
@@ -31,8 +31,10 @@ class Sizes(NamedTuple):
     ----------
     taps : int
         Cells of a window.
-    levels, rows, width, places : int
-        Of the network, and elements of each row.
+    levels, rows, width, places, strip : int
+        Of the network, elements of each row, and vectors of each place.
+    tall : int
+        Outputs below each other that a network has.
     results : Plane
         Rows of the results of two windows below each other; of one, the same.
     """
@@ -43,6 +45,8 @@ class Sizes(NamedTuple):
     rows: int
     width: int
     places: int
+    strip: int
+    tall: int
     results: Plane
 
 
@@ -59,51 +63,33 @@ read, carve = reader(Sizes), workspace(Parts)
 
 
 @lru_cache(maxsize=16)
-def by_tables(lanes: int, strip: int) -> Any:
+def by_tables(lanes: int) -> Any:
     """The compiled run_network(line, work, program, elements, s) that reads its operations."""
-    width, mask = strip * lanes, (1 << PLACE_BITS) - 1
-    both, low = BOTH, LOW
-
-    @inlined
-    def spread(cells, code, shifts):
-        return cells + ((code >> PLACE_BITS) + shifts[code & mask])
+    both, low, bits = BOTH, LOW, PLACE_BITS
 
     def run_network(line, work, program, elements, s):
         operations, runs, levels = program
+        codes, width = pointer(operations), s.strip * lanes
         shifts = np.empty(3, np.int64)
         shifts[2] = vector.distance(work.cells, work.places)
-        first_run, done = 0, 0
+        to, first, begin = pointer(shifts), 0, 0
         for level in range(s.levels):
-            begin = done
+            last, done = levels[level, 0], begin
             for e in range(0, elements + levels[level, 1], width):
-                shifts[0], shifts[1] = line + e, vector.distance(work.cells, work.rows) + e
-                done = begin
-                for run in range(first_run, levels[level, 0]):
+                shifts[0], shifts[1], done = line + e, vector.distance(work.cells, work.rows) + e, begin
+                for run in range(first, last):
                     kind, end = runs[run, 0], runs[run, 1]
                     if kind == both:
                         for k in range(done, end):
-                            a, b = spread(work.cells, operations[k, 0], shifts), spread(work.cells, operations[k, 1], shifts)
-                            c, d = spread(work.cells, operations[k, 2], shifts), spread(work.cells, operations[k, 3], shifts)
-                            for v in range(0, width, lanes):
-                                one, other = vector.load(a + v, lanes), vector.load(b + v, lanes)
-                                vector.store(c + v, vector.smaller_number(one, other))
-                                vector.store(d + v, vector.larger_number(one, other))
+                            vector.network_step(work.cells, codes + 4 * k, to, s.strip, lanes, 1, 1, bits)
                     elif kind == low:
                         for k in range(done, end):
-                            a, b = spread(work.cells, operations[k, 0], shifts), spread(work.cells, operations[k, 1], shifts)
-                            c = spread(work.cells, operations[k, 2], shifts)
-                            for v in range(0, width, lanes):
-                                one, other = vector.load(a + v, lanes), vector.load(b + v, lanes)
-                                vector.store(c + v, vector.smaller_number(one, other))
+                            vector.network_step(work.cells, codes + 4 * k, to, s.strip, lanes, 1, 0, bits)
                     else:
                         for k in range(done, end):
-                            a, b = spread(work.cells, operations[k, 0], shifts), spread(work.cells, operations[k, 1], shifts)
-                            d = spread(work.cells, operations[k, 3], shifts)
-                            for v in range(0, width, lanes):
-                                one, other = vector.load(a + v, lanes), vector.load(b + v, lanes)
-                                vector.store(d + v, vector.larger_number(one, other))
+                            vector.network_step(work.cells, codes + 4 * k, to, s.strip, lanes, 0, 1, bits)
                     done = end
-            first_run = levels[level, 0]
+            first, begin = last, done
 
     return compiled(run_network)
 
@@ -209,10 +195,10 @@ def finishing(lanes: int, real: bool) -> tuple[Any, Any]:
 
 
 @lru_cache(maxsize=64)
-def kernel(lanes: int, strip: int, real: bool, tall: int, types: str, isa: str, levels: str = "") -> Kernel:
-    """The compiled loop over blocks; with `levels`, the network is code: f32_ranks_code_16_avx512."""
+def kernel(lanes: int, real: bool, types: str, isa: str, levels: str = "") -> Kernel:
+    """The compiled loop over blocks; with `levels`, the network is code: f32_ranks_code_avx512."""
     _, fill_block = filler(lanes)
-    run_network = by_code(lanes, levels) if levels else by_tables(lanes, strip)
+    run_network = by_code(lanes, levels) if levels else by_tables(lanes)
     hide_nans, write_row, write_marked = finishing(lanes, real)
     slack, marked = SLACK * lanes, 1 if real else 0
 
@@ -221,15 +207,15 @@ def kernel(lanes: int, strip: int, real: bool, tall: int, types: str, isa: str, 
         s = read(sizes)
         field = s.field
         cells = (field.outer_taps * rows_of(field) + 1) * field.pitch + slack
-        work, memory = carve(Parts(cells, marked * cells, s.rows * s.width + slack, s.places), values)
+        work, memory = carve(Parts(cells, marked * cells, s.rows * s.width + slack, s.places * s.strip * lanes), values)
         program = operations, runs, levels
         for item in range(begin, end):
             block = block_of(item, field)
             fill_block(work.cells, x, block, outer, field, pointer(values))
             hidden = hide_nans(work, block, values, field)
-            for row in range(0, block.rows, tall):
+            for row in range(0, block.rows, s.tall):
                 run_network(row * field.pitch, work, program, block.elements, s)
-                for i in range(min(tall, block.rows - row)):
+                for i in range(min(s.tall, block.rows - row)):
                     result = work.rows + (s.results.w if i else s.results.h) * s.width
                     to = pointer(y) + first_output(block, row + i, field)
                     if hidden:
@@ -238,5 +224,5 @@ def kernel(lanes: int, strip: int, real: bool, tall: int, types: str, isa: str, 
                         write_row(to, result, block.elements)
         keep(memory)
 
-    ranks.__name__ = f"{types}_ranks_{'code' if levels else f'tables_{strip}'}_{isa}"
+    ranks.__name__ = f"{types}_ranks_{'code' if levels else 'tables'}_{isa}"
     return Kernel(ranks)
