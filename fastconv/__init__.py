@@ -19,6 +19,7 @@ Examples
 (1, 8, 32, 32)
 """
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from fastconv.operations import *  # noqa: F403
@@ -26,14 +27,17 @@ from fastconv.operations import __all__ as _operations
 from fastconv.plans.plan import ConvPlan, ElementwisePlan, Plan, PoolPlan, UnpoolPlan
 
 if TYPE_CHECKING:
+    from fastconv import ndimage
     from fastconv.measuring.comparison import compare
 
 __version__ = "0.1.0"
-__all__ = ["ConvPlan", "ElementwisePlan", "Plan", "PoolPlan", "UnpoolPlan", "compare", *_operations]
+__all__ = ["ConvPlan", "ElementwisePlan", "Plan", "PoolPlan", "UnpoolPlan", "compare", "ndimage", *_operations]
 
 
 def __getattr__(name: str) -> Any:
-    """`compare` is imported when it is first asked for: it brings what only measuring needs."""
+    """What is imported when it is first asked for: `compare` brings what only measuring needs, a module its own functions."""
+    if name in ("ndimage",):
+        return import_module(f"fastconv.{name}")
     if name == "compare":
         from fastconv.measuring.comparison import compare
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from fastconv.kernels import filtering
+from fastconv.kernels import filtering, ranking
 from fastconv.kernels.simd.correlation import choice as correlation
 from fastconv.kernels.simd.ranks import choice as ranks
 from fastconv.machine import host
@@ -40,6 +40,18 @@ FILTERS: dict[str, tuple[Implementation, ...]] = {
         Implementation("strided", _WINDOWS, filtering.correlation_by_windows, _at(4e-9, 1e-4)),
         Implementation("reference", _REFERENCE, filtering.correlation_by_loops, _at(1e-6, 1e-4)),
     ),
+    "passes": (
+        Implementation(
+            "direct",
+            "passes over the axes of a block that stays in the cache",
+            correlation.run_passes,
+            correlation.pass_cost,
+            correlation.supports_passes,
+            kernel=correlation.pass_kernel,
+        ),
+        Implementation("strided", _WINDOWS, filtering.passes_by_windows, _at(4e-9, 1e-4)),
+        Implementation("reference", _REFERENCE, filtering.passes_by_loops, _at(1e-6, 1e-4)),
+    ),
     "rank": (
         Implementation(
             "network",
@@ -57,8 +69,8 @@ FILTERS: dict[str, tuple[Implementation, ...]] = {
             ranks.supports,
             kernel=ranks.kernel_of_tables,
         ),
-        Implementation("strided", _WINDOWS, filtering.ranks_by_windows, _at(2e-8, 1e-4)),
-        Implementation("reference", _REFERENCE, filtering.ranks_by_loops, _at(1e-6, 1e-4)),
+        Implementation("strided", _WINDOWS, ranking.ranks_by_windows, _at(2e-8, 1e-4)),
+        Implementation("reference", _REFERENCE, ranking.ranks_by_loops, _at(1e-6, 1e-4)),
     ),
 }
 

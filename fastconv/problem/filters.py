@@ -9,9 +9,12 @@ from dataclasses import dataclass
 from math import prod
 from typing import NamedTuple
 
-from fastconv.problem.borders import Border, centred
-from fastconv.problem.convolutions import Hashed, Size, cached_property
+import numpy as np
 
+from fastconv.problem.borders import Border, centred
+from fastconv.problem.convolutions import Array, Hashed, Size, cached_property
+
+EVEN, ODD, PLAIN = "even", "odd", "plain"
 SHORT = 32  # elements of a last axis without taps: a shorter one makes no row of its own
 
 
@@ -30,6 +33,15 @@ class Axis(NamedTuple):
     taps: int
     before: int
     border: Border
+
+
+def mirrored(weights: Array) -> str:
+    """How the weights of an axis mirror each other, to the rounding of 1: an odd number of them as EVEN, or as ODD."""
+    eps = np.finfo(np.float64).eps
+    middle = len(weights) // 2
+    if len(weights) % 2 and (np.abs(weights - weights[::-1]) <= eps).all():
+        return EVEN
+    return ODD if len(weights) % 2 and (np.abs(weights + weights[::-1])[:middle] <= eps).all() else PLAIN
 
 
 class Folded(NamedTuple):

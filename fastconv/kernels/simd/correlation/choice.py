@@ -1,5 +1,10 @@
-"""Which kernel sums the products of a window, and what it is expected to take."""
+"""Which kernel sums the products of a window, and what it is expected to take.
 
+The operation "correlation" has weights for each tap, `w`; "passes" a vector of them for each axis, `w0`, `w1` and so on: an
+axis of one tap whose weight is 1 has no pass.
+"""
+
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
@@ -7,14 +12,14 @@ import numpy as np
 
 from fastconv.kernels.jit import Kernel, element
 from fastconv.kernels.keeping import remembered
-from fastconv.kernels.simd.correlation import dense
+from fastconv.kernels.simd.correlation import dense, passes
 from fastconv.kernels.simd.engine.costs import Candidate, cheapest
 from fastconv.kernels.simd.engine.neighbourhoods import cut, field_of, items_of, outer_table, tap_offsets
 from fastconv.kernels.simd.engine.sizes import written
 from fastconv.kernels.simd.engine.tables import TILES
 from fastconv.machine import Machine, host
 from fastconv.problem.convolutions import Array
-from fastconv.problem.filters import FilterGeometry
+from fastconv.problem.filters import FilterGeometry, mirrored
 from fastconv.problem.problem import Operands, Problem
 from fastconv.problem.types import Types
 
@@ -80,3 +85,87 @@ def run(operands: Operands, packed: None, problem: Problem, out: Array) -> None:
     sizes = written(dense.Sizes(field, len(used)))
     work = int(1e9 * seconds(problem.geometry, problem.types, len(used), host()))
     made(items_of(field), work, operands["x"].ravel(), w[used], offsets[used], operands["cval"], out.ravel(), outer, sizes)
+
+
+# Passes -----------------------------------------------------------------------------------------------------------------------
+
+
+def supports_passes(problem: Problem) -> str | None:
+    """As many axes as three."""
+    with_taps = sum(axis.taps > 1 for axis in problem.geometry.folded.outer)
+    if with_taps > 1:
+        return f"it has passes over rows, cells of a row and one axis over planes, not {with_taps}"
+    return supports(problem)
+
+
+def pass_seconds(geometry: FilterGeometry, types: Types, machine: Machine) -> float:
+    """Cycles of the products of each pass and of copying cells, or the bytes at memory speed."""
+    f, lanes = geometry.folded, machine.lanes(types.summed)
+    rows = f.planes * f.h.size
+    vectors = rows * -(-f.w.size * f.inner // lanes)
+    products = f.outer_taps + f.h.taps + f.w.taps
+    cycles = 30_000 + 100 * rows + vectors * (6 + 2 * f.outer_taps + (1.0 if types.summed == np.float32 else 1.4) * products)
+    return machine.seconds(cycles, geometry.bytes(types.stored.itemsize, types.result.itemsize))
+
+
+def pass_cost(problem: Problem, machine: Machine) -> float:
+    """Of its passes."""
+    return pass_seconds(problem.geometry, problem.types, machine)
+
+
+@remembered
+def pass_launch(problem: Problem, machine: Machine) -> tuple[Kernel, Any, int, Array]:
+    """(kernel, field, elements from line to line, axes over planes)."""
+    g, types = problem.geometry, problem.types
+    f, lanes, columns = g.folded, machine.lanes(types.summed), TILES[machine.isa].filter_vectors
+    block = cut(g, types.summed.itemsize, machine, planes=1, beside=f.outer_taps if f.outer_taps > 1 else passes.TOGETHER)
+    field = field_of(g, block, lanes)
+    pitch = (-(-field.pitch // (columns * lanes)) * columns + 1) * lanes
+    exact = types.summed == np.float64
+    made = passes.kernel(columns, lanes, bool(exact), f.outer_taps > 1, names(types), machine.isa)
+    return made, field, pitch, outer_table(f)
+
+
+def passes_of(geometry: FilterGeometry, weights: Sequence[Array]) -> list[Array]:
+    """The weights of the passes over planes, rows and cells of a row, of those of each axis."""
+    f = geometry.folded
+    with_taps = iter([w for w in weights if len(w) > 1])
+    found = [next(with_taps) if axis.taps > 1 else np.ones(1) for axis in (*f.outer, f.h, f.w)]
+    planes = next((w for w in found[:-2] if len(w) > 1), np.ones(1))
+    if geometry.window == 1:
+        found[-2] = np.prod(weights, 0)
+    return [planes, *found[-2:]]
+
+
+def in_single(w: Array) -> Array:
+    """Weights in float32, whose sum is that of the weights: the largest one makes up for what rounding the others lost."""
+    found = w.astype(np.float32)
+    if np.isfinite(found).all():
+        found[np.abs(found).argmax()] += np.float32((w - found).sum())
+    return found
+
+
+def pass_of(w: Array, first: int) -> passes.Pass:
+    """The pass of weights that begin at number `first`."""
+    return passes.Pass(len(w), int(first), passes.MIRRORED.index(mirrored(w)))
+
+
+def pass_kernel(problem: Problem, machine: Machine) -> str:
+    """The name of the kernel that runs."""
+    return pass_launch(problem, machine)[0].__name__
+
+
+def run_passes(operands: Operands, packed: None, problem: Problem, out: Array) -> None:
+    """All blocks."""
+    g, types = problem.geometry, problem.types
+    made, field, pitch, outer = pass_launch(problem, host())
+    of_axes = passes_of(g, [np.asarray(operands[f"w{i}"], np.float64) for i in range(len(g.shape))])
+    firsts = np.cumsum([0, *map(len, of_axes)])
+    over_planes, over_rows, over_cells = (
+        passes.Pass(len(w), int(first), passes.MIRRORED.index(mirrored(w)))
+        for w, first in zip(of_axes, firsts[:-1], strict=True)
+    )
+    weights = np.concatenate([in_single(w) if types.summed == np.float32 else w for w in of_axes])
+    sizes = written(passes.Sizes(field, over_planes, over_rows, over_cells, pitch))
+    work = int(1e9 * pass_seconds(g, types, host()))
+    made(items_of(field), work, operands["x"].ravel(), weights, operands["cval"], out.ravel(), outer, sizes)

@@ -26,6 +26,7 @@ from fastconv.problem.filters import Axis, FilterGeometry, Folded
 
 pointer = vector.pointer
 SLACK = 16  # vectors behind a block's cells that a tile may read and not use
+BLOCKS = 8  # or more, of an array
 LEAST = 4096  # elements of a piece of a row that is worth a block of its own
 
 
@@ -117,23 +118,25 @@ def block_cells(field: Field) -> int:
     return field.outer_taps * rows_under(field) * field.pitch
 
 
-def cut(geometry: FilterGeometry, itemsize: int, machine: Machine, least: int = 8) -> Plane:
+def cut(geometry: FilterGeometry, itemsize: int, machine: Machine, planes: int = 0, beside: int = 0) -> Plane:
     """Rows and elements of a block whose cells, of so many bytes, fit half of the L2 cache with little copied twice.
 
-    There are `least` blocks or more where the array is long enough, so that threads can share them.
+    Cells are those of all planes under a window, or of `planes`; `beside` more rows of them must fit too. There are BLOCKS
+    blocks or more where the array is long enough, so that threads can share them.
     """
     f = geometry.folded
+    planes = planes or f.outer_taps
     whole, lanes, room = f.w.size * f.inner, machine.vector_bytes // itemsize, machine.l2 // 2 // itemsize
     step, halo, lines = lanes * f.inner, (f.w.taps - 1) * f.inner, f.h.size * f.planes
     best: tuple[float, Plane] | None = None
-    pieces = max(1, min(-(-least // lines), whole // LEAST))
+    pieces = max(1, min(-(-BLOCKS // lines), whole // LEAST))
     while True:
         of_piece = -(-whole // pieces)
         elements = min(whole, -(-of_piece // step) * step)
-        of_row = f.outer_taps * pitch_of(f, elements, lanes)
-        rows = max(1, min(room // of_row - (f.h.taps - 1), f.h.size, -(-lines // least)))
+        of_row = planes * pitch_of(f, elements, lanes)
+        rows = max(1, min(room // of_row - (f.h.taps - 1) - beside, f.h.size, -(-lines // BLOCKS)))
         reach = rows + f.h.taps - 1
-        copied = reach / rows * (elements + halo) / elements * max(1.0, reach * of_row / room)
+        copied = reach / rows * (elements + halo) / elements * max(1.0, (reach + beside) * of_row / room)
         if best is None or copied < best[0]:
             best = copied, Plane(rows, elements)
         if elements <= max(8 * lanes, step):

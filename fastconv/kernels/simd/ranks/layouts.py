@@ -133,7 +133,7 @@ def laid_out(program: Program) -> Layout:
             read = [place_of(program, uses, at, one) for one in (a, b)]
             for one in (a, b):
                 waiting[one] -= 1
-                if not waiting[one] and uses.level[one] == number and values[one].kind in (LEAST, MOST) and not uses.stored[one]:
+                if not waiting[one] and values[one].kind in (LEAST, MOST) and not uses.stored[one]:
                     places.free.append(at[one])
             written = [NOWHERE, NOWHERE]
             for i in made:

@@ -4,8 +4,8 @@
 
 A network is either code of its own, whose values stay in registers, or tables that one kernel reads for all windows.
 
-Minima and maxima of vectors lose a NaN. Where a block holds one, it is hidden: infinity stands for it, which sorts last as well;
-then NaN is the result of the windows that hold as many as reach down to the rank.
+Minima and maxima of vectors lose a NaN. Where a block holds one, infinity stands for it, which sorts last as well. NaN then is
+the result of the windows that hold as many as reach down to the rank.
 """
 
 from functools import lru_cache

@@ -1,0 +1,214 @@
+"""Correlation with a product of vectors, one of each axis: a pass an axis, over blocks that stay in the cache.
+
+    cells [r][e] = T(sum over q of a[q] * x[plane q][r][e])          axis over planes, if it has taps
+    lines [r][e] = T(sum over t of b[t] * cells [r + t][e])          rows
+    y [r][e]     = T(sum over s of c[s] * lines [r][e + s * inner])  cells of a row
+
+T rounds to what y holds, as SciPy does, which stores every pass. A constant border holds its value in every pass.
+
+Sums in float64 are rounded as those of a loop in C are, product by product, in SciPy's order: where the weights of an odd
+number of taps mirror each other, the middle one comes first, then pairs from the outside in; else the last one comes first,
+then the others in order. What is then cut off to an integer is the same.
+"""
+
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+from fastconv.kernels.jit import Kernel, compiled, inlined
+from fastconv.kernels.simd import vector
+from fastconv.kernels.simd.engine.neighbourhoods import SLACK, Field, block_of, filler, first_output, plane_under, rows_of
+from fastconv.kernels.simd.engine.sizes import Plane, reader
+from fastconv.kernels.simd.engine.windows import cell_under, runs
+from fastconv.kernels.simd.engine.workspace import keep, workspace
+from fastconv.problem import filters
+from fastconv.problem.borders import CONSTANT
+
+pointer = vector.pointer
+TOGETHER = 16  # rows of a block that are summed before the next pass takes them
+MIRRORED = (filters.PLAIN, filters.EVEN, filters.ODD)
+PLAIN, EVEN, ODD = range(len(MIRRORED))
+
+
+class Pass(NamedTuple):
+    """The weights of an axis: how many, where they begin, and how they mirror each other, as MIRRORED numbers it."""
+
+    taps: int
+    first: int
+    mirrored: int
+
+
+class Source(NamedTuple):
+    """Cells to sum: the first one, and elements from row to row and from tap to tap."""
+
+    at: Any
+    row: int
+    tap: int
+
+
+class Sizes(NamedTuple):
+    """The array with its windows, the passes over planes, rows and cells of a row, and elements from line to line."""
+
+    field: Field
+    planes: Pass
+    rows: Pass
+    cells: Pass
+    pitch: int
+
+
+class Parts(NamedTuple):
+    """The workspace of a thread: planes under a row, cells under a block, and lines of sums over rows."""
+
+    column: int
+    cells: int
+    lines: int
+
+
+read, carve = reader(Sizes), workspace(Parts)
+
+
+@lru_cache(maxsize=8)
+def weighing(columns: int, lanes: int, exact: bool) -> Any:
+    """The compiled weigh(at, step, w, axis): a tile of sum over t of w[t] * at[t * step]."""
+
+    def weigh_fused(at, step, w, axis):
+        tile = vector.zeros(at, 1, columns, lanes)
+        for t in range(axis.taps):
+            tile = vector.fma_shared(tile, w + t, at + t * step)
+        return tile
+
+    def weigh_exactly(at, step, w, axis):
+        tile = vector.zeros(at, 1, columns, lanes)
+        last = axis.taps - 1
+        if axis.mirrored == PLAIN:
+            tile = vector.add_product(tile, w + last, at + last * step)
+            for t in range(last):
+                tile = vector.add_product(tile, w + t, at + t * step)
+            return tile
+        middle = last // 2
+        tile = vector.add_product(tile, w + middle, at + middle * step)
+        if axis.mirrored == EVEN:
+            for t in range(middle):
+                tile = vector.add_product_of_sum(tile, w + t, at + t * step, at + (last - t) * step)
+        else:
+            for t in range(middle):
+                tile = vector.add_product_of_difference(tile, w + t, at + t * step, at + (last - t) * step)
+        return tile
+
+    return inlined(weigh_exactly if exact else weigh_fused)
+
+
+@lru_cache(maxsize=8)
+def summing(columns: int, lanes: int, exact: bool) -> tuple[Any, Any]:
+    """The compiled sum_lines and sum_outputs, a strip of a tile's width of all rows at a time: it stays in the L1 cache.
+
+    sum_lines(source, w, axis, lines, pitch, like, extent): rows of sums, rounded to the type of `like`, and what fills tiles.
+    sum_outputs(source, w, axis, to, pitch, extent): rows of sums, stored as what `to` points to.
+    """
+    weigh, width = weighing(columns, lanes, exact), columns * lanes
+
+    def sum_lines(source, w, axis, lines, pitch, like, extent):
+        for e in range(0, extent.w, width):
+            for row in range(extent.h):
+                tile = weigh(source.at + (row * source.row + e), source.tap, w, axis)
+                vector.store_tile(vector.rounded_row(tile, like), lines + (row * pitch + e), 0)
+
+    def sum_outputs(source, w, axis, to, pitch, extent):
+        for e in range(0, extent.w, width):
+            for row in range(extent.h):
+                tile = weigh(source.at + (row * source.row + e), source.tap, w, axis)
+                vector.store_row_as(tile, to + (row * pitch + e), extent.w - e)
+
+    return compiled(sum_lines), compiled(sum_outputs)
+
+
+@lru_cache(maxsize=16)
+def kernel(columns: int, lanes: int, exact: bool, over_planes: bool, types: str, isa: str) -> Kernel:
+    """The compiled loop over blocks; `types` of x, the sums and y: f32_passes_8_avx512."""
+    fill_row, fill_block = filler(lanes)
+    sum_lines, sum_outputs = summing(columns, lanes, exact)
+    slack = SLACK * lanes
+    _, clear = runs(lanes)
+
+    @compiled
+    def parts_of(s):
+        """The workspace."""
+        field = s.field
+        column = field.outer_taps * field.pitch if over_planes else 0
+        return Parts(column=column + slack, cells=rows_of(field) * field.pitch + slack, lines=TOGETHER * s.pitch + slack)
+
+    @compiled
+    def close_line(to, first, count, field, border):
+        """What lies outside of a row is its border's value, not a sum of such values."""
+        begin = min(max(-first, 0), count)
+        end = max(begin, min(field.w.size * field.inner - first, count))
+        clear(to, vector.peek(border), begin)
+        clear(to + end, vector.peek(border), count - end)
+
+    @compiled
+    def sum_planes(work, x, block, outer, w, like, s, border):
+        """cells [r][e] = T(sum over q of a[q] * x[plane q][r][e])"""
+        field = s.field
+        first, count = block.w - field.w.before * field.inner, block.elements + (field.w.taps - 1) * field.inner
+        for r in range(block.rows + field.h.taps - 1):
+            h, to = cell_under(block.h + r - field.h.before, field.h.size, field.h.mode), work.cells + r * field.pitch
+            if h < 0:
+                clear(to, vector.peek(border), count)
+                continue
+            for q in range(field.outer_taps):
+                plane, at = plane_under(block.plane, q, outer, field), work.column + q * field.pitch
+                if plane < 0:
+                    clear(at, vector.peek(border), count)
+                else:
+                    row = pointer(x) + (plane * field.h.size + h) * field.w.size * field.inner
+                    fill_row(at, row, first, count, field, border)
+            source = Source(work.column, 0, field.pitch)
+            sum_lines(source, w + s.planes.first, s.planes, to, 0, like, Plane(1, count))
+            if field.w.mode == CONSTANT:
+                close_line(to, first, count, field, border)
+
+    @compiled
+    def sum_rows(cells, block, rows, w, like, work, s, border):
+        """lines [r][e] = T(sum over t of b[t] * cells [r + t][e])"""
+        field = s.field
+        first, count = block.w - field.w.before * field.inner, block.elements + (field.w.taps - 1) * field.inner
+        sum_lines(
+            Source(cells, field.pitch, field.pitch), w + s.rows.first, s.rows, work.lines, s.pitch, like, Plane(rows, count)
+        )
+        if field.w.mode == CONSTANT:
+            for row in range(rows):
+                close_line(work.lines + row * s.pitch, first, count, field, border)
+
+    @compiled
+    def sum_block(work, block, top, rows, w, y, s, border):
+        """`rows` rows of y from row `top` of a block on: the passes over rows and over cells of a row, as there are."""
+        field, extent = s.field, Plane(rows, block.elements)
+        cells, to, pitch = (
+            work.cells + top * field.pitch,
+            pointer(y) + first_output(block, top, field),
+            field.w.size * field.inner,
+        )
+        if field.w.taps == 1:
+            sum_outputs(Source(cells, field.pitch, field.pitch), w + s.rows.first, s.rows, to, pitch, extent)
+        elif field.h.taps == 1:
+            sum_outputs(Source(cells, field.pitch, field.inner), w + s.cells.first, s.cells, to, pitch, extent)
+        else:
+            sum_rows(cells, block, rows, w, pointer(y), work, s, border)
+            sum_outputs(Source(work.lines, s.pitch, field.inner), w + s.cells.first, s.cells, to, pitch, extent)
+
+    def passes(begin, end, x, weights, cval, y, outer, sizes):
+        """y = T(c * T(b * T(a * x)))"""
+        s = read(sizes)
+        work, memory = carve(parts_of(s), weights)
+        border, w = pointer(cval), pointer(weights)
+        for item in range(begin, end):
+            block = block_of(item, s.field)
+            if over_planes:
+                sum_planes(work, x, block, outer, w, pointer(y), s, border)
+            else:
+                fill_block(work.cells, x, block, outer, s.field, border)
+            for top in range(0, block.rows, TOGETHER):
+                sum_block(work, block, top, min(TOGETHER, block.rows - top), w, y, s, border)
+        keep(memory)
+
+    passes.__name__ = f"{types}_passes_{'3_' if over_planes else ''}{columns}_{isa}"
+    return Kernel(passes)

@@ -1,0 +1,354 @@
+"""Correlation and convolution, over all axes at once or along one."""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from fastconv.ndimage import arguments as check
+from fastconv.ndimage.documentation import documented
+from fastconv.plans import filters
+from fastconv.problem.borders import Border
+from fastconv.problem.convolutions import Array
+from fastconv.problem.filters import FilterGeometry
+
+SKIPPED = float(np.finfo(np.float64).eps)  # weights that are no larger are none, in correlations over all axes
+LEAST = 12  # taps from which on weights that are a product of vectors pay as passes
+ORIGIN = "Invalid origin; origin must satisfy -({0} // 2) <= origin <= ({0}-1) // 2"
+
+
+class Line(NamedTuple):
+    """Weights along one axis."""
+
+    axis: int
+    weights: Array
+    origin: int
+    border: Border
+
+
+def summed_in(x: Array, output: Array) -> type:
+    """What sums are made in: float32 where nothing else is read or written."""
+    single = {np.dtype(np.float32), np.dtype(np.float16)}
+    return np.float32 if {x.dtype.newbyteorder("="), output.dtype.newbyteorder("=")} <= single else np.float64
+
+
+# Passes along axes ------------------------------------------------------------------------------------------------------------
+
+
+def in_passes(x: Array, lines: Sequence[Line], output: Array, cval: Any) -> Array:
+    """`output`, after one pass for each of `lines`, whose axes differ; real numbers."""
+    if not lines:
+        output[...] = x
+        return output
+    summed = summed_in(x, output)
+    pending = list(lines) if not may_be_swapped(x, lines, output, cval) else sorted(lines, key=lambda line: line.axis)
+
+    def compute(source: Array, out: Array) -> None:
+        left = pending
+        while left:
+            count = together(source.shape, left)
+            now, left = left[:count], left[count:]
+            to = np.empty(out.shape, out.dtype) if left else out
+            run_together(source, now, to, summed, cval)
+            source = to
+
+    return check.computed(x, output, compute)
+
+
+def may_be_swapped(x: Array, lines: Sequence[Line], output: Array, cval: Any) -> bool:
+    """Whether passes give the same in any order, but for the rounding of floats."""
+    if any(line.border.mode == "constant" for line in lines) and cval != 0:
+        return False
+    whole = x.dtype.kind in "biu" and all((line.weights == np.rint(line.weights)).all() for line in lines)
+    if output.dtype.kind in "iu" and output.dtype.itemsize == 8:  # what wraps there is no longer exact in float64
+        return False
+    return output.dtype.kind == "f" or whole
+
+
+def together(shape: Sequence[int], lines: Sequence[Line]) -> int:
+    """How many of the first of `lines` one kernel serves: those in the order of their axes, three and no more."""
+    count = 1
+    while count < len(lines) and lines[count].axis > lines[count - 1].axis:
+        geometry = geometry_of(shape, lines[: count + 1])
+        if sum(axis.taps > 1 for axis in geometry.folded.outer) > 1 or len(lines[count].weights) == 1:
+            break
+        count += 1
+    return count
+
+
+def geometry_of(shape: Sequence[int], lines: Sequence[Line]) -> FilterGeometry:
+    """The window of passes."""
+    rank, axes = len(shape), [line.axis for line in lines]
+    taps = check.over_all_axes([len(line.weights) for line in lines], axes, rank, 1)
+    origin = check.over_all_axes([line.origin for line in lines], axes, rank, 0)
+    borders = check.over_all_axes([line.border for line in lines], axes, rank, Border())
+    return FilterGeometry("passes", tuple(shape), taps, origin, borders)
+
+
+def run_together(x: Array, lines: Sequence[Line], out: Array, summed: type, cval: Any) -> None:
+    """Passes that one kernel serves."""
+    weights = {f"w{axis}": np.ones(1) for axis in range(x.ndim)} | {f"w{line.axis}": line.weights for line in lines}
+    filters.run(geometry_of(x.shape, lines), {"x": x, **weights}, out, summed, cval)
+
+
+def is_complex_call(x: Array, w: Array, cval: Any) -> bool:
+    """Whether an array or weights are complex; what lies around a real array must be real."""
+    is_complex = x.dtype.kind == "c" or w.dtype.kind == "c"
+    if is_complex and x.dtype.kind != "c" and np.iscomplexobj(cval):
+        raise ValueError("Cannot provide a complex-valued cval when the input is real.")
+    return is_complex
+
+
+def by_parts(run: Any, x: Array, weights: Array | None, output: Array, cval: Any) -> Array:
+    """`output`, complex, of run(x, weights, output, cval) on the real and imaginary parts of x, and of the weights."""
+    real = np.empty(output.shape, output.real.dtype)
+    parts = [(x.real, np.real(cval), 1)] + ([(x.imag, np.imag(cval), 1j)] if x.dtype.kind == "c" else [])
+    factors: list[tuple[Any, complex]] = [(weights, 1)]
+    if weights is not None and weights.dtype.kind == "c":
+        factors = [(weights.real, 1), (weights.imag, 1j)]
+    total = np.zeros(output.shape, output.dtype)
+    for part, fill, of_part in parts:
+        for factor, of_factor in factors:
+            total += (of_part * of_factor) * run(part, factor, real, fill)
+    output[...] = total
+    return output
+
+
+def in_passes_of_parts(x: Array, lines: Sequence[Line], output: Array, cval: Any) -> Array:
+    """`output`, after the passes; complex too."""
+    if x.dtype.kind != "c":
+        return in_passes(x, lines, output, cval)
+    return by_parts(lambda part, _, out, fill: in_passes(part, lines, out, fill), x, None, output, cval)
+
+
+# SciPy's functions ------------------------------------------------------------------------------------------------------------
+
+
+@documented
+def correlate1d(
+    input: npt.ArrayLike,
+    weights: npt.ArrayLike,
+    axis: int = -1,
+    output: Any = None,
+    mode: str = "reflect",
+    cval: complex = 0.0,
+    origin: int = 0,
+) -> Array:
+    """
+    Correlate with a vector along one axis; scipy.ndimage.correlate1d. Complex arrays and weights too; weights are conjugated.
+
+    Parameters
+    ----------
+    {input}
+    weights : array_like
+        One axis of numbers.
+    {axis}
+    {output}
+    {mode}
+    {cval}
+    {origin}
+
+    {result}
+
+    {raises}
+
+    {examples}
+    >>> fc.ndimage.correlate1d([2, 8, 0, 4, 1, 9, 9, 0], weights=[1, 3])
+    array([ 8, 26,  8, 12,  7, 28, 36,  9])
+    """
+    x, w = check.image(input, complex_too=True), np.asarray(weights)
+    is_complex = is_complex_call(x, w, cval)
+    if w.ndim != 1 or not len(w):
+        raise RuntimeError("no filter weights given")
+    axis = check.axis_of(axis, x.ndim)
+    origin = check.check_origin(origin, len(w), ORIGIN.format("len(weights)"))
+    border = check.border(mode)
+    to = check.result(output, x, is_complex)
+    w = w.conj() if w.dtype.kind == "c" else w.astype(np.float64)
+
+    def run(part: Array, factor: Array, out: Array, fill: Any) -> Array:
+        return in_passes(part, [Line(axis, np.asarray(factor, np.float64), origin, border)], out, fill)
+
+    return by_parts(run, x, w, to, cval) if is_complex else run(x, w, to, cval)
+
+
+@documented
+def convolve1d(
+    input: npt.ArrayLike,
+    weights: npt.ArrayLike,
+    axis: int = -1,
+    output: Any = None,
+    mode: str = "reflect",
+    cval: complex = 0.0,
+    origin: int = 0,
+) -> Array:
+    """
+    Convolve with a vector along one axis; scipy.ndimage.convolve1d. Complex arrays and weights too.
+
+    Parameters
+    ----------
+    {input}
+    weights : array_like
+        One axis of numbers.
+    {axis}
+    {output}
+    {mode}
+    {cval}
+    {origin}
+
+    {result}
+
+    {raises}
+
+    {examples}
+    >>> fc.ndimage.convolve1d([2, 8, 0, 4, 1, 9, 9, 0], weights=[1, 3])
+    array([14, 24,  4, 13, 12, 36, 27,  0])
+    """
+    w = np.asarray(weights)[::-1]
+    origin = -origin - (len(w) % 2 == 0)
+    return correlate1d(input, w.conj() if w.dtype.kind == "c" else w, axis, output, mode, cval, origin)
+
+
+def over_window(
+    input: Any, weights: Any, output: Any, mode: Any, cval: Any, origin: Any, axes: Any, convolution: bool
+) -> Array:
+    """correlate, or convolve."""
+    x, w = check.image(input, complex_too=True), np.asarray(weights)
+    is_complex = is_complex_call(x, w, cval)
+    along = check.axes_of(axes, x.ndim)
+    if w.ndim != len(along) or not w.size:
+        raise RuntimeError(f"weights.ndim ({w.ndim}) must match len(axes) ({len(along)})")
+    origins = [int(o) for o in check.sequence(origin, len(along))]
+    if convolution:
+        w = w[(slice(None, None, -1),) * w.ndim]
+        origins = [-o - (size % 2 == 0) for o, size in zip(origins, w.shape, strict=True)]
+    elif w.dtype.kind == "c":
+        w = w.conj()
+    for o, size in zip(origins, w.shape, strict=True):
+        check.check_origin(o, size, ORIGIN.format("weights.shape[k]").replace("origin <=", "origin[k] <="))
+    border = check.one_border(mode, "A sequence of modes is not supported")
+    to = check.result(output, x, is_complex)
+    order = sorted(
+        range(len(along)), key=along.__getitem__
+    )  # of the origins; the axes of weights are in order, as SciPy has it
+    along, origins = tuple(sorted(along)), [origins[i] for i in order]
+
+    def run(part: Array, factor: Array, out: Array, fill: Any) -> Array:
+        return correlated(part, np.asarray(factor, np.float64), along, origins, [border] * len(along), out, fill)
+
+    return by_parts(run, x, w, to, cval) if is_complex else run(x, w, to, cval)
+
+
+def correlated(
+    x: Array, w: Array, axes: Sequence[int], origins: Sequence[int], borders: Sequence[Border], output: Array, cval: Any
+) -> Array:
+    """`output`, of real weights along some axes; as passes, where they are a product of vectors and only rounding tells."""
+    w = np.where(np.abs(w) > SKIPPED, w, 0)
+    summed = summed_in(x, output)
+    if summed is np.float32 and w.size >= LEAST and w.all():
+        factors = vectors_of(w)
+        if factors is not None:
+            return in_passes(x, list(map(Line, axes, factors, origins, borders)), output, cval)
+    taps = check.over_all_axes(w.shape, axes, x.ndim, 1)
+    origin = check.over_all_axes(origins, axes, x.ndim, 0)
+    around = check.over_all_axes(borders, axes, x.ndim, Border())
+    geometry = FilterGeometry("correlation", x.shape, taps, origin, around)
+
+    def compute(source: Array, out: Array) -> None:
+        filters.run(geometry, {"x": source, "w": w.reshape(taps)}, out, summed, cval)
+
+    return check.computed(x, output, compute)
+
+
+def vectors_of(w: Array) -> list[Array] | None:
+    """A vector for each axis, whose product the weights are to the rounding of float32; or None."""
+    at = tuple(map(int, np.unravel_index(np.abs(w).argmax(), w.shape)))
+    largest = w[at]
+    lines = (np.moveaxis(w, axis, -1)[at[:axis] + at[axis + 1 :]] for axis in range(w.ndim))
+    found = [line / largest if axis else line for axis, line in enumerate(lines)]
+    product = found[0]
+    for v in found[1:]:
+        product = np.multiply.outer(product, v)
+    return found if (np.abs(product - w) <= np.finfo(np.float32).eps / 2 * np.abs(w)).all() else None
+
+
+@documented
+def correlate(
+    input: npt.ArrayLike,
+    weights: npt.ArrayLike,
+    output: Any = None,
+    mode: str = "reflect",
+    cval: complex = 0.0,
+    origin: int | Sequence[int] = 0,
+    *,
+    axes: tuple[int, ...] | None = None,
+) -> Array:
+    """
+    Correlate with weights over all axes; scipy.ndimage.correlate. Complex arrays and weights too; weights are conjugated.
+
+    A weight of 0 leaves its cell out: a NaN below it reaches no result.
+
+    Parameters
+    ----------
+    {input}
+    weights : array_like
+        As many axes as `input`, or as `axes` names.
+    {output}
+    {mode}
+    {cval}
+    {origins}
+    {axes}
+
+    {result}
+
+    {raises}
+
+    {examples}
+    >>> x = np.arange(12).reshape(3, 4)
+    >>> fc.ndimage.correlate(x, [[0, 1, 0], [1, -4, 1], [0, 1, 0]])
+    array([[ 5,  4,  4,  3],
+           [ 1,  0,  0, -1],
+           [-3, -4, -4, -5]])
+    """
+    return over_window(input, weights, output, mode, cval, origin, axes, convolution=False)
+
+
+@documented
+def convolve(
+    input: npt.ArrayLike,
+    weights: npt.ArrayLike,
+    output: Any = None,
+    mode: str = "reflect",
+    cval: complex = 0.0,
+    origin: int | Sequence[int] = 0,
+    *,
+    axes: tuple[int, ...] | None = None,
+) -> Array:
+    """
+    Convolve with weights over all axes; scipy.ndimage.convolve. Complex arrays and weights too.
+
+    A weight of 0 leaves its cell out: a NaN below it reaches no result.
+
+    Parameters
+    ----------
+    {input}
+    weights : array_like
+        As many axes as `input`, or as `axes` names.
+    {output}
+    {mode}
+    {cval}
+    {origins}
+    {axes}
+
+    {result}
+
+    {raises}
+
+    {examples}
+    >>> fc.ndimage.convolve(np.array([[0, 0, 0], [0, 1, 0], [0, 0, 0]]), [[1, 2, 3], [4, 5, 6], [7, 8, 9]])
+    array([[1, 2, 3],
+           [4, 5, 6],
+           [7, 8, 9]])
+    """
+    return over_window(input, weights, output, mode, cval, origin, axes, convolution=True)

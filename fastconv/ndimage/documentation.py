@@ -1,0 +1,66 @@
+"""The parameters that SciPy's filters share, described once."""
+
+import re
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+BORDERS = """"reflect" (d c b a | a b c d | d c b a; also "grid-mirror"), "mirror" (d c b | a b c d | c b a), "nearest",
+    "wrap" (also "grid-wrap"), or "constant" (also "grid-constant"), which is `cval`."""
+BEGINS = "Cells by which the window begins earlier, from -(size // 2) to (size - 1) // 2"
+PARAMETERS = {
+    "input": """input : array_like
+    Any number of axes; bool, integers of every width, float16 (computed in float32), float32, float64{complex}.""",
+    "axis": """axis : int
+    The axis that the filter works along.""",
+    "output": """output : array, dtype, type or str, optional
+    The array to write, of the shape of `input`, which may overlap it; or the dtype of a new one. By default that of `input`.
+    Floats become integers toward zero; what does not fit wraps.""",
+    "mode": f"""mode : str
+    What lies around the array:
+    {BORDERS}""",
+    "modes": f"""mode : str or sequence of str
+    What lies around the array, for all axes or for each one:
+    {BORDERS}""",
+    "cval": """cval : scalar
+    What cells around the array hold in the mode "constant".""",
+    "origin": f"""origin : int
+    {BEGINS}.""",
+    "origins": f"""origin : int or sequence of int
+    {BEGINS}, for all axes or for each one.""",
+    "axes": """axes : tuple of int, optional
+    The axes that the filter works along; by default all. Sequences have a value for each of them.""",
+    "window": """size : int or sequence of int
+    Cells of the window, along all axes or along each one.
+footprint : array_like of bool, optional
+    The cells of the window, in place of `size`: those that are not False.""",
+    "result": """Returns
+-------
+array
+    Of the shape of `input`.""",
+    "raises": """Raises
+------
+RuntimeError, ValueError, TypeError
+    As SciPy's function does; nothing is written before.""",
+    "examples": """Examples
+--------
+>>> import numpy as np
+>>> import fastconv as fc""",
+}
+
+
+def documented(function: Function) -> Function:
+    """`function`, each line {name} of whose docstring is what PARAMETERS has of that name."""
+    text = function.__doc__ or ""
+    complex_too = ", complex" if "omplex" in text else ""
+    lines = []
+    for line in text.splitlines():
+        found = re.fullmatch(r"( *)\{(\w+)\}", line)
+        if found is None:
+            lines.append(line)
+        else:
+            described = PARAMETERS[found[2]].replace("{complex}", complex_too)
+            lines += [f"{found[1]}{part}" if part else "" for part in described.splitlines()]
+    function.__doc__ = "\n".join(lines)
+    return function
