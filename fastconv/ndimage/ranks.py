@@ -81,8 +81,7 @@ def of_windows(
     if several and (0 < rank < count - 1 or not footprint.all()):
         raise RuntimeError("A sequence of modes is not supported by non-separable rank filters")
     borders = [check.border(one) for one in check.sequence(mode, len(axes))]
-    whole = check.over_all_axes(footprint.shape, axes, x.ndim, 1)
-    footprint = np.transpose(footprint, np.argsort(axes)).reshape(whole) if axes else footprint.reshape(whole)
+    footprint = footprint.reshape(check.over_all_axes(footprint.shape, sorted(axes), x.ndim, 1))
     return ranked(
         x,
         footprint,

@@ -126,7 +126,7 @@ def strip_of(layout: Layout, elements: int, lanes: int, machine: Machine) -> int
     return max(1, min(8, -(-elements // lanes), machine.l1 // (2 * machine.vector_bytes * max(1, layout.places))))
 
 
-Launch = tuple[Kernel, tuple[Any, ...], Array, int, float]
+Launch = tuple[Kernel, tuple[Any, ...], Array, int, int]
 
 
 @remembered

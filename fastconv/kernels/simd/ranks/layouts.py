@@ -140,8 +140,8 @@ def laid_out(program: Program) -> Layout:
                 if not uses.stored[i]:
                     at[i] = places.take()
                 written[values[i].kind == MOST] = Place(ROWS if uses.stored[i] else LOCAL, at[i])
-            kind = BOTH if len(made) == 2 else HIGH if values[made[0]].kind == MOST else LOW
-            done.append(Operation(kind, *read, *written))
+            asked = BOTH if len(made) == 2 else HIGH if values[made[0]].kind == MOST else LOW
+            done.append(Operation(asked, *read, *written))
         levels.append(Level(tuple(done), reach))
     return Layout(tuple(levels), rows, places.count, tuple(at[i] for i in program.results))
 
@@ -224,7 +224,9 @@ def tables(layout: Layout, spans: Spans) -> Tables:
             offset = place.row * (spans.row if place.kind == ROWS else spans.place)
         return (offset + place.columns * spans.cell) << PLACE_BITS | place.kind
 
-    operations, runs, levels = [], [], []
+    operations: list[list[int]] = []
+    runs: list[list[int]] = []
+    levels: list[list[int]] = []
     for level in layout.levels:
         first = len(runs)
         for one in level.operations:

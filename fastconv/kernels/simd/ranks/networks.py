@@ -111,6 +111,11 @@ class Network:
         half = (len(values) + 1) // 2
         return self.joined(self.sorted(values[:half]), self.sorted(values[half:]))
 
+    def arranged(self, values: Sequence[int]) -> list[int]:
+        """All of the values as a sorted list."""
+        half = (len(values) + 1) // 2
+        return list(values) if len(values) < 2 else self.merged(self.arranged(values[:half]), self.arranged(values[half:]))
+
     def selected(self, a: Run, b: Run) -> int:
         """The value of the rank among two lists that hold all cells: rank k is the least over i of max(a[i - 1], b[k - i])."""
         k, terms = self.rank - a.low - b.low, []
@@ -216,14 +221,14 @@ def last_columns(network: Network, lines: Sequence[int], w: int, halves: bool) -
 
 def of_grid(network: Network, outer: int, h: int, w: int, first: int, reach: int) -> int:
     """The result of windows by rows of sorted columns: cell (i, j) has (i + 1) (j + 1) - 1 smaller ones, or more."""
-    shared = network.sorted([network.value(CELL, q * reach + t, 0) for q in range(outer) for t in range(1, h)])
-    own = network.sorted([network.value(CELL, q * reach + first * h, 0) for q in range(outer)])
+    shared = network.arranged([network.value(CELL, q * reach + t, 0) for q in range(outer) for t in range(1, h)])
+    own = network.arranged([network.value(CELL, q * reach + first * h, 0) for q in range(outer)])
     if reach == h:
-        own = network.sorted([network.value(CELL, q * reach, 0) for q in range(outer)])
-    column = network.merged(shared.values, own.values)
+        own = network.arranged([network.value(CELL, q * reach, 0) for q in range(outer)])
+    column = network.merged(shared, own)
     height, rows = outer * h, []
     for i in range(height):
-        row = network.sorted([network.moved_value(column[i], s) for s in range(w)]).values
+        row = network.arranged([network.moved_value(column[i], s) for s in range(w)])
         low = [j for j in range(w) if (height - i) * (w - j) > network.cells - network.rank]
         high = [j for j in range(w) if (i + 1) * (j + 1) > network.rank + 1]
         rows.append(Run(tuple(row[j] for j in range(w) if j not in low and j not in high), len(low), len(high)))

@@ -130,8 +130,8 @@ def one_level(lanes: int, reach: int, text: str, before: Any) -> Any:
 
 
 @lru_cache(maxsize=16)
-def finishing(lanes: int, real: bool) -> tuple[Any, Any]:
-    """The compiled hide_nans and write_row; `real` of floats.
+def finishing(lanes: int, real: bool) -> tuple[Any, Any, Any]:
+    """The compiled hide_nans, write_row and write_marked; `real` of floats.
 
     hide_nans(work, block, values, field): whether a block holds NaN. Then infinity stands for it, and work.marks holds 1 there.
     write_row(to, row, count): a row of results, as it is stored.
