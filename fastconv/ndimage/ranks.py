@@ -19,39 +19,23 @@ from fastconv.problem.filters import RankGeometry
 def ranked(
     x: Array, footprint: Array, rank: int, output: Array, borders: Sequence[Border], cval: Any, origins: Sequence[int]
 ) -> Array:
-    """`output`, after the cell of a rank of each window; `footprint` has as many axes as x."""
+    """`output`, after the cell of a rank of each window; `footprint` has as many axes as x.
+
+    As in SciPy, `cval` is first converted to what x holds.
+    """
     box = bool(footprint.all())
     constant = any(border.mode == "constant" for border in borders)
     used = None if box else np.ascontiguousarray(footprint, np.uint8).tobytes()
     geometry = RankGeometry("rank", x.shape, footprint.shape, tuple(origins), tuple(borders), rank, used)
 
     def compute(source: Array, out: Array) -> None:
-        dtype, fill = compared_as(source.dtype, out.dtype, cval if constant else 0)
         operands = {"x": source, "footprint": footprint, "rank": np.array(rank)}
-        filters.run(geometry, operands, out, dtype, fill)
+        filters.run(geometry, operands, out, source.dtype, float(cval) if constant else 0)
 
     if footprint.size == 1:
         output[...] = x
         return output
     return check.computed(x, output, compute)
-
-
-def compared_as(stored: np.dtype[Any], result: np.dtype[Any], cval: Any) -> tuple[np.dtype[Any], Any]:
-    """The type in which cells are compared, and what cells of a constant border hold: that of the array where it holds them.
-
-    Cells that are cut off to integers at the end may be so before they are compared: their order stays.
-    """
-    double = np.dtype(np.float64)
-    value = float(cval)
-    if stored.kind == "f":
-        exact = stored == double or result != double or float(np.float32(value)) == value or value != value
-        return (stored if exact else double), value
-    limits = np.iinfo(stored)
-    if limits.min <= value <= limits.max and (value == int(value) or result.kind != "f"):
-        return stored, min(int(value), int(limits.max))
-    if stored.itemsize < 8:
-        return double, value
-    return stored, int(limits.min if value < limits.min else limits.max if not value <= limits.max else int(value))
 
 
 def of_windows(

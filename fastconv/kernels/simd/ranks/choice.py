@@ -20,6 +20,8 @@ from fastconv.problem.types import Types
 
 ROW_BYTES = 2048  # of a block's rows of a network that is code
 CODE = 1200  # minima and maxima of a network that may be code: it compiles within two seconds
+COMMON = ((1, 1, 3), (1, 3, 3), (1, 5, 5))  # windows whose networks are worth code for any array: planes, rows, columns
+MANY = 1 << 18  # cells of an array for which that of other windows is
 
 
 def supports(problem: Problem) -> str | None:
@@ -38,6 +40,9 @@ def supports_code(problem: Problem) -> str | None:
         return reason
     if g.footprint is not None or g.rank != g.members // 2:
         return "networks become code for medians of boxes; other ranks and footprints share one kernel"
+    f = g.folded
+    if g.cells < MANY and (f.outer_taps, f.h.taps, f.w.taps) not in COMMON:
+        return f"an array of less than {MANY} cells is not worth code of its own for this window"
     if g.window > 130 or made_comparisons(problem) > CODE:
         return f"the code of {g.window} cells would take too long to compile"
     return None
