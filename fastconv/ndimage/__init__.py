@@ -16,6 +16,7 @@ from fastconv.ndimage.derivatives import (
     sobel,
 )
 from fastconv.ndimage.filters import gaussian_filter, gaussian_filter1d
+from fastconv.ndimage.ranks import median_filter, percentile_filter, rank_filter
 
 __all__ = [
     "convolve",
@@ -29,6 +30,9 @@ __all__ = [
     "generic_gradient_magnitude",
     "generic_laplace",
     "laplace",
+    "median_filter",
+    "percentile_filter",
     "prewitt",
+    "rank_filter",
     "sobel",
 ]

@@ -31,6 +31,10 @@ PARAMETERS = {
     {BEGINS}, for all axes or for each one.""",
     "axes": """axes : tuple of int, optional
     The axes that the filter works along; by default all. Sequences have a value for each of them.""",
+    "window": """size : int or sequence of int
+    Cells of the window, along all axes or along each one.
+footprint : array_like of bool, optional
+    The cells of the window, in place of `size`: those that are not False.""",
     "result": """Returns
 -------
 array

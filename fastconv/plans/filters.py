@@ -7,9 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from fastconv.kernels import filtering
+from fastconv.kernels import filtering, ranking
 from fastconv.kernels.keeping import remembered
 from fastconv.kernels.simd.correlation import choice as correlation
+from fastconv.kernels.simd.ranks import choice as ranks
 from fastconv.machine import host
 from fastconv.plans.dispatch import least_of, refusal
 from fastconv.plans.registry import Implementation
@@ -51,6 +52,26 @@ FILTERS: dict[str, tuple[Implementation, ...]] = {
         ),
         Implementation("strided", _WINDOWS, filtering.passes_by_windows, _at(4e-9, 1e-4)),
         Implementation("reference", _REFERENCE, filtering.passes_by_loops, _at(1e-6, 1e-4)),
+    ),
+    "rank": (
+        Implementation(
+            "network",
+            "selection networks in registers, whose sorted columns neighbouring windows share",
+            ranks.run_code,
+            ranks.cost_of_code,
+            ranks.supports_code,
+            kernel=ranks.kernel_of_code,
+        ),
+        Implementation(
+            "sorting",
+            "selection networks in the cache, for any window and rank",
+            ranks.run_tables,
+            ranks.cost_of_tables,
+            ranks.supports,
+            kernel=ranks.kernel_of_tables,
+        ),
+        Implementation("strided", _WINDOWS, ranking.ranks_by_windows, _at(2e-8, 1e-4)),
+        Implementation("reference", _REFERENCE, ranking.ranks_by_loops, _at(1e-6, 1e-4)),
     ),
 }
 

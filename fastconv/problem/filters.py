@@ -144,6 +144,34 @@ class FilterGeometry(Hashed):
         return self.cells * (read + written)
 
 
+@dataclass(frozen=True)
+class RankGeometry(FilterGeometry):
+    """A window over an array, of which the cell of one rank is the result.
+
+    Attributes
+    ----------
+    rank : int
+        Of the result among the cells in order, from 0 on.
+    footprint : bytes or None
+        One byte for each cell of the window in row-major order, 0 for those left out; None where no cell is.
+    """
+
+    rank: int
+    footprint: bytes | None = None
+
+    __hash__ = Hashed.__hash__
+
+    @property
+    def members(self) -> int:
+        """Cells of the window that are not left out."""
+        return self.window if self.footprint is None else sum(map(bool, self.footprint))
+
+    @property
+    def cells_used(self) -> list[bool]:
+        """Of each cell of the window, whether it is not left out."""
+        return [True] * self.window if self.footprint is None else [byte != 0 for byte in self.footprint]
+
+
 @lru_cache(maxsize=1024)
 def geometry(operation: str, shape: Size, taps: Size, origin: Size, borders: tuple[Border, ...]) -> FilterGeometry:
     """The geometry, the same object for the same arguments: what is derived from it is derived once."""

@@ -52,6 +52,7 @@ from fastconv.kernels.simd.vector.conversions import (
 )
 from fastconv.kernels.simd.vector.dots import fma_dots, lane_sums, store_lane_sums
 from fastconv.kernels.simd.vector.memory import load, load_first, load_first_or, prefetch, store, store_first, store_first_wide
+from fastconv.kernels.simd.vector.networks import network, network_step
 from fastconv.kernels.simd.vector.norms import power, root
 from fastconv.kernels.simd.vector.pointers import distance, line_start, peek, pointer, poke, rows_apart, rows_at, zero
 from fastconv.kernels.simd.vector.products import (
@@ -151,6 +152,8 @@ __all__ = [
     "load_transposed",
     "load_turned",
     "low_half",
+    "network",
+    "network_step",
     "numbered",
     "numbers",
     "numbers_in_both",

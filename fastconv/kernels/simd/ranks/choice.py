@@ -1,0 +1,188 @@
+"""Which kernel finds ranks, and what it is expected to take."""
+
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from fastconv.kernels.jit import Kernel, element
+from fastconv.kernels.keeping import remembered
+from fastconv.kernels.simd.engine.neighbourhoods import field_of, items_of, outer_table, tap_offsets
+from fastconv.kernels.simd.engine.sizes import Plane, written
+from fastconv.kernels.simd.ranks import sorting
+from fastconv.kernels.simd.ranks.layouts import Layout, Spans, laid_out, tables, texts
+from fastconv.kernels.simd.ranks.networks import Program, box_program, columns_under, footprint_program
+from fastconv.machine import Machine, host
+from fastconv.problem.convolutions import Array
+from fastconv.problem.filters import RankGeometry
+from fastconv.problem.problem import Operands, Problem
+from fastconv.problem.types import Types
+
+ROW_BYTES = 2048  # of a block's rows of a network that is code
+CODE = 1200  # minima and maxima of a network that may be code: it compiles within two seconds
+COMMON = ((1, 1, 3), (1, 3, 3), (1, 5, 5))  # windows whose networks are worth code for any array: planes, rows, columns
+MANY = 1 << 18  # cells of an array for which that of other windows is
+
+
+def supports(problem: Problem) -> str | None:
+    """Windows of two cells or more, of integers, float32 or float64."""
+    for dtype in problem.types:
+        if dtype.kind not in "iuf" or dtype.itemsize > 8 or dtype == np.float16:
+            return f"its vectors are integers, float32 or float64, not {dtype}"
+    return None if problem.geometry.members > 1 else "it compares the cells of windows that have more than one"
+
+
+def supports_code(problem: Problem) -> str | None:
+    """Medians of small boxes."""
+    g: RankGeometry = problem.geometry
+    reason = supports(problem)
+    if reason is not None:
+        return reason
+    if g.footprint is not None or g.rank != g.members // 2:
+        return "networks become code for medians of boxes; other ranks and footprints share one kernel"
+    f = g.folded
+    if g.cells < MANY and (f.outer_taps, f.h.taps, f.w.taps) not in COMMON:
+        return f"an array of less than {MANY} cells is not worth code of its own for this window"
+    if g.window > 130 or made_comparisons(problem) > CODE:
+        return f"the code of {g.window} cells would take too long to compile"
+    return None
+
+
+def made_comparisons(problem: Problem) -> int:
+    """Minima and maxima in all."""
+    program = program_of(problem.geometry)
+    return program.comparisons * len(program.results)
+
+
+@remembered
+def program_of(geometry: RankGeometry) -> Program:
+    """The network of a geometry."""
+    f = geometry.folded
+    if geometry.footprint is None:
+        return box_program(f.outer_taps, f.h.taps, f.w.taps, geometry.rank)
+    return footprint_program(columns_under((f.outer_taps * f.h.taps, f.w.taps), geometry.cells_used), geometry.rank)
+
+
+@remembered
+def layout_of(geometry: RankGeometry) -> Layout:
+    """Its levels."""
+    return laid_out(program_of(geometry))
+
+
+def lines_of(geometry: RankGeometry) -> int:
+    """Lines of a plane that a program names."""
+    f = geometry.folded
+    return f.h.taps + len(program_of(geometry).results) - 1
+
+
+def cut(geometry: RankGeometry, itemsize: int, rows: int, machine: Machine) -> Plane:
+    """Rows and elements of a block: so many rows of the network and the block's cells fit the L2 cache."""
+    f = geometry.folded
+    whole, lanes, halo = f.w.size * f.inner, machine.vector_bytes // itemsize, (f.w.taps - 1) * f.inner
+    room = machine.l2 // 3 // itemsize
+    most = max(ROW_BYTES // itemsize, 4 * halo)
+    while most > max(8 * lanes, 2 * halo) and rows * most > room:
+        most //= 2
+    strips = -(-whole // most)
+    elements = min(whole, -(-whole // strips // lanes) * lanes)
+    lines = room // (f.outer_taps * (elements + halo))
+    least = -(-8 // (f.planes * strips))
+    high = max(1, min(f.h.size, max(lines - (f.h.taps - 1), f.h.taps // 2), -(-f.h.size // least)))
+    return Plane(high + high % 2 if high < f.h.size else high, elements)
+
+
+def names(types: Types) -> str:
+    """The types of x, of the ranks and of y, as kernels are named."""
+    return "_".join(map(element, dict.fromkeys((types.stored, types.summed, types.result))))
+
+
+def of_comparison(types: Types, machine: Machine) -> float:
+    """Cycles of a minimum of vectors that lie in registers."""
+    return 0.6 if types.summed.kind == "f" else 3.0 if types.summed.itemsize == 8 else 1.0
+
+
+def seconds(problem: Problem, per_comparison: float, machine: Machine) -> float:
+    """Cycles of the comparisons, and of copying cells."""
+    g, types = problem.geometry, problem.types
+    f, lanes = g.folded, machine.lanes(types.summed)
+    rows = f.planes * f.h.size
+    vectors = rows * -(-f.w.size * f.inner // lanes)
+    cycles = 30_000 + 150 * rows + vectors * (6 * f.outer_taps + 8 + per_comparison * program_of(g).comparisons)
+    return machine.seconds(cycles, g.bytes(types.stored.itemsize, types.result.itemsize))
+
+
+def cost_of_code(problem: Problem, machine: Machine) -> float:
+    """Of a network in registers."""
+    return seconds(problem, 1.2 * of_comparison(problem.types, machine), machine)
+
+
+def cost_of_tables(problem: Problem, machine: Machine) -> float:
+    """Of a network in the cache."""
+    return 5e-6 + seconds(problem, max(1.6, 1.3 * of_comparison(problem.types, machine)), machine)
+
+
+def width_of(elements: int, lanes: int) -> int:
+    """Elements of a row of a network in whole vectors; an odd number of them, so that rows do not share cache sets."""
+    return (-(-elements // lanes) | 1) * lanes
+
+
+def strip_of(layout: Layout, elements: int, lanes: int, machine: Machine) -> int:
+    """Vectors that an operation of a table makes at a time: what a network has in places stays in the L1 cache."""
+    return max(1, min(8, -(-elements // lanes), machine.l1 // (2 * machine.vector_bytes * max(1, layout.places))))
+
+
+Launch = tuple[Kernel, tuple[Any, ...], Array, int, int]
+
+
+@remembered
+def launch(problem: Problem, machine: Machine, code: bool) -> Launch:
+    """(kernel, arguments but for arrays, offsets of all taps, items, work)."""
+    g, types = problem.geometry, problem.types
+    program, layout = program_of(g), layout_of(g)
+    lanes, itemsize, tall = machine.lanes(types.summed), types.summed.itemsize, len(program.results)
+    f = g.folded
+    block = cut(g, itemsize, layout.rows + layout.places // 8, machine)
+    field = field_of(g, block, lanes)
+    halo = (f.w.taps - 1) * f.inner
+    real, lines = types.summed.kind == "f", lines_of(g)
+    rows_under = field.block.h + field.h.taps - 1
+    if code:
+        width = width_of(max(ROW_BYTES // itemsize, block.w) + halo, lanes)
+        levels = ";".join(f"{reach}:{text}" for reach, text in texts(program, lines, width))
+        made = sorting.kernel(lanes, real, names(types), machine.isa, levels)
+        strip, spread = 1, (np.empty((0, 4), np.int32), np.empty((0, 2), np.int64), np.empty((0, 2), np.int64))
+    else:
+        strip = strip_of(layout, block.w, lanes, machine)
+        width = width_of(block.w + halo + (strip - 1) * lanes, lanes)
+        spans = Spans(rows_under * field.pitch, field.pitch, width, strip * lanes, f.inner, lines)
+        spread = tables(layout, spans)
+        made = sorting.kernel(lanes, real, names(types), machine.isa)
+    results = Plane(layout.results[0], layout.results[-1])
+    s = sorting.Sizes(field, g.members, len(layout.levels), layout.rows, width, layout.places, strip, tall, results)
+    work = int(1e9 * (cost_of_code if code else cost_of_tables)(problem, machine))
+    offsets = tap_offsets(g, field)
+    if g.footprint is not None:
+        offsets = offsets[np.flatnonzero(g.cells_used)]
+    return made, (outer_table(f), *spread, written(s)), offsets, items_of(field), work
+
+
+def run_by(code: bool, operands: Operands, packed: None, problem: Problem, out: Array) -> None:
+    """All blocks."""
+    made, arguments, offsets, items, work = launch(problem, host(), code)
+    g, dtype = problem.geometry, problem.types.summed
+    values = np.zeros(6, dtype)
+    values[sorting.BORDER] = operands["cval"][0]
+    if dtype.kind == "f":
+        values[sorting.ONE :] = 1, np.inf, np.nan, g.members - g.rank - 0.5
+    made(items, work, operands["x"].ravel(), values, offsets, out.ravel(), *arguments)
+
+
+run_code, run_tables = partial(run_by, True), partial(run_by, False)
+
+
+def kernel_of(code: bool, problem: Problem, machine: Machine) -> str:
+    """The name of the kernel that runs."""
+    return launch(problem, machine, code)[0].__name__
+
+
+kernel_of_code, kernel_of_tables = partial(kernel_of, True), partial(kernel_of, False)
