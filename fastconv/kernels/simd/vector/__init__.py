@@ -26,6 +26,7 @@ from fastconv.kernels.simd.vector.arithmetic import (
     first,
     first_are_set,
     high_half,
+    high_product,
     larger,
     larger_first,
     larger_number,
@@ -33,11 +34,13 @@ from fastconv.kernels.simd.vector.arithmetic import (
     numbered,
     numbers,
     numbers_in_both,
+    quotient,
     scaled,
     smaller,
     smaller_first,
     smaller_number,
     splat,
+    toward_zero,
 )
 from fastconv.kernels.simd.vector.building import rest_of
 from fastconv.kernels.simd.vector.conversions import (
@@ -53,7 +56,17 @@ from fastconv.kernels.simd.vector.conversions import (
 from fastconv.kernels.simd.vector.dots import fma_dots, lane_sums, store_lane_sums
 from fastconv.kernels.simd.vector.memory import load, load_first, load_first_or, prefetch, store, store_first, store_first_wide
 from fastconv.kernels.simd.vector.norms import power, root
-from fastconv.kernels.simd.vector.pointers import distance, line_start, peek, pointer, poke, rows_apart, rows_at
+from fastconv.kernels.simd.vector.pointers import (
+    address,
+    at_address,
+    distance,
+    line_start,
+    peek,
+    pointer,
+    poke,
+    rows_apart,
+    rows_at,
+)
 from fastconv.kernels.simd.vector.products import (
     add_product,
     add_product_of_difference,
@@ -107,8 +120,10 @@ __all__ = [
     "add_product_of_difference",
     "add_product_of_sum",
     "added",
+    "address",
     "as_real",
     "as_whole",
+    "at_address",
     "below",
     "both",
     "chosen",
@@ -134,6 +149,7 @@ __all__ = [
     "fma_shared",
     "hardswish",
     "high_half",
+    "high_product",
     "joined",
     "lane_sums",
     "larger",
@@ -161,6 +177,7 @@ __all__ = [
     "poke_as",
     "power",
     "prefetch",
+    "quotient",
     "reduced_inside",
     "reduced_windows",
     "repeated",
@@ -192,5 +209,6 @@ __all__ = [
     "store_tile",
     "store_transposed",
     "store_woven",
+    "toward_zero",
     "zeros",
 ]
