@@ -1,22 +1,19 @@
 """Which kernel reduces windows, how their axes are cut into runs, and what they are expected to take."""
 
 from dataclasses import replace
-from functools import partial
-from math import prod
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from fastconv.kernels.jit import Kernel, element
 from fastconv.kernels.keeping import remembered
-from fastconv.kernels.simd.engine.costs import Candidate, cheapest
 from fastconv.kernels.simd.engine.neighbourhoods import Field, items_of, line_of, outer_table
 from fastconv.kernels.simd.engine.sizes import Plane, written
 from fastconv.kernels.simd.extrema import boxes
 from fastconv.kernels.simd.extrema.reductions import (
     LARGEST,
     QUOTIENT,
-    SHIFTED,
+    SHIFT,
     SMALLEST,
     WHOLE,
     divided_by_factor,
@@ -93,7 +90,7 @@ def mean_kind(problem: Problem, fractions: bool) -> str | None:
     every = problem.geometry.taps
     if types.summed == np.uint16:
         fits = types.stored == types.result == np.uint8 and all(k == 1 or divided_by_shift(k, 255) for k in every)
-        return SHIFTED if fits and not fractions else None
+        return SHIFT if fits and not fractions else None
     fits = whole and most < 1 << 16 and divided_by_factor(taps, most, np.dtype(np.float32))
     return WHOLE if fits and types.summed == np.int32 else None
 
@@ -114,7 +111,9 @@ def runs_of(problem: Problem) -> tuple[Problem, ...]:
         alone = tuple(taps if i == first else 1 for i, taps in enumerate(g.taps))
         others = tuple(1 if i == first else taps for i, taps in enumerate(g.taps))
         found.append(replace(problem, geometry=_over(g, alone)))
-        problem = replace(problem, geometry=_over(g, others), types=Types(types.result, types.summed, types.summed, types.result))
+        problem = replace(
+            problem, geometry=_over(g, others), types=Types(types.result, types.summed, types.summed, types.result)
+        )
 
 
 def _over(g: FilterGeometry, taps: tuple[int, ...]) -> FilterGeometry:
@@ -194,13 +193,12 @@ def launch(problem: Problem, kind: str, simple: bool, machine: Machine) -> Launc
     rounds = boxes.rounds_of(f.w.taps, is_extreme(kind))
     banded = copied and (f.h.taps > 1 or f.outer_taps > 1)
     sizes = boxes.Sizes(
-        field,
-        cut.together,
-        len(rounds),
-        cut.block.h + f.h.taps - 1 if banded else 0,
-        f.outer_taps if banded else 0,
+        field, cut.together, len(rounds), cut.block.h + f.h.taps - 1 if banded else 0, f.outer_taps if banded else 0
     )
-    made = boxes.kernel(kind, lanes, copied, names(types), machine.isa)
+    if f.h.taps == 1 and f.outer_taps == 1:
+        made = boxes.line_kernel(kind, lanes, names(types), machine.isa)
+    else:
+        made = boxes.box_kernel(kind, lanes, copied, names(types), machine.isa)
     passes = [factors(kind, taps, types.summed) for taps in (f.outer_taps, f.h.taps, f.w.taps)]
     outside = f.w.size * f.inner + boxes.GROUP * lanes if not copied and f.h.border.mode in ("constant", "zeros") else 1
     table = np.array([value for one in rounds for value in one] or [0], np.int64)
@@ -223,7 +221,17 @@ def run_kind(kind: str, operands: Operands, problem: Problem, out: Array) -> Non
         made = launch(one, kind, simple, machine)
         outside = np.full(made.outside, border[0])
         made.kernel(
-            made.items, made.work, x.ravel(), y.ravel(), made.outer, made.edges, made.rounds, made.factors, outside, cval, made.sizes
+            made.items,
+            made.work,
+            x.ravel(),
+            y.ravel(),
+            made.outer,
+            made.edges,
+            made.rounds,
+            made.factors,
+            outside,
+            cval,
+            made.sizes,
         )
         x = y
 

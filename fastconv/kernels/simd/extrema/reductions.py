@@ -5,7 +5,7 @@
     ========= =============================== ==========================================================================
     largest   the larger, a NaN stays         what was joined
     smallest  the smaller, a NaN stays        what was joined
-    shifted   the sum, in 16 unsigned bits    (sum * factor >> 16) >> shift
+    shift     the sum, in 16 unsigned bits    (sum * factor >> 16) >> shift
     whole     the sum of integers             sum * factor, toward zero
     quotient  the sum                         sum / k
     ========= =============================== ==========================================================================
@@ -14,7 +14,7 @@ and rounds it to the type of the result, as SciPy does, which stores the result 
 
 Integers. Let s be a sum, k the taps, q the quotient of s by k toward zero.
 
-`shifted`: factor m = ceil(2^p / k) with p = 16 + shift, so that e = m k - 2^p lies in 0 .. k - 1, and
+`shift`: factor m = ceil(2^p / k) with p = 16 + shift, so that e = m k - 2^p lies in 0 .. k - 1, and
 
     s m / 2^p = s / k + s e / (k 2^p)
 
@@ -26,16 +26,13 @@ the product, errs by less than d / 2 in all: the product lies between s / k and 
 and stays below q + 1 elsewhere if s / k * 2 d < 1 / k, which is |s| < 2^(p - 4): 2^20 of float32, 2^49 of float64.
 """
 
-from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from fastconv.kernels.jit import inlined
-from fastconv.kernels.simd import vector
 from fastconv.problem.convolutions import Array
 
-LARGEST, SMALLEST, SHIFTED, WHOLE, QUOTIENT = "largest", "smallest", "shifted", "whole", "quotient"
+LARGEST, SMALLEST, SHIFT, WHOLE, QUOTIENT = "largest", "smallest", "shift", "whole", "quotient"
 BITS = {4: 24, 8: 53}  # of the fractions of floats, by their bytes
 
 
@@ -47,21 +44,21 @@ def is_extreme(kind: str) -> bool:
 # Factors ----------------------------------------------------------------------------------------------------------------------
 
 
-class Shift(NamedTuple):
+class Division(NamedTuple):
     """(sum * factor >> 16) >> shift."""
 
     factor: int
     shift: int
 
 
-def divided_by_shift(taps: int, most: int) -> Shift | None:
+def divided_by_shift(taps: int, most: int) -> Division | None:
     """How sums of so many taps, none above `most`, are divided in 16 bits, if they can be."""
     shift = taps.bit_length() - 1
     if taps & (taps - 1) == 0:
         shift = max(0, shift - 1)
     factor = -(-(1 << (16 + shift)) // taps)
     total, excess = most * taps, factor * taps - (1 << (16 + shift))
-    return Shift(factor, shift) if max(total, factor) < 1 << 16 and total * excess < 1 << (16 + shift) else None
+    return Division(factor, shift) if max(total, factor) < 1 << 16 and total * excess < 1 << (16 + shift) else None
 
 
 def divided_by_factor(taps: int, most: int, real: np.dtype[Any]) -> bool:
@@ -71,7 +68,7 @@ def divided_by_factor(taps: int, most: int, real: np.dtype[Any]) -> bool:
 
 def factors(kind: str, taps: int, summed: np.dtype[Any]) -> Array:
     """(factor, second) of a pass: as `finisher` takes them."""
-    if kind == SHIFTED:
+    if kind == SHIFT:
         found = divided_by_shift(taps, 255)
         return np.array(found or (0, 0), np.uint16)
     real = np.dtype(np.float32 if summed.itemsize <= 4 else np.float64)
@@ -85,94 +82,13 @@ def factors(kind: str, taps: int, summed: np.dtype[Any]) -> Array:
 # In kernels -------------------------------------------------------------------------------------------------------------------
 
 
-@inlined
-def sum_of(a, b):
-    """a + b"""
-    return a + b
-
-
-@inlined
-def larger(a, b):
-    """The larger; a NaN in either stays."""
-    return vector.larger(a, b)
-
-
-@inlined
-def larger_number(a, b):
-    """The larger of numbers."""
-    return vector.larger_number(a, b)
-
-
-@inlined
-def smaller(a, b):
-    """The smaller; a NaN in either stays."""
-    return vector.smaller(a, b)
-
-
-@inlined
-def smaller_number(a, b):
-    """The smaller of numbers."""
-    return vector.smaller_number(a, b)
-
-
-def joiner(kind: str, careful: bool) -> Any:
-    """The compiled join(a, b) of vectors; unless `careful`, as if no cell were NaN."""
+def joining(kind: str, careful: bool) -> str:
+    """How vector.join joins cells; unless `careful`, as if none were NaN."""
     if not is_extreme(kind):
-        return sum_of
-    if kind == LARGEST:
-        return larger if careful else larger_number
-    return smaller if careful else smaller_number
+        return "sum"
+    return ("larger" if kind == LARGEST else "smaller") + ("" if careful else " number")
 
 
-@inlined
-def as_joined(v, factors):
-    """The vector itself."""
-    return v
-
-
-@inlined
-def by_shift(v, factors):
-    """A quotient in 16 bits."""
-    return vector.high_product(v, vector.peek(factors), vector.peek(factors + 1))
-
-
-@inlined
-def by_division(v, factors):
-    """A rounded quotient."""
-    return vector.quotient(v, vector.peek(factors), vector.peek(factors + 1))
-
-
-@inlined
-def by_factor(v, factors):
-    """The whole part of a quotient of integers that floats hold."""
-    return vector.toward_zero(vector.scaled(vector.peek(factors), v))
-
-
-@inlined
-def by_narrow_factor(v, factors):
-    """The whole part of a quotient of 32-bit integers, by way of float32."""
-    return vector.as_whole(vector.scaled(vector.peek(factors), vector.as_real(v, np.float32(0))), np.int32(0))
-
-
-@lru_cache(maxsize=16)
-def finisher(kind: str, real: bool, rounds: bool) -> Any:
-    """The compiled finish(v, factors, stored): what a pass makes of joined cells, as memory that `stored` points to holds it.
-
-    `real` tells whether the sums are floats, `rounds` whether the result has another type.
-    """
-    whole = by_factor if real else by_narrow_factor
-    divide = {SHIFTED: by_shift, WHOLE: whole, QUOTIENT: by_division}.get(kind, as_joined)
-    if not rounds or kind in (SHIFTED, WHOLE):
-        return inlined(_kept(divide))
-
-    def finish_rounded(v, factors, stored):
-        return vector.rounded_as(divide(v, factors), stored)
-
-    return inlined(finish_rounded)
-
-
-def _kept(divide: Any) -> Any:
-    def finish(v, factors, stored):
-        return divide(v, factors)
-
-    return finish
+def finishing(kind: str) -> str:
+    """How vector.finish finishes them."""
+    return "keep" if is_extreme(kind) else kind

@@ -26,7 +26,6 @@ from fastconv.kernels.simd.vector.arithmetic import (
     first,
     first_are_set,
     high_half,
-    high_product,
     larger,
     larger_first,
     larger_number,
@@ -34,13 +33,11 @@ from fastconv.kernels.simd.vector.arithmetic import (
     numbered,
     numbers,
     numbers_in_both,
-    quotient,
     scaled,
     smaller,
     smaller_first,
     smaller_number,
     splat,
-    toward_zero,
 )
 from fastconv.kernels.simd.vector.building import rest_of
 from fastconv.kernels.simd.vector.conversions import (
@@ -54,6 +51,7 @@ from fastconv.kernels.simd.vector.conversions import (
     store_row_as,
 )
 from fastconv.kernels.simd.vector.dots import fma_dots, lane_sums, store_lane_sums
+from fastconv.kernels.simd.vector.joins import finish, join, load_row_as, no_nan
 from fastconv.kernels.simd.vector.memory import load, load_first, load_first_or, prefetch, store, store_first, store_first_wide
 from fastconv.kernels.simd.vector.norms import power, root
 from fastconv.kernels.simd.vector.pointers import (
@@ -135,6 +133,7 @@ __all__ = [
     "every_other",
     "every_second",
     "filled",
+    "finish",
     "first",
     "first_are_set",
     "first_values",
@@ -149,7 +148,7 @@ __all__ = [
     "fma_shared",
     "hardswish",
     "high_half",
-    "high_product",
+    "join",
     "joined",
     "lane_sums",
     "larger",
@@ -163,10 +162,12 @@ __all__ = [
     "load_first_as",
     "load_first_or",
     "load_first_rows",
+    "load_row_as",
     "load_tile",
     "load_transposed",
     "load_turned",
     "low_half",
+    "no_nan",
     "numbered",
     "numbers",
     "numbers_in_both",
@@ -177,7 +178,6 @@ __all__ = [
     "poke_as",
     "power",
     "prefetch",
-    "quotient",
     "reduced_inside",
     "reduced_windows",
     "repeated",
@@ -209,6 +209,5 @@ __all__ = [
     "store_tile",
     "store_transposed",
     "store_woven",
-    "toward_zero",
     "zeros",
 ]

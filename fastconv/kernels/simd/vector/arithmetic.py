@@ -9,7 +9,7 @@ from numba import types
 from numba.core.typing.templates import AbstractTemplate, infer_global, signature
 from numba.extending import intrinsic, lower_builtin
 
-from fastconv.kernels.simd.vector.building import better, call, compared, fused, mask_of, splatted, suffix
+from fastconv.kernels.simd.vector.building import better, compared, mask_of, splatted
 from fastconv.kernels.simd.vector.types import BYTES, I32, INTEGERS, QUIET, Vector, vector_of
 
 
@@ -63,28 +63,30 @@ def scaled(context: Any, factor: Any, v: Any) -> Any:
 @intrinsic
 def larger(context: Any, a: Any, b: Any) -> Any:
     """The larger, lane by lane; of equals a, and a NaN in either stays."""
-    return a(a, a), _extreme(">", a.dtype)
+    return a(a, a), extreme(">", a.dtype)
 
 
 @intrinsic
 def smaller(context: Any, a: Any, b: Any) -> Any:
     """The smaller, lane by lane; of equals a, and a NaN in either stays."""
-    return a(a, a), _extreme("<", a.dtype)
+    return a(a, a), extreme("<", a.dtype)
 
 
 @intrinsic
 def larger_number(context: Any, a: Any, b: Any) -> Any:
     """The larger, lane by lane: of equals a, and where either is NaN."""
-    return a(a, a), _better_number(">", a.dtype)
+    return a(a, a), better_number(">", a.dtype)
 
 
 @intrinsic
 def smaller_number(context: Any, a: Any, b: Any) -> Any:
     """The smaller, lane by lane: of equals a, and where either is NaN."""
-    return a(a, a), _better_number("<", a.dtype)
+    return a(a, a), better_number("<", a.dtype)
 
 
-def _better_number(comparison: str, dtype: Any) -> Callable[..., Any]:
+def better_number(comparison: str, dtype: Any) -> Callable[..., Any]:
+    """The code of the larger, or the smaller: of equals a, and where either is NaN."""
+
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         a, b = args
         return builder.select(compared(builder, comparison, b, a, dtype), b, a)
@@ -92,9 +94,11 @@ def _better_number(comparison: str, dtype: Any) -> Callable[..., Any]:
     return generate
 
 
-def _extreme(comparison: str, dtype: Any) -> Callable[..., Any]:
+def extreme(comparison: str, dtype: Any) -> Callable[..., Any]:
+    """The code of the larger, or the smaller, where a NaN in either stays."""
+
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        best, b = _better_number(comparison, dtype)(context, builder, signature, args), args[1]
+        best, b = better_number(comparison, dtype)(context, builder, signature, args), args[1]
         if dtype in INTEGERS:
             return best
         # A quiet NaN for b's own: with b itself LLVM would join the two choices into one that is slower.
@@ -109,47 +113,6 @@ def _extreme(comparison: str, dtype: Any) -> Callable[..., Any]:
 def divided(context: Any, a: Any, b: Any) -> Any:
     """The quotient, lane by lane."""
     return a(a, a), lambda context, builder, signature, args: builder.fdiv(*args)
-
-
-@intrinsic
-def quotient(context: Any, v: Any, reciprocal: Any, divisor: Any) -> Any:
-    """v / divisor, rounded as a division rounds where multiply-adds are fused; `reciprocal` is the rounded 1 / divisor.
-
-    One step of Newton's (Markstein, Computation of elementary functions on the IBM RISC System/6000 processor (1990), theorem
-    8.2); an infinite quotient has no remainder, and stays.
-    """
-
-    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        r, d = splatted(builder, args[1], v.lanes), splatted(builder, args[2], v.lanes)
-        first = builder.fmul(args[0], r)
-        rest = fused(builder, builder.fneg(first), d, args[0], v)
-        second = fused(builder, rest, r, first, v)
-        return builder.select(builder.fcmp_ordered("ord", rest, rest), second, first)
-
-    return v(v, v.dtype, v.dtype), generate
-
-
-@intrinsic
-def toward_zero(context: Any, v: Any) -> Any:
-    """Floats without their fractions."""
-
-    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        return call(builder, f"llvm.trunc.{suffix(v)}", vector_of(v), [args[0]])
-
-    return v(v), generate
-
-
-@intrinsic
-def high_product(context: Any, v: Any, factor: Any, shift: Any) -> Any:
-    """(v * factor >> 16) >> shift, of unsigned 16-bit integers."""
-
-    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        wide = ir.VectorType(I32, v.lanes)
-        product = builder.mul(builder.zext(args[0], wide), builder.zext(splatted(builder, args[1], v.lanes), wide))
-        high = builder.trunc(builder.lshr(product, ir.Constant(wide, [16] * v.lanes)), vector_of(v))
-        return builder.lshr(high, splatted(builder, args[2], v.lanes))
-
-    return v(v, v.dtype, v.dtype), generate
 
 
 @intrinsic
