@@ -1,5 +1,6 @@
 """Which kernel reduces windows, how their axes are cut into runs, and what they are expected to take."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -7,14 +8,23 @@ import numpy as np
 
 from fastconv.kernels.jit import Kernel, element
 from fastconv.kernels.keeping import remembered
-from fastconv.kernels.simd.engine.neighbourhoods import Field, items_of, line_of, outer_table
+from fastconv.kernels.simd.engine.neighbourhoods import (
+    Field,
+    block_cells,
+    cut,
+    field_of,
+    items_of,
+    line_of,
+    outer_table,
+    tap_offsets,
+)
 from fastconv.kernels.simd.engine.sizes import Plane, written
-from fastconv.kernels.simd.extrema import boxes
+from fastconv.kernels.simd.engine.tables import TILES
+from fastconv.kernels.simd.extrema import boxes, footprints
 from fastconv.kernels.simd.extrema.reductions import (
     LARGEST,
     QUOTIENT,
     SHIFT,
-    SMALLEST,
     WHOLE,
     divided_by_factor,
     divided_by_shift,
@@ -22,6 +32,7 @@ from fastconv.kernels.simd.extrema.reductions import (
     is_extreme,
 )
 from fastconv.machine import Machine, host
+from fastconv.problem.borders import source_cell
 from fastconv.problem.convolutions import Array
 from fastconv.problem.filters import FilterGeometry
 from fastconv.problem.problem import Operands, Problem
@@ -32,6 +43,20 @@ PLANES = 9  # under a window, likewise; more are a run of their own
 ROOM = 256 << 10  # bytes of lines that are joined together, and of a band
 LINE = 16 << 10  # bytes of a piece of a row whose windows have no other axis
 LEAST = 8  # blocks at least, where there are rows for them
+
+
+Run = Callable[[Operands, None, Problem, Array], None]
+
+
+class Cover(NamedTuple):
+    """A kernel of footprints with what does not depend on the array."""
+
+    kernel: Kernel
+    items: int
+    work: int
+    offsets: Array
+    outer: Array
+    sizes: Array
 
 
 class Launch(NamedTuple):
@@ -73,6 +98,13 @@ def supports_mean(problem: Problem) -> str | None:
     return f"it divides no sums of {max(problem.geometry.taps)} cells of {problem.types.stored} in {problem.types.summed}"
 
 
+def is_cell(value: Any, types: Types) -> bool:
+    """Whether a value is an integer no larger than cells of these types."""
+    dtypes = [dtype for dtype in (types.stored, types.result) if dtype.kind in "iu"]
+    most = max(map(largest_cell, dtypes), default=0)
+    return bool(np.isfinite(value)) and value == np.trunc(value) and abs(value) <= most
+
+
 def largest_cell(dtype: np.dtype[Any]) -> int:
     """The magnitude of an integer at most."""
     found = np.iinfo(dtype)
@@ -100,7 +132,7 @@ def mean_kind(problem: Problem, fractions: bool) -> str | None:
 
 def runs_of(problem: Problem) -> tuple[Problem, ...]:
     """A problem as runs one after the other: each joins at most one axis of a few planes, then h, then w."""
-    found = []
+    found: list[Problem] = []
     while True:
         folded = problem.geometry.folded
         outer = [axis for axis in folded.outer if axis.taps > 1]
@@ -160,8 +192,6 @@ def pitch_of(elements: int, lanes: int) -> int:
 
 def edges_of(problem: Problem) -> Array:
     """Elements of a row that stand for those before and behind it, or -1."""
-    from fastconv.problem.borders import source_cell
-
     f = problem.geometry.folded
     before, after = f.w.before, f.w.taps - 1 - f.w.before
     cells = [source_cell(p, f.w.size, f.w.border.code) for p in (*range(-before, 0), *range(f.w.size, f.w.size + after))]
@@ -187,13 +217,13 @@ def seconds(problem: Problem, machine: Machine) -> float:
 def launch(problem: Problem, kind: str, simple: bool, machine: Machine) -> Launch:
     """One run; `simple` if the array's type holds what cells of a constant border do."""
     g, types = problem.geometry, problem.types
-    f, lanes, cut = g.folded, machine.lanes(types.summed), cut_of(problem, machine)
-    copied = cut.copied or not simple
-    field = Field(f.planes, len(f.outer), f.outer_taps, line_of(f.h), line_of(f.w), f.inner, cut.block, cut.pitch)
+    f, lanes, of_run = g.folded, machine.lanes(types.summed), cut_of(problem, machine)
+    copied = of_run.copied or not simple
+    field = Field(f.planes, len(f.outer), f.outer_taps, line_of(f.h), line_of(f.w), f.inner, of_run.block, of_run.pitch)
     rounds = boxes.rounds_of(f.w.taps, is_extreme(kind))
     banded = copied and (f.h.taps > 1 or f.outer_taps > 1)
     sizes = boxes.Sizes(
-        field, cut.together, len(rounds), cut.block.h + f.h.taps - 1 if banded else 0, f.outer_taps if banded else 0
+        field, of_run.together, len(rounds), of_run.block.h + f.h.taps - 1 if banded else 0, f.outer_taps if banded else 0
     )
     if f.h.taps == 1 and f.outer_taps == 1:
         made = boxes.line_kernel(kind, lanes, names(types), machine.isa)
@@ -217,7 +247,7 @@ def run_kind(kind: str, operands: Operands, problem: Problem, out: Array) -> Non
         y = out if (len(every) - i) % 2 else temporary
         with np.errstate(over="ignore", invalid="ignore"):
             border = cval.astype(x.dtype)
-        simple = bool(border[0] == cval[0]) or cval[0] != cval[0]
+        simple = bool(border[0] == cval[0]) or (x.dtype.kind == "f" and bool(np.isnan(cval[0])))
         made = launch(one, kind, simple, machine)
         outside = np.full(made.outside, border[0])
         made.kernel(
@@ -236,18 +266,103 @@ def run_kind(kind: str, operands: Operands, problem: Problem, out: Array) -> Non
         x = y
 
 
-def run_largest(operands: Operands, packed: None, problem: Problem, out: Array) -> None:
-    """The largest cell of each window."""
-    run_kind(LARGEST, operands, problem, out)
+def reduced(kind: str) -> Run:
+    """The implementation of "largest", "smallest" or "mean"."""
+
+    def run(operands: Operands, packed: None, problem: Problem, out: Array) -> None:
+        made = mean_kind(problem, not is_cell(operands["cval"][0], problem.types)) if kind == "mean" else kind
+        run_kind(str(made), operands, problem, out)
+
+    return run
 
 
-def run_smallest(operands: Operands, packed: None, problem: Problem, out: Array) -> None:
-    """The smallest cell of each window."""
-    run_kind(SMALLEST, operands, problem, out)
+def cost(problem: Problem, machine: Machine) -> float:
+    """Of all runs."""
+    return seconds(problem, machine)
 
 
-def run_mean(operands: Operands, packed: None, problem: Problem, out: Array) -> None:
-    """The mean of each window."""
-    cval = operands["cval"]
-    kind = mean_kind(problem, bool(cval[0] != np.trunc(cval[0])))
-    run_kind(str(kind), operands, problem, out)
+def kernel(kind: str) -> Callable[[Problem, Machine], str]:
+    """The name of the kernel that runs last."""
+
+    def name(problem: Problem, machine: Machine) -> str:
+        made = str(mean_kind(problem, False)) if kind == "mean" else kind
+        return launch(runs_of(problem)[-1], made, True, machine).kernel.__name__
+
+    return name
+
+
+# Footprints -------------------------------------------------------------------------------------------------------------------
+
+
+def cover_seconds(problem: Problem, joins: int, machine: Machine) -> float:
+    """Cycles of so many joins an output and of copying cells, or the bytes at memory speed."""
+    g, types = problem.geometry, problem.types
+    f, lanes = g.folded, machine.lanes(types.summed)
+    rows = f.planes * f.h.size
+    vectors = rows * -(-f.w.size * f.inner // lanes)
+    cycles = 30_000 + 60 * rows + vectors * (4 * f.outer_taps + 1.1 * joins)
+    return machine.seconds(cycles, g.bytes(types.stored.itemsize, types.result.itemsize))
+
+
+def cover_cost(problem: Problem, machine: Machine) -> float:
+    """Of a footprint of two runs a row."""
+    g = problem.geometry
+    return cover_seconds(problem, 4 * g.window // max(1, g.folded.w.taps), machine)
+
+
+def structure_cost(problem: Problem, machine: Machine) -> float:
+    """Of a structure of all taps."""
+    return cover_seconds(problem, problem.geometry.window, machine)
+
+
+def supports_structure(problem: Problem) -> str | None:
+    """Sums in floats."""
+    summed = problem.types.summed
+    return supports(problem) or (None if summed.kind == "f" else f"it adds structures in float32 or float64, not {summed}")
+
+
+@remembered
+def cover_launch(problem: Problem, kind: str, structured: bool, footprint: bytes, machine: Machine) -> Cover:
+    """A kernel with the offsets of a footprint, an array of bools of the window's shape."""
+    g, types = problem.geometry, problem.types
+    f, lanes = g.folded, machine.lanes(types.summed)
+    mask = np.frombuffer(footprint, bool).reshape(f.outer_taps * f.h.taps, f.w.taps)
+    tables = 1 if structured else footprints.tables_of(mask)
+    field = field_of(g, cut(g, types.summed.itemsize * tables, machine), lanes)
+    apart = -(-block_cells(field) // lanes) * lanes
+    offsets = tap_offsets(g, field).reshape(mask.shape)
+    joined = offsets[mask] if structured else footprints.run_offsets(mask, offsets, apart)
+    made = footprints.kernel(kind, TILES[machine.isa].filter_vectors, lanes, structured, names(types), machine.isa)
+    work = int(1e9 * cover_seconds(problem, len(joined), machine))
+    sizes = written(footprints.Sizes(field, tables, apart, len(joined)))
+    return Cover(made, items_of(field), work, joined, outer_table(f), sizes)
+
+
+def run_cover(kind: str, structured: bool, operands: Operands, problem: Problem, out: Array) -> None:
+    """All blocks of a footprint; a structure is added to cells of which the largest is sought, and subtracted else."""
+    mask = np.ascontiguousarray(operands["footprint"], bool)
+    made = cover_launch(problem, kind, structured, mask.tobytes(), host())
+    x, cval, w = operands["x"].ravel(), operands["cval"], operands["cval"]
+    if structured:
+        w = operands["structure"][mask].astype(problem.types.summed)
+        w = w if kind == LARGEST else -w
+    made.kernel(made.items, made.work, x, made.offsets, w, cval, out.ravel(), made.outer, made.sizes)
+
+
+def covered(kind: str, structured: bool) -> Run:
+    """The implementation of a kind, with a structure or without."""
+
+    def run(operands: Operands, packed: None, problem: Problem, out: Array) -> None:
+        run_cover(kind, structured, operands, problem, out)
+
+    return run
+
+
+def cover_kernel(kind: str, structured: bool) -> Callable[[Problem, Machine], str]:
+    """The name of the kernel that runs."""
+
+    def name(problem: Problem, machine: Machine) -> str:
+        full = np.ones(problem.geometry.taps, bool).tobytes()
+        return cover_launch(problem, kind, structured, full, machine).kernel.__name__
+
+    return name
