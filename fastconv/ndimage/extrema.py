@@ -192,15 +192,11 @@ def inside(origin: Any, size: int) -> int:
 def separate(operation: str, x: Array, axes: tuple[int, ...], size: Any, mode: Any, origin: Any) -> FilterGeometry:
     """A box with its sizes, modes and origins, one an axis of `axes`; those of a size below two are left out."""
     origins, sizes, modes = (sequence(value, len(axes)) for value in (origin, size, mode))
-    used = [
-        (axis, int(k), inside(one, int(k)), border(m))
-        for axis, k, one, m in zip(axes, sizes, origins, modes, strict=True)
-        if k > 1
-    ]
-    by_axis = {axis: rest for axis, *rest in used}
-    every = [by_axis.get(axis, [1, 0, UNTOUCHED]) for axis in range(x.ndim)]
-    taps, moved, borders = (tuple(one[i] for one in every) for i in range(3))
-    return FilterGeometry(operation, x.shape, taps, moved, borders)
+    taps, moved, borders = [1] * x.ndim, [0] * x.ndim, [UNTOUCHED] * x.ndim
+    for axis, k, one, m in zip(axes, sizes, origins, modes, strict=True):
+        if k > 1:
+            taps[axis], moved[axis], borders[axis] = int(k), inside(one, int(k)), border(m)
+    return FilterGeometry(operation, x.shape, tuple(taps), tuple(moved), tuple(borders))
 
 
 def extremes(
@@ -260,9 +256,9 @@ def is_constant(geometry: FilterGeometry) -> bool:
 def compared_in(operation: str, x: Array, out: Array, geometry: FilterGeometry, cval: Any, every_window_inside: bool) -> Any:
     """(dtype, constant): what cells are compared in, which is the result's where that changes nothing.
 
-    SciPy compares doubles. Where the result's type holds all cells, and the constant, to compare in it gives the same; an integer
-    takes the whole part of the constant, since what is larger than another has no smaller whole part. A constant that wins in no
-    window may be any other that does not: the type's own end.
+    SciPy compares doubles. Where the result's type holds all cells, and the constant, to compare in it gives the same; an
+    integer takes the whole part of the constant, since what is larger than another has no smaller whole part. A constant that
+    wins in no window may be any other that does not: the type's own end.
     """
     double = np.dtype(np.float64), cval
     if not np.can_cast(x.dtype, out.dtype):

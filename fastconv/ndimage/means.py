@@ -28,7 +28,7 @@ def uniform_filter(
     size : int or sequence of int
         Cells of the window, one number or one an axis.
     output : array or dtype, optional
-        Where the result goes; may be or overlap the input. Its dtype is the input's by default, and complex for complex numbers.
+        Where the result goes; may be or overlap the input. Its dtype is the input's by default, complex for complex numbers.
     mode : str or sequence of str
         What lies around the array, as of `maximum_filter`; one, or one an axis.
     cval : scalar
@@ -52,9 +52,9 @@ def uniform_filter(
 
     Notes
     -----
-    The counterpart of `scipy.ndimage.uniform_filter`: axes are filtered one after the other, and each time stored in the dtype of
-    the output, so that integers are truncated each time. float32 is summed in float32. Nothing is subtracted, as in a running
-    sum: errors are relative to the cells of the window. The cost hardly grows with the size.
+    The counterpart of `scipy.ndimage.uniform_filter`: axes are filtered one after the other, and each time stored in the dtype
+    of the output, so that integers are truncated each time. float32 is summed in float32. Nothing is subtracted, as in a
+    running sum: errors are relative to the cells of the window. The cost hardly grows with the size.
 
     Examples
     --------

@@ -141,8 +141,9 @@ def grey_opening(
     >>> ndimage.grey_opening(x, size=3)
     array([0, 0, 5, 5, 5, 0, 0, 0, 0])
     """
-    size = without_ignored(size, footprint)
-    between = grey_erosion(input, size, footprint, structure, None, mode, cval, origin, axes=axes)
+    size, x = without_ignored(size, footprint), image(input)
+    output = x.dtype if output is None else output
+    between = grey_erosion(as_bytes(x), size, footprint, structure, None, mode, cval, origin, axes=axes)
     return grey_dilation(between, size, footprint, structure, output, mode, cval, origin, axes=axes)
 
 
@@ -170,8 +171,9 @@ def grey_closing(
     >>> ndimage.grey_closing(x, size=3)
     array([0, 0, 5, 7, 6, 3, 3, 3, 3])
     """
-    size = without_ignored(size, footprint)
-    between = grey_dilation(input, size, footprint, structure, None, mode, cval, origin, axes=axes)
+    size, x = without_ignored(size, footprint), image(input)
+    output = x.dtype if output is None else output
+    between = grey_dilation(as_bytes(x), size, footprint, structure, None, mode, cval, origin, axes=axes)
     return grey_erosion(between, size, footprint, structure, output, mode, cval, origin, axes=axes)
 
 
@@ -189,7 +191,8 @@ def morphological_gradient(
 ) -> Array:
     """A dilation less an erosion.
 
-    Parameters, returns and raises as of `grey_erosion`; the counterpart of `scipy.ndimage.morphological_gradient`. As there, of `output` only an array counts.
+    Parameters, returns and raises as of `grey_erosion`; the counterpart of `scipy.ndimage.morphological_gradient`.
+    As there, of `output` only an array counts.
 
     Examples
     --------
@@ -219,7 +222,8 @@ def morphological_laplace(
 ) -> Array:
     """A dilation and an erosion, less the image twice.
 
-    Parameters, returns and raises as of `grey_erosion`; the counterpart of `scipy.ndimage.morphological_laplace`. As there, of `output` only an array counts.
+    Parameters, returns and raises as of `grey_erosion`; the counterpart of `scipy.ndimage.morphological_laplace`.
+    As there, of `output` only an array counts.
 
     Examples
     --------
@@ -314,6 +318,11 @@ def without_ignored(size: Any, footprint: Any) -> Any:
         warnings.warn(IGNORED, UserWarning, stacklevel=3)
         return None
     return size
+
+
+def as_bytes(x: Array) -> Array:
+    """bool as uint8, so that what a structure adds is kept between two steps; all else as it is."""
+    return x.view(np.uint8) if x.dtype == np.bool_ else x
 
 
 def mirrored(window: Any) -> Any:

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from fastconv.kernels.filtering import cast
 from fastconv.kernels.jit import Kernel, element
 from fastconv.kernels.keeping import remembered
 from fastconv.kernels.simd.engine.neighbourhoods import (
@@ -96,6 +97,13 @@ def supports_mean(problem: Problem) -> str | None:
     if reason or mean_kind(problem, False):
         return reason
     return f"it divides no sums of {max(problem.geometry.taps)} cells of {problem.types.stored} in {problem.types.summed}"
+
+
+def has_kernel(types: Types) -> bool:
+    """Whether types are met often enough to be worth a kernel: one type, or what narrow integers are made floats of."""
+    if types.stored == types.result:
+        return types.summed == types.stored or types.stored.itemsize < 4 or types.stored.kind == "i"
+    return types.stored in (np.uint8, np.uint16, np.float32) and types.summed == types.result and types.result.kind == "f"
 
 
 def is_cell(value: Any, types: Types) -> bool:
@@ -266,12 +274,28 @@ def run_kind(kind: str, operands: Operands, problem: Problem, out: Array) -> Non
         x = y
 
 
+def run_in_doubles(kind: str, operands: Operands, problem: Problem, out: Array) -> None:
+    """A pass after the other in float64, between which NumPy converts: of types that are seldom met together."""
+    g, x, double = problem.geometry, operands["x"], np.dtype(np.float64)
+    border = operands["cval"].astype(double)
+    for i in (i for i, taps in enumerate(g.taps) if taps > 1):
+        alone = tuple(taps if j == i else 1 for j, taps in enumerate(g.taps))
+        one = replace(problem, geometry=_over(g, alone), types=Types(double, double, double, double))
+        y = np.empty(g.shape, double)
+        run_kind(kind, {"x": cast(x, double), "cval": border}, one, y)
+        x = cast(y, out.dtype)
+    out[...] = cast(x, out.dtype)
+
+
 def reduced(kind: str) -> Run:
     """The implementation of "largest", "smallest" or "mean"."""
 
     def run(operands: Operands, packed: None, problem: Problem, out: Array) -> None:
-        made = mean_kind(problem, not is_cell(operands["cval"][0], problem.types)) if kind == "mean" else kind
-        run_kind(str(made), operands, problem, out)
+        made = str(mean_kind(problem, not is_cell(operands["cval"][0], problem.types))) if kind == "mean" else kind
+        if has_kernel(problem.types):
+            run_kind(made, operands, problem, out)
+        else:
+            run_in_doubles(QUOTIENT if kind == "mean" else kind, operands, problem, out)
 
     return run
 
@@ -285,6 +309,9 @@ def kernel(kind: str) -> Callable[[Problem, Machine], str]:
     """The name of the kernel that runs last."""
 
     def name(problem: Problem, machine: Machine) -> str:
+        if not has_kernel(problem.types):
+            double = np.dtype(np.float64)
+            problem = replace(problem, types=Types(double, double, double, double))
         made = str(mean_kind(problem, False)) if kind == "mean" else kind
         return launch(runs_of(problem)[-1], made, True, machine).kernel.__name__
 
@@ -341,12 +368,20 @@ def cover_launch(problem: Problem, kind: str, structured: bool, footprint: bytes
 def run_cover(kind: str, structured: bool, operands: Operands, problem: Problem, out: Array) -> None:
     """All blocks of a footprint; a structure is added to cells of which the largest is sought, and subtracted else."""
     mask = np.ascontiguousarray(operands["footprint"], bool)
+    y, types = out, problem.types
+    if types.stored != types.summed:
+        operands = {**operands, "x": cast(operands["x"], types.summed)}
+    if types.result != types.summed:
+        y = np.empty(out.shape, types.summed)
+    problem = replace(problem, types=Types(types.summed, types.summed, types.summed, types.summed))
     made = cover_launch(problem, kind, structured, mask.tobytes(), host())
     x, cval, w = operands["x"].ravel(), operands["cval"], operands["cval"]
     if structured:
         w = operands["structure"][mask].astype(problem.types.summed)
         w = w if kind == LARGEST else -w
-    made.kernel(made.items, made.work, x, made.offsets, w, cval, out.ravel(), made.outer, made.sizes)
+    made.kernel(made.items, made.work, x, made.offsets, w, cval, y.ravel(), made.outer, made.sizes)
+    if y is not out:
+        out[...] = cast(y, out.dtype)
 
 
 def covered(kind: str, structured: bool) -> Run:
