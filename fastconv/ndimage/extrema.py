@@ -2,10 +2,12 @@
 
 import operator
 import warnings
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
+from fastconv.kernels.filtering import cast
 from fastconv.ndimage.arguments import axes_of, axis_of, border, computed, image, one_border, over_all_axes, result, sequence
 from fastconv.plans import filters
 from fastconv.problem.borders import Border
@@ -253,12 +255,12 @@ def is_constant(geometry: FilterGeometry) -> bool:
     return any(axis.border.mode == "constant" and axis.taps > 1 for axis in geometry.axes)
 
 
-def compared_in(operation: str, x: Array, out: Array, geometry: FilterGeometry, cval: Any, every_window_inside: bool) -> Any:
-    """(dtype, constant): what cells are compared in, which is the result's where that changes nothing.
+def compared_in(operation: str, x: Array, out: Array, geometry: FilterGeometry, cval: Any) -> Any:
+    """(dtype, constant): what cells of boxes are compared in, which is the result's where that changes nothing.
 
     SciPy compares doubles. Where the result's type holds all cells, and the constant, to compare in it gives the same; an
     integer takes the whole part of the constant, since what is larger than another has no smaller whole part. A constant that
-    wins in no window may be any other that does not: the type's own end.
+    loses against every cell may be the type's end: the cell of the output is in each window.
     """
     double = np.dtype(np.float64), cval
     if not np.can_cast(x.dtype, out.dtype):
@@ -270,8 +272,7 @@ def compared_in(operation: str, x: Array, out: Array, geometry: FilterGeometry, 
     if not np.isfinite(cval):
         return double
     ends, whole = np.iinfo(out.dtype), int(cval)
-    loses = whole < ends.min if operation == MAXIMUM else whole > ends.max
-    if loses and every_window_inside:
+    if whole < ends.min if operation == MAXIMUM else whole > ends.max:
         return out.dtype, ends.min if operation == MAXIMUM else ends.max
     return (out.dtype, whole) if ends.min <= whole <= ends.max else double
 
@@ -280,7 +281,7 @@ def boxes(operation: str, x: Array, y: Array, geometry: FilterGeometry, cval: An
     """A box, into y."""
 
     def compute(source: Array, out: Array) -> None:
-        dtype, constant = compared_in(operation, source, out, geometry, cval, True)
+        dtype, constant = compared_in(operation, source, out, geometry, cval)
         filters.run(geometry, {"x": source}, out, dtype, constant)
 
     return computed(x, y, compute)
@@ -289,22 +290,25 @@ def boxes(operation: str, x: Array, y: Array, geometry: FilterGeometry, cval: An
 def under(
     operation: str, x: Array, y: Array, geometry: FilterGeometry, mask: Array, structure: Array | None, cval: Any
 ) -> Array:
-    """A footprint of the window's shape but for axes of one cell, and what is added to cells, into y."""
+    """A footprint of the window's shape but for axes of one cell, and what is added to cells, into y.
+
+    Cells are compared in the input's type, and a constant border holds what that makes of the constant, as in SciPy. With a
+    structure, integers are compared as float64, and take the whole parts of the structure.
+    """
     mask = mask.reshape(geometry.taps)
     if structure is not None:
         structure = structure.reshape(geometry.taps)
-        if not structure[mask].any():
-            structure = None
+        structure = np.trunc(structure) if x.dtype.kind != "f" else structure
+        structure = structure if structure[mask].any() else None
+    name = f"footprint {operation}" if structure is None else STRUCTURED[operation]
+    g = replace(geometry, operation=name)
 
     def compute(source: Array, out: Array) -> None:
+        constant = cast(np.array([cval], np.float64), source.dtype)[0]
         if structure is None:
-            dtype, constant = compared_in(operation, source, out, geometry, cval, False)
-            g = FilterGeometry(f"footprint {operation}", geometry.shape, geometry.taps, geometry.origin, geometry.borders)
-            filters.run(g, {"x": source, "footprint": mask}, out, dtype, constant)
+            filters.run(g, {"x": source, "footprint": mask}, out, source.dtype, constant)
         else:
-            narrow = source.dtype == out.dtype == np.float32
-            g = FilterGeometry(STRUCTURED[operation], geometry.shape, geometry.taps, geometry.origin, geometry.borders)
-            operands = {"x": source, "footprint": mask, "structure": structure}
-            filters.run(g, operands, out, np.float32 if narrow else np.float64, cval)
+            summed = np.float32 if source.dtype == np.float32 else np.float64
+            filters.run(g, {"x": source, "footprint": mask, "structure": structure}, out, summed, constant)
 
     return computed(x, y, compute)
