@@ -15,10 +15,31 @@ from fastconv.ndimage.derivatives import (
     prewitt,
     sobel,
 )
+from fastconv.ndimage.extrema import maximum_filter, maximum_filter1d, minimum_filter, minimum_filter1d
 from fastconv.ndimage.filters import gaussian_filter, gaussian_filter1d
+from fastconv.ndimage.means import uniform_filter, uniform_filter1d
+from fastconv.ndimage.morphology import (
+    binary_closing,
+    binary_dilation,
+    binary_erosion,
+    binary_opening,
+    black_tophat,
+    grey_closing,
+    grey_dilation,
+    grey_erosion,
+    grey_opening,
+    morphological_gradient,
+    morphological_laplace,
+    white_tophat,
+)
 from fastconv.ndimage.ranks import median_filter, percentile_filter, rank_filter
 
 __all__ = [
+    "binary_closing",
+    "binary_dilation",
+    "binary_erosion",
+    "binary_opening",
+    "black_tophat",
     "convolve",
     "convolve1d",
     "correlate",
@@ -29,10 +50,23 @@ __all__ = [
     "gaussian_laplace",
     "generic_gradient_magnitude",
     "generic_laplace",
+    "grey_closing",
+    "grey_dilation",
+    "grey_erosion",
+    "grey_opening",
     "laplace",
+    "maximum_filter",
+    "maximum_filter1d",
     "median_filter",
+    "minimum_filter",
+    "minimum_filter1d",
+    "morphological_gradient",
+    "morphological_laplace",
     "percentile_filter",
     "prewitt",
     "rank_filter",
     "sobel",
+    "uniform_filter",
+    "uniform_filter1d",
+    "white_tophat",
 ]

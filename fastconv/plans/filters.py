@@ -7,9 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from fastconv.kernels import filtering, ranking
+from fastconv.kernels import filtering, filtering_extrema, ranking
 from fastconv.kernels.keeping import remembered
 from fastconv.kernels.simd.correlation import choice as correlation
+from fastconv.kernels.simd.extrema import choice as extrema
 from fastconv.kernels.simd.ranks import choice as ranks
 from fastconv.machine import host
 from fastconv.plans.dispatch import least_of, refusal
@@ -27,6 +28,38 @@ def _at(seconds: float, overhead: float) -> Any:
 
 _REFERENCE = "plain Python loops: the definition of correct"
 _WINDOWS = "sliding_window_view, reduced by NumPy"
+
+_BOXES = "an axis after the other over blocks in the cache, at a cost that hardly grows with the window"
+_RUNS = "tables of runs of cells, over blocks in the cache"
+_STRUCTURE = "cells with a structure added to them, over blocks in the cache"
+
+
+def _with_plain(direct: Implementation, name: str) -> tuple[Implementation, ...]:
+    """The implementations of a reduction of windows, two of which filtering_extrema has by a name."""
+    by_windows, by_loops = (getattr(filtering_extrema, f"{name}_by_{how}") for how in ("windows", "loops"))
+    windows = Implementation("strided", _WINDOWS, by_windows, _at(4e-9, 1e-4))
+    return direct, windows, Implementation("reference", _REFERENCE, by_loops, _at(1e-6, 1e-4))
+
+
+def _reduced(kind: str) -> tuple[Implementation, ...]:
+    """Those of the largest or smallest cell, or the mean, of boxes."""
+    serves = extrema.supports_mean if kind == "mean" else extrema.supports
+    direct = Implementation("direct", _BOXES, extrema.reduced(kind), extrema.cost, serves, kernel=extrema.kernel(kind))
+    return _with_plain(direct, kind)
+
+
+def _covered(kind: str, structured: bool) -> tuple[Implementation, ...]:
+    """Those of the largest or smallest cell under a footprint, with a structure or without."""
+    direct = Implementation(
+        "direct",
+        _STRUCTURE if structured else _RUNS,
+        extrema.covered(kind, structured),
+        extrema.structure_cost if structured else extrema.cover_cost,
+        extrema.supports_structure if structured else extrema.supports,
+        kernel=extrema.cover_kernel(kind, structured),
+    )
+    return _with_plain(direct, f"cover_{kind}")
+
 
 FILTERS: dict[str, tuple[Implementation, ...]] = {
     "correlation": (
@@ -73,6 +106,13 @@ FILTERS: dict[str, tuple[Implementation, ...]] = {
         Implementation("strided", _WINDOWS, ranking.ranks_by_windows, _at(2e-8, 1e-4)),
         Implementation("reference", _REFERENCE, ranking.ranks_by_loops, _at(1e-6, 1e-4)),
     ),
+    "maximum": _reduced("largest"),
+    "minimum": _reduced("smallest"),
+    "mean": _reduced("mean"),
+    "footprint maximum": _covered("largest", False),
+    "footprint minimum": _covered("smallest", False),
+    "dilation": _covered("largest", True),
+    "erosion": _covered("smallest", True),
 }
 
 

@@ -36,6 +36,7 @@ ROOMS: dict[str, tuple[str, ...]] = {
     "kernels.reference": ("kernels.activations", "problem"),
     "kernels.borders": ("problem",),
     "kernels.filtering": ("kernels.borders", "problem"),
+    "kernels.filtering_extrema": ("kernels.filtering", "kernels.borders", "problem"),
     "kernels.ranking": ("kernels.filtering", "kernels.borders", "problem"),
     "kernels.finishing": ("kernels.activations", "kernels.jit", "problem"),
     "kernels.strided": ("kernels.activations", "kernels.borders", "problem", "machine"),

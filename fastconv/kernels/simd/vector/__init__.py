@@ -51,10 +51,22 @@ from fastconv.kernels.simd.vector.conversions import (
     store_row_as,
 )
 from fastconv.kernels.simd.vector.dots import fma_dots, lane_sums, store_lane_sums
+from fastconv.kernels.simd.vector.joins import finish, join, load_row_as, no_nan
 from fastconv.kernels.simd.vector.memory import load, load_first, load_first_or, prefetch, store, store_first, store_first_wide
 from fastconv.kernels.simd.vector.networks import network, network_step
 from fastconv.kernels.simd.vector.norms import power, root
-from fastconv.kernels.simd.vector.pointers import distance, line_start, peek, pointer, poke, rows_apart, rows_at, zero
+from fastconv.kernels.simd.vector.pointers import (
+    address,
+    at_address,
+    distance,
+    line_start,
+    peek,
+    pointer,
+    poke,
+    rows_apart,
+    rows_at,
+    zero,
+)
 from fastconv.kernels.simd.vector.products import (
     add_product,
     add_product_of_difference,
@@ -108,8 +120,10 @@ __all__ = [
     "add_product_of_difference",
     "add_product_of_sum",
     "added",
+    "address",
     "as_real",
     "as_whole",
+    "at_address",
     "below",
     "both",
     "chosen",
@@ -121,6 +135,7 @@ __all__ = [
     "every_other",
     "every_second",
     "filled",
+    "finish",
     "first",
     "first_are_set",
     "first_values",
@@ -135,6 +150,7 @@ __all__ = [
     "fma_shared",
     "hardswish",
     "high_half",
+    "join",
     "joined",
     "lane_sums",
     "larger",
@@ -148,12 +164,14 @@ __all__ = [
     "load_first_as",
     "load_first_or",
     "load_first_rows",
+    "load_row_as",
     "load_tile",
     "load_transposed",
     "load_turned",
     "low_half",
     "network",
     "network_step",
+    "no_nan",
     "numbered",
     "numbers",
     "numbers_in_both",

@@ -56,6 +56,18 @@ def distance(context: Any, p: Any, q: Any) -> Any:
 
 
 @intrinsic
+def address(context: Any, p: Any) -> Any:
+    """The address as an integer, for tables of rows that lie in different arrays."""
+    return types.int64(p), lambda context, builder, signature, args: args[0]
+
+
+@intrinsic
+def at_address(context: Any, number: Any, like: Any) -> Any:
+    """The pointer, of the type of `like`, that `address` gave."""
+    return like(types.int64, like), lambda context, builder, signature, args: args[0]
+
+
+@intrinsic
 def peek(context: Any, p: Any) -> Any:
     """The element at p."""
 

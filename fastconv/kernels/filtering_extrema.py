@@ -1,0 +1,77 @@
+"""The largest, the smallest and the mean of windows, as plain as they can be written: see fastconv.kernels.filtering.
+
+Boxes are filtered along one axis after the other, and every pass is stored in the type of the result, as SciPy does. An operand
+`footprint` says which cells of a window count; `structure` is added to them, or subtracted where the smallest is sought.
+"""
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from fastconv.kernels.filtering import by_loops, by_windows, cast
+from fastconv.problem.convolutions import Array
+from fastconv.problem.problem import Operands, Problem
+from fastconv.problem.types import Types
+
+Reduce = Callable[[Array, Operands], Array]  # of windows [..., taps]
+Run = Callable[[Operands, Any, Problem, Array], None]
+
+
+def largest(windows: Array, operands: Operands) -> Array:
+    """Of all cells, or of those under a footprint with a structure added to them."""
+    return np.asarray(raised(windows, operands, 1).max(-1))
+
+
+def smallest(windows: Array, operands: Operands) -> Array:
+    """Of all cells, or of those under a footprint with a structure subtracted."""
+    return np.asarray(raised(windows, operands, -1).min(-1))
+
+
+def raised(windows: Array, operands: Operands, sign: int) -> Array:
+    """The cells that count."""
+    if "footprint" not in operands:
+        return windows
+    mask = operands["footprint"].ravel()
+    cells: Array = windows[..., mask]
+    if "structure" in operands:
+        cells = cells + sign * operands["structure"].ravel()[mask].astype(windows.dtype)
+    return cells
+
+
+def mean(windows: Array, operands: Operands) -> Array:
+    """The sum by the number of cells; of integers toward zero."""
+    taps = windows.shape[-1]
+    if windows.dtype.kind == "f":
+        return np.asarray(windows.sum(-1, dtype=windows.dtype) / windows.dtype.type(taps))
+    total = windows.sum(-1, dtype=np.int64)
+    return np.asarray(np.sign(total) * (abs(total) // taps))
+
+
+def loops(reduce: Reduce) -> Run:
+    """The reference: one window after the other."""
+    return by_loops(lambda cells, operands: reduce(cells.reshape(1, -1), operands)[0])
+
+
+def passes(run: Run) -> Run:
+    """A filter of boxes, an axis after the other."""
+
+    def run_passes(operands: Operands, packed: Any, problem: Problem, out: Array) -> None:
+        g, types, x = problem.geometry, problem.types, operands["x"]
+        for i in (i for i, taps in enumerate(g.taps) if taps > 1):
+            taps = tuple(size if j == i else 1 for j, size in enumerate(g.taps))
+            origin = tuple(one if j == i else 0 for j, one in enumerate(g.origin))
+            of_pass = Types(x.dtype, types.summed, types.summed, out.dtype)
+            y = np.empty_like(out)
+            run({**operands, "x": x}, packed, replace(problem, geometry=replace(g, taps=taps, origin=origin), types=of_pass), y)
+            x = y
+        out[...] = cast(x, out.dtype)
+
+    return run_passes
+
+
+largest_by_loops, smallest_by_loops, mean_by_loops = (passes(loops(one)) for one in (largest, smallest, mean))
+largest_by_windows, smallest_by_windows, mean_by_windows = (passes(by_windows(one)) for one in (largest, smallest, mean))
+cover_largest_by_loops, cover_smallest_by_loops = loops(largest), loops(smallest)
+cover_largest_by_windows, cover_smallest_by_windows = by_windows(largest), by_windows(smallest)

@@ -1,0 +1,379 @@
+"""Windows that are boxes, an axis after the other, over blocks of rows in the cache: cost hardly grows with the window.
+
+    y = pass over w (pass over h (pass over an outer axis (x)))         a pass joins k neighbouring cells, and finishes them
+
+Planes under a window are joined one by one: they are few.
+
+Rows are joined one by one where they are few. Else m <= k lines are made together: their windows have the rows i .. i + k - 1
+for i < m, and all hold row m - 1, from which each row is joined once to either side (van Herk, A fast algorithm for local
+minimum and maximum filters (1992); Gil and Werman (1993)):
+
+    S[i] = x[i] + ... + x[m - 1] + ... + x[k - 1]        P[i] = x[k] + ... + x[k + i - 1]        line[i] = S[i] + P[i]
+
+Cells of a row are joined in rounds, each of which makes wider windows of two or three narrower ones, log(k) rounds in all: see
+`rounds_of`. The line stays in the L1 cache meanwhile. What lies before and behind the array is put around a line whose rows are
+joined: what stands for a cell outside is joined as that cell is.
+
+`+` is the larger, the smaller, the sum. Every term is a cell of the window, and nothing is ever subtracted: a NaN, an infinity
+or a huge number reaches no other window, and an error is relative to the window's own cells. Joining the larger, or smaller,
+takes less time where no cell is NaN, so that rows are looked through before they are joined.
+"""
+
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from fastconv.kernels.jit import Kernel, compiled, inlined
+from fastconv.kernels.simd import vector
+from fastconv.kernels.simd.engine.neighbourhoods import SLACK, Field, block_of, filler, first_output, plane_under
+from fastconv.kernels.simd.engine.sizes import reader
+from fastconv.kernels.simd.engine.windows import cell_under, runs
+from fastconv.kernels.simd.engine.workspace import keep, workspace
+from fastconv.kernels.simd.extrema.reductions import finishing, is_extreme, joining
+
+pointer = vector.pointer
+GROUP = 4  # vectors that are joined at a time
+
+
+class Sizes(NamedTuple):
+    """The array with its windows, rows of a block that are joined together, and rounds over the cells of a line.
+
+    A pitch lies between lines, and between rows of the workspace: `band` of them under a block, and `planes` under a window,
+    where rows are copied.
+    """
+
+    field: Field
+    together: int
+    rounds: int
+    band: int
+    planes: int
+
+
+class Parts(NamedTuple):
+    """The workspace of a thread: rows under a block, and of planes; lines of joined rows; a line of wider windows."""
+
+    band: int
+    planes: int
+    lines: int
+    spare: int
+
+
+class Round(NamedTuple):
+    """A round over a line: windows of `taps` cells are those at 0 and `second`, and a part at `third` of `parts`.
+
+    `parts` is 2 where there is no third, 3 where it is one like the others, 4 where it is a cell of the line.
+    """
+
+    parts: int
+    second: int
+    third: int
+    taps: int
+
+
+def rounds_of(taps: int, overlap: bool) -> tuple[Round, ...]:
+    """How windows of so many cells are made; parts may overlap, or must not, as of sums."""
+    found: list[Round] = []
+    while taps > 1:
+        if overlap:
+            part = -(-taps // (2 if taps <= 2 else 3))
+            last = taps - part
+            found.append(Round(2, last, last, taps) if last <= part else Round(3, min(part, last), last, taps))
+        elif taps % 3 == 0:
+            part = taps // 3
+            found.append(Round(3, part, 2 * part, taps))
+        else:
+            part = taps // 2
+            found.append(Round(4 if taps % 2 else 2, part, 2 * part, taps))
+        taps = part
+    return tuple(reversed(found))
+
+
+read, carve = reader(Sizes), workspace(Parts)
+ROUND_FIELDS = len(Round._fields)
+
+
+@inlined
+def round_at(rounds, i):
+    """Round i of a table of them."""
+    at = i * ROUND_FIELDS
+    return Round(rounds[at], rounds[at + 1], rounds[at + 2], rounds[at + 3])
+
+
+# Rows -------------------------------------------------------------------------------------------------------------------------
+
+
+@lru_cache(maxsize=64)
+def stacker(how: str, finishes: str, lanes: int) -> Any:
+    """The compiled stack(rows, like, taps, outputs, to, pitch, count, factors, stored).
+
+    to[i][e] = finish(rows[i][e] + ... + rows[i + taps - 1][e]) for i < outputs <= taps, e < count, lines `pitch` apart. `rows`
+    points to addresses of cells of the type of `like`; each has room for GROUP vectors, as each line has.
+    """
+    width = GROUP * lanes
+
+    def stack(rows, like, taps, outputs, to, pitch, count, factors, stored):
+        for begun in range(0, count, width):
+            i = min(begun, max(count - width, 0))
+            line = to + ((outputs - 1) * pitch + i)
+            tile = vector.load_row_as(vector.at_address(vector.peek(rows + (outputs - 1)), like) + i, to, GROUP, lanes)
+            for t in range(outputs, taps):  # S, from the first row that all windows hold
+                row = vector.load_row_as(vector.at_address(vector.peek(rows + t), like) + i, to, GROUP, lanes)
+                tile = vector.join(tile, row, how)
+            for t in range(outputs - 2, -1, -1):
+                vector.store_tile(tile, line, 0)
+                row = vector.load_row_as(vector.at_address(vector.peek(rows + t), like) + i, to, GROUP, lanes)
+                tile, line = vector.join(row, tile, how), to + (t * pitch + i)
+            vector.store_tile(vector.finish(tile, factors, stored, finishes), line, 0)
+            for t in range(1, outputs):  # P, and S + P
+                row = vector.load_row_as(vector.at_address(vector.peek(rows + (taps + t - 1)), like) + i, to, GROUP, lanes)
+                tile = row if t == 1 else vector.join(tile, row, how)
+                line = to + (t * pitch + i)
+                both = vector.join(vector.load_row_as(line, to, GROUP, lanes), tile, how)
+                vector.store_tile(vector.finish(both, factors, stored, finishes), line, 0)
+
+    return compiled(stack)
+
+
+@lru_cache(maxsize=16)
+def scanner(lanes: int) -> Any:
+    """The compiled all_numbers(row, count): whether no cell of a row, with room for GROUP vectors, is NaN."""
+    width = GROUP * lanes
+
+    def all_numbers(row, count):
+        found = vector.no_nan(vector.load_row_as(row, row, GROUP, lanes))
+        for begun in range(width, count, width):
+            at = row + min(begun, max(count - width, 0))
+            found = vector.both(found, vector.no_nan(vector.load_row_as(at, at, GROUP, lanes)))
+        return vector.first_are_set(found, lanes)
+
+    return compiled(all_numbers)
+
+
+# Cells of a line --------------------------------------------------------------------------------------------------------------
+
+
+@lru_cache(maxsize=64)
+def widener(how: str, finishes: str, lanes: int) -> Any:
+    """The compiled widen(line, spare, y, count, step, rounds, number, factors): y[e] = finish(its cells over the taps).
+
+    `step` elements lie from tap to tap. Behind the cells of a line, and behind as many of `spare`, there is room for GROUP
+    vectors.
+    """
+    width = GROUP * lanes
+
+    def widen(line, spare, y, count, step, rounds, number, factors):
+        source, taps = line, round_at(rounds, max(number - 1, 0)).taps
+        for i in range(number - 1):
+            one = round_at(rounds, i)
+            second, third = source + one.second * step, (line if one.parts == 4 else source) + one.third * step
+            needed = count + (taps - one.taps) * step
+            for e in range(0, needed, width):
+                tile, other = vector.load_tile(source + e, 0, 1, GROUP, lanes), vector.load_tile(second + e, 0, 1, GROUP, lanes)
+                tile = vector.join(tile, other, how)
+                if one.parts > 2:
+                    tile = vector.join(tile, vector.load_tile(third + e, 0, 1, GROUP, lanes), how)
+                vector.store_tile(tile, spare + e, 0)
+            source = spare
+        one = round_at(rounds, max(number - 1, 0))
+        second, third = source + one.second * step, (line if one.parts == 4 else source) + one.third * step
+        for e in range(0, count, width):
+            tile = vector.load_tile(source + e, 0, 1, GROUP, lanes)
+            if number > 0:
+                tile = vector.join(tile, vector.load_tile(second + e, 0, 1, GROUP, lanes), how)
+                if one.parts > 2:
+                    tile = vector.join(tile, vector.load_tile(third + e, 0, 1, GROUP, lanes), how)
+                tile = vector.finish(tile, factors, y, finishes)
+            vector.store_row_as(tile, y + e, count - e)
+
+    return compiled(widen)
+
+
+@compiled
+def fill_edges(line, edges, before, inside, after, border):
+    """What stands for the cells before and behind a line: its elements `edges`, or the border's where they are -1."""
+    cells = line + before
+    for e in range(before):
+        source = edges[e]
+        vector.poke(line + e, vector.peek(border) if source < 0 else vector.peek(cells + source))
+    for e in range(after):
+        source = edges[before + e]
+        vector.poke(cells + (inside + e), vector.peek(border) if source < 0 else vector.peek(cells + source))
+
+
+# Blocks -----------------------------------------------------------------------------------------------------------------------
+
+
+@compiled
+def row_at(x, plane, h, field):
+    """The first element of a row of the array."""
+    return pointer(x) + (plane * field.h.size + h) * field.w.size * field.inner
+
+
+@lru_cache(maxsize=64)
+def locator(lanes: int, quick: bool) -> Any:
+    """The compiled locate(rows, x, block, field, outside): addresses of the rows under a block; whether all are numbers.
+
+    `outside` is a row of what cells of a constant border hold. Unless it is `quick` for numbers, nobody looks.
+    """
+    all_numbers = scanner(lanes)
+
+    def locate(rows, x, block, field, outside):
+        fine = True
+        for r in range(block.rows + field.h.taps - 1):
+            h = cell_under(block.h + r - field.h.before, field.h.size, field.h.mode)
+            row = pointer(outside) if h < 0 else row_at(x, block.plane, max(h, 0), field)
+            if quick:
+                fine = fine and all_numbers(row, field.w.size * field.inner)
+            rows[r] = vector.address(row)
+        return fine
+
+    return compiled(locate)
+
+
+@lru_cache(maxsize=64)
+def bander(kind: str, lanes: int, alike: bool, quick: bool) -> Any:
+    """The compiled copy_band(rows, work, x, block, outer, field, border, factors, y): rows under a block as sums are.
+
+    Those of the planes under a window are joined. It gives `rows` their addresses, and tells whether all are numbers. Rows of
+    cells that are `alike` sums, and long enough, are joined where they lie.
+    """
+    all_numbers, (_, clear) = scanner(lanes), runs(lanes)
+    stack = stacker(joining(kind, True), finishing(kind), lanes)
+    stack_numbers = stacker(joining(kind, not quick), finishing(kind), lanes)
+
+    @compiled
+    def copy_row(to, x, plane, h, field, border):
+        """A row of the array, or of what lies around it."""
+        count = field.w.size * field.inner
+        if plane < 0 or h < 0:
+            clear(to, vector.peek(border), count)
+        else:
+            row, whole = row_at(x, plane, h, field), count - count % lanes
+            for e in range(0, whole, lanes):
+                vector.store(to + e, vector.load_as(row + e, to, lanes))
+            vector.store(to + whole, vector.load_first_as(row + whole, to, count - whole, lanes))
+
+    @compiled
+    def copy_band(rows, work, x, block, outer, field, border, factors, y):
+        count, fine, one_plane = field.w.size * field.inner, True, field.outer_taps == 1
+        table = np.empty(field.outer_taps, np.int64)
+        for r in range(block.rows + field.h.taps - 1):
+            h = cell_under(block.h + r - field.h.before, field.h.size, field.h.mode)
+            band = work.band + r * field.pitch
+            for q in range(field.outer_taps):
+                plane = plane_under(block.plane, q, outer, field)
+                if alike and not one_plane and plane >= 0 and h >= 0 and count >= GROUP * lanes:
+                    row = vector.address(row_at(x, plane, h, field))
+                else:
+                    to = band if one_plane else work.planes + q * field.pitch
+                    copy_row(to, x, plane, h, field, border)
+                    row = vector.address(to)
+                table[q] = row
+                if quick:
+                    fine = fine and all_numbers(vector.at_address(row, band), count)
+            if not one_plane:
+                if quick and fine:
+                    stack_numbers(pointer(table), band, field.outer_taps, 1, band, 0, count, factors, pointer(y))
+                else:
+                    stack(pointer(table), band, field.outer_taps, 1, band, 0, count, factors, pointer(y))
+            rows[r] = vector.address(band)
+        return fine
+
+    return copy_band
+
+
+# Kernels ----------------------------------------------------------------------------------------------------------------------
+
+
+class Steps(NamedTuple):
+    """The compiled steps of a kernel's blocks, those for cells that are numbers, and whether there are such."""
+
+    stack: Any
+    widen: Any
+    stack_numbers: Any
+    widen_numbers: Any
+    quick: bool
+
+
+def steps_of(kind: str, lanes: int, types: str) -> Steps:
+    """The steps of a kind; `types` as kernels are named."""
+    stored, *others = types.split("_")
+    quick = stored[0] == "f" and is_extreme(kind) and (not others or others[0] == stored)
+    how, finishes, how_numbers = joining(kind, True), finishing(kind), joining(kind, not quick)
+    stack, widen = stacker(how, finishes, lanes), widener(how, finishes, lanes)
+    return Steps(stack, widen, stacker(how_numbers, finishes, lanes), widener(how_numbers, finishes, lanes), quick)
+
+
+@lru_cache(maxsize=64)
+def line_kernel(kind: str, lanes: int, types: str, isa: str) -> Kernel:
+    """The compiled loop over blocks of rows of windows that are one row: u8_largest_line_avx512."""
+    _, widen, _, widen_numbers, quick = steps_of(kind, lanes, types)
+    all_numbers, (fill_row, _), slack = scanner(lanes), filler(lanes), SLACK * lanes
+
+    def lines(begin, end, x, y, outer, edges, rounds, factors, outside, cval, sizes):
+        """y[e] = pass over w (x)"""
+        s = read(sizes)
+        field = s.field
+        halo, before = (field.w.taps - 1) * field.inner, field.w.before * field.inner
+        work, memory = carve(Parts(0, 0, field.pitch + slack, field.pitch + slack), cval)
+        for item in range(begin, end):
+            block = block_of(item, field)
+            for row in range(block.rows):
+                source, to = row_at(x, block.plane, block.h + row, field), pointer(y) + first_output(block, row, field)
+                fill_row(work.lines, source, block.w - before, block.elements + halo, field, pointer(cval))
+                if quick and all_numbers(work.lines, block.elements + halo):
+                    widen_numbers(
+                        work.lines, work.spare, to, block.elements, field.inner, rounds, s.rounds, pointer(factors) + 4
+                    )
+                else:
+                    widen(work.lines, work.spare, to, block.elements, field.inner, rounds, s.rounds, pointer(factors) + 4)
+        keep(memory)
+
+    lines.__name__ = f"{types}_{kind}_line_{isa}"
+    return Kernel(lines)
+
+
+@lru_cache(maxsize=64)
+def box_kernel(kind: str, lanes: int, copied: bool, types: str, isa: str) -> Kernel:
+    """The compiled loop over blocks; `types` of x, the sums and y: u8_largest_box_avx512.
+
+    Rows are joined where they lie, or `copied` into a band before: where they are short, or planes are joined.
+    """
+    stack, widen, stack_numbers, widen_numbers, quick = steps_of(kind, lanes, types)
+    locate, copy_band = locator(lanes, quick), bander(kind, lanes, "_" not in types, quick)
+    slack = SLACK * lanes
+
+    def boxes(begin, end, x, y, outer, edges, rounds, factors, outside, cval, sizes):
+        """y = pass over w (pass over h (pass over an outer axis (x)))"""
+        s = read(sizes)
+        field, border, step = s.field, pointer(cval), s.field.inner
+        whole, before = field.w.size * step, field.w.before * step
+        after = (field.w.taps - 1) * step - before
+        band, planes, lines = s.band * field.pitch, s.planes * field.pitch, s.together * field.pitch
+        work, memory = carve(Parts(band + slack, planes + slack, lines + slack, field.pitch + slack), cval)
+        rows = np.empty(field.block.h + field.h.taps, np.int64)
+        of_outer, of_h, of_w = pointer(factors), pointer(factors) + 2, pointer(factors) + 4
+        for item in range(begin, end):
+            block = block_of(item, field)
+            if copied:
+                fine, like = copy_band(rows, work, x, block, outer, field, border, of_outer, y), work.band
+            else:
+                fine, like = locate(rows, x, block, field, outside), pointer(x)
+            for first in range(0, block.rows, s.together):
+                outputs, at = min(s.together, block.rows - first), pointer(rows) + first
+                if quick and fine:
+                    stack_numbers(at, like, field.h.taps, outputs, work.lines + before, field.pitch, whole, of_h, pointer(y))
+                else:
+                    stack(at, like, field.h.taps, outputs, work.lines + before, field.pitch, whole, of_h, pointer(y))
+                for i in range(outputs):
+                    line, to = work.lines + i * field.pitch, pointer(y) + first_output(block, first + i, field)
+                    fill_edges(line, edges, before, whole, after, border)
+                    if quick and fine:
+                        widen_numbers(line, work.spare, to, whole, step, rounds, s.rounds, of_w)
+                    else:
+                        widen(line, work.spare, to, whole, step, rounds, s.rounds, of_w)
+        keep(memory)
+
+    boxes.__name__ = f"{types}_{kind}_{'band' if copied else 'box'}_{isa}"
+    return Kernel(boxes)

@@ -1,0 +1,314 @@
+"""Largest and smallest cells of windows: SciPy's maximum_filter, minimum_filter and their forms along one axis."""
+
+import operator
+import warnings
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from fastconv.kernels.filtering import cast
+from fastconv.ndimage.arguments import axes_of, axis_of, border, computed, image, one_border, over_all_axes, result, sequence
+from fastconv.plans import filters
+from fastconv.problem.borders import Border
+from fastconv.problem.convolutions import Array
+from fastconv.problem.filters import FilterGeometry
+
+MAXIMUM, MINIMUM = "maximum", "minimum"
+STRUCTURED = {MAXIMUM: "dilation", MINIMUM: "erosion"}
+SEVERAL = "A sequence of modes is not supported for non-separable footprints"
+UNTOUCHED = Border("replicate")  # of an axis without taps
+
+
+def maximum_filter(
+    input: Any,
+    size: Any = None,
+    footprint: Any = None,
+    output: Any = None,
+    mode: Any = "reflect",
+    cval: Any = 0.0,
+    origin: Any = 0,
+    *,
+    axes: Any = None,
+) -> Array:
+    """The largest cell of the window over each cell.
+
+    Parameters
+    ----------
+    input : array_like
+        Any shape; bool, integers or floats.
+    size : int or sequence of int, optional
+        Cells of the window, one number or one an axis.
+    footprint : array_like of bool, optional
+        The cells of the window that count, instead of `size`.
+    output : array or dtype, optional
+        Where the result goes; may be or overlap the input. Its dtype is the input's by default.
+    mode : str or sequence of str
+        What lies around the array: "reflect" (also "grid-mirror"), "mirror", "nearest", "wrap" ("grid-wrap") or "constant"
+        ("grid-constant"); one an axis unless a footprint is no box.
+    cval : scalar
+        What cells of the mode "constant" hold.
+    origin : int or sequence of int
+        How far the window is moved to lower indices, from -(size // 2) to (size - 1) // 2.
+    axes : int or sequence of int, optional
+        The axes that are filtered, all by default; `size`, `origin` and `mode` have one value for each of them.
+
+    Returns
+    -------
+    array
+        Of the input's shape. A NaN reaches the windows that hold it, and no other.
+
+    Raises
+    ------
+    RuntimeError
+        Without size and footprint, for sequences of wrong lengths, modes that do not exist, outputs of a wrong shape.
+    ValueError
+        For an origin outside its window, a footprint without cells, axes that do not exist.
+    TypeError
+        For complex numbers.
+
+    Notes
+    -----
+    The counterpart of `scipy.ndimage.maximum_filter`. A box costs nearly the same whatever its size (van Herk 1992; Gil and
+    Werman 1993).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fastconv import ndimage
+    >>> ndimage.maximum_filter(np.array([2, 8, 0, 4, 1, 9, 9, 0]), size=3)
+    array([8, 8, 8, 4, 9, 9, 9, 9])
+    """
+    return extremes(MAXIMUM, input, size, footprint, None, output, mode, cval, origin, axes)
+
+
+def minimum_filter(
+    input: Any,
+    size: Any = None,
+    footprint: Any = None,
+    output: Any = None,
+    mode: Any = "reflect",
+    cval: Any = 0.0,
+    origin: Any = 0,
+    *,
+    axes: Any = None,
+) -> Array:
+    """The smallest cell of the window over each cell.
+
+    Parameters, returns and raises as of `maximum_filter`; the counterpart of `scipy.ndimage.minimum_filter`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fastconv import ndimage
+    >>> ndimage.minimum_filter(np.array([2, 8, 0, 4, 1, 9, 9, 0]), size=3)
+    array([2, 0, 0, 0, 1, 1, 0, 0])
+    """
+    return extremes(MINIMUM, input, size, footprint, None, output, mode, cval, origin, axes)
+
+
+def maximum_filter1d(
+    input: Any, size: Any, axis: Any = -1, output: Any = None, mode: Any = "reflect", cval: Any = 0.0, origin: Any = 0
+) -> Array:
+    """The largest of `size` neighbouring cells along an axis.
+
+    Parameters
+    ----------
+    input : array_like
+        Any shape; bool, integers or floats.
+    size : int
+        Cells of the window.
+    axis : int
+        The axis it lies along.
+    output, mode, cval, origin
+        As of `maximum_filter`; one mode, one origin.
+
+    Returns
+    -------
+    array
+        Of the input's shape.
+
+    Raises
+    ------
+    RuntimeError
+        For a size below 1, a mode that does not exist, an output of a wrong shape.
+    ValueError
+        For an origin outside the window, an axis that does not exist.
+    TypeError
+        For complex numbers.
+
+    Notes
+    -----
+    The counterpart of `scipy.ndimage.maximum_filter1d`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fastconv import ndimage
+    >>> ndimage.maximum_filter1d(np.array([2, 8, 0, 4, 1, 9, 9, 0]), size=3)
+    array([8, 8, 8, 4, 9, 9, 9, 9])
+    """
+    return along_axis(MAXIMUM, input, size, axis, output, mode, cval, origin)
+
+
+def minimum_filter1d(
+    input: Any, size: Any, axis: Any = -1, output: Any = None, mode: Any = "reflect", cval: Any = 0.0, origin: Any = 0
+) -> Array:
+    """The smallest of `size` neighbouring cells along an axis.
+
+    Parameters, returns and raises as of `maximum_filter1d`; the counterpart of `scipy.ndimage.minimum_filter1d`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fastconv import ndimage
+    >>> ndimage.minimum_filter1d(np.array([2, 8, 0, 4, 1, 9, 9, 0]), size=3)
+    array([2, 0, 0, 0, 1, 1, 0, 0])
+    """
+    return along_axis(MINIMUM, input, size, axis, output, mode, cval, origin)
+
+
+# What they share --------------------------------------------------------------------------------------------------------------
+
+
+def along_axis(operation: str, input: Any, size: Any, axis: Any, output: Any, mode: Any, cval: Any, origin: Any) -> Array:
+    """Windows along one axis."""
+    x = image(input)
+    axis = axis_of(axis, x.ndim)
+    if size < 1:
+        raise RuntimeError("incorrect filter size")
+    y = result(output, x)
+    taps, origins, borders = [1] * x.ndim, [0] * x.ndim, [UNTOUCHED] * x.ndim
+    taps[axis], origins[axis], borders[axis] = int(size), inside(origin, int(size)), border(mode)
+    return boxes(operation, x, y, FilterGeometry(operation, x.shape, tuple(taps), tuple(origins), tuple(borders)), cval)
+
+
+def inside(origin: Any, size: int) -> int:
+    """An origin that leaves the cell of the output inside its window."""
+    origin = operator.index(origin)
+    if not 0 <= size // 2 + origin < size:
+        raise ValueError("invalid origin")
+    return origin
+
+
+def separate(operation: str, x: Array, axes: tuple[int, ...], size: Any, mode: Any, origin: Any) -> FilterGeometry:
+    """A box with its sizes, modes and origins, one an axis of `axes`; those of a size below two are left out."""
+    origins, sizes, modes = (sequence(value, len(axes)) for value in (origin, size, mode))
+    taps, moved, borders = [1] * x.ndim, [0] * x.ndim, [UNTOUCHED] * x.ndim
+    for axis, k, one, m in zip(axes, sizes, origins, modes, strict=True):
+        if k > 1:
+            taps[axis], moved[axis], borders[axis] = int(k), inside(one, int(k)), border(m)
+    return FilterGeometry(operation, x.shape, tuple(taps), tuple(moved), tuple(borders))
+
+
+def extremes(
+    operation: str,
+    input: Any,
+    size: Any,
+    footprint: Any,
+    structure: Any,
+    output: Any,
+    mode: Any,
+    cval: Any,
+    origin: Any,
+    axes: Any,
+) -> Array:
+    """The largest or smallest cell under a box, a footprint, or a structure that is added to cells, or subtracted."""
+    if size is not None and footprint is not None:
+        warnings.warn("ignoring size because footprint is set", UserWarning, stacklevel=3)
+    if structure is None and footprint is None and size is None:
+        raise RuntimeError("no footprint provided")
+    mask = None if footprint is None else np.asarray(footprint, bool)
+    if structure is not None:
+        structure = np.asarray(structure, np.float64)
+        mask = np.ones(structure.shape, bool) if mask is None else mask
+    if mask is not None and not mask.any():
+        raise ValueError("All-zero footprint is not supported.")
+    x = image(input)
+    y = result(output, x)
+    used = axes_of(axes, x.ndim)
+    if mask is None or (structure is None and mask.all()):
+        geometry = separate(operation, x, used, size if mask is None else mask.shape, mode, origin)
+        return boxes(operation, x, y, geometry, cval)
+    if mask.ndim != len(used):
+        raise RuntimeError(f"footprint.ndim ({mask.ndim}) must match len(axes) ({len(used)})")
+    origins = [inside(one, k) for one, k in zip(sequence(origin, len(used)), mask.shape, strict=True)]
+    if structure is not None and structure.shape != mask.shape:
+        raise RuntimeError("structure array has incorrect shape")
+    around = one_border(mode, SEVERAL)
+    return under(operation, x, y, cover_geometry(operation, x, used, mask.shape, origins, around), mask, structure, cval)
+
+
+def cover_geometry(
+    operation: str, x: Array, axes: tuple[int, ...], shape: tuple[int, ...], origins: list[int], around: Border
+) -> FilterGeometry:
+    """A footprint of a shape over some axes, one border around all of them."""
+    taps, moved = over_all_axes(shape, axes, x.ndim, 1), over_all_axes(origins, axes, x.ndim, 0)
+    return FilterGeometry(operation, x.shape, taps, moved, (around,) * x.ndim)
+
+
+# Types ------------------------------------------------------------------------------------------------------------------------
+
+
+def is_constant(geometry: FilterGeometry) -> bool:
+    """Whether cells outside of the array may hold the constant."""
+    return any(axis.border.mode == "constant" and axis.taps > 1 for axis in geometry.axes)
+
+
+def compared_in(operation: str, x: Array, out: Array, geometry: FilterGeometry, cval: Any) -> Any:
+    """(dtype, constant): what cells of boxes are compared in, which is the result's where that changes nothing.
+
+    SciPy compares doubles. Where the result's type holds all cells, and the constant, to compare in it gives the same; an
+    integer takes the whole part of the constant, since what is larger than another has no smaller whole part. A constant that
+    loses against every cell may be the type's end: the cell of the output is in each window.
+    """
+    double = np.dtype(np.float64), cval
+    if not np.can_cast(x.dtype, out.dtype):
+        return double
+    if not is_constant(geometry):
+        return out.dtype, 0
+    if out.dtype.kind == "f":
+        return out.dtype, cval
+    if not np.isfinite(cval):
+        return double
+    ends, whole = np.iinfo(out.dtype), int(cval)
+    if whole < ends.min if operation == MAXIMUM else whole > ends.max:
+        return out.dtype, ends.min if operation == MAXIMUM else ends.max
+    return (out.dtype, whole) if ends.min <= whole <= ends.max else double
+
+
+def boxes(operation: str, x: Array, y: Array, geometry: FilterGeometry, cval: Any) -> Array:
+    """A box, into y."""
+
+    def compute(source: Array, out: Array) -> None:
+        dtype, constant = compared_in(operation, source, out, geometry, cval)
+        filters.run(geometry, {"x": source}, out, dtype, constant)
+
+    return computed(x, y, compute)
+
+
+def under(
+    operation: str, x: Array, y: Array, geometry: FilterGeometry, mask: Array, structure: Array | None, cval: Any
+) -> Array:
+    """A footprint of the window's shape but for axes of one cell, and what is added to cells, into y.
+
+    Cells are compared in the input's type, and a constant border holds what that makes of the constant, as in SciPy. With a
+    structure, integers are compared as float64, and take the whole parts of the structure.
+    """
+    mask = mask.reshape(geometry.taps)
+    if structure is not None:
+        structure = structure.reshape(geometry.taps)
+        structure = np.trunc(structure) if x.dtype.kind != "f" else structure
+        structure = structure if structure[mask].any() else None
+    name = f"footprint {operation}" if structure is None else STRUCTURED[operation]
+    g = replace(geometry, operation=name)
+
+    def compute(source: Array, out: Array) -> None:
+        constant = cast(np.array([cval], np.float64), source.dtype)[0]
+        if structure is None:
+            filters.run(g, {"x": source, "footprint": mask}, out, source.dtype, constant)
+        else:
+            summed = np.float32 if source.dtype == np.float32 else np.float64
+            filters.run(g, {"x": source, "footprint": mask, "structure": structure}, out, summed, constant)
+
+    return computed(x, y, compute)

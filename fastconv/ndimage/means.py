@@ -1,0 +1,145 @@
+"""Means of windows: SciPy's uniform_filter, and its form along one axis."""
+
+from typing import Any
+
+import numpy as np
+
+from fastconv.kernels.simd.extrema.choice import is_cell, supports_mean
+from fastconv.ndimage.arguments import axes_of, axis_of, border, computed, image, result
+from fastconv.ndimage.extrema import UNTOUCHED, inside, is_constant, separate
+from fastconv.plans import filters
+from fastconv.problem.convolutions import Array
+from fastconv.problem.filters import FilterGeometry
+from fastconv.problem.problem import Problem
+from fastconv.problem.types import Types
+
+MEAN = "mean"
+
+
+def uniform_filter(
+    input: Any, size: Any = 3, output: Any = None, mode: Any = "reflect", cval: Any = 0.0, origin: Any = 0, *, axes: Any = None
+) -> Array:
+    """The mean of the window over each cell.
+
+    Parameters
+    ----------
+    input : array_like
+        Any shape; bool, integers, floats or complex numbers.
+    size : int or sequence of int
+        Cells of the window, one number or one an axis.
+    output : array or dtype, optional
+        Where the result goes; may be or overlap the input. Its dtype is the input's by default, complex for complex numbers.
+    mode : str or sequence of str
+        What lies around the array, as of `maximum_filter`; one, or one an axis.
+    cval : scalar
+        What cells of the mode "constant" hold.
+    origin : int or sequence of int
+        How far the window is moved to lower indices, from -(size // 2) to (size - 1) // 2.
+    axes : int or sequence of int, optional
+        The axes that are filtered, all by default; `size`, `origin` and `mode` have one value for each of them.
+
+    Returns
+    -------
+    array
+        Of the input's shape. A NaN, an infinity or a huge number reaches the windows that hold it, and no other.
+
+    Raises
+    ------
+    RuntimeError
+        For sequences of wrong lengths, modes that do not exist, outputs of a wrong shape or of real numbers for complex ones.
+    ValueError
+        For an origin outside its window, axes that do not exist.
+
+    Notes
+    -----
+    The counterpart of `scipy.ndimage.uniform_filter`: axes are filtered one after the other, and each time stored in the dtype
+    of the output, so that integers are truncated each time. float32 is summed in float32. Nothing is subtracted, as in a
+    running sum: errors are relative to the cells of the window. The cost hardly grows with the size.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fastconv import ndimage
+    >>> ndimage.uniform_filter(np.array([2, 8, 0, 4, 1, 9, 9, 0]), size=3)
+    array([4, 3, 4, 1, 4, 6, 6, 3])
+    """
+    x = image(input, complex_too=True)
+    y = result(output, x, complex_output=x.dtype.kind == "c")
+    return averaged(x, y, separate(MEAN, x, axes_of(axes, x.ndim), size, mode, origin), cval)
+
+
+def uniform_filter1d(
+    input: Any, size: Any, axis: Any = -1, output: Any = None, mode: Any = "reflect", cval: Any = 0.0, origin: Any = 0
+) -> Array:
+    """The mean of `size` neighbouring cells along an axis.
+
+    Parameters
+    ----------
+    input : array_like
+        Any shape; bool, integers, floats or complex numbers.
+    size : int
+        Cells of the window.
+    axis : int
+        The axis it lies along.
+    output, mode, cval, origin
+        As of `uniform_filter`; one mode, one origin.
+
+    Returns
+    -------
+    array
+        Of the input's shape.
+
+    Raises
+    ------
+    RuntimeError
+        For a size below 1, a mode that does not exist, an output of a wrong shape.
+    ValueError
+        For an origin outside the window, an axis that does not exist.
+
+    Notes
+    -----
+    The counterpart of `scipy.ndimage.uniform_filter1d`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fastconv import ndimage
+    >>> ndimage.uniform_filter1d(np.array([2, 8, 0, 4, 1, 9, 9, 0]), size=3)
+    array([4, 3, 4, 1, 4, 6, 6, 3])
+    """
+    x = image(input, complex_too=True)
+    axis = axis_of(axis, x.ndim)
+    if size < 1:
+        raise RuntimeError("incorrect filter size")
+    y = result(output, x, complex_output=x.dtype.kind == "c")
+    taps, origins, borders = [1] * x.ndim, [0] * x.ndim, [UNTOUCHED] * x.ndim
+    taps[axis], origins[axis], borders[axis] = int(size), inside(origin, int(size)), border(mode)
+    return averaged(x, y, FilterGeometry(MEAN, x.shape, tuple(taps), tuple(origins), tuple(borders)), cval)
+
+
+def averaged(x: Array, y: Array, geometry: FilterGeometry, cval: Any) -> Array:
+    """The means of a geometry, into y; of complex numbers their parts."""
+    if x.dtype.kind == "c":
+        if np.may_share_memory(x, y):
+            x = x.copy()
+        averaged(x.real, y.real, geometry, np.real(cval))
+        averaged(x.imag, y.imag, geometry, np.imag(cval))
+        return y
+
+    def compute(source: Array, out: Array) -> None:
+        around = cval if is_constant(geometry) else 0
+        filters.run(geometry, {"x": source}, out, summed_in(geometry, source, out, around), around)
+
+    return computed(x, y, compute)
+
+
+def summed_in(geometry: FilterGeometry, x: Array, out: Array, cval: Any) -> Any:
+    """The type of the sums: the narrowest of integers in which quotients are exact, else float32 or float64."""
+    if x.dtype.kind in "iu" and out.dtype.kind in "iu":
+        for dtype in map(np.dtype, (np.uint16, np.int32)):
+            types = Types(x.dtype, dtype, dtype, out.dtype)
+            negative = dtype.kind == "u" and cval < 0
+            if is_cell(cval, types) and not negative and supports_mean(Problem(geometry, types)) is None:
+                return dtype
+    narrow = out.dtype == np.float32 and (x.dtype == np.float32 or (x.dtype.kind in "iu" and x.dtype.itemsize <= 2))
+    return np.dtype(np.float32 if narrow else np.float64)
