@@ -70,6 +70,14 @@ FILTERS: dict[str, tuple[Implementation, ...]] = {
             kernel=ranks.kernel_of_tables,
         ),
         Implementation(
+            "columns",
+            "histograms of columns of 8-bit cells, at a cost that hardly depends on the window",
+            ranks.run_columns,
+            ranks.columns_cost,
+            ranks.supports_columns,
+            kernel=ranks.kernel_of_columns,
+        ),
+        Implementation(
             "sliding",
             "a histogram that slides along the rows, for large windows",
             ranks.run_sliding,
