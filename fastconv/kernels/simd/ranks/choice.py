@@ -113,13 +113,13 @@ def seconds(problem: Problem, per_comparison: float, machine: Machine) -> float:
 
 def cost_of_code(problem: Problem, machine: Machine) -> float:
     """Of a network in registers."""
-    return seconds(problem, 1.2 * of_comparison(problem.types, machine), machine)
+    return seconds(problem, 2 * of_comparison(problem.types, machine), machine)
 
 
 def cost_of_tables(problem: Problem, machine: Machine) -> float:
     """Of a network in the cache."""
-    apart = max(1.0, layout_of(problem.geometry).places * 2 * machine.vector_bytes / machine.l1) ** 0.6
-    return 5e-6 + seconds(problem, apart * max(1.6, 1.3 * of_comparison(problem.types, machine)), machine)
+    apart = max(1.0, layout_of(problem.geometry).places * 4 * machine.vector_bytes / machine.l1) ** 0.4
+    return 5e-6 + seconds(problem, apart * max(3.2, 2.4 * of_comparison(problem.types, machine)), machine)
 
 
 def width_of(elements: int, lanes: int) -> int:
@@ -128,8 +128,9 @@ def width_of(elements: int, lanes: int) -> int:
 
 
 def strip_of(layout: Layout, elements: int, lanes: int, machine: Machine) -> int:
-    """Vectors that an operation of a table makes at a time: what a network has in places stays in the L1 cache."""
-    return max(1, min(8, -(-elements // lanes), machine.l1 // (2 * machine.vector_bytes * max(1, layout.places))))
+    """Vectors that an operation of a table makes at a time: what a network has in places stays in the L1 cache, if so few do."""
+    near = machine.l1 // (2 * machine.vector_bytes * max(1, layout.places))
+    return min(-(-elements // lanes), max(4, min(8, near)))
 
 
 Launch = tuple[Kernel, tuple[Any, ...], Any, int, int]
@@ -220,7 +221,7 @@ def sliding_cost(problem: Problem, machine: Machine) -> float:
     moving = 2 * f.outer_taps * f.h.taps if g.footprint is None else int(sum(edges(g)[1])) * 2
     copied = f.outer_taps * (block.h + f.h.taps - 1) * (block.w + (f.w.taps - 1) * f.inner) / (block.h * block.w)
     sort = 3 if itemsize == 1 else 12 + 20 * -(-8 * itemsize // sliding.DIGIT)
-    cycles = 50_000 + g.cells * (150 + 6 * moving + 6 * g.members * f.inner / block.w + sort * copied)
+    cycles = 50_000 + g.cells * (240 + 8 * moving + 6 * g.members * f.inner / block.w + sort * copied)
     return machine.seconds(cycles)
 
 
