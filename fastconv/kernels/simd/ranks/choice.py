@@ -9,7 +9,7 @@ from fastconv.kernels.jit import Kernel, element
 from fastconv.kernels.keeping import remembered
 from fastconv.kernels.simd.engine.neighbourhoods import field_of, items_of, outer_table, tap_offsets
 from fastconv.kernels.simd.engine.sizes import Plane, written
-from fastconv.kernels.simd.ranks import sorting
+from fastconv.kernels.simd.ranks import columns, sliding, sorting
 from fastconv.kernels.simd.ranks.layouts import Layout, Spans, laid_out, tables, texts
 from fastconv.kernels.simd.ranks.networks import Program, box_program, columns_under, footprint_program
 from fastconv.machine import Machine, host
@@ -113,12 +113,13 @@ def seconds(problem: Problem, per_comparison: float, machine: Machine) -> float:
 
 def cost_of_code(problem: Problem, machine: Machine) -> float:
     """Of a network in registers."""
-    return seconds(problem, 1.2 * of_comparison(problem.types, machine), machine)
+    return seconds(problem, 2 * of_comparison(problem.types, machine), machine)
 
 
 def cost_of_tables(problem: Problem, machine: Machine) -> float:
     """Of a network in the cache."""
-    return 5e-6 + seconds(problem, max(1.6, 1.3 * of_comparison(problem.types, machine)), machine)
+    apart = max(1.0, layout_of(problem.geometry).places * 4 * machine.vector_bytes / machine.l1) ** 0.4
+    return 5e-6 + seconds(problem, apart * max(3.2, 2.4 * of_comparison(problem.types, machine)), machine)
 
 
 def width_of(elements: int, lanes: int) -> int:
@@ -127,11 +128,12 @@ def width_of(elements: int, lanes: int) -> int:
 
 
 def strip_of(layout: Layout, elements: int, lanes: int, machine: Machine) -> int:
-    """Vectors that an operation of a table makes at a time: what a network has in places stays in the L1 cache."""
-    return max(1, min(8, -(-elements // lanes), machine.l1 // (2 * machine.vector_bytes * max(1, layout.places))))
+    """Vectors that an operation of a table makes at a time: what a network has in places stays in the L1 cache, if so few do."""
+    near = machine.l1 // (2 * machine.vector_bytes * max(1, layout.places))
+    return min(-(-elements // lanes), max(4, min(8, near)))
 
 
-Launch = tuple[Kernel, tuple[Any, ...], Array, int, int]
+Launch = tuple[Kernel, tuple[Any, ...], Any, int, int]
 
 
 @remembered
@@ -186,3 +188,121 @@ def kernel_of(code: bool, problem: Problem, machine: Machine) -> str:
 
 
 kernel_of_code, kernel_of_tables = partial(kernel_of, True), partial(kernel_of, False)
+
+
+# By a sliding histogram -------------------------------------------------------------------------------------------------------
+
+SORTED = 1 << 16  # cells of a block whose places are found by sorting
+
+
+def edges(geometry: RankGeometry) -> tuple[Array, Array, Array]:
+    """Which taps are members, which of them enter a window as it moves by one cell, and which leave it [taps]."""
+    members = np.array(geometry.cells_used).reshape(-1, geometry.folded.w.taps)
+    outside = np.zeros((len(members), 1), bool)
+    entering = members & ~np.concatenate([members[:, 1:], outside], 1)
+    leaving = members & ~np.concatenate([outside, members[:, :-1]], 1)
+    return members.ravel(), entering.ravel(), leaving.ravel()
+
+
+def sliding_cut(geometry: RankGeometry, itemsize: int) -> Plane:
+    """Rows and elements of a block: wide, since a row begins with a whole window, and of a limited number of cells."""
+    f = geometry.folded
+    halo = (f.w.taps - 1) * f.inner
+    elements = min(f.w.size * f.inner, max(256, 4 * halo))
+    room = (8 if itemsize == 1 else 1) * SORTED // (f.outer_taps * (elements + halo))
+    return Plane(max(1, min(f.h.size, max(room - (f.h.taps - 1), (f.h.taps + 1) // 2))), elements)
+
+
+@remembered
+def sliding_cost(problem: Problem, machine: Machine) -> float:
+    """Cells that enter and leave, the sort of a block, the windows at the beginnings of rows."""
+    g, itemsize = problem.geometry, problem.types.summed.itemsize
+    f, block = g.folded, sliding_cut(g, itemsize)
+    moving = 2 * f.outer_taps * f.h.taps if g.footprint is None else int(sum(edges(g)[1])) * 2
+    copied = f.outer_taps * (block.h + f.h.taps - 1) * (block.w + (f.w.taps - 1) * f.inner) / (block.h * block.w)
+    sort = 3 if itemsize == 1 else 12 + 20 * -(-8 * itemsize // sliding.DIGIT)
+    cycles = 50_000 + g.cells * (240 + 8 * moving + 6 * g.members * f.inner / block.w + sort * copied)
+    return machine.seconds(cycles)
+
+
+@remembered
+def sliding_launch(problem: Problem, machine: Machine) -> Launch:
+    """(kernel, arguments behind the offsets, offsets of all three kinds of taps, items, work)."""
+    g, types = problem.geometry, problem.types
+    dtype, lanes = types.summed, machine.lanes(types.summed)
+    field = field_of(g, sliding_cut(g, dtype.itemsize), lanes)
+    made = sliding.kernel(lanes, 8 * dtype.itemsize, dtype.kind == "f", dtype.kind == "i", names(types), machine.isa)
+    offsets = tap_offsets(g, field)
+    taps = tuple(offsets[np.flatnonzero(one)] for one in edges(g))
+    work = int(1e9 * sliding_cost(problem, machine))
+    return made, (outer_table(g.folded), written(sliding.Sizes(field, g.rank))), taps, items_of(field), work
+
+
+def run_sliding(operands: Operands, packed: None, problem: Problem, out: Array) -> None:
+    """All blocks."""
+    made, arguments, offsets, items, work = sliding_launch(problem, host())
+    made(items, work, operands["x"].ravel(), operands["cval"], *offsets, out.ravel(), *arguments)
+
+
+def kernel_of_sliding(problem: Problem, machine: Machine) -> str:
+    """The name of the kernel that runs."""
+    return sliding_launch(problem, machine)[0].__name__
+
+
+# By histograms of columns -----------------------------------------------------------------------------------------------------
+
+
+def supports_columns(problem: Problem) -> str | None:
+    """Boxes of 8-bit integers."""
+    reason = supports(problem)
+    if reason is not None:
+        return reason
+    if problem.types.summed.itemsize > 1:
+        return f"its histograms have a bin for each value of 8 bits, not of {problem.types.summed}"
+    if problem.geometry.footprint is not None or problem.geometry.window >= 1 << 16:
+        return "it counts the cells of a box, at most 65,535 of them"
+    return None
+
+
+def columns_cut(geometry: RankGeometry, machine: Machine) -> Plane:
+    """Rows and elements of a block: the histograms of its columns fit three quarters of the L2 cache."""
+    f = geometry.folded
+    halo = (f.w.taps - 1) * f.inner
+    most = max(machine.l2 * 3 // 4 // (2 * (columns.BINS + 32)) - halo, 2 * halo, 256)
+    strips = -(-f.w.size * f.inner // most)
+    return Plane(max(1, min(f.h.size, max(64, 4 * f.h.taps))), -(-f.w.size * f.inner // strips))
+
+
+def columns_cost(problem: Problem, machine: Machine) -> float:
+    """A vector of bins after another, and where the rank lies; a block begins with whole columns."""
+    g, block = problem.geometry, columns_cut(problem.geometry, machine)
+    f = g.folded
+    vectors = 2 * columns.BINS // machine.vector_bytes + 1
+    wide = 1 + (f.w.taps - 1) * f.inner / block.w
+    counted = f.outer_taps * (2 + f.h.taps / block.h) * wide
+    per_cell = 60 + 5 * vectors + 5 * counted + 2 * vectors * f.w.taps * f.inner / block.w
+    return machine.seconds(50_000 + g.cells * per_cell)
+
+
+@remembered
+def columns_launch(problem: Problem, machine: Machine) -> Launch:
+    """(kernel, arguments behind the arrays, the value of each bin, items, work)."""
+    g, types = problem.geometry, problem.types
+    lanes = machine.lanes(types.summed)
+    field = field_of(g, columns_cut(g, machine), lanes)
+    made = columns.kernel(lanes, machine.vector_bytes // 2, names(types), machine.isa)
+    bias = 128 if types.summed.kind == "i" else 0
+    values = (np.arange(columns.BINS) - bias).astype(types.summed)
+    work = int(1e9 * columns_cost(problem, machine))
+    return made, (outer_table(g.folded), written(columns.Sizes(field, g.rank, bias))), values, items_of(field), work
+
+
+def run_columns(operands: Operands, packed: None, problem: Problem, out: Array) -> None:
+    """All blocks."""
+    made, arguments, values, items, work = columns_launch(problem, host())
+    made(items, work, operands["x"].ravel(), operands["cval"], values, np.zeros(1, np.uint16), out.ravel(), *arguments)
+
+
+def kernel_of_columns(problem: Problem, machine: Machine) -> str:
+    """The name of the kernel that runs."""
+    return columns_launch(problem, machine)[0].__name__

@@ -39,6 +39,8 @@ def _lower_add(context: Any, builder: Any, sig: Any, args: Any) -> Any:
 
 @lower_builtin(operator.sub, Vector, Vector)
 def _lower_subtract(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+    if sig.return_type.dtype in INTEGERS:
+        return builder.sub(*args)
     return builder.fsub(*args, flags=("contract",))
 
 
