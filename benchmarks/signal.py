@@ -38,10 +38,8 @@ class Case(NamedTuple):
     @property
     def method(self) -> str:
         """What runs."""
-        if self.function in ("convolve", "correlate"):
+        if self.function in ("convolve", "correlate", "fftconvolve", "oaconvolve"):
             return str(signal.choose_conv_method(*self.arguments, **self.options))
-        if self.function in ("fftconvolve", "oaconvolve"):
-            return "fft"
         return "exchanges" if self.function.startswith("medfilt") else "direct"
 
 

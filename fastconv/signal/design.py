@@ -1,6 +1,7 @@
 """Windows and low-pass filters: what resample_poly and decimate design for themselves."""
 
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -88,8 +89,12 @@ def window_of(window: Any, count: int) -> Array:
     raise NotServed(f"window {window!r} is none of those that fastconv has: {known}; pass the filter's coefficients instead")
 
 
+@lru_cache(maxsize=32)
 def lowpass(count: int, cutoff: float, window: Any) -> Array:
-    """The taps of a windowed sinc that passes what is below `cutoff`, of half the sampling rate, and a constant as it is."""
+    """The taps of a windowed sinc that passes what is below `cutoff`, of half the sampling rate, and a constant as it is.
+
+    They are kept: callers copy them.
+    """
     if not 0 < cutoff < 1:
         raise ValueError("Invalid cutoff frequency: frequencies must be greater than 0 and less than fs/2.")
     places = np.arange(count) - 0.5 * (count - 1)

@@ -10,6 +10,7 @@ from fastconv.served import NotServed
 from fastconv.signal import sums
 from fastconv.signal.arrays import Array, numbers
 from fastconv.signal.medians import median
+from fastconv.signal.methods import FEW
 
 UNEVEN = "Each element of kernel_size should be odd."
 
@@ -93,7 +94,10 @@ def filtered(taps: Array, x: Array, axis: int, held: Array | None, dtype: np.dty
     count, cells = taps.size - 1, x.shape[axis]
     w = taps[::-1].reshape([-1 if one == axis else 1 for one in range(x.ndim)])
     pads = tuple((count if one == axis else 0, count if one == axis and held is not None else 0) for one in range(x.ndim))
-    y = sums.correlated(sums.as_whole(x), w, pads, dtype)
+    if x.ndim == 1 and taps.size * cells <= FEW:
+        y = np.convolve(x.astype(dtype), taps)[: None if held is not None else cells]
+    else:
+        y = sums.correlated(sums.as_whole(x), w, pads, dtype)
     if held is None:
         return y
     first = [slice(None)] * x.ndim

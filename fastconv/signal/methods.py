@@ -18,8 +18,9 @@ from fastconv.signal.spectra import transformed_in
 
 Part = tuple[tuple[int, int], ...]
 
-FEW = 40_000  # products that numpy.convolve sums before fastconv would have begun
-SHORT = 512  # points of a transform that is over before blocks would have begun
+FEW = 100_000  # products that numpy.convolve sums before fastconv would have begun
+LARGE_KERNELS = 2.0  # times its estimate is what a call takes whose kernel is most of a block
+SHORT = 2048  # points of a transform that is over before blocks would have begun
 SUMS = 5e8  # products a second of plain loops
 WHOLE = 1 << 46  # whole results below this are right after a transform and a rounding
 ROUNDED = 1 << np.finfo(np.float64).nmant  # and those that SciPy rounds
@@ -98,7 +99,7 @@ class Roles(NamedTuple):
     def by_blocks(self) -> Planned | None:
         """The plan by transforms of blocks, where the kernel fits one and they should take no longer than whole arrays."""
         planned = sums.spectrally(self.x, self.w, self.pads, self.dtype)
-        return None if planned is None or planned.seconds > self.whole else planned
+        return None if planned is None or LARGE_KERNELS * planned.seconds > self.whole else planned
 
 
 def by_transforms(in1: Array, in2: Array, mode: str, axes: Sequence[int], may_sum: bool) -> Array:

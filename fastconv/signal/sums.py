@@ -74,11 +74,16 @@ def padded(x: Array, pads: Pairs, border: Border) -> Array:
     return np.pad(x, pads, NUMPY_MODES[border.mode], **filled)  # type: ignore[call-overload, no-any-return]
 
 
-def call_of(x: Array, w: Array, pads: Pairs, dtype: np.dtype[Any], border: Border = ZEROS) -> Call | None:
-    """What decides the plan of a correlation over one to three axes, or None where there are more, or none."""
+def call_of(x: Array, w: Array, pads: Pairs, dtype: np.dtype[Any], border: Border = ZEROS, as_rows: bool = True) -> Call | None:
+    """What decides the plan of a correlation over one to three axes, or None where there are more, or none.
+
+    `as_rows`, signals of one axis are the rows of an image, which sums take together, and not a batch.
+    """
     found = layout(x.shape, w.shape, pads)
     if not 1 <= len(found.sizes) <= MOST_AXES:
         return None
+    if as_rows and found.batch > 1 and len(found.sizes) == 1:
+        found = Layout(1, (found.batch, *found.sizes), (1, *found.taps), ((0, 0), *found.padding))
     return Call(
         (found.batch, 1, *found.sizes),
         (1, 1, *found.taps),
@@ -202,12 +207,12 @@ def plainly(x: Array, w: Array, pads: Pairs, dtype: np.dtype[Any], border: Borde
 
 def spectrally(x: Array, w: Array, pads: Pairs, dtype: np.dtype[Any]) -> Planned | None:
     """The plan of a correlation by Fourier transforms of blocks, or None where the kernel fits none."""
-    call = call_of(x, w, pads, dtype)
+    call = call_of(x, w, pads, dtype, as_rows=False)
     return None if call is None else spectral(call)
 
 
 def correlated_spectrally(planned: Planned, x: Array, w: Array, pads: Pairs, dtype: np.dtype[Any]) -> Array:
     """The correlation by that plan."""
-    call = call_of(x, w, pads, dtype)
+    call = call_of(x, w, pads, dtype, as_rows=False)
     assert call is not None
     return ran(planned, call, x, w, out_shape(x.shape, w.shape, pads))
