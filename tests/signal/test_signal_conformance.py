@@ -1,12 +1,7 @@
 """SciPy's own tests of the functions that fastconv.signal has, run on fastconv's functions in a process of their own."""
 
-import json
-import os
-import subprocess
-import sys
-from pathlib import Path
-
 import pytest
+from scipy_runs import passed, run
 
 pytest.importorskip("scipy.signal.tests", reason="SciPy's tests are not installed")
 
@@ -28,32 +23,18 @@ LEFT_OUT = {
 }
 
 
-def run(tmp_path: Path, **options: object) -> dict:
-    """The counts of a run."""
-    here, report = Path(__file__).parents[1], tmp_path / "report.json"
-    settings = {"room": "signal", "left_out": LEFT_OUT, "report": str(report), **options}
-    path = os.pathsep.join((str(here / "support"), *filter(None, (os.environ.get("PYTHONPATH"),))))
-    environment = os.environ | {"PYTHONPATH": path, "FASTCONV_SCIPY": json.dumps(settings)}
-    command = (sys.executable, "-m", "pytest", "-q", "-p", "scipy_plugin", "-p", "no:cacheprovider", "--pyargs", *FILES)
-    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=3600, check=False)
-    assert report.exists(), done.stdout[-4000:] + done.stderr[-4000:]
-    return json.loads(report.read_text())
-
-
 def test_a_share_of_scipys_tests_passes(tmp_path):
     """Drawn by a seed: what an ordinary run has time for."""
-    found = run(tmp_path, share=SHARE, seed=SEED)
-    assert not found["failed"], "\n".join(f"{name}\n{why}" for name, why in found["failed"].items())
-    assert found["served"]["passed"] >= 0.9 * SHARE * CALLING
+    found = run(tmp_path, "signal", FILES, LEFT_OUT, share=SHARE, seed=SEED)
+    assert passed(found) >= 0.9 * SHARE * CALLING
     assert len(found["calls"]) >= 8
 
 
 @pytest.mark.slow
 def test_scipys_tests_pass(tmp_path):
     """All but those that are named, which are at most one in a hundred of those that call fastconv."""
-    found = run(tmp_path)
-    assert not found["failed"], "\n".join(f"{name}\n{why}" for name, why in found["failed"].items())
-    assert found["served"]["passed"] + len(found["left_out"]) >= CALLING
+    found = run(tmp_path, "signal", FILES, LEFT_OUT)
+    assert passed(found) + len(found["left_out"]) >= CALLING
     assert 0 < len(found["left_out"]) <= 0.01 * CALLING
     for pattern in LEFT_OUT.values():
         assert pattern in found["left_out"].values(), f"no test is left out for: {pattern}"
