@@ -40,7 +40,7 @@ class Case(NamedTuple):
         """What runs."""
         if self.function in ("convolve", "correlate", "fftconvolve", "oaconvolve"):
             return str(signal.choose_conv_method(*self.arguments, **self.options))
-        return "exchanges" if self.function.startswith("medfilt") else "direct"
+        return "networks" if self.function.startswith("medfilt") else "direct"
 
 
 def cases(dtype: str) -> Iterator[Case]:

@@ -6,10 +6,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from fastconv.ndimage.ranks import median_among_zeros
 from fastconv.served import NotServed
 from fastconv.signal import sums
 from fastconv.signal.arrays import Array, numbers
-from fastconv.signal.medians import median
 from fastconv.signal.methods import FEW
 
 UNEVEN = "Each element of kernel_size should be odd."
@@ -138,7 +138,7 @@ def medfilt(volume: npt.ArrayLike, kernel_size: Any = None) -> Array:
         raise RuntimeError(f"kernel_size must have one size for each of {volume.ndim} axes, got {size}")
     if any(k > n for k, n in zip(size, volume.shape, strict=True)):
         warnings.warn("kernel_size exceeds volume extent: the volume will be zero-padded.", stacklevel=2)
-    return median(volume, size)
+    return median_among_zeros(volume, size)
 
 
 def medfilt2d(input: npt.ArrayLike, kernel_size: Any = 3) -> Array:
@@ -177,7 +177,7 @@ def medfilt2d(input: npt.ArrayLike, kernel_size: Any = 3) -> Array:
         raise ValueError("Size must be a length two sequence")
     if image.ndim != 2:
         raise ValueError(f"input must be an image of two axes, got shape {image.shape}")
-    return median(image, size)
+    return median_among_zeros(image, size)
 
 
 def unordered(name: str, value: Any) -> Array:

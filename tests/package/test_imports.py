@@ -49,7 +49,7 @@ ROOMS: dict[str, tuple[str, ...]] = {
     "ndimage": ("plans", "problem"),
     "numpycnn": ("operations", "problem"),
     "served": (),
-    "signal": ("served", "operations", "plans", "kernels.keeping", "problem", "machine"),
+    "signal": ("served", "ndimage", "operations", "plans", "kernels.keeping", "problem", "machine"),
     "patching": ("signal", "ndimage", "served"),
     "measuring": ("operations", "plans", "kernels", "numpycnn", "problem", "machine"),
     "cli": ("measuring", "operations", "kernels.cache", "kernels.processors", "problem", "machine"),

@@ -6,7 +6,6 @@ from scipy_cases import LAYOUTS, agree, agree_or_refuse, array, laid_out, outcom
 
 from fastconv import signal
 from fastconv.served import NotServed
-from fastconv.signal import medians
 
 scipy = pytest.importorskip("scipy.signal")
 
@@ -98,14 +97,6 @@ def test_medians_of_images_are_scipys(rng, size, dtype):
     image = array(rng, (70, 90), dtype, whole_range=True)
     np.testing.assert_array_equal(signal.medfilt2d(image, size), scipy.medfilt2d(image, size))
     np.testing.assert_array_equal(signal.medfilt(image, size), scipy.medfilt(image, size))
-
-
-def test_medians_in_several_blocks(rng, monkeypatch):
-    monkeypatch.setattr(medians, "BLOCK", 100)
-    monkeypatch.setattr(medians, "PARTITIONED", 100)
-    image = rng.standard_normal((30, 40))
-    for size in (3, 13):
-        np.testing.assert_array_equal(signal.medfilt2d(image, size), by_sorting(image, (size, size)))
 
 
 @pytest.mark.parametrize(

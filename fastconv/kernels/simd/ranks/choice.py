@@ -128,7 +128,7 @@ def width_of(elements: int, lanes: int) -> int:
 
 
 def strip_of(layout: Layout, elements: int, lanes: int, machine: Machine) -> int:
-    """Vectors that an operation of a table makes at a time: what a network has in places stays in the L1 cache, if so few do."""
+    """Vectors that an operation of a table makes at a time: what a network has in places stays in the L1 cache, if it can."""
     near = machine.l1 // (2 * machine.vector_bytes * max(1, layout.places))
     return min(-(-elements // lanes), max(4, min(8, near)))
 
