@@ -139,12 +139,15 @@ def mean_kind(problem: Problem, fractions: bool) -> str | None:
 
 
 def runs_of(problem: Problem) -> tuple[Problem, ...]:
-    """A problem as runs one after the other: each joins at most one axis of a few planes, then h, then w."""
+    """A problem as runs one after the other: each joins at most one axis of a few planes, then h, then w.
+
+    An axis over planes that has no h to follow is a run of its own, in which it is h.
+    """
     found: list[Problem] = []
     while True:
         folded = problem.geometry.folded
         outer = [axis for axis in folded.outer if axis.taps > 1]
-        if len(outer) < 2 and folded.outer_taps <= PLANES:
+        if not outer or (len(outer) == 1 and folded.outer_taps <= PLANES and folded.h.taps > 1):
             return (*found, problem)
         g, types = problem.geometry, problem.types
         first = next(i for i, taps in enumerate(g.taps) if taps > 1)
