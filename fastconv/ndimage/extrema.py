@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 
-from fastconv.kernels.filtering import cast
 from fastconv.ndimage.arguments import axes_of, axis_of, border, computed, image, one_border, over_all_axes, result, sequence
 from fastconv.plans import filters
 from fastconv.problem.borders import Border
@@ -304,7 +303,7 @@ def under(
     g = replace(geometry, operation=name)
 
     def compute(source: Array, out: Array) -> None:
-        constant = cast(np.array([cval], np.float64), source.dtype)[0]
+        constant = filters.stored(cval, source.dtype)
         if structure is None:
             filters.run(g, {"x": source, "footprint": mask}, out, source.dtype, constant)
         else:

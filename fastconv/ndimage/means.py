@@ -4,12 +4,11 @@ from typing import Any
 
 import numpy as np
 
-from fastconv.kernels.simd.extrema.choice import is_cell, supports_mean
 from fastconv.ndimage.arguments import axes_of, axis_of, border, computed, image, result
 from fastconv.ndimage.extrema import UNTOUCHED, inside, is_constant, separate
 from fastconv.plans import filters
 from fastconv.problem.convolutions import Array
-from fastconv.problem.filters import FilterGeometry
+from fastconv.problem.filters import FilterGeometry, is_cell
 from fastconv.problem.problem import Problem
 from fastconv.problem.types import Types
 
@@ -139,7 +138,7 @@ def summed_in(geometry: FilterGeometry, x: Array, out: Array, cval: Any) -> Any:
         for dtype in map(np.dtype, (np.uint16, np.int32)):
             types = Types(x.dtype, dtype, dtype, out.dtype)
             negative = dtype.kind == "u" and cval < 0
-            if is_cell(cval, types) and not negative and supports_mean(Problem(geometry, types)) is None:
+            if is_cell(cval, types) and not negative and filters.is_served(Problem(geometry, types)):
                 return dtype
     narrow = out.dtype == np.float32 and (x.dtype == np.float32 or (x.dtype.kind in "iu" and x.dtype.itemsize <= 2))
     return np.dtype(np.float32 if narrow else np.float64)

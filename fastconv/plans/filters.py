@@ -42,7 +42,8 @@ def _with_plain(direct: Implementation, name: str) -> tuple[Implementation, ...]
 def _reduced(kind: str) -> tuple[Implementation, ...]:
     """Those of the largest or smallest cell, or the mean, of boxes."""
     serves = extrema.supports_mean if kind == "mean" else extrema.supports
-    direct = Implementation("direct", _BOXES, extrema.reduced(kind), extrema.cost, serves, kernel=extrema.kernel(kind))
+    run = filtering_extrema.or_in_doubles(extrema.reduced(kind), extrema.has_kernel)
+    direct = Implementation("direct", _BOXES, run, extrema.cost, serves, kernel=extrema.kernel(kind))
     return _with_plain(direct, kind)
 
 
@@ -51,7 +52,7 @@ def _covered(kind: str, structured: bool) -> tuple[Implementation, ...]:
     direct = Implementation(
         "direct",
         _STRUCTURE if structured else _RUNS,
-        extrema.covered(kind, structured),
+        filtering_extrema.converting(extrema.covered(kind, structured)),
         extrema.structure_cost if structured else extrema.cover_cost,
         extrema.supports_structure if structured else extrema.supports,
         kernel=extrema.cover_kernel(kind, structured),
@@ -97,6 +98,11 @@ def chosen(problem: Problem, implementation: str = "auto") -> Implementation:
     return one
 
 
+def is_served(problem: Problem) -> bool:
+    """Whether kernels serve a filter."""
+    return FILTERS[problem.geometry.operation][0].supports(problem) is None
+
+
 def run(
     geometry: FilterGeometry,
     operands: Operands,
@@ -118,3 +124,9 @@ def run(
     with np.errstate(over="ignore", invalid="ignore"):
         border = filtering.cast(np.array([cval]), summed)
     chosen(problem, implementation).run({**operands, "cval": border}, packed, problem, out)
+
+
+def stored(value: Any, dtype: Any) -> Any:
+    """What an array of a dtype holds of a number, as C converts it."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        return filtering.cast(np.array([value], np.float64), np.dtype(dtype))[0]

@@ -6,7 +6,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from fastconv.kernels.filtering import cast
 from fastconv.kernels.jit import Kernel, element
 from fastconv.kernels.keeping import remembered
 from fastconv.kernels.simd.engine.neighbourhoods import (
@@ -35,7 +34,7 @@ from fastconv.kernels.simd.extrema.reductions import (
 from fastconv.machine import Machine, host
 from fastconv.problem.borders import source_cell
 from fastconv.problem.convolutions import Array
-from fastconv.problem.filters import FilterGeometry
+from fastconv.problem.filters import FilterGeometry, is_cell, largest_cell
 from fastconv.problem.problem import Operands, Problem
 from fastconv.problem.types import Types
 
@@ -46,6 +45,8 @@ LINE = 16 << 10  # bytes of a piece of a row whose windows have no other axis
 LEAST = 8  # blocks at least, where there are rows for them
 
 
+DOUBLE: np.dtype[Any] = np.dtype(np.float64)
+IN_DOUBLES = Types(DOUBLE, DOUBLE, DOUBLE, DOUBLE)  # of what has no kernel of its own
 Run = Callable[[Operands, None, Problem, Array], None]
 
 
@@ -104,19 +105,6 @@ def has_kernel(types: Types) -> bool:
     if types.stored == types.result:
         return types.summed == types.stored or types.stored.itemsize < 4 or types.stored.kind == "i"
     return types.stored in (np.uint8, np.uint16, np.float32) and types.summed == types.result and types.result.kind == "f"
-
-
-def is_cell(value: Any, types: Types) -> bool:
-    """Whether a value is an integer no larger than cells of these types."""
-    dtypes = [dtype for dtype in (types.stored, types.result) if dtype.kind in "iu"]
-    most = max(map(largest_cell, dtypes), default=0)
-    return bool(np.isfinite(value)) and value == np.trunc(value) and abs(value) <= most
-
-
-def largest_cell(dtype: np.dtype[Any]) -> int:
-    """The magnitude of an integer at most."""
-    found = np.iinfo(dtype)
-    return max(int(found.max), -int(found.min))
 
 
 def mean_kind(problem: Problem, fractions: bool) -> str | None:
@@ -277,28 +265,12 @@ def run_kind(kind: str, operands: Operands, problem: Problem, out: Array) -> Non
         x = y
 
 
-def run_in_doubles(kind: str, operands: Operands, problem: Problem, out: Array) -> None:
-    """A pass after the other in float64, between which NumPy converts: of types that are seldom met together."""
-    g, x, double = problem.geometry, operands["x"], np.dtype(np.float64)
-    border = operands["cval"].astype(double)
-    for i in (i for i, taps in enumerate(g.taps) if taps > 1):
-        alone = tuple(taps if j == i else 1 for j, taps in enumerate(g.taps))
-        one = replace(problem, geometry=_over(g, alone), types=Types(double, double, double, double))
-        y = np.empty(g.shape, double)
-        run_kind(kind, {"x": cast(x, double), "cval": border}, one, y)
-        x = cast(y, out.dtype)
-    out[...] = cast(x, out.dtype)
-
-
 def reduced(kind: str) -> Run:
     """The implementation of "largest", "smallest" or "mean"."""
 
     def run(operands: Operands, packed: None, problem: Problem, out: Array) -> None:
-        made = str(mean_kind(problem, not is_cell(operands["cval"][0], problem.types))) if kind == "mean" else kind
-        if has_kernel(problem.types):
-            run_kind(made, operands, problem, out)
-        else:
-            run_in_doubles(QUOTIENT if kind == "mean" else kind, operands, problem, out)
+        plain = is_cell(operands["cval"][0], problem.types)
+        run_kind(str(mean_kind(problem, not plain)) if kind == "mean" else kind, operands, problem, out)
 
     return run
 
@@ -312,9 +284,7 @@ def kernel(kind: str) -> Callable[[Problem, Machine], str]:
     """The name of the kernel that runs last."""
 
     def name(problem: Problem, machine: Machine) -> str:
-        if not has_kernel(problem.types):
-            double = np.dtype(np.float64)
-            problem = replace(problem, types=Types(double, double, double, double))
+        problem = replace(problem, types=problem.types if has_kernel(problem.types) else IN_DOUBLES)
         made = str(mean_kind(problem, False)) if kind == "mean" else kind
         return launch(runs_of(problem)[-1], made, True, machine).kernel.__name__
 
@@ -371,20 +341,12 @@ def cover_launch(problem: Problem, kind: str, structured: bool, footprint: bytes
 def run_cover(kind: str, structured: bool, operands: Operands, problem: Problem, out: Array) -> None:
     """All blocks of a footprint; a structure is added to cells of which the largest is sought, and subtracted else."""
     mask = np.ascontiguousarray(operands["footprint"], bool)
-    y, types = out, problem.types
-    if types.stored != types.summed:
-        operands = {**operands, "x": cast(operands["x"], types.summed)}
-    if types.result != types.summed:
-        y = np.empty(out.shape, types.summed)
-    problem = replace(problem, types=Types(types.summed, types.summed, types.summed, types.summed))
     made = cover_launch(problem, kind, structured, mask.tobytes(), host())
     x, cval, w = operands["x"].ravel(), operands["cval"], operands["cval"]
     if structured:
         w = operands["structure"][mask].astype(problem.types.summed)
         w = w if kind == LARGEST else -w
-    made.kernel(made.items, made.work, x, made.offsets, w, cval, y.ravel(), made.outer, made.sizes)
-    if y is not out:
-        out[...] = cast(y, out.dtype)
+    made.kernel(made.items, made.work, x, made.offsets, w, cval, out.ravel(), made.outer, made.sizes)
 
 
 def covered(kind: str, structured: bool) -> Run:
