@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from fastconv.kernels import filtering, filtering_extrema
+from fastconv.kernels.keeping import remembered
 from fastconv.kernels.simd.correlation import choice as correlation
 from fastconv.kernels.simd.extrema import choice as extrema
 from fastconv.machine import host
@@ -83,11 +84,17 @@ FILTERS: dict[str, tuple[Implementation, ...]] = {
 }
 
 
+@remembered
+def cheapest(problem: Problem) -> Implementation:
+    """The implementation that is expected to take the least time."""
+    return least_of(FILTERS[problem.geometry.operation], problem, host(), once=False)
+
+
 def chosen(problem: Problem, implementation: str = "auto") -> Implementation:
     """The cheapest implementation that serves a filter, or the one named."""
-    found = FILTERS[problem.geometry.operation]
     if implementation == "auto":
-        return least_of(found, problem, host(), once=False)
+        return cheapest(problem)
+    found = FILTERS[problem.geometry.operation]
     names = [one.name for one in found]
     if implementation not in names:
         raise ValueError(f'implementation must be "auto" or one of {names}, got {implementation!r}')
@@ -121,8 +128,10 @@ def run(
         return
     x, summed = operands["x"], np.dtype(summed)
     problem = Problem(geometry, Types(x.dtype, summed, summed, out.dtype))
-    with np.errstate(over="ignore", invalid="ignore"):
-        border = filtering.cast(np.array([cval]), summed)
+    border = np.array([cval])
+    if border.dtype != summed:
+        with np.errstate(over="ignore", invalid="ignore"):
+            border = filtering.cast(border, summed)
     chosen(problem, implementation).run({**operands, "cval": border}, packed, problem, out)
 
 

@@ -39,9 +39,10 @@ from fastconv.problem.problem import Operands, Problem
 from fastconv.problem.types import Types
 
 FEW = 3  # rows of a window that are joined one by one
-PLANES = 9  # under a window, likewise; more are a run of their own
+PLANES = 3  # under a window, likewise; more are a run of their own
 ROOM = 256 << 10  # bytes of lines that are joined together, and of a band
 LINE = 16 << 10  # bytes of a piece of a row whose windows have no other axis
+STRIP = 8 << 10  # bytes of a piece of a row without taps along it
 LEAST = 8  # blocks at least, where there are rows for them
 
 
@@ -107,6 +108,7 @@ def has_kernel(types: Types) -> bool:
     return types.stored in (np.uint8, np.uint16, np.float32) and types.summed == types.result and types.result.kind == "f"
 
 
+@remembered
 def mean_kind(problem: Problem, fractions: bool) -> str | None:
     """How sums over each axis are divided, if they can be; `fractions` if cells of a constant border have some."""
     types, taps = problem.types, max(problem.geometry.taps, default=1)
@@ -126,6 +128,7 @@ def mean_kind(problem: Problem, fractions: bool) -> str | None:
 # Runs -------------------------------------------------------------------------------------------------------------------------
 
 
+@remembered
 def runs_of(problem: Problem) -> tuple[Problem, ...]:
     """A problem as runs one after the other: each joins at most one axis of a few planes, then h, then w.
 
@@ -171,12 +174,15 @@ def cut_of(problem: Problem, machine: Machine) -> Cut:
         strip = max(LINE // size, 2 * halo) // lanes * lanes
         block = Plane(max(1, min(rows, LINE // size // max(1, whole), -(-rows * f.planes // LEAST))), min(whole, strip))
         return Cut(block, 1, pitch_of(block.w + halo, lanes), False)
-    pitch = pitch_of(whole + halo + group, lanes)
+    strip = whole if f.w.taps > 1 or f.outer_taps > 1 else max(group, STRIP // size)  # whose cells have nothing beside them
+    pieces = -(-whole // min(whole, strip))
+    strip = min(whole, -(-whole // (pieces * lanes)) * lanes)
+    pitch = pitch_of(strip + halo + group, lanes)
     room = max(1, ROOM // (pitch * size))
     copied = whole < group or f.outer_taps > 1 or types.stored.itemsize > types.summed.itemsize or not fits(types)
     together = 1 if f.h.taps <= FEW else min(f.h.taps, room)
     block = together * max(1, min(room // together, -(-rows * f.planes // LEAST) // together))
-    return Cut(Plane(max(1, min(block, rows)), whole), min(together, rows), pitch, copied)
+    return Cut(Plane(max(1, min(block, rows)), strip), min(together, rows), pitch, copied)
 
 
 def fits(types: Types) -> bool:
@@ -229,7 +235,7 @@ def launch(problem: Problem, kind: str, simple: bool, machine: Machine) -> Launc
     else:
         made = boxes.box_kernel(kind, lanes, copied, names(types), machine.isa)
     passes = [factors(kind, taps, types.summed) for taps in (f.outer_taps, f.h.taps, f.w.taps)]
-    outside = f.w.size * f.inner + boxes.GROUP * lanes if not copied and f.h.border.mode in ("constant", "zeros") else 1
+    outside = of_run.block.w + boxes.GROUP * lanes if not copied and f.h.border.mode in ("constant", "zeros") else 1
     table = np.array([value for one in rounds for value in one] or [0], np.int64)
     work = int(1e9 * seconds(problem, machine))
     return Launch(
@@ -244,24 +250,14 @@ def run_kind(kind: str, operands: Operands, problem: Problem, out: Array) -> Non
     temporary = np.empty_like(out) if len(every) > 1 else out
     for i, one in enumerate(every):
         y = out if (len(every) - i) % 2 else temporary
-        with np.errstate(over="ignore", invalid="ignore"):
-            border = cval.astype(x.dtype)
-        simple = bool(border[0] == cval[0]) or (x.dtype.kind == "f" and bool(np.isnan(cval[0])))
+        border, simple = cval, True
+        if x.dtype != cval.dtype:
+            with np.errstate(over="ignore", invalid="ignore"):
+                border = cval.astype(x.dtype)
+            simple = bool(border[0] == cval[0]) or (x.dtype.kind == "f" and bool(np.isnan(cval[0])))
         made = launch(one, kind, simple, machine)
-        outside = np.full(made.outside, border[0])
-        made.kernel(
-            made.items,
-            made.work,
-            x.ravel(),
-            y.ravel(),
-            made.outer,
-            made.edges,
-            made.rounds,
-            made.factors,
-            outside,
-            cval,
-            made.sizes,
-        )
+        outside, flat = border.repeat(made.outside), (x.ravel(), y.ravel())
+        made.kernel(made.items, made.work, *flat, made.outer, made.edges, made.rounds, made.factors, outside, cval, made.sizes)
         x = y
 
 
@@ -269,8 +265,11 @@ def reduced(kind: str) -> Run:
     """The implementation of "largest", "smallest" or "mean"."""
 
     def run(operands: Operands, packed: None, problem: Problem, out: Array) -> None:
-        plain = is_cell(operands["cval"][0], problem.types)
-        run_kind(str(mean_kind(problem, not plain)) if kind == "mean" else kind, operands, problem, out)
+        if kind == "mean":
+            fractions = problem.types.summed == np.float64 and not is_cell(operands["cval"][0], problem.types)
+            run_kind(str(mean_kind(problem, fractions)), operands, problem, out)
+        else:
+            run_kind(kind, operands, problem, out)
 
     return run
 
