@@ -75,3 +75,39 @@ largest_by_loops, smallest_by_loops, mean_by_loops = (passes(loops(one)) for one
 largest_by_windows, smallest_by_windows, mean_by_windows = (passes(by_windows(one)) for one in (largest, smallest, mean))
 cover_largest_by_loops, cover_smallest_by_loops = loops(largest), loops(smallest)
 cover_largest_by_windows, cover_smallest_by_windows = by_windows(largest), by_windows(smallest)
+
+
+# Kernels for types that are seldom met together -------------------------------------------------------------------------------
+
+
+def or_in_doubles(run: Run, has_kernel: Callable[[Types], bool]) -> Run:
+    """A filter of boxes, made pass by pass in float64 where its types have no kernel; NumPy converts between passes."""
+    double = np.dtype(np.float64)
+    types = Types(double, double, double, double)
+
+    def run_pass(operands: Operands, packed: Any, problem: Problem, out: Array) -> None:
+        y = np.empty(out.shape, double)
+        of_pass = {"x": cast(operands["x"], double), "cval": operands["cval"].astype(double)}
+        run(of_pass, packed, replace(problem, types=types), y)
+        out[...] = cast(y, out.dtype)
+
+    in_doubles = passes(run_pass)
+
+    def run_either(operands: Operands, packed: Any, problem: Problem, out: Array) -> None:
+        (run if has_kernel(problem.types) else in_doubles)(operands, packed, problem, out)
+
+    return run_either
+
+
+def converting(run: Run) -> Run:
+    """A filter in one type, before and after which NumPy converts."""
+
+    def run_converted(operands: Operands, packed: Any, problem: Problem, out: Array) -> None:
+        summed = problem.types.summed
+        y = out if out.dtype == summed else np.empty(out.shape, summed)
+        x, types = cast(operands["x"], summed) if operands["x"].dtype != summed else operands["x"], Types(*[summed] * 4)
+        run({**operands, "x": x}, packed, replace(problem, types=types), y)
+        if y is not out:
+            out[...] = cast(y, out.dtype)
+
+    return run_converted

@@ -2,12 +2,11 @@
 
 import operator
 import warnings
-from dataclasses import replace
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
 
-from fastconv.kernels.filtering import cast
 from fastconv.ndimage.arguments import axes_of, axis_of, border, computed, image, one_border, over_all_axes, result, sequence
 from fastconv.plans import filters
 from fastconv.problem.borders import Border
@@ -180,7 +179,7 @@ def along_axis(operation: str, input: Any, size: Any, axis: Any, output: Any, mo
     y = result(output, x)
     taps, origins, borders = [1] * x.ndim, [0] * x.ndim, [UNTOUCHED] * x.ndim
     taps[axis], origins[axis], borders[axis] = int(size), inside(origin, int(size)), border(mode)
-    return boxes(operation, x, y, FilterGeometry(operation, x.shape, tuple(taps), tuple(origins), tuple(borders)), cval)
+    return boxes(operation, x, y, geometry_of(operation, x.shape, tuple(taps), tuple(origins), tuple(borders)), cval)
 
 
 def inside(origin: Any, size: int) -> int:
@@ -198,7 +197,7 @@ def separate(operation: str, x: Array, axes: tuple[int, ...], size: Any, mode: A
     for axis, k, one, m in zip(axes, sizes, origins, modes, strict=True):
         if k > 1:
             taps[axis], moved[axis], borders[axis] = int(k), inside(one, int(k)), border(m)
-    return FilterGeometry(operation, x.shape, tuple(taps), tuple(moved), tuple(borders))
+    return geometry_of(operation, x.shape, tuple(taps), tuple(moved), tuple(borders))
 
 
 def extremes(
@@ -244,10 +243,18 @@ def cover_geometry(
 ) -> FilterGeometry:
     """A footprint of a shape over some axes, one border around all of them."""
     taps, moved = over_all_axes(shape, axes, x.ndim, 1), over_all_axes(origins, axes, x.ndim, 0)
-    return FilterGeometry(operation, x.shape, taps, moved, (around,) * x.ndim)
+    return geometry_of(operation, x.shape, taps, moved, (around,) * x.ndim)
 
 
 # Types ------------------------------------------------------------------------------------------------------------------------
+
+
+@lru_cache(maxsize=256)
+def geometry_of(
+    operation: str, shape: tuple[int, ...], taps: tuple[int, ...], origin: tuple[int, ...], borders: tuple[Border, ...]
+) -> FilterGeometry:
+    """A geometry, the same object for the same arguments: what it is asked once it knows."""
+    return FilterGeometry(operation, shape, taps, origin, borders)
 
 
 def is_constant(geometry: FilterGeometry) -> bool:
@@ -293,7 +300,7 @@ def under(
     """A footprint of the window's shape but for axes of one cell, and what is added to cells, into y.
 
     Cells are compared in the input's type, and a constant border holds what that makes of the constant, as in SciPy. With a
-    structure, integers are compared as float64, and take the whole parts of the structure.
+    structure, integers are compared as floats that hold them, and take the whole parts of the structure.
     """
     mask = mask.reshape(geometry.taps)
     if structure is not None:
@@ -301,14 +308,15 @@ def under(
         structure = np.trunc(structure) if x.dtype.kind != "f" else structure
         structure = structure if structure[mask].any() else None
     name = f"footprint {operation}" if structure is None else STRUCTURED[operation]
-    g = replace(geometry, operation=name)
+    g = geometry_of(name, geometry.shape, geometry.taps, geometry.origin, geometry.borders)
 
     def compute(source: Array, out: Array) -> None:
-        constant = cast(np.array([cval], np.float64), source.dtype)[0]
+        constant = filters.stored(cval, source.dtype)
         if structure is None:
             filters.run(g, {"x": source, "footprint": mask}, out, source.dtype, constant)
         else:
-            summed = np.float32 if source.dtype == np.float32 else np.float64
+            small = source.dtype.kind != "f" and source.dtype.itemsize <= 2 and bool((abs(structure) < 1 << 22).all())
+            summed = np.float32 if small or source.dtype == np.float32 else np.float64
             filters.run(g, {"x": source, "footprint": mask, "structure": structure}, out, summed, constant)
 
     return computed(x, y, compute)

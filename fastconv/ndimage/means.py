@@ -1,15 +1,15 @@
 """Means of windows: SciPy's uniform_filter, and its form along one axis."""
 
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
 
-from fastconv.kernels.simd.extrema.choice import is_cell, supports_mean
 from fastconv.ndimage.arguments import axes_of, axis_of, border, computed, image, result
-from fastconv.ndimage.extrema import UNTOUCHED, inside, is_constant, separate
+from fastconv.ndimage.extrema import UNTOUCHED, geometry_of, inside, is_constant, separate
 from fastconv.plans import filters
 from fastconv.problem.convolutions import Array
-from fastconv.problem.filters import FilterGeometry
+from fastconv.problem.filters import FilterGeometry, is_cell
 from fastconv.problem.problem import Problem
 from fastconv.problem.types import Types
 
@@ -114,7 +114,7 @@ def uniform_filter1d(
     y = result(output, x, complex_output=x.dtype.kind == "c")
     taps, origins, borders = [1] * x.ndim, [0] * x.ndim, [UNTOUCHED] * x.ndim
     taps[axis], origins[axis], borders[axis] = int(size), inside(origin, int(size)), border(mode)
-    return averaged(x, y, FilterGeometry(MEAN, x.shape, tuple(taps), tuple(origins), tuple(borders)), cval)
+    return averaged(x, y, geometry_of(MEAN, x.shape, tuple(taps), tuple(origins), tuple(borders)), cval)
 
 
 def averaged(x: Array, y: Array, geometry: FilterGeometry, cval: Any) -> Array:
@@ -127,19 +127,20 @@ def averaged(x: Array, y: Array, geometry: FilterGeometry, cval: Any) -> Array:
         return y
 
     def compute(source: Array, out: Array) -> None:
-        around = cval if is_constant(geometry) else 0
-        filters.run(geometry, {"x": source}, out, summed_in(geometry, source, out, around), around)
+        around = float(cval) if is_constant(geometry) else 0
+        filters.run(geometry, {"x": source}, out, summed_in(geometry, source.dtype, out.dtype, around), around)
 
     return computed(x, y, compute)
 
 
-def summed_in(geometry: FilterGeometry, x: Array, out: Array, cval: Any) -> Any:
+@lru_cache(maxsize=256)
+def summed_in(geometry: FilterGeometry, stored: np.dtype[Any], result: np.dtype[Any], cval: Any) -> Any:
     """The type of the sums: the narrowest of integers in which quotients are exact, else float32 or float64."""
-    if x.dtype.kind in "iu" and out.dtype.kind in "iu":
+    if stored.kind in "iu" and result.kind in "iu":
         for dtype in map(np.dtype, (np.uint16, np.int32)):
-            types = Types(x.dtype, dtype, dtype, out.dtype)
+            types = Types(stored, dtype, dtype, result)
             negative = dtype.kind == "u" and cval < 0
-            if is_cell(cval, types) and not negative and supports_mean(Problem(geometry, types)) is None:
+            if is_cell(cval, types) and not negative and filters.is_served(Problem(geometry, types)):
                 return dtype
-    narrow = out.dtype == np.float32 and (x.dtype == np.float32 or (x.dtype.kind in "iu" and x.dtype.itemsize <= 2))
+    narrow = result == np.float32 and (stored == np.float32 or (stored.kind in "iu" and stored.itemsize <= 2))
     return np.dtype(np.float32 if narrow else np.float64)

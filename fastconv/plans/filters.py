@@ -44,7 +44,8 @@ def _with_plain(direct: Implementation, name: str) -> tuple[Implementation, ...]
 def _reduced(kind: str) -> tuple[Implementation, ...]:
     """Those of the largest or smallest cell, or the mean, of boxes."""
     serves = extrema.supports_mean if kind == "mean" else extrema.supports
-    direct = Implementation("direct", _BOXES, extrema.reduced(kind), extrema.cost, serves, kernel=extrema.kernel(kind))
+    run = filtering_extrema.or_in_doubles(extrema.reduced(kind), extrema.has_kernel)
+    direct = Implementation("direct", _BOXES, run, extrema.cost, serves, kernel=extrema.kernel(kind))
     return _with_plain(direct, kind)
 
 
@@ -53,7 +54,7 @@ def _covered(kind: str, structured: bool) -> tuple[Implementation, ...]:
     direct = Implementation(
         "direct",
         _STRUCTURE if structured else _RUNS,
-        extrema.covered(kind, structured),
+        filtering_extrema.converting(extrema.covered(kind, structured)),
         extrema.structure_cost if structured else extrema.cover_cost,
         extrema.supports_structure if structured else extrema.supports,
         kernel=extrema.cover_kernel(kind, structured),
@@ -133,11 +134,16 @@ FILTERS: dict[str, tuple[Implementation, ...]] = {
 
 
 @remembered
-def chosen(problem: Problem, implementation: str) -> Implementation:
+def cheapest(problem: Problem) -> Implementation:
+    """The implementation that is expected to take the least time."""
+    return least_of(FILTERS[problem.geometry.operation], problem, host(), once=False)
+
+
+def chosen(problem: Problem, implementation: str = "auto") -> Implementation:
     """The cheapest implementation that serves a filter, or the one named."""
-    found = FILTERS[problem.geometry.operation]
     if implementation == "auto":
-        return least_of(found, problem, host(), once=False)
+        return cheapest(problem)
+    found = FILTERS[problem.geometry.operation]
     names = [one.name for one in found]
     if implementation not in names:
         raise ValueError(f'implementation must be "auto" or one of {names}, got {implementation!r}')
@@ -162,6 +168,11 @@ def border_value(cval: Any, dtype: np.dtype[Any]) -> Array:
         return filtering.cast(np.array([cval]), dtype)
 
 
+def is_served(problem: Problem) -> bool:
+    """Whether kernels serve a filter."""
+    return FILTERS[problem.geometry.operation][0].supports(problem) is None
+
+
 def run(
     geometry: FilterGeometry,
     operands: Operands,
@@ -181,3 +192,9 @@ def run(
     summed = np.dtype(summed)
     problem = problem_of(geometry, operands["x"].dtype, summed, out.dtype)
     chosen(problem, implementation).run({**operands, "cval": border_value(cval, summed)}, packed, problem, out)
+
+
+def stored(value: Any, dtype: Any) -> Any:
+    """What an array of a dtype holds of a number, as C converts it."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        return filtering.cast(np.array([value], np.float64), np.dtype(dtype))[0]

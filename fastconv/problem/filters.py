@@ -8,12 +8,13 @@ The result has the shape of the input. Kernels see `folded`: planes of rows, wha
 from dataclasses import dataclass
 from functools import lru_cache
 from math import prod
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from fastconv.problem.borders import Border, centred
 from fastconv.problem.convolutions import Array, Hashed, Size, cached_property
+from fastconv.problem.types import Types
 
 EVEN, ODD, PLAIN = "even", "odd", "plain"
 SHORT = 32  # elements of a last axis without taps: a shorter one makes no row of its own
@@ -71,6 +72,18 @@ class Folded(NamedTuple):
     def outer_taps(self) -> int:
         """Planes under a window."""
         return prod(axis.taps for axis in self.outer)
+
+
+def largest_cell(dtype: np.dtype[Any]) -> int:
+    """The magnitude of an integer of a dtype, at most."""
+    found = np.iinfo(dtype)
+    return max(int(found.max), -int(found.min))
+
+
+def is_cell(value: Any, types: Types) -> bool:
+    """Whether a value is an integer no larger than cells of the array, or of the result, may be."""
+    most = max((largest_cell(dtype) for dtype in (types.stored, types.result) if dtype.kind in "iu"), default=0)
+    return bool(np.isfinite(value)) and bool(value == np.trunc(value)) and bool(abs(value) <= most)
 
 
 ONE = Axis(1, 1, 0, Border())

@@ -222,9 +222,9 @@ def locator(lanes: int, quick: bool) -> Any:
         fine = True
         for r in range(block.rows + field.h.taps - 1):
             h = cell_under(block.h + r - field.h.before, field.h.size, field.h.mode)
-            row = pointer(outside) if h < 0 else row_at(x, block.plane, max(h, 0), field)
+            row = pointer(outside) if h < 0 else row_at(x, block.plane, max(h, 0), field) + block.w
             if quick:
-                fine = fine and all_numbers(row, field.w.size * field.inner)
+                fine = fine and all_numbers(row, block.elements)
             rows[r] = vector.address(row)
         return fine
 
@@ -243,20 +243,20 @@ def bander(kind: str, lanes: int, alike: bool, quick: bool) -> Any:
     stack_numbers = stacker(joining(kind, not quick), finishing(kind), lanes)
 
     @compiled
-    def copy_row(to, x, plane, h, field, border):
+    def copy_row(to, x, plane, h, block, field, border):
         """A row of the array, or of what lies around it."""
-        count = field.w.size * field.inner
+        count = block.elements
         if plane < 0 or h < 0:
             clear(to, vector.peek(border), count)
         else:
-            row, whole = row_at(x, plane, h, field), count - count % lanes
+            row, whole = row_at(x, plane, h, field) + block.w, count - count % lanes
             for e in range(0, whole, lanes):
                 vector.store(to + e, vector.load_as(row + e, to, lanes))
             vector.store(to + whole, vector.load_first_as(row + whole, to, count - whole, lanes))
 
     @compiled
     def copy_band(rows, work, x, block, outer, field, border, factors, y):
-        count, fine, one_plane = field.w.size * field.inner, True, field.outer_taps == 1
+        count, fine, one_plane = block.elements, True, field.outer_taps == 1
         table = np.empty(field.outer_taps, np.int64)
         for r in range(block.rows + field.h.taps - 1):
             h = cell_under(block.h + r - field.h.before, field.h.size, field.h.mode)
@@ -264,10 +264,10 @@ def bander(kind: str, lanes: int, alike: bool, quick: bool) -> Any:
             for q in range(field.outer_taps):
                 plane = plane_under(block.plane, q, outer, field)
                 if alike and not one_plane and plane >= 0 and h >= 0 and count >= GROUP * lanes:
-                    row = vector.address(row_at(x, plane, h, field))
+                    row = vector.address(row_at(x, plane, h, field) + block.w)
                 else:
                     to = band if one_plane else work.planes + q * field.pitch
-                    copy_row(to, x, plane, h, field, border)
+                    copy_row(to, x, plane, h, block, field, border)
                     row = vector.address(to)
                 table[q] = row
                 if quick:
@@ -348,7 +348,7 @@ def box_kernel(kind: str, lanes: int, copied: bool, types: str, isa: str) -> Ker
         """y = pass over w (pass over h (pass over an outer axis (x)))"""
         s = read(sizes)
         field, border, step = s.field, pointer(cval), s.field.inner
-        whole, before = field.w.size * step, field.w.before * step
+        before = field.w.before * step
         after = (field.w.taps - 1) * step - before
         band, planes, lines = s.band * field.pitch, s.planes * field.pitch, s.together * field.pitch
         work, memory = carve(Parts(band + slack, planes + slack, lines + slack, field.pitch + slack), cval)
@@ -356,6 +356,7 @@ def box_kernel(kind: str, lanes: int, copied: bool, types: str, isa: str) -> Ker
         of_outer, of_h, of_w = pointer(factors), pointer(factors) + 2, pointer(factors) + 4
         for item in range(begin, end):
             block = block_of(item, field)
+            whole = block.elements
             if copied:
                 fine, like = copy_band(rows, work, x, block, outer, field, border, of_outer, y), work.band
             else:

@@ -6,7 +6,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from fastconv.kernels.filtering import cast
 from fastconv.kernels.jit import Kernel, element
 from fastconv.kernels.keeping import remembered
 from fastconv.kernels.simd.engine.neighbourhoods import (
@@ -35,17 +34,20 @@ from fastconv.kernels.simd.extrema.reductions import (
 from fastconv.machine import Machine, host
 from fastconv.problem.borders import source_cell
 from fastconv.problem.convolutions import Array
-from fastconv.problem.filters import FilterGeometry
+from fastconv.problem.filters import FilterGeometry, is_cell, largest_cell
 from fastconv.problem.problem import Operands, Problem
 from fastconv.problem.types import Types
 
 FEW = 3  # rows of a window that are joined one by one
-PLANES = 9  # under a window, likewise; more are a run of their own
+PLANES = 3  # under a window, likewise; more are a run of their own
 ROOM = 256 << 10  # bytes of lines that are joined together, and of a band
 LINE = 16 << 10  # bytes of a piece of a row whose windows have no other axis
+STRIP = 8 << 10  # bytes of a piece of a row without taps along it
 LEAST = 8  # blocks at least, where there are rows for them
 
 
+DOUBLE: np.dtype[Any] = np.dtype(np.float64)
+IN_DOUBLES = Types(DOUBLE, DOUBLE, DOUBLE, DOUBLE)  # of what has no kernel of its own
 Run = Callable[[Operands, None, Problem, Array], None]
 
 
@@ -106,19 +108,7 @@ def has_kernel(types: Types) -> bool:
     return types.stored in (np.uint8, np.uint16, np.float32) and types.summed == types.result and types.result.kind == "f"
 
 
-def is_cell(value: Any, types: Types) -> bool:
-    """Whether a value is an integer no larger than cells of these types."""
-    dtypes = [dtype for dtype in (types.stored, types.result) if dtype.kind in "iu"]
-    most = max(map(largest_cell, dtypes), default=0)
-    return bool(np.isfinite(value)) and value == np.trunc(value) and abs(value) <= most
-
-
-def largest_cell(dtype: np.dtype[Any]) -> int:
-    """The magnitude of an integer at most."""
-    found = np.iinfo(dtype)
-    return max(int(found.max), -int(found.min))
-
-
+@remembered
 def mean_kind(problem: Problem, fractions: bool) -> str | None:
     """How sums over each axis are divided, if they can be; `fractions` if cells of a constant border have some."""
     types, taps = problem.types, max(problem.geometry.taps, default=1)
@@ -138,13 +128,17 @@ def mean_kind(problem: Problem, fractions: bool) -> str | None:
 # Runs -------------------------------------------------------------------------------------------------------------------------
 
 
+@remembered
 def runs_of(problem: Problem) -> tuple[Problem, ...]:
-    """A problem as runs one after the other: each joins at most one axis of a few planes, then h, then w."""
+    """A problem as runs one after the other: each joins at most one axis of a few planes, then h, then w.
+
+    An axis over planes that has no h to follow is a run of its own, in which it is h.
+    """
     found: list[Problem] = []
     while True:
         folded = problem.geometry.folded
         outer = [axis for axis in folded.outer if axis.taps > 1]
-        if len(outer) < 2 and folded.outer_taps <= PLANES:
+        if not outer or (len(outer) == 1 and folded.outer_taps <= PLANES and folded.h.taps > 1):
             return (*found, problem)
         g, types = problem.geometry, problem.types
         first = next(i for i, taps in enumerate(g.taps) if taps > 1)
@@ -180,12 +174,15 @@ def cut_of(problem: Problem, machine: Machine) -> Cut:
         strip = max(LINE // size, 2 * halo) // lanes * lanes
         block = Plane(max(1, min(rows, LINE // size // max(1, whole), -(-rows * f.planes // LEAST))), min(whole, strip))
         return Cut(block, 1, pitch_of(block.w + halo, lanes), False)
-    pitch = pitch_of(whole + halo + group, lanes)
+    strip = whole if f.w.taps > 1 or f.outer_taps > 1 else max(group, STRIP // size)  # whose cells have nothing beside them
+    pieces = -(-whole // min(whole, strip))
+    strip = min(whole, -(-whole // (pieces * lanes)) * lanes)
+    pitch = pitch_of(strip + halo + group, lanes)
     room = max(1, ROOM // (pitch * size))
     copied = whole < group or f.outer_taps > 1 or types.stored.itemsize > types.summed.itemsize or not fits(types)
     together = 1 if f.h.taps <= FEW else min(f.h.taps, room)
     block = together * max(1, min(room // together, -(-rows * f.planes // LEAST) // together))
-    return Cut(Plane(max(1, min(block, rows)), whole), min(together, rows), pitch, copied)
+    return Cut(Plane(max(1, min(block, rows)), strip), min(together, rows), pitch, copied)
 
 
 def fits(types: Types) -> bool:
@@ -238,7 +235,7 @@ def launch(problem: Problem, kind: str, simple: bool, machine: Machine) -> Launc
     else:
         made = boxes.box_kernel(kind, lanes, copied, names(types), machine.isa)
     passes = [factors(kind, taps, types.summed) for taps in (f.outer_taps, f.h.taps, f.w.taps)]
-    outside = f.w.size * f.inner + boxes.GROUP * lanes if not copied and f.h.border.mode in ("constant", "zeros") else 1
+    outside = of_run.block.w + boxes.GROUP * lanes if not copied and f.h.border.mode in ("constant", "zeros") else 1
     table = np.array([value for one in rounds for value in one] or [0], np.int64)
     work = int(1e9 * seconds(problem, machine))
     return Launch(
@@ -253,49 +250,26 @@ def run_kind(kind: str, operands: Operands, problem: Problem, out: Array) -> Non
     temporary = np.empty_like(out) if len(every) > 1 else out
     for i, one in enumerate(every):
         y = out if (len(every) - i) % 2 else temporary
-        with np.errstate(over="ignore", invalid="ignore"):
-            border = cval.astype(x.dtype)
-        simple = bool(border[0] == cval[0]) or (x.dtype.kind == "f" and bool(np.isnan(cval[0])))
+        border, simple = cval, True
+        if x.dtype != cval.dtype:
+            with np.errstate(over="ignore", invalid="ignore"):
+                border = cval.astype(x.dtype)
+            simple = bool(border[0] == cval[0]) or (x.dtype.kind == "f" and bool(np.isnan(cval[0])))
         made = launch(one, kind, simple, machine)
-        outside = np.full(made.outside, border[0])
-        made.kernel(
-            made.items,
-            made.work,
-            x.ravel(),
-            y.ravel(),
-            made.outer,
-            made.edges,
-            made.rounds,
-            made.factors,
-            outside,
-            cval,
-            made.sizes,
-        )
+        outside, flat = border.repeat(made.outside), (x.ravel(), y.ravel())
+        made.kernel(made.items, made.work, *flat, made.outer, made.edges, made.rounds, made.factors, outside, cval, made.sizes)
         x = y
-
-
-def run_in_doubles(kind: str, operands: Operands, problem: Problem, out: Array) -> None:
-    """A pass after the other in float64, between which NumPy converts: of types that are seldom met together."""
-    g, x, double = problem.geometry, operands["x"], np.dtype(np.float64)
-    border = operands["cval"].astype(double)
-    for i in (i for i, taps in enumerate(g.taps) if taps > 1):
-        alone = tuple(taps if j == i else 1 for j, taps in enumerate(g.taps))
-        one = replace(problem, geometry=_over(g, alone), types=Types(double, double, double, double))
-        y = np.empty(g.shape, double)
-        run_kind(kind, {"x": cast(x, double), "cval": border}, one, y)
-        x = cast(y, out.dtype)
-    out[...] = cast(x, out.dtype)
 
 
 def reduced(kind: str) -> Run:
     """The implementation of "largest", "smallest" or "mean"."""
 
     def run(operands: Operands, packed: None, problem: Problem, out: Array) -> None:
-        made = str(mean_kind(problem, not is_cell(operands["cval"][0], problem.types))) if kind == "mean" else kind
-        if has_kernel(problem.types):
-            run_kind(made, operands, problem, out)
+        if kind == "mean":
+            fractions = problem.types.summed == np.float64 and not is_cell(operands["cval"][0], problem.types)
+            run_kind(str(mean_kind(problem, fractions)), operands, problem, out)
         else:
-            run_in_doubles(QUOTIENT if kind == "mean" else kind, operands, problem, out)
+            run_kind(kind, operands, problem, out)
 
     return run
 
@@ -309,9 +283,7 @@ def kernel(kind: str) -> Callable[[Problem, Machine], str]:
     """The name of the kernel that runs last."""
 
     def name(problem: Problem, machine: Machine) -> str:
-        if not has_kernel(problem.types):
-            double = np.dtype(np.float64)
-            problem = replace(problem, types=Types(double, double, double, double))
+        problem = replace(problem, types=problem.types if has_kernel(problem.types) else IN_DOUBLES)
         made = str(mean_kind(problem, False)) if kind == "mean" else kind
         return launch(runs_of(problem)[-1], made, True, machine).kernel.__name__
 
@@ -368,20 +340,12 @@ def cover_launch(problem: Problem, kind: str, structured: bool, footprint: bytes
 def run_cover(kind: str, structured: bool, operands: Operands, problem: Problem, out: Array) -> None:
     """All blocks of a footprint; a structure is added to cells of which the largest is sought, and subtracted else."""
     mask = np.ascontiguousarray(operands["footprint"], bool)
-    y, types = out, problem.types
-    if types.stored != types.summed:
-        operands = {**operands, "x": cast(operands["x"], types.summed)}
-    if types.result != types.summed:
-        y = np.empty(out.shape, types.summed)
-    problem = replace(problem, types=Types(types.summed, types.summed, types.summed, types.summed))
     made = cover_launch(problem, kind, structured, mask.tobytes(), host())
     x, cval, w = operands["x"].ravel(), operands["cval"], operands["cval"]
     if structured:
         w = operands["structure"][mask].astype(problem.types.summed)
         w = w if kind == LARGEST else -w
-    made.kernel(made.items, made.work, x, made.offsets, w, cval, y.ravel(), made.outer, made.sizes)
-    if y is not out:
-        out[...] = cast(y, out.dtype)
+    made.kernel(made.items, made.work, x, made.offsets, w, cval, out.ravel(), made.outer, made.sizes)
 
 
 def covered(kind: str, structured: bool) -> Run:
