@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from fastconv.ndimage import arguments as check
 from fastconv.ndimage.documentation import documented
+from fastconv.ndimage.extrema import maximum_filter, minimum_filter
 from fastconv.plans import filters
 from fastconv.problem.borders import Border
 from fastconv.problem.convolutions import Array
@@ -61,6 +62,9 @@ def of_windows(
         check.check_origin(one, taps, "invalid origin")
     count = int(footprint.sum())
     rank = rank_of(kind, wanted, count)
+    if rank == count - 1 or (rank == 0 and x.dtype.kind != "f"):  # a NaN is the largest, and not the smallest
+        extreme = maximum_filter if rank == count - 1 else minimum_filter
+        return extreme(x, None, footprint, output, mode, cval, origin, axes=axes)
     several = not isinstance(mode, str) and np.iterable(mode)
     if several and (0 < rank < count - 1 or not footprint.all()):
         raise RuntimeError("A sequence of modes is not supported by non-separable rank filters")
