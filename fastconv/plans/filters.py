@@ -7,7 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from fastconv.kernels import filtering, filtering_extrema, ranking
+from fastconv.kernels.filters import extrema as plain_extrema
+from fastconv.kernels.filters import ranks as plain_ranks
+from fastconv.kernels.filters import sums
+from fastconv.kernels.filters.windows import cast
 from fastconv.kernels.keeping import remembered
 from fastconv.kernels.simd.correlation import choice as correlation
 from fastconv.kernels.simd.extrema import choice as extrema
@@ -35,8 +38,8 @@ _STRUCTURE = "cells with a structure added to them, over blocks in the cache"
 
 
 def _with_plain(direct: Implementation, name: str) -> tuple[Implementation, ...]:
-    """The implementations of a reduction of windows, two of which filtering_extrema has by a name."""
-    by_windows, by_loops = (getattr(filtering_extrema, f"{name}_by_{how}") for how in ("windows", "loops"))
+    """The implementations of a reduction of windows, two of which kernels/filters/extrema.py has by a name."""
+    by_windows, by_loops = (getattr(plain_extrema, f"{name}_by_{how}") for how in ("windows", "loops"))
     windows = Implementation("strided", _WINDOWS, by_windows, _at(4e-9, 1e-4))
     return direct, windows, Implementation("reference", _REFERENCE, by_loops, _at(1e-6, 1e-4))
 
@@ -44,7 +47,7 @@ def _with_plain(direct: Implementation, name: str) -> tuple[Implementation, ...]
 def _reduced(kind: str) -> tuple[Implementation, ...]:
     """Those of the largest or smallest cell, or the mean, of boxes."""
     serves = extrema.supports_mean if kind == "mean" else extrema.supports
-    run = filtering_extrema.or_in_doubles(extrema.reduced(kind), extrema.has_kernel)
+    run = plain_extrema.or_in_doubles(extrema.reduced(kind), extrema.has_kernel)
     direct = Implementation("direct", _BOXES, run, extrema.cost, serves, kernel=extrema.kernel(kind))
     return _with_plain(direct, kind)
 
@@ -54,7 +57,7 @@ def _covered(kind: str, structured: bool) -> tuple[Implementation, ...]:
     direct = Implementation(
         "direct",
         _STRUCTURE if structured else _RUNS,
-        filtering_extrema.converting(extrema.covered(kind, structured)),
+        plain_extrema.converting(extrema.covered(kind, structured)),
         extrema.structure_cost if structured else extrema.cover_cost,
         extrema.supports_structure if structured else extrema.supports,
         kernel=extrema.cover_kernel(kind, structured),
@@ -72,8 +75,8 @@ FILTERS: dict[str, tuple[Implementation, ...]] = {
             correlation.supports,
             kernel=correlation.kernel,
         ),
-        Implementation("strided", _WINDOWS, filtering.correlation_by_windows, _at(4e-9, 1e-4)),
-        Implementation("reference", _REFERENCE, filtering.correlation_by_loops, _at(1e-6, 1e-4)),
+        Implementation("strided", _WINDOWS, sums.correlation_by_windows, _at(4e-9, 1e-4)),
+        Implementation("reference", _REFERENCE, sums.correlation_by_loops, _at(1e-6, 1e-4)),
     ),
     "passes": (
         Implementation(
@@ -84,8 +87,8 @@ FILTERS: dict[str, tuple[Implementation, ...]] = {
             correlation.supports_passes,
             kernel=correlation.pass_kernel,
         ),
-        Implementation("strided", _WINDOWS, filtering.passes_by_windows, _at(4e-9, 1e-4)),
-        Implementation("reference", _REFERENCE, filtering.passes_by_loops, _at(1e-6, 1e-4)),
+        Implementation("strided", _WINDOWS, sums.passes_by_windows, _at(4e-9, 1e-4)),
+        Implementation("reference", _REFERENCE, sums.passes_by_loops, _at(1e-6, 1e-4)),
     ),
     "rank": (
         Implementation(
@@ -120,8 +123,8 @@ FILTERS: dict[str, tuple[Implementation, ...]] = {
             ranks.supports,
             kernel=ranks.kernel_of_sliding,
         ),
-        Implementation("strided", _WINDOWS, ranking.ranks_by_windows, _at(2e-8, 1e-4)),
-        Implementation("reference", _REFERENCE, ranking.ranks_by_loops, _at(1e-6, 1e-4)),
+        Implementation("strided", _WINDOWS, plain_ranks.ranks_by_windows, _at(2e-8, 1e-4)),
+        Implementation("reference", _REFERENCE, plain_ranks.ranks_by_loops, _at(1e-6, 1e-4)),
     ),
     "maximum": _reduced("largest"),
     "minimum": _reduced("smallest"),
@@ -165,7 +168,7 @@ def border_value(cval: Any, dtype: np.dtype[Any]) -> Array:
     if isinstance(cval, float | int) and cval == 0:
         return np.zeros(1, dtype)
     with np.errstate(over="ignore", invalid="ignore"):
-        return filtering.cast(np.array([cval]), dtype)
+        return cast(np.array([cval]), dtype)
 
 
 def is_served(problem: Problem) -> bool:
@@ -197,4 +200,4 @@ def run(
 def stored(value: Any, dtype: Any) -> Any:
     """What an array of a dtype holds of a number, as C converts it."""
     with np.errstate(over="ignore", invalid="ignore"):
-        return filtering.cast(np.array([value], np.float64), np.dtype(dtype))[0]
+        return cast(np.array([value], np.float64), np.dtype(dtype))[0]

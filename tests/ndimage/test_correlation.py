@@ -8,7 +8,7 @@ from filter_cases import MODES, TYPES, cases, filled, result_of, whole_numbers, 
 
 import fastconv as fc
 from fastconv import ndimage
-from fastconv.kernels.filtering import cast
+from fastconv.kernels.filters.windows import cast
 from fastconv.plans.filters import FILTERS
 from fastconv.problem.filters import EVEN, ODD, PLAIN, mirrored
 

@@ -1,4 +1,4 @@
-"""The largest, the smallest and the mean of windows, as plain as they can be written: see fastconv.kernels.filtering.
+"""The largest, the smallest and the mean of windows, as plain as they can be written: see windows.py.
 
 Boxes are filtered along one axis after the other, and every pass is stored in the type of the result, as SciPy does. An operand
 `footprint` says which cells of a window count; `structure` is added to them, or subtracted where the smallest is sought.
@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from fastconv.kernels.filtering import by_loops, by_windows, cast
+from fastconv.kernels.filters.windows import by_loops, by_windows, cast
 from fastconv.problem.convolutions import Array
 from fastconv.problem.problem import Operands, Problem
 from fastconv.problem.types import Types

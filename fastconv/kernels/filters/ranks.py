@@ -1,4 +1,4 @@
-"""Ranks of windows over arrays of any number of axes, as plain as they can be written: see filtering.py.
+"""Ranks of windows over arrays of any number of axes, as plain as they can be written: see windows.py.
 
 Operands are x, `cval`, the `footprint` of the window and the `rank` of the result among its cells, from 0 on.
 """
@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from fastconv.kernels.filtering import by_loops, by_windows
+from fastconv.kernels.filters.windows import by_loops, by_windows
 from fastconv.problem.convolutions import Array
 from fastconv.problem.problem import Operands
 
