@@ -15,8 +15,7 @@ Cells of a row are joined in rounds, each of which makes wider windows of two or
 joined: what stands for a cell outside is joined as that cell is.
 
 `+` is the larger, the smaller, the sum. Every term is a cell of the window, and nothing is ever subtracted: a NaN, an infinity
-or a huge number reaches no other window, and an error is relative to the window's own cells. Joining the larger, or smaller,
-takes less time where no cell is NaN, so that rows are looked through before they are joined.
+or a huge number reaches no other window, and an error is relative to the window's own cells.
 """
 
 from functools import lru_cache
@@ -30,10 +29,11 @@ from fastconv.kernels.simd.engine.neighbourhoods import SLACK, Field, block_of, 
 from fastconv.kernels.simd.engine.sizes import reader
 from fastconv.kernels.simd.engine.windows import cell_under, runs
 from fastconv.kernels.simd.engine.workspace import keep, workspace
-from fastconv.kernels.simd.extrema.reductions import finishing, is_extreme, joining
+from fastconv.kernels.simd.extrema.reductions import finishing, joining
 
 pointer = vector.pointer
 GROUP = 4  # vectors that are joined at a time
+BOX, BAND, PLANES = "box", "band", "planes"  # where a kernel finds rows
 
 
 class Sizes(NamedTuple):
@@ -135,21 +135,6 @@ def stacker(how: str, finishes: str, lanes: int) -> Any:
     return compiled(stack)
 
 
-@lru_cache(maxsize=16)
-def scanner(lanes: int) -> Any:
-    """The compiled all_numbers(row, count): whether no cell of a row, with room for GROUP vectors, is NaN."""
-    width = GROUP * lanes
-
-    def all_numbers(row, count):
-        found = vector.no_nan(vector.load_row_as(row, row, GROUP, lanes))
-        for begun in range(width, count, width):
-            at = row + min(begun, max(count - width, 0))
-            found = vector.both(found, vector.no_nan(vector.load_row_as(at, at, GROUP, lanes)))
-        return vector.first_are_set(found, lanes)
-
-    return compiled(all_numbers)
-
-
 # Cells of a line --------------------------------------------------------------------------------------------------------------
 
 
@@ -210,41 +195,12 @@ def row_at(x, plane, h, field):
     return pointer(x) + (plane * field.h.size + h) * field.w.size * field.inner
 
 
-@lru_cache(maxsize=64)
-def locator(lanes: int, quick: bool) -> Any:
-    """The compiled locate(rows, x, block, field, outside): addresses of the rows under a block; whether all are numbers.
+@lru_cache(maxsize=16)
+def copier(lanes: int) -> Any:
+    """The compiled copy_row(to, x, plane, h, block, field, border): a block's part of a row of the array, or around it."""
+    _, clear = runs(lanes)
 
-    `outside` is a row of what cells of a constant border hold. Unless it is `quick` for numbers, nobody looks.
-    """
-    all_numbers = scanner(lanes)
-
-    def locate(rows, x, block, field, outside):
-        fine = True
-        for r in range(block.rows + field.h.taps - 1):
-            h = cell_under(block.h + r - field.h.before, field.h.size, field.h.mode)
-            row = pointer(outside) if h < 0 else row_at(x, block.plane, max(h, 0), field) + block.w
-            if quick:
-                fine = fine and all_numbers(row, block.elements)
-            rows[r] = vector.address(row)
-        return fine
-
-    return compiled(locate)
-
-
-@lru_cache(maxsize=64)
-def bander(kind: str, lanes: int, alike: bool, quick: bool) -> Any:
-    """The compiled copy_band(rows, work, x, block, outer, field, border, factors, y): rows under a block as sums are.
-
-    Those of the planes under a window are joined. It gives `rows` their addresses, and tells whether all are numbers. Rows of
-    cells that are `alike` sums, and long enough, are joined where they lie.
-    """
-    all_numbers, (_, clear) = scanner(lanes), runs(lanes)
-    stack = stacker(joining(kind, True), finishing(kind), lanes)
-    stack_numbers = stacker(joining(kind, not quick), finishing(kind), lanes)
-
-    @compiled
     def copy_row(to, x, plane, h, block, field, border):
-        """A row of the array, or of what lies around it."""
         count = block.elements
         if plane < 0 or h < 0:
             clear(to, vector.peek(border), count)
@@ -254,62 +210,38 @@ def bander(kind: str, lanes: int, alike: bool, quick: bool) -> Any:
                 vector.store(to + e, vector.load_as(row + e, to, lanes))
             vector.store(to + whole, vector.load_first_as(row + whole, to, count - whole, lanes))
 
-    @compiled
-    def copy_band(rows, work, x, block, outer, field, border, factors, y):
-        count, fine, one_plane = block.elements, True, field.outer_taps == 1
-        table = np.empty(field.outer_taps, np.int64)
-        for r in range(block.rows + field.h.taps - 1):
-            h = cell_under(block.h + r - field.h.before, field.h.size, field.h.mode)
-            band = work.band + r * field.pitch
-            for q in range(field.outer_taps):
-                plane = plane_under(block.plane, q, outer, field)
-                if alike and not one_plane and plane >= 0 and h >= 0 and count >= GROUP * lanes:
-                    row = vector.address(row_at(x, plane, h, field) + block.w)
-                else:
-                    to = band if one_plane else work.planes + q * field.pitch
-                    copy_row(to, x, plane, h, block, field, border)
-                    row = vector.address(to)
-                table[q] = row
-                if quick:
-                    fine = fine and all_numbers(vector.at_address(row, band), count)
-            if not one_plane:
-                if quick and fine:
-                    stack_numbers(pointer(table), band, field.outer_taps, 1, band, 0, count, factors, pointer(y))
-                else:
-                    stack(pointer(table), band, field.outer_taps, 1, band, 0, count, factors, pointer(y))
-            rows[r] = vector.address(band)
-        return fine
+    return compiled(copy_row)
 
-    return copy_band
+
+@lru_cache(maxsize=64)
+def plane_joiner(how: str, finishes: str, lanes: int, alike: bool) -> Any:
+    """The compiled join_planes(band, work, x, h, block, outer, field, border, factors, y): band = row h of the planes joined.
+
+    Rows of cells that are `alike` sums, and long enough, are joined where they lie.
+    """
+    stack, copy_row = stacker(how, finishes, lanes), copier(lanes)
+
+    def join_planes(band, work, x, h, block, outer, field, border, factors, y):
+        table = np.empty(field.outer_taps, np.int64)
+        for q in range(field.outer_taps):
+            plane, to = plane_under(block.plane, q, outer, field), work.planes + q * field.pitch
+            if alike and plane >= 0 and h >= 0 and block.elements >= GROUP * lanes:
+                table[q] = vector.address(row_at(x, plane, h, field) + block.w)
+            else:
+                copy_row(to, x, plane, h, block, field, border)
+                table[q] = vector.address(to)
+        stack(pointer(table), band, field.outer_taps, 1, band, field.pitch, block.elements, factors, pointer(y))
+
+    return compiled(join_planes)
 
 
 # Kernels ----------------------------------------------------------------------------------------------------------------------
 
 
-class Steps(NamedTuple):
-    """The compiled steps of a kernel's blocks, those for cells that are numbers, and whether there are such."""
-
-    stack: Any
-    widen: Any
-    stack_numbers: Any
-    widen_numbers: Any
-    quick: bool
-
-
-def steps_of(kind: str, lanes: int, types: str) -> Steps:
-    """The steps of a kind; `types` as kernels are named."""
-    stored, *others = types.split("_")
-    quick = stored[0] == "f" and is_extreme(kind) and (not others or others[0] == stored)
-    how, finishes, how_numbers = joining(kind, True), finishing(kind), joining(kind, not quick)
-    stack, widen = stacker(how, finishes, lanes), widener(how, finishes, lanes)
-    return Steps(stack, widen, stacker(how_numbers, finishes, lanes), widener(how_numbers, finishes, lanes), quick)
-
-
 @lru_cache(maxsize=64)
 def line_kernel(kind: str, lanes: int, types: str, isa: str) -> Kernel:
     """The compiled loop over blocks of rows of windows that are one row: u8_largest_line_avx512."""
-    _, widen, _, widen_numbers, quick = steps_of(kind, lanes, types)
-    all_numbers, (fill_row, _), slack = scanner(lanes), filler(lanes), SLACK * lanes
+    widen, (fill_row, _), slack = widener(joining(kind), finishing(kind), lanes), filler(lanes), SLACK * lanes
 
     def lines(begin, end, x, y, outer, edges, rounds, factors, outside, cval, sizes):
         """y[e] = pass over w (x)"""
@@ -322,12 +254,7 @@ def line_kernel(kind: str, lanes: int, types: str, isa: str) -> Kernel:
             for row in range(block.rows):
                 source, to = row_at(x, block.plane, block.h + row, field), pointer(y) + first_output(block, row, field)
                 fill_row(work.lines, source, block.w - before, block.elements + halo, field, pointer(cval))
-                if quick and all_numbers(work.lines, block.elements + halo):
-                    widen_numbers(
-                        work.lines, work.spare, to, block.elements, field.inner, rounds, s.rounds, pointer(factors) + 4
-                    )
-                else:
-                    widen(work.lines, work.spare, to, block.elements, field.inner, rounds, s.rounds, pointer(factors) + 4)
+                widen(work.lines, work.spare, to, block.elements, field.inner, rounds, s.rounds, pointer(factors) + 4)
         keep(memory)
 
     lines.__name__ = f"{types}_{kind}_line_{isa}"
@@ -335,46 +262,50 @@ def line_kernel(kind: str, lanes: int, types: str, isa: str) -> Kernel:
 
 
 @lru_cache(maxsize=64)
-def box_kernel(kind: str, lanes: int, copied: bool, types: str, isa: str) -> Kernel:
+def box_kernel(kind: str, lanes: int, rows_are: str, types: str, isa: str) -> Kernel:
     """The compiled loop over blocks; `types` of x, the sums and y: u8_largest_box_avx512.
 
-    Rows are joined where they lie, or `copied` into a band before: where they are short, or planes are joined.
+    Rows are joined where they lie (BOX), or copied before: as they are (BAND), or joined over planes (PLANES).
     """
-    stack, widen, stack_numbers, widen_numbers, quick = steps_of(kind, lanes, types)
-    locate, copy_band = locator(lanes, quick), bander(kind, lanes, "_" not in types, quick)
-    slack = SLACK * lanes
+    how, finishes, slack = joining(kind), finishing(kind), SLACK * lanes
+    stack, widen, copy_row = stacker(how, finishes, lanes), widener(how, finishes, lanes), copier(lanes)
+    join_planes = plane_joiner(how, finishes, lanes, "_" not in types)
+    copied, planes_too = rows_are != BOX, rows_are == PLANES
 
     def boxes(begin, end, x, y, outer, edges, rounds, factors, outside, cval, sizes):
         """y = pass over w (pass over h (pass over an outer axis (x)))"""
         s = read(sizes)
-        field, border, step = s.field, pointer(cval), s.field.inner
+        field, border, step, of_y = s.field, pointer(cval), s.field.inner, pointer(y)
         before = field.w.before * step
         after = (field.w.taps - 1) * step - before
         band, planes, lines = s.band * field.pitch, s.planes * field.pitch, s.together * field.pitch
         work, memory = carve(Parts(band + slack, planes + slack, lines + slack, field.pitch + slack), cval)
         rows = np.empty(field.block.h + field.h.taps, np.int64)
         of_outer, of_h, of_w = pointer(factors), pointer(factors) + 2, pointer(factors) + 4
+        like = work.band if copied else pointer(x)
         for item in range(begin, end):
             block = block_of(item, field)
             whole = block.elements
-            if copied:
-                fine, like = copy_band(rows, work, x, block, outer, field, border, of_outer, y), work.band
-            else:
-                fine, like = locate(rows, x, block, field, outside), pointer(x)
+            for r in range(block.rows + field.h.taps - 1):
+                h, to = cell_under(block.h + r - field.h.before, field.h.size, field.h.mode), work.band + r * field.pitch
+                if planes_too:
+                    join_planes(to, work, x, h, block, outer, field, border, of_outer, y)
+                    rows[r] = vector.address(to)
+                elif copied:
+                    copy_row(to, x, block.plane, h, block, field, border)
+                    rows[r] = vector.address(to)
+                elif h < 0:
+                    rows[r] = vector.address(pointer(outside))
+                else:
+                    rows[r] = vector.address(row_at(x, block.plane, h, field) + block.w)
             for first in range(0, block.rows, s.together):
                 outputs, at = min(s.together, block.rows - first), pointer(rows) + first
-                if quick and fine:
-                    stack_numbers(at, like, field.h.taps, outputs, work.lines + before, field.pitch, whole, of_h, pointer(y))
-                else:
-                    stack(at, like, field.h.taps, outputs, work.lines + before, field.pitch, whole, of_h, pointer(y))
+                stack(at, like, field.h.taps, outputs, work.lines + before, field.pitch, whole, of_h, of_y)
                 for i in range(outputs):
-                    line, to = work.lines + i * field.pitch, pointer(y) + first_output(block, first + i, field)
+                    line, to = work.lines + i * field.pitch, of_y + first_output(block, first + i, field)
                     fill_edges(line, edges, before, whole, after, border)
-                    if quick and fine:
-                        widen_numbers(line, work.spare, to, whole, step, rounds, s.rounds, of_w)
-                    else:
-                        widen(line, work.spare, to, whole, step, rounds, s.rounds, of_w)
+                    widen(line, work.spare, to, whole, step, rounds, s.rounds, of_w)
         keep(memory)
 
-    boxes.__name__ = f"{types}_{kind}_{'band' if copied else 'box'}_{isa}"
+    boxes.__name__ = f"{types}_{kind}_{rows_are}_{isa}"
     return Kernel(boxes)

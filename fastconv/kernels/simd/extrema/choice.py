@@ -233,7 +233,8 @@ def launch(problem: Problem, kind: str, simple: bool, machine: Machine) -> Launc
     if f.h.taps == 1 and f.outer_taps == 1:
         made = boxes.line_kernel(kind, lanes, names(types), machine.isa)
     else:
-        made = boxes.box_kernel(kind, lanes, copied, names(types), machine.isa)
+        rows_are = boxes.PLANES if f.outer_taps > 1 else boxes.BAND if copied else boxes.BOX
+        made = boxes.box_kernel(kind, lanes, rows_are, names(types), machine.isa)
     passes = [factors(kind, taps, types.summed) for taps in (f.outer_taps, f.h.taps, f.w.taps)]
     outside = of_run.block.w + boxes.GROUP * lanes if not copied and f.h.border.mode in ("constant", "zeros") else 1
     table = np.array([value for one in rounds for value in one] or [0], np.int64)

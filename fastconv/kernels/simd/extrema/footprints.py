@@ -15,11 +15,10 @@ import numpy as np
 
 from fastconv.kernels.jit import Kernel, compiled
 from fastconv.kernels.simd import vector
-from fastconv.kernels.simd.engine.neighbourhoods import SLACK, Field, block_of, filler, first_output, rows_of
+from fastconv.kernels.simd.engine.neighbourhoods import SLACK, Field, block_of, filler, first_output
 from fastconv.kernels.simd.engine.sizes import reader
-from fastconv.kernels.simd.engine.windows import runs
 from fastconv.kernels.simd.engine.workspace import keep, workspace
-from fastconv.kernels.simd.extrema.reductions import is_extreme, joining
+from fastconv.kernels.simd.extrema.reductions import joining
 from fastconv.problem.convolutions import Array
 
 pointer = vector.pointer
@@ -112,53 +111,25 @@ def raising(how: str, columns: int, lanes: int) -> Any:
     return compiled(raise_row)
 
 
-@lru_cache(maxsize=16)
-def scanner(lanes: int) -> Any:
-    """The compiled all_numbers(cells, count): whether none of them is NaN; a vector more may be read."""
-
-    def all_numbers(cells, count):
-        first = vector.load(cells, lanes)
-        found = vector.numbers_in_both(first, first)
-        for e in range(0, count, 2 * lanes):
-            pair = vector.numbers_in_both(vector.load(cells + e, lanes), vector.load(cells + (e + lanes), lanes))
-            found = vector.both(found, pair)
-        return vector.first_are_set(found, lanes)
-
-    return compiled(all_numbers)
-
-
 @lru_cache(maxsize=32)
 def kernel(kind: str, columns: int, lanes: int, structured: bool, types: str, isa: str) -> Kernel:
     """The compiled loop over blocks; `types` of x, the cells and y: u8_largest_footprint_8_avx512."""
-    stored, *others = types.split("_")
-    quick = (others[0] if others else stored)[0] == "f" and is_extreme(kind) and not structured
-    how, how_numbers = joining(kind, True), joining(kind, not quick)
-    make = raising if structured else covering
-    cover, cover_numbers = make(how, columns, lanes), make(how_numbers, columns, lanes)
-    make_tables, make_tables_numbers = tabulator(how, lanes), tabulator(how_numbers, lanes)
-    (_, fill_block), (_, clear), all_numbers = filler(lanes), runs(lanes), scanner(lanes)
-    slack = SLACK * lanes
+    how, slack = joining(kind), SLACK * lanes
+    cover = (raising if structured else covering)(how, columns, lanes)
+    make_tables, (_, fill_block) = tabulator(how, lanes), filler(lanes)
 
     def footprints(begin, end, x, offsets, w, cval, y, outer, sizes):
         """y [e] = join over runs of (table[j][e + first], table[j][e + last])"""
         s = read(sizes)
         field = s.field
         work, memory = carve(Parts(cells=s.tables * s.apart + slack), cval)
-        clear(work.cells, vector.peek(pointer(cval)), s.tables * s.apart + slack)
         for item in range(begin, end):
             block = block_of(item, field)
             fill_block(work.cells, x, block, outer, field, pointer(cval))
-            fine = quick and all_numbers(work.cells, field.outer_taps * rows_of(field) * field.pitch)
-            if fine:
-                make_tables_numbers(work.cells, field.inner, s.tables, s.apart)
-            else:
-                make_tables(work.cells, field.inner, s.tables, s.apart)
+            make_tables(work.cells, field.inner, s.tables, s.apart)
             for row in range(block.rows):
-                cells, to = work.cells + row * field.pitch, pointer(y) + first_output(block, row, field)
-                if fine:
-                    cover_numbers(cells, offsets, w, to, block.elements, s)
-                else:
-                    cover(cells, offsets, w, to, block.elements, s)
+                to = pointer(y) + first_output(block, row, field)
+                cover(work.cells + row * field.pitch, offsets, w, to, block.elements, s)
         keep(memory)
 
     footprints.__name__ = f"{types}_{kind}_{'structure' if structured else 'footprint'}_{columns}_{isa}"

@@ -37,7 +37,7 @@ BITS = {4: 24, 8: 53}  # of the fractions of floats, by their bytes
 
 
 def is_extreme(kind: str) -> bool:
-    """Whether cells may be joined twice, and NaN are not carried along by themselves."""
+    """Whether cells may be joined twice."""
     return kind in (LARGEST, SMALLEST)
 
 
@@ -82,11 +82,9 @@ def factors(kind: str, taps: int, summed: np.dtype[Any]) -> Array:
 # In kernels -------------------------------------------------------------------------------------------------------------------
 
 
-def joining(kind: str, careful: bool) -> str:
-    """How vector.join joins cells; unless `careful`, as if none were NaN."""
-    if not is_extreme(kind):
-        return "sum"
-    return ("larger" if kind == LARGEST else "smaller") + ("" if careful else " number")
+def joining(kind: str) -> str:
+    """How vector.join joins cells."""
+    return {LARGEST: "larger", SMALLEST: "smaller"}.get(kind, "sum")
 
 
 def finishing(kind: str) -> str:

@@ -51,7 +51,7 @@ from fastconv.kernels.simd.vector.conversions import (
     store_row_as,
 )
 from fastconv.kernels.simd.vector.dots import fma_dots, lane_sums, store_lane_sums
-from fastconv.kernels.simd.vector.joins import finish, join, load_row_as, no_nan
+from fastconv.kernels.simd.vector.joins import finish, join, load_row_as
 from fastconv.kernels.simd.vector.memory import load, load_first, load_first_or, prefetch, store, store_first, store_first_wide
 from fastconv.kernels.simd.vector.networks import network, network_step
 from fastconv.kernels.simd.vector.norms import power, root
@@ -171,7 +171,6 @@ __all__ = [
     "low_half",
     "network",
     "network_step",
-    "no_nan",
     "numbered",
     "numbers",
     "numbers_in_both",

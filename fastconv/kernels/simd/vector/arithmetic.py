@@ -77,16 +77,16 @@ def smaller(context: Any, a: Any, b: Any) -> Any:
 @intrinsic
 def larger_number(context: Any, a: Any, b: Any) -> Any:
     """The larger, lane by lane: of equals a, and where either is NaN."""
-    return a(a, a), better_number(">", a.dtype)
+    return a(a, a), _better_number(">", a.dtype)
 
 
 @intrinsic
 def smaller_number(context: Any, a: Any, b: Any) -> Any:
     """The smaller, lane by lane: of equals a, and where either is NaN."""
-    return a(a, a), better_number("<", a.dtype)
+    return a(a, a), _better_number("<", a.dtype)
 
 
-def better_number(comparison: str, dtype: Any) -> Callable[..., Any]:
+def _better_number(comparison: str, dtype: Any) -> Callable[..., Any]:
     """The code of the larger, or the smaller: of equals a, and where either is NaN."""
 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
@@ -100,7 +100,7 @@ def extreme(comparison: str, dtype: Any) -> Callable[..., Any]:
     """The code of the larger, or the smaller, where a NaN in either stays."""
 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        best, b = better_number(comparison, dtype)(context, builder, signature, args), args[1]
+        best, b = _better_number(comparison, dtype)(context, builder, signature, args), args[1]
         if dtype in INTEGERS:
             return best
         # A quiet NaN for b's own: with b itself LLVM would join the two choices into one that is slower.

@@ -1,14 +1,13 @@
 """Vectors and tiles of one row that take in others, as a reduction joins cells; and what is made of the cells it joined."""
 
 from collections.abc import Callable
-from functools import reduce
 from typing import Any
 
 from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
-from fastconv.kernels.simd.vector.arithmetic import better_number, extreme
+from fastconv.kernels.simd.vector.arithmetic import extreme
 from fastconv.kernels.simd.vector.building import address_of, call, fused, read, splatted, suffix
 from fastconv.kernels.simd.vector.conversions import converted
 from fastconv.kernels.simd.vector.types import ELEMENTS, I32, I64, Tile, Vector, vector_of
@@ -42,7 +41,7 @@ def load_row_as(context: Any, p: Any, like: Any, columns: Any, lanes: Any) -> An
 
 @intrinsic(prefer_literal=True)
 def join(context: Any, a: Any, b: Any, how: Any) -> Any:
-    """The "sum"; the "larger" or "smaller", where a NaN in either stays; the "larger number" or "smaller number"."""
+    """The "sum", or the "larger" or "smaller", where a NaN in either stays."""
 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         def joined(x: Any, y: Any) -> Any:
@@ -50,27 +49,11 @@ def join(context: Any, a: Any, b: Any, how: Any) -> Any:
             if word == "sum":
                 real = a.dtype in types.real_domain
                 return builder.fadd(x, y, flags=("contract",)) if real else builder.add(x, y)
-            comparison = ">" if word.startswith("larger") else "<"
-            make = better_number if word.endswith("number") else extreme
-            return make(comparison, a.dtype)(context, builder, signature, (x, y))
+            return extreme(">" if word == "larger" else "<", a.dtype)(context, builder, signature, (x, y))
 
         return _on_each(context, builder, a, list(args[:2]), joined)
 
     return a(a, a, how), generate
-
-
-@intrinsic
-def no_nan(context: Any, tile: Any) -> Any:
-    """The lanes where no vector of a tile of one row is NaN."""
-
-    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        every = [builder.extract_value(args[0], k) for k in range(tile.columns)]
-        if tile.dtype not in types.real_domain:
-            return ir.Constant(vector_of(signature.return_type), [1] * tile.lanes)
-        pairs = zip(every[::2], every[1::2] + every[-1:], strict=False)
-        return reduce(builder.and_, [builder.fcmp_ordered("ord", a, b) for a, b in pairs])
-
-    return Vector(types.boolean, tile.lanes)(tile), generate
 
 
 @intrinsic(prefer_literal=True)
