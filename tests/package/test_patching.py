@@ -163,7 +163,10 @@ def test_scikit_image_gives_the_same(rng):
     """Functions of another library, which look SciPy's up when they call."""
     restoration = pytest.importorskip("skimage.restoration", reason="scikit-image is not installed")
     filters = pytest.importorskip("skimage.filters", reason="scikit-image is not installed")
+    feature = pytest.importorskip("skimage.feature", reason="scikit-image is not installed")
+    morphology = pytest.importorskip("skimage.morphology", reason="scikit-image is not installed")
     image = rng.random((96, 96))
+    grey, disk = (255 * image).astype(np.uint8), morphology.disk(3)
     blur = np.ones((5, 5)) / 25
     calls = {
         "richardson_lucy": lambda: restoration.richardson_lucy(image, blur, num_iter=5),
@@ -171,9 +174,15 @@ def test_scikit_image_gives_the_same(rng):
         "sobel": lambda: filters.sobel(image),
         "median": lambda: filters.median(image),
         "sato": lambda: filters.sato(image, sigmas=[1, 2]),
+        "structure_tensor": lambda: np.array(feature.structure_tensor(image, 1.5)),
+        "canny": lambda: feature.canny(image, 2).astype(float),
+        "dilation": lambda: morphology.dilation(grey, disk),
+        "opening": lambda: morphology.opening(grey, disk),
+        "white_tophat": lambda: morphology.white_tophat(grey, disk),
     }
     expected = {name: call() for name, call in calls.items()}
-    with fc.patch_scipy():
+    with fc.patch_scipy() as patch:
+        assert "scipy.ndimage.gaussian_filter" in patch.names
         found = {name: call() for name, call in calls.items()}
     for name in calls:
         assert found[name].dtype == expected[name].dtype
