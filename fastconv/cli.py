@@ -222,22 +222,29 @@ def _compare_filter(given: argparse.Namespace) -> int:
     from fastconv.measuring import filters
     from fastconv.measuring.report import results as reporting
 
-    refused = ("layer", "network", "batch", "weight", "padding", "groups", "layout", "implementations", "plot", "report")
-    for name in refused:
-        if getattr(given, name):
-            raise ValueError(f"--{name} goes with convolutions and pools, not with {given.op}")
-    if given.shape is None:
-        raise ValueError("--op needs --shape, as in 2048x2048")
+    call = _filter_call(given)
     if given.threads is not None:
         api.set_num_threads(given.threads)
-    options = {name: getattr(given, name) for name in ("sigma", "size", "kernel") if getattr(given, name) is not None}
-    call = filters.call_of(given.op, given.shape, given.dtype, given.mode, **options)
     rows = filters.compared(call, bool(given.peers), 0.5 if given.seconds is None else given.seconds)
     if given.json:
         print(filters.document(call, rows))
     else:
         reporting.show_filter(str(call), rows, _console())
     return 0
+
+
+def _filter_call(given: argparse.Namespace) -> Any:
+    """The call that the options tell."""
+    from fastconv.measuring import filters
+
+    refused = ("layer", "network", "batch", "weight", "padding", "groups", "layout", "implementations", "plot", "report")
+    for name in refused:
+        if getattr(given, name):
+            raise ValueError(f"--{name} goes with convolutions and pools, not with {given.op}")
+    if given.shape is None:
+        raise ValueError("--op needs --shape, as in 2048x2048")
+    options = {name: getattr(given, name) for name in ("sigma", "size", "kernel") if getattr(given, name) is not None}
+    return filters.call_of(given.op, given.shape, given.dtype, given.mode, **options)
 
 
 def _chosen_layers(given: argparse.Namespace) -> list[layers.Layer]:

@@ -345,7 +345,10 @@ def test_every_source_that_a_kernel_is_made_of_is_in_the_key(tmp_path: Path) -> 
         patch.setattr(cache, "PACKAGE", package)
         before = digests()
         assert None not in before.values()
+        plain = package / "kernels" / "filters"  # is never compiled, and no kernel imports it
         for path in [package / "machine.py", *(package / "problem").rglob("*.py"), *(package / "kernels").rglob("*.py")]:
+            if path.parent == plain:
+                continue
             path.write_text(path.read_text() + "\n")
             after = digests()
             changed = {name for name in before if before[name] != after[name]}

@@ -85,9 +85,8 @@ def test_parameters_are_literal_and_named(found, method):
 
 
 def marked(one):
-    """The quick benchmarks; the others, which compile much, in slow runs."""
-    is_quick = one.values[0].__module__ == "benchmarks.quick"
-    return pytest.param(*one.values, id=one.id, marks=() if is_quick else pytest.mark.slow)
+    """In slow runs, since they compile much; asv itself runs the quick ones in the gate."""
+    return pytest.param(*one.values, id=one.id, marks=pytest.mark.slow)
 
 
 RUN = [marked(one) for one in benchmarks() if one.values[0].__module__ != "benchmarks.operations.process"]

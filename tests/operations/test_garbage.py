@@ -17,7 +17,8 @@ import fastconv as fc
 
 SECONDS = 30  # a call that compiles something takes two of them
 CACHES = ("set_cache_bytes", "get_cache_bytes", "clear_caches")
-APART = {"set_num_threads", "get_num_threads", "warmup", "implementations", "explain", "compare", *CACHES}
+PATCHING = ("patch_scipy", "unpatch_scipy")
+APART = {"set_num_threads", "get_num_threads", "warmup", "implementations", "explain", "compare", *CACHES, *PATCHING}
 HUGE = (2**53, 2**61, 2**62, 2**63, 2**70)  # no machine has memory for the first
 GARBAGE: tuple[Any, ...] = (
     *(None, True, False, 0, 1, 2, 3, -1, *HUGE, -(2**63), 1.5, float("nan"), float("inf"), -1.0, 1j),
@@ -143,7 +144,7 @@ def test_every_value_in_every_argument_of_conv2d() -> None:
                 assert isinstance(fc.conv2d(**{**good, parameter: value}), np.ndarray)
 
 
-@pytest.mark.parametrize("name", sorted(APART - {"compare", "warmup", *CACHES}))
+@pytest.mark.parametrize("name", sorted(APART - {"compare", "warmup", *CACHES, *PATCHING}))
 def test_garbage_where_things_are_looked_up(name: str, threads: None) -> None:
     """Likewise: names and numbers. Only the name of an operation, and a number of threads, are good for anything."""
     good = [value for value in GARBAGE if works(getattr(fc, name), value)]

@@ -78,7 +78,7 @@ def test_commands_can_be_parsed():
         arguments = shlex.split(command)[1:]
         parsed = cli._parser().parse_args(arguments)
         if parsed.command == "compare":
-            assert cli._chosen_layers(parsed)
+            assert cli._filter_call(parsed) if "." in (parsed.op or "") else cli._chosen_layers(parsed)
 
 
 def test_pictures_and_links_lead_to_files():

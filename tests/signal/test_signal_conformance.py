@@ -7,7 +7,7 @@ pytest.importorskip("scipy.signal.tests", reason="SciPy's tests are not installe
 
 FILES = ("scipy.signal.tests.test_signaltools", "scipy.signal.tests.test_upfirdn")
 CALLING = 12_055  # tests that call these functions, at least
-SHARE, SEED = 0.04, 20261126  # of an ordinary run
+SHARE, SEED = 0.02, 20261126  # of an ordinary run
 
 RECURSIVE = "a recursive filter, which fastconv.signal does not serve"
 LEFT_OUT = {
@@ -27,7 +27,7 @@ def test_a_share_of_scipys_tests_passes(tmp_path):
     """Drawn by a seed: what an ordinary run has time for."""
     found = run(tmp_path, "signal", FILES, LEFT_OUT, share=SHARE, seed=SEED)
     assert passed(found) >= 0.9 * SHARE * CALLING
-    assert len(found["calls"]) >= 8
+    assert len(found["calls"]) >= 5
 
 
 @pytest.mark.slow
