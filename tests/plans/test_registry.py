@@ -148,7 +148,13 @@ def test_auto_takes_any_memory(place: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    ("x", "w"), [("float32", "int8"), ("int8", "uint8"), ("int64", "float32"), ("complex64", "float64"), ("float16", "float32")]
+    ("x", "w"),
+    [
+        ("float32", "int8"),
+        ("int8", "uint8"),
+        ("float16", "float32"),
+        *(pytest.param(*pair, marks=pytest.mark.slow) for pair in (("int64", "float32"), ("complex64", "float64"))),
+    ],
 )
 @pytest.mark.parametrize("operation", ["conv2d", "conv_transpose2d"])
 def test_mixed_dtypes_give_the_result_type(x: str, w: str, operation: str) -> None:
