@@ -218,6 +218,10 @@ def _opencv(call: Call) -> Callable[[], Array]:
     size = options.get("size", 3)
     sides = (size, size) if isinstance(size, int) else tuple(size)
     square = np.ones(sides, np.uint8)
+    if "footprint" in options:
+        if call.function not in ("grey_dilation", "grey_erosion"):
+            raise ValueError(f"OpenCV has no {call.function} of a footprint")
+        square = np.asarray(options["footprint"], np.uint8)
     taps = 2 * int(4 * options.get("sigma", 1.0) + 0.5) + 1
     wide = cv2.CV_16S if x.dtype == np.uint8 else -1
     weights = call.operands[0] if call.operands else None
