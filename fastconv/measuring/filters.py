@@ -110,7 +110,7 @@ def call_of(name: str, shape: Size, dtype: str = "float32", mode: str | None = N
     group = "signal" if module == "signal" and function in ("convolve", "correlate") else function
     needs = {"second": 5} if group == "signal" else NEEDS.get(function, {} if function in ALONE else None)
     if needs is None:
-        raise ValueError(f"{name} has no comparison of its own: it is made of others")
+        raise ValueError(f"{name} cannot be compared by its shape and a few numbers; {', '.join((*NEEDS, *ALONE))} can")
     renamed = {"kernel": next((key for key in ("weights", "line", "second", "kernel_size") if key in needs), "kernel")}
     given = {renamed.get(key, key): value for key, value in given.items()}
     for key in given:
@@ -151,6 +151,8 @@ def compared(call: Call, rivals: bool = True, seconds: float = 0.5) -> list[Row]
                 notes[library] = "not installed"
             except ValueError as error:
                 notes[library] = str(error)
+    if "cv2" in runs and call.function == "median_filter":
+        notes["cv2"] = "medianBlur repeats the cells at the border, whatever the mode"
     results = {name: run() for name, run in runs.items()}
     differences = {name: _difference(found, results.get("scipy")) for name, found in results.items()}
     limit = _allowed(call, results.get("scipy"))
@@ -161,7 +163,7 @@ def compared(call: Call, rivals: bool = True, seconds: float = 0.5) -> list[Row]
         for name, run in runs.items():
             times[name] += timed_round(run, seconds / ROUNDS)
     rows = [Row(name, median(times[name]), differences[name], notes.get(name, "")) for name in runs]
-    return rows + [Row(name, note=note) for name, note in notes.items()]
+    return rows + [Row(name, note=note) for name, note in notes.items() if name not in runs]
 
 
 def document(call: Call, rows: list[Row]) -> str:

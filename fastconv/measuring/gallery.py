@@ -74,7 +74,7 @@ def sheet(photograph: Image, pictures: list[Picture], folder: Path) -> Path:
     for one in pictures:
         mine, theirs = one.seconds("fastconv"), one.seconds("scipy")
         beside = f"; SciPy {duration(theirs)}: {theirs / mine:.0f} times" if mine and theirs else ""
-        captions.append((f"{one.title}: {one.arguments}", f"{duration(mine)}{beside}", one.image))
+        captions.append((one.title, f"{one.arguments}\n{duration(mine)}{beside}", one.image))
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / "filters.png"
     height, width = photograph.shape

@@ -29,7 +29,7 @@ def test_calls_have_usual_values() -> None:
         ("nowhere.gaussian_filter", {}, "must be a convolution, a pool or one of"),
         ("ndimage.sobel", {"size": 3}, "takes nothing beside the shape"),
         ("ndimage.gaussian_filter", {"size": 3}, "takes --sigma beside the shape"),
-        ("ndimage.generic_laplace", {}, "has no comparison of its own"),
+        ("ndimage.generic_laplace", {}, "cannot be compared by its shape"),
     ],
 )
 def test_what_does_not_fit_is_refused(name: str, given: dict[str, int], words: str) -> None:

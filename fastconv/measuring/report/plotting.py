@@ -80,12 +80,12 @@ def feature_maps(steps: Sequence[tuple[str, npt.ArrayLike]], title: str = "") ->
 
 
 def gallery(pictures: Sequence[tuple[str, str, npt.NDArray[Any]]], title: str = "", columns: int = 4) -> "Figure":
-    """Pictures in rows, each under its name and a line that says more; shades as in `feature_maps`.
+    """Pictures in rows, each under its name and two lines that say more; shades as in `feature_maps`.
 
     Parameters
     ----------
     pictures : sequence of (str, str, array of (H, W))
-        Name, a further line, picture; all of one shape.
+        Name, further lines, picture; all of one shape.
     title : str
         Printed above.
     columns : int
@@ -97,13 +97,13 @@ def gallery(pictures: Sequence[tuple[str, str, npt.NDArray[Any]]], title: str = 
     """
     rows = -(-len(pictures) // columns)
     height, width = pictures[0][2].shape
-    figure = _figure(3.4 * columns, rows * (3.4 * height / width + 0.5) + 0.4)
+    figure = _figure(3.4 * columns, rows * (3.4 * height / width + 0.65) + 0.4)
     grid = figure.subplots(rows, columns, squeeze=False)
     for axes in grid.flat:
         axes.set_axis_off()
     for axes, (name, more, picture) in zip(grid.flat, pictures, strict=False):
         axes.imshow(picture, interpolation="nearest", **_shades(picture))
-        axes.set_title(f"{name}\n", loc="left", fontsize=9, color=INK, fontweight="bold")
+        axes.set_title(f"{name}\n\n", loc="left", fontsize=9, color=INK, fontweight="bold")
         axes.text(0, 1.02, more, transform=axes.transAxes, fontsize=8, color=FAINT, va="bottom")
     figure.suptitle(title, fontsize=11, color=INK, x=0.006, ha="left")
     return figure

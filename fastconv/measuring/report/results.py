@@ -272,9 +272,12 @@ def show_filter(title: str, rows: Sequence[FilterRow], console: Any) -> None:
     for row in rows:
         ratio = f"{row.seconds / mine:.2f} times as fast" if mine and row.seconds and row is not rows[0] else ""
         difference = "" if row.difference is None else f"{row.difference:.2g}"
-        table.add_row(row.library, duration(row.seconds) or row.note, ratio, difference)
+        table.add_row(row.library, duration(row.seconds) or "not run", ratio, difference)
     _line(console, title, "bold")
     console.print(table)
+    for row in rows:
+        if row.note:
+            _line(console, f"{row.library}: {row.note}")
 
 
 def _table(first: str, *others: str) -> Any:
