@@ -101,17 +101,6 @@ def store_first_as(context: Any, p: Any, v: Any, count: Any) -> Any:
 
 
 @intrinsic
-def rounded_as(context: Any, v: Any, like: Any) -> Any:
-    """The vector, as it comes back from memory of the type that the pointer `like` points to."""
-    stored = Vector(like.dtype, v.lanes)
-
-    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        return converted(builder, converted(builder, args[0], v, stored), stored, v)
-
-    return v(v, like), generate
-
-
-@intrinsic
 def poke_as(context: Any, p: Any, source: Any) -> Any:
     """The element at p becomes the one at `source`, converted."""
     one, other = Vector(source.dtype, 1), Vector(p.dtype, 1)
