@@ -25,6 +25,14 @@ __all__ = ["conv", "pooling", "relu"]
 Maps = npt.NDArray[np.float64]
 
 
+def _numbers(name: str, value: npt.ArrayLike) -> Maps:
+    """An array of real numbers, which masked and complex ones are not, as float64."""
+    found = np.asarray(value) if not isinstance(value, np.ma.MaskedArray) else check.array(name, value)
+    if found.dtype.kind not in "biuf":
+        raise TypeError(f"{name} must hold real numbers, got dtype {found.dtype}")
+    return found.astype(np.float64, copy=False)
+
+
 def conv(img: npt.ArrayLike, conv_filter: npt.ArrayLike) -> Maps:
     """Correlates an image with each filter of a bank, where the filter lies wholly inside ("valid").
 
@@ -43,6 +51,8 @@ def conv(img: npt.ArrayLike, conv_filter: npt.ArrayLike) -> Maps:
     ------
     ValueError
         If the number of channels differs, the filters are not square, k is even or larger than the image.
+    TypeError
+        For masked arrays and complex numbers.
 
     Examples
     --------
@@ -50,7 +60,7 @@ def conv(img: npt.ArrayLike, conv_filter: npt.ArrayLike) -> Maps:
     >>> conv([[0, 0, 9, 9]] * 3, vertical)[:, :, 0]
     array([[27., 27.]])
     """
-    image, bank = np.asarray(img, np.float64), np.asarray(conv_filter, np.float64)
+    image, bank = _numbers("img", img), _numbers("conv_filter", conv_filter)
     if image.ndim not in (2, 3):
         raise ValueError(f"img must be height x width or height x width x channels, got shape {image.shape}")
     if bank.ndim not in (3, 4):
@@ -86,7 +96,7 @@ def relu(feature_map: npt.ArrayLike) -> Maps:
     >>> relu([[-1, 2]])
     array([[0., 2.]])
     """
-    return api.relu(np.asarray(feature_map, np.float64))
+    return api.relu(_numbers("feature_map", feature_map))
 
 
 def pooling(feature_map: npt.ArrayLike, size: int = 2, stride: int = 2) -> Maps:
@@ -114,7 +124,7 @@ def pooling(feature_map: npt.ArrayLike, size: int = 2, stride: int = 2) -> Maps:
     >>> pooling([[1, 2, 3, 4], [5, 6, 7, 8]])
     array([[6., 8.]])
     """
-    maps = np.asarray(feature_map, np.float64)
+    maps = _numbers("feature_map", feature_map)
     if maps.ndim not in (2, 3):
         raise ValueError(f"feature_map must be height x width or height x width x channels, got shape {maps.shape}")
     check.integer("size", size, 1)

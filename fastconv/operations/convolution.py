@@ -108,7 +108,10 @@ A NaN or inf in `x` reaches the outputs whose window holds it, and under "winogr
         """
         self.check_options(options)
         given = {"stride": stride, "padding": padding, "dilation": dilation, "groups": groups, **options}
-        return plan_convolution(self.name, self.rank, x_shape, x_dtype, w, bias, residual, given)
+        try:
+            return plan_convolution(self.name, self.rank, x_shape, x_dtype, w, bias, residual, given)
+        except (TypeError, ValueError) as error:
+            raise check.about_shapes(error) from None
 
     def plan_of_shapes(self, x_shape: Any, *arguments: Any, x_dtype: np.dtype[Any], **options: Any) -> ConvPlan:
         """A plan of weights that are known by their shape, `w_shape` or the first of the arguments."""
@@ -181,7 +184,10 @@ array, shape (batch, out_channels, {out_axes})
     ) -> ConvPlan:
         """Everything that does not depend on the data, done once; as ``conv2d.plan``, with the arguments of a call."""
         given = self.bound(arguments, options)
-        return plan_convolution(self.name, self.rank, x_shape, x_dtype, w, given.pop("bias", None), residual, given)
+        try:
+            return plan_convolution(self.name, self.rank, x_shape, x_dtype, w, given.pop("bias", None), residual, given)
+        except (TypeError, ValueError) as error:
+            raise check.about_shapes(error) from None
 
     plan_of_shapes = Convolution.plan_of_shapes
 

@@ -76,7 +76,10 @@ class Operation:
         Plan
             ``plan(x, out=None)`` gives the result; ``print(plan)`` tells what was decided. Immutable and thread-safe.
         """
-        return self.planned(x_shape, x_dtype, self.bound(arguments, options))
+        try:
+            return self.planned(x_shape, x_dtype, self.bound(arguments, options))
+        except (TypeError, ValueError) as error:
+            raise check.about_shapes(error) from None
 
     def planned(self, x_shape: Any, x_dtype: Any, options: dict[str, Any]) -> Plan:
         """The plan for arguments by name."""
@@ -139,7 +142,10 @@ class Operation:
         str
             Lines to print.
         """
-        plan = self.plan_of_shapes(x_shape, *arguments, x_dtype=check.dtype("x_dtype", x_dtype), **options)
+        try:
+            plan = self.plan_of_shapes(x_shape, *arguments, x_dtype=check.dtype("x_dtype", x_dtype), **options)
+        except (TypeError, ValueError) as error:
+            raise check.about_shapes(error) from None
         return "\n".join(dispatch.explanation(self.name, plan.problem, host()))
 
     def plan_of_shapes(self, x_shape: Any, *arguments: Any, x_dtype: np.dtype[Any], **options: Any) -> Plan:

@@ -5,6 +5,7 @@ A refusal is a ValueError or TypeError that names the argument, gives what came 
 
 import math
 import operator
+import re
 from collections.abc import Iterable
 from typing import Any
 
@@ -25,6 +26,11 @@ ACTIVATIONS = {
 ACTIVATION_FORMS = f'None, {", ".join(map(repr, ACTIVATIONS))}, ("clip", low, high) or ("leaky_relu", slope)'
 DTYPES = "float16, float32, float64, complex64, complex128 or an integer type"
 SUPPORTED = frozenset(map(np.dtype, "efdFDbhilqBHILQ"))  # in this machine's byte order
+
+
+def about_shapes(error: Exception) -> Exception:
+    """A refusal of an array x as that of x_shape, which the caller of a plan passed."""
+    return type(error)(re.sub("^x(?= must have )", "x_shape", str(error)))
 
 
 # Arrays -----------------------------------------------------------------------------------------------------------------
@@ -61,7 +67,8 @@ def dtype(name: str, value: Any) -> np.dtype[Any]:
     except (TypeError, ValueError) as error:
         raise TypeError(f"{name} must be a dtype, got {value!r}: {error}") from error
     if found.kind not in "fiuc" or found.itemsize > (16 if found.kind == "c" else 8):
-        raise TypeError(f"{name} has dtype {found}, which is not supported: {DTYPES} is")
+        view = f"; {name}.view(numpy.uint8) sees it as zeros and ones" if found.kind == "b" else ""
+        raise TypeError(f"{name} has dtype {found}, which is not supported: {DTYPES} is{view}")
     return native(found)
 
 
@@ -221,8 +228,10 @@ def padding(value: Any, rank: int, size: Size, kernel: Size, stride: Size, dilat
             lower = value == "same_lower"
             return tuple(same_padding(*axis, lower=lower) for axis in zip(size, kernel, stride, dilation, strict=True))
         raise ValueError(f'padding must be "valid", "same", "same_lower", ints or pairs of ints, got {value!r}')
-    if isinstance(value, (tuple, list)) and value and isinstance(value[0], (tuple, list)):
-        if len(value) != rank or any(not isinstance(pair, (tuple, list)) or len(pair) != 2 for pair in value):
+    if isinstance(value, np.ndarray) and value.ndim == 2:
+        value = value.tolist() if value.dtype.kind in "iu" else list(map(tuple, value))
+    if isinstance(value, (tuple, list)) and value and isinstance(value[0], (tuple, list, np.ndarray)):
+        if len(value) != rank or any(not isinstance(pair, (tuple, list, np.ndarray)) or len(pair) != 2 for pair in value):
             raise ValueError(f"padding must be one (before, after) pair for each of {rank} axes, got {value!r}")
         return tuple((integer("padding", before, 0), integer("padding", after, 0)) for before, after in value)
     return tuple((cells, cells) for cells in per_axis("padding", value, rank, 0))

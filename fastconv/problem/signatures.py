@@ -7,7 +7,7 @@ import numpy as np
 
 from fastconv.problem import arguments as check
 from fastconv.problem.borders import ZEROS, Border
-from fastconv.problem.convolutions import ConvGeometry, Pairs, Size, window_extent
+from fastconv.problem.convolutions import LAYOUTS, ConvGeometry, Pairs, Size, window_extent
 from fastconv.problem.pools import PoolGeometry, UnpoolGeometry
 from fastconv.problem.windows import FoldGeometry
 
@@ -65,7 +65,9 @@ def convolution(
         raise ValueError(f"w must have a kernel of at least one cell per axis, got shape {w_shape}")
     if channels % groups:
         raise ValueError(f"groups must divide the {channels} channels of x, got {groups}")
-    _check_weight_channels(w_shape, first, second, channels, groups, transposed)
+    others = first if transposed else second * groups
+    hint = f'; for channels on the last axis of x and w pass layout="{LAYOUTS[rank][1]}"' if x_shape[-1] == others else ""
+    _check_weight_channels(w_shape, first, second, channels, groups, transposed, "" if last else hint)
     stride = check.per_axis("stride", stride, rank)
     dilation = check.per_axis("dilation", dilation, rank)
     if transposed:
@@ -95,13 +97,15 @@ def convolution(
     return geometry
 
 
-def _check_weight_channels(w_shape: Size, first: int, second: int, channels: int, groups: int, transposed: bool) -> None:
+def _check_weight_channels(
+    w_shape: Size, first: int, second: int, channels: int, groups: int, transposed: bool, hint: str
+) -> None:
     if transposed and first != channels:
-        raise ValueError(f"w must have {channels} input channels on its first axis, as x has, got shape {w_shape}")
+        raise ValueError(f"w must have {channels} input channels on its first axis, as x has, got shape {w_shape}{hint}")
     if not transposed and second != channels // groups:
         raise ValueError(
             f"w must have {channels // groups} input channels ({channels} of x over {groups} groups), got {second} in "
-            f"shape {w_shape}"
+            f"shape {w_shape}{hint}"
         )
     if not transposed and first % groups:
         raise ValueError(f"groups must divide the {first} output channels of w, got {groups}")
@@ -164,17 +168,20 @@ def pool(
     strides = kernel if stride is None else check.per_axis("stride", stride, rank)
     dilations = check.per_axis("dilation", dilation, rank)
     pads = check.padding(padding, rank, size, kernel, strides, dilations)
+    ceil_mode = check.boolean("ceil_mode", ceil_mode)
     border = pool_border(padding_mode, padding_value, size, pads, dtype)
     padded = _padded(size, pads, dilations)
     for axis, pair in enumerate(pads):
         extent = window_extent(kernel[axis], dilations[axis])
         if border is None and 2 * max(pair) > extent:
             raise ValueError(f"padding must be at most half the dilated kernel, {extent // 2} on axis {axis}, got {pair}")
-        if padded[axis] < extent:
+        overhangs = ceil_mode and border is None and padded[axis] > max(0, extent - strides[axis])
+        if padded[axis] < extent and not overhangs:
             raise ValueError(
                 f"kernel_size spans {extent} cells on axis {axis}, where padded x has only {padded[axis]}, at dilation "
                 f"{dilations[axis]}"
             )
+    taps, steps = _without_overhang(kernel, strides, dilations, padded)
     if math.prod(kernel) > check.LARGEST:
         raise ValueError(f"kernel_size must have at most 2**62 taps, got {kernel}")
     if divisor_override is not None:
@@ -186,11 +193,11 @@ def pool(
         batch=x_shape[0],
         channels=channels,
         in_size=size,
-        kernel=kernel,
-        stride=_within(strides, padded),
+        kernel=taps,
+        stride=_within(steps, padded),
         padding=pads,
         dilation=_within(dilations, padded),
-        ceil_mode=check.boolean("ceil_mode", ceil_mode),
+        ceil_mode=ceil_mode,
         return_indices=check.boolean("return_indices", return_indices),
         count_include_pad=check.boolean("count_include_pad", count_include_pad),
         divisor_override=divisor_override,
@@ -210,6 +217,15 @@ def pool(
             f"stride {strides}, dilation {dilations}"
         )
     return geometry
+
+
+def _without_overhang(kernel: Size, stride: Size, dilation: Size, padded: Size) -> tuple[Size, Size]:
+    """Taps and strides of windows where one that is larger than an axis with its padding, its only one, ends with it."""
+    taps, steps = list(kernel), list(stride)
+    for axis, cells in enumerate(padded):
+        if window_extent(kernel[axis], dilation[axis]) > cells:
+            taps[axis], steps[axis] = (cells - 1) // dilation[axis] + 1, cells
+    return tuple(taps), tuple(steps)
 
 
 def pool_border(mode: Any, fill: Any, size: Size, pads: Pairs, dtype: np.dtype[Any]) -> Border | None:

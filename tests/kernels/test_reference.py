@@ -171,6 +171,8 @@ def test_a_nan_spoils_its_windows_alone(activation: Any) -> None:
         ([1, 2, 3, 4, 5], {"kernel_size": 2}, [2, 4], [1, 3]),
         ([1, 2, 3, 4, 5], {"kernel_size": 2, "ceil_mode": True}, [2, 4, 5], [1, 3, 4]),
         ([1, 2, 3, 4, 5], {"kernel_size": 2, "stride": 3, "padding": 1, "ceil_mode": True}, [1, 4], [0, 3]),
+        ([2, 1], {"kernel_size": 3, "ceil_mode": True}, [2], [0]),
+        ([1, 2, 9, 3], {"kernel_size": 3, "stride": 5, "dilation": 3, "ceil_mode": True}, [3], [3]),
         ([-1, -2, -3], {"kernel_size": 3, "stride": 1, "padding": 1}, [-1, -1, -2], [0, 0, 1]),
         ([-INF, -INF, -INF], {"kernel_size": 3, "stride": 1, "padding": 1}, [-INF, -INF, -INF], [0, 0, 1]),
         ([1, NAN, 3, NAN], {"kernel_size": 4}, [NAN], [1]),
@@ -221,6 +223,8 @@ def test_ties_go_row_by_row() -> None:
         ({"kernel_size": 3, "stride": 2, "padding": 1, "ceil_mode": True, "divisor_override": 2}, [3, 9, 4]),
         ({"kernel_size": 2, "divisor_override": -2}, [-3, -7]),
         ({"kernel_size": 3, "ceil_mode": True}, [4, 8]),
+        ({"kernel_size": 6, "ceil_mode": True}, [5]),
+        ({"kernel_size": 7, "padding": ((1, 0),), "ceil_mode": True}, [4]),
         ({"kernel_size": 2, "stride": 1, "dilation": 2}, [4, 6]),
     ],
 )

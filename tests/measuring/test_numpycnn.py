@@ -79,3 +79,15 @@ def test_what_the_tutorial_refuses_is_an_error(image, bank, message):
 def test_windows_that_do_not_fit_are_an_error(size, stride, message):
     with pytest.raises(ValueError, match=message):
         numpycnn.pooling(np.ones((5, 5, 1)), size, stride)
+
+
+@pytest.mark.parametrize("image", [np.ma.masked_equal(np.ones((5, 5)), 0), np.ones((5, 5)) * 1j])
+def test_masks_and_imaginary_parts_are_not_dropped(image):
+    """They are refused, as conv2d refuses a mask."""
+    for call in (
+        lambda: numpycnn.conv(image, np.ones((1, 3, 3))),
+        lambda: numpycnn.relu(image),
+        lambda: numpycnn.pooling(image),
+    ):
+        with pytest.raises(TypeError, match=r"img|feature_map"):
+            call()

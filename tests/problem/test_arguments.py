@@ -113,7 +113,7 @@ def test_conv2d(options: dict[str, Any], error: type[Exception], parts: tuple[st
         (X, W[:, :1], ValueError, ("w must have 2 input channels", "got 1")),
         (X, W[:, :, :0], ValueError, ("w must have a kernel of at least one cell", "(3, 2, 0, 3)")),
         (X[..., :2], W, ValueError, ("w has a kernel of 3", "axis 1", "only 2")),
-        (X.astype(bool), W, TypeError, ("x has dtype bool", "float32")),
+        (X.astype(bool), W, TypeError, ("x has dtype bool", "float32", "x.view(numpy.uint8)")),
         (X.astype(object), W, TypeError, ("x has dtype object", "float32")),
         (X.astype(str), W, TypeError, ("x has dtype <U", "float32")),
         (X.astype(np.longdouble), W, TypeError, ("x has dtype", "float64")),
@@ -306,6 +306,27 @@ def test_a_plan_takes_the_shape_and_dtype_it_was_made_for(x: Any, error: type[Ex
             plan(x)
         assert type(caught.value) is error
         assert all(part in str(caught.value) for part in parts), str(caught.value)
+
+
+@pytest.mark.parametrize("asked", [fc.conv2d.plan, fc.max_pool2d.plan, fc.max_pool2d.explain, fc.conv_transpose2d.plan])
+def test_plans_name_the_shape_that_they_were_given(asked: Any) -> None:
+    """A caller of a plan has no x."""
+    with pytest.raises(ValueError, match=r"^x_shape must have 4 dimensions"):
+        asked((5,), W if "conv" in repr(asked.__self__) else 2)
+
+
+def test_channels_on_the_last_axis_are_hinted_at() -> None:
+    """Where x would fit with channels last, and only there."""
+    refuse(ValueError, ('layout="NHWC"',), "conv2d", np.ones((1, 9, 9, 2), np.float32), W)
+    refuse(ValueError, ('layout="NHWC"',), "conv_transpose2d", np.ones((9, 9, 3), np.float32), W)
+    with pytest.raises(ValueError, match="input channels") as caught:
+        fc.conv2d(np.ones((1, 5, 9, 9), np.float32), W)
+    assert "layout" not in str(caught.value)
+
+
+@pytest.mark.parametrize("pairs", [np.array([[1, 0], [0, 2]]), [[1, 0], [0, 2]], [np.array([1, 0]), (0, 2)]], ids=str)
+def test_padding_may_be_arrays_of_pairs(pairs: Any) -> None:
+    assert fc.conv2d.plan(X.shape, W, padding=pairs).geometry.padding == ((1, 0), (0, 2))
 
 
 def test_a_good_call_does_reach_a_kernel() -> None:
