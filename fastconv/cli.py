@@ -1,4 +1,4 @@
-"""The command line: fastconv compare | layers | demo | info | schema | warmup.
+"""The command line: fastconv compare | tour | layers | demo | info | schema | warmup.
 
 Exit codes: 0 all went well; 1 an implementation's result was wrong; 2 the command cannot be done as given; 130 Ctrl-C, after
 what was measured has been printed.
@@ -40,7 +40,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         given.command_line = shlex.join(["fastconv", *(sys.argv[1:] if argv is None else argv)])
     except SystemExit as stop:
         return stop.code if isinstance(stop.code, int) else 2
-    if argv is None and given.command == "compare":
+    if argv is None and given.command in ("compare", "tour"):
         _restart_for_blas(given.threads)
     try:
         code: int = given.run(given)
@@ -76,6 +76,12 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"fastconv {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="command")
     _add_compare(commands)
+    tour = commands.add_parser("tour", help="from loops to the machine's limit, an idea a step, on one layer")
+    tour.add_argument("--layer", default=None, metavar="NAME", help="a convolution of the named layers (resnet50.res3_3x3)")
+    tour.add_argument("--threads", type=_positive, default=1, metavar="N", help="of fastconv and BLAS (%(default)s)")
+    tour.add_argument("--seconds", type=float, default=None, metavar="S", help="of timing for each step (0.3)")
+    tour.add_argument("--report", type=Path, metavar="DIR", help="write DIR/index.html, the same as a page with a picture")
+    tour.set_defaults(run=_tour)
     listing = commands.add_parser("layers", help="list the named layers")
     listing.add_argument("network", nargs="?", help=f"one of {', '.join(layers.networks())}")
     listing.set_defaults(run=_layers)
@@ -214,6 +220,25 @@ def _compare(given: argparse.Namespace) -> int:
         print(f"wrote {report.write(results, given.report)}", file=sys.stderr)
     if not results.complete:
         return 130
+    return 1 if results.failed else 0
+
+
+def _tour(given: argparse.Namespace) -> int:
+    """The steps from loops to the machine's limit."""
+    from fastconv.measuring import tour
+
+    if given.seconds is not None and not given.seconds > 0:
+        raise ValueError(f"--seconds must be above 0, got {given.seconds}")
+    if given.report is not None:
+        _check_report(given.report)
+    console = _console()
+    api.set_num_threads(given.threads)
+    results = tour.taken(given.layer or tour.LAYER, given.seconds or tour.SECONDS, given.command_line)
+    if not results.complete:
+        return 130
+    tour.show(results, console)
+    if given.report is not None:
+        print(f"wrote {tour.write(results, given.report)}", file=sys.stderr)
     return 1 if results.failed else 0
 
 

@@ -12,7 +12,7 @@ from fastconv.measuring.report.results import CaseResult, Results, Total, argume
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["page", "write"]
+__all__ = ["page", "provenance", "write"]
 
 COLUMNS = ("implementation", "time", "GFLOP/s", "GB/s", "of peak", "over loops", "max error", "checked", "note", "kernel")
 WIDTH = 5.2  # inches of a picture whose words can be read on a phone
@@ -40,7 +40,7 @@ def page(results: Results) -> str:
             parts += _case(case, number, results)
     elif results.cases:
         parts += _network(results)
-    parts += _provenance(results)
+    parts += provenance(results)
     return document(title, parts)
 
 
@@ -113,7 +113,7 @@ def _safe(text: str) -> str:
     return element("span", text)
 
 
-def _provenance(results: Results) -> Iterator[str]:
+def provenance(results: Results) -> Iterator[str]:
     """What ran where, when and how."""
     machine = results.machine
     peak = machine["fma_peak_gflops"]
