@@ -43,11 +43,13 @@ ROOMS: dict[str, tuple[str, ...]] = {
     f"{SIMD}.engine": (f"{SIMD}.vector", *COMPILED, "problem", "machine"),
     **dict.fromkeys(FAMILIES, (f"{SIMD}.engine", f"{SIMD}.vector", *COMPILED, "problem", "machine")),
     "plans": ("kernels", "problem", "machine"),
-    "operations": ("plans", "kernels.threads", "kernels.keeping", "problem", "machine"),
-    "ndimage": ("plans", "problem"),
+    "operations": ("doors", "plans", "kernels.threads", "kernels.keeping", "problem", "machine"),
+    "doors": ("problem",),
+    "ndimage": ("doors", "plans", "problem"),
     "numpycnn": ("operations", "problem"),
     "served": (),
-    "signal": ("served", "ndimage", "operations", "plans", "kernels.keeping", "problem", "machine"),
+    "signal": ("doors", "served", "ndimage", "operations", "plans", "kernels.keeping", "problem", "machine"),
+    "dask": ("operations", "ndimage", "signal", "served", "plans", "kernels.threads", "problem", "machine"),
     "patching": ("signal", "ndimage", "served"),
     "measuring": ("operations", "plans", "kernels", "numpycnn", "problem", "machine"),
     "cli": ("measuring", "operations", "kernels.cache", "kernels.processors", "problem", "machine"),
@@ -196,7 +198,8 @@ def test_good_imports_are_let_through() -> None:
 
 
 @pytest.mark.parametrize(
-    "package", ["matplotlib", "rich", "scipy", "torch", "asv", "fastconv.measuring", "fastconv.numpycnn", "fastconv.signal"]
+    "package",
+    ["matplotlib", "rich", "scipy", "torch", "asv", "fastconv.measuring", "fastconv.numpycnn", "fastconv.signal", "dask"],
 )
 def test_import_brings_only_what_computing_needs(package: str) -> None:
     """`import fastconv` does not import what only measuring, drawing or testing needs, beyond what Numba itself imports."""
