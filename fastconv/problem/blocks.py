@@ -326,7 +326,7 @@ class Resampled(NamedTuple):
             high = max(high, min(cells, reach))
         if end > cells:
             low = min(low, max(0, cells - reach))
-        low = low // step * step
+        low = min(low, first * self.down // self.up) // step * step
         return Piece(last - first, within(bounds, low, max(low + 1, high)), low, crop=first - low * self.up // self.down)
 
 

@@ -183,7 +183,8 @@ def test_there_is_no_cycle() -> None:
         top = ast.Module(
             [node for node in ast.parse(path.read_text()).body if isinstance(node, ast.Import | ast.ImportFrom)], []
         )
-        names = {name.removeprefix("fastconv.") for name, _ in imports(ast.unparse(top), module)}
+        own = [name for name, _ in imports(ast.unparse(top), module) if name.split(".")[0] == "fastconv"]  # and not dask itself
+        names = {name.removeprefix("fastconv.") for name in own}
         graph[module] = (names & modules().keys()) - {module}
     assert not cycle(graph)
     assert cycle({"a": {"b"}, "b": {"c"}, "c": {"a"}, "d": {"a"}, "e": set()}) == ["a", "b", "c", "d"]
@@ -199,7 +200,7 @@ def test_good_imports_are_let_through() -> None:
 
 @pytest.mark.parametrize(
     "package",
-    ["matplotlib", "rich", "scipy", "torch", "asv", "fastconv.measuring", "fastconv.numpycnn", "fastconv.signal", "dask"],
+    ["matplotlib", "rich", "scipy", "torch", "asv", "dask", "fastconv.measuring", "fastconv.numpycnn", "fastconv.signal"],
 )
 def test_import_brings_only_what_computing_needs(package: str) -> None:
     """`import fastconv` does not import what only measuring, drawing or testing needs, beyond what Numba itself imports."""
