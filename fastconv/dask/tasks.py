@@ -1,5 +1,6 @@
 """What runs when a block is computed: the region is put together, and the function called on it, on one thread."""
 
+import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import product
@@ -8,11 +9,37 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from fastconv.kernels.memory import aligned
 from fastconv.kernels.threads import at_most
 from fastconv.problem.blocks import NOWHERE, Run
 from fastconv.problem.convolutions import Array, Size
 
 SPARE = 2  # times its cells that a result may hold in memory
+KEPT = (
+    128 << 20
+)  # bytes of a region, at most, whose memory a thread keeps for the next one: fresh memory costs more than to fill it
+
+
+class Scratch(threading.local):
+    """The memory that regions of this thread are put together in."""
+
+    bytes: Array | None = None
+
+    def empty(self, shape: Size, dtype: np.dtype[Any]) -> Array:
+        """An array that is good until the next one is asked for."""
+        size = prod(shape) * dtype.itemsize
+        if size > KEPT or dtype.hasobject:
+            return np.empty(shape, dtype)
+        if self.bytes is None or self.bytes.size < size:
+            self.bytes = aligned(size, np.dtype(np.uint8))
+        return self.bytes[:size].view(dtype).reshape(shape)
+
+    def holds(self, y: Array) -> bool:
+        """Whether an array may lie in this memory."""
+        return self.bytes is not None and np.may_share_memory(self.bytes, y)
+
+
+scratch = Scratch()
 
 
 class Region(NamedTuple):
@@ -35,11 +62,11 @@ class Region(NamedTuple):
     runs: tuple[tuple[Run, ...], ...]
     fill: Any = 0
 
-    def of(self, blocks: Sequence[Array]) -> Array:
-        """The cells: a view where they lie in one block, side by side."""
+    def of(self, blocks: Sequence[Array], room: Callable[..., Array] = np.empty) -> Array:
+        """The cells, in an array that room(shape, dtype) gives: a view where they lie in one block, side by side."""
         if all(len(runs) == 1 and runs[0].step == 1 and runs[0].block != NOWHERE for runs in self.runs):
             return blocks[0][tuple(slice(run.start, run.start + run.count) for (run,) in self.runs)]
-        region = np.empty(tuple(sum(run.count for run in runs) for runs in self.runs), blocks[0].dtype)
+        region = room(tuple(sum(run.count for run in runs) for runs in self.runs), blocks[0].dtype)
         for parts in product(*map(placed, self.runs)):
             to = tuple(slice(at, at + run.count) for at, run in parts)
             if any(run.block == NOWHERE for _, run in parts):
@@ -102,7 +129,7 @@ class Task:
         arrays, first = {}, 0
         for region in self.regions:
             last = first + prod(region.grid)
-            arrays[region.name] = region.of(blocks[first:last])
+            arrays[region.name] = region.of(blocks[first:last], np.empty if first else scratch.empty)
             first = last
         arrays |= zip(self.wholes, blocks[first:], strict=True)
         with at_most(self.threads):
@@ -114,6 +141,6 @@ class Task:
     def kept(self, y: Array) -> Array:
         """What of a result is the block; a copy of it where the result is much larger."""
         if self.keep is None:
-            return y
+            return y.copy() if scratch.holds(y) else y
         block = y[self.keep]
-        return block.copy() if block.size * SPARE < y.size else block
+        return block.copy() if block.size * SPARE < y.size or scratch.holds(y) else block

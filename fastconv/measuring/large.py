@@ -22,7 +22,7 @@ from fastconv.measuring.extras import require
 from fastconv.problem.convolutions import Array
 
 GIGABYTE = 1e9
-CHUNK = (1024, 4096)  # rows and columns of a block: about two rows of blocks are in memory while windows cross them
+CHUNK = (512, 4096)  # rows and columns of a block: about two rows of blocks are in memory while windows cross them
 SIGMA = 1.0
 POOL = 2
 MEANS = 64  # pooled rows and columns that a virtual image is reduced by

@@ -33,7 +33,8 @@ def test_a_virtual_image_is_reduced(tmp_path: Path) -> None:
     image = large.image_of(0.0004, (100, 90)).compute(scheduler="synchronous")
     pool = fc.max_pool2d(fc.ndimage.gaussian_filter(image, large.SIGMA)[None], 2)
     means = np.load(found.result)
-    np.testing.assert_array_equal(means, fc.avg_pool2d(pool, large.MEANS)[0])
+    eps = np.finfo(np.float32).eps  # where windows begin in a block decides the order of sums
+    np.testing.assert_allclose(means, fc.avg_pool2d(pool, large.MEANS)[0], rtol=0, atol=eps * large.MEANS * np.abs(pool).max())
     assert found.memory.peak >= found.memory.bytes[0] > 0
 
 

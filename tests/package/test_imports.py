@@ -49,7 +49,7 @@ ROOMS: dict[str, tuple[str, ...]] = {
     "numpycnn": ("operations", "problem"),
     "served": (),
     "signal": ("doors", "served", "ndimage", "operations", "plans", "kernels.keeping", "problem", "machine"),
-    "dask": ("operations", "ndimage", "signal", "served", "plans", "kernels.threads", "problem", "machine"),
+    "dask": ("operations", "ndimage", "signal", "served", "plans", "kernels.memory", "kernels.threads", "problem", "machine"),
     "patching": ("signal", "ndimage", "served"),
     "measuring": ("operations", "plans", "kernels", "numpycnn", "problem", "machine"),
     "cli": ("measuring", "operations", "kernels.cache", "kernels.processors", "problem", "machine"),
