@@ -161,7 +161,7 @@ def test_filters_along_an_axis(image: np.ndarray, axis: int) -> None:
 def test_no_end_no_block(image: np.ndarray) -> None:
     """Iterations until nothing changes are refused: a cell may reach any other."""
     with pytest.raises(TypeError, match="iterations must be at least 1 with dask arrays, got -1"):
-        fc.ndimage.binary_erosion(da.from_array(x), iterations=-1)
+        fc.ndimage.binary_erosion(da.from_array(image > 0), iterations=-1)
 
 
 def test_a_finite_filter(image: np.ndarray) -> None:
