@@ -19,9 +19,9 @@ of signal's functions          along all axes of the first array; the second one
 ============================== ===========================================================================================
 
 Values are those of the whole array, bit for bit where the implementation is the same: "auto" may choose another one for a block
-than for the whole, which ``implementation=`` settles, and signal.convolve's ``method=``. Two kinds of sums depend on where a
-block begins, within their error bounds: running means (uniform_filter of floats) and Fourier transforms. Means that are
-reduced block by block are summed in float64.
+than for the whole, which ``implementation=`` settles, and signal.convolve's ``method=``. Where a
+block begins may decide the order of a window's sum, within its error bound: in running means (uniform_filter and avg_pool of
+floats) and in Fourier transforms. Means that are reduced block by block are summed in float64.
 
 A task runs on one thread, since dask runs as many tasks as there are cores; ``dask.config.set({"fastconv.num-threads": n})``
 while the graph is made sets another number. Weights and footprints that are not dask arrays become part of the graph once.
