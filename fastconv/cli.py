@@ -88,6 +88,11 @@ def _parser() -> argparse.ArgumentParser:
     demo = commands.add_parser("demo", help="a CNN's first layers on a photograph, fast and with plain loops")
     demo.add_argument("image", nargs="?", type=Path, help="any image file; a sample photograph if not given")
     demo.add_argument("--filters", action="store_true", help="fastconv.ndimage's filters on it instead, beside SciPy's times")
+    demo.add_argument(
+        "--large", type=Path, metavar="DIR", help="an image of gigabytes with dask instead: zarr in DIR, and a memory curve"
+    )
+    demo.add_argument("--gigabytes", type=float, metavar="G", help="of the large image (2, or a quarter of the free disk)")
+    demo.add_argument("--virtual", action="store_true", help="the large image is computed as it is read, and never stored")
     demo.add_argument("--out", type=Path, default=Path("fastconv-demo"), metavar="DIR", help="where pictures go (%(default)s)")
     demo.set_defaults(run=_demo)
     commands.add_parser("info", help="CPU, threads, cache and versions").set_defaults(run=_info)
@@ -332,6 +337,10 @@ def _demo(given: argparse.Namespace) -> int:
     from fastconv.measuring import demo
 
     require("matplotlib.figure")
+    if given.large is not None:
+        return _demo_large(given)
+    if given.gigabytes is not None or given.virtual:
+        raise ValueError("--gigabytes and --virtual go with --large")
     image = demo.photograph(given.image)
     if given.filters:
         return _demo_filters(image, given.out)
@@ -369,6 +378,24 @@ def _demo_filters(image: Any, folder: Path) -> int:
         ratio = f"{theirs / mine:5.0f}x" if mine and theirs else ""
         print(f"{one.arguments:52} {duration(mine):>9} {duration(theirs):>9} {ratio:>6}", flush=True)
     print(f"\nwrote {gallery.sheet(image, pictures, folder)}")
+    return 0
+
+
+def _demo_large(given: argparse.Namespace) -> int:
+    from fastconv.measuring import large
+
+    if given.image is not None or given.filters:
+        raise ValueError("--large makes an image of its own: it takes no image and no --filters")
+    if given.gigabytes is not None and not 0 < given.gigabytes <= 1e6:
+        raise ValueError(f"--gigabytes must be above 0 and at most a million, got {given.gigabytes:g}")
+    if given.virtual:
+        run = large.virtual(given.large, 40.0 if given.gigabytes is None else given.gigabytes)
+    else:
+        run = large.stored(given.large, given.gigabytes)
+    print(f"image     {run.shape[0]} x {run.shape[1]} float32, {run.gigabytes:.3g} GB, gaussian_filter and max_pool2d")
+    print(f"time      {run.seconds:.1f} s, {run.gigabytes / run.seconds:.2f} GB/s")
+    print(f"memory    {run.memory.bytes[0] / 1e9:.2f} GB before, at most {run.memory.peak / 1e9:.2f} GB")
+    print(f"wrote {run.result}\nwrote {large.picture(run, given.large)}")
     return 0
 
 

@@ -12,6 +12,8 @@ import atexit
 import os
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numba
@@ -93,6 +95,12 @@ class Team:
             self.followers.clear()
 
 
+class _Own(threading.local):
+    """What one Python thread's calls may use, where that is not what all may."""
+
+    count: int | None = None
+
+
 class _State:
     """This process's threads."""
 
@@ -101,6 +109,7 @@ class _State:
 
 
 _state = _State()
+_own = _Own()
 
 
 def available() -> int:
@@ -115,6 +124,8 @@ def available() -> int:
 
 def count() -> int:
     """The number of threads that a call may use."""
+    if _own.count is not None:
+        return _own.count
     if _state.count is None:
         _state.count = available()
     return _state.count
@@ -123,6 +134,16 @@ def count() -> int:
 def set_count(n: int) -> None:
     """Let calls from any Python thread use `n` threads from now on."""
     _state.count = n
+
+
+@contextmanager
+def at_most(n: int) -> Iterator[None]:
+    """Let calls from this Python thread use `n` threads for the time of a with block, whatever others may."""
+    before, _own.count = _own.count, n
+    try:
+        yield
+    finally:
+        _own.count = before
 
 
 def run_parts(kernel: Any, threads: int, parts: int, total: int, arguments: tuple[Any, ...]) -> None:

@@ -7,11 +7,11 @@ __all__ = ["MissingExtra", "require"]
 
 
 class MissingExtra(ImportError):
-    """A package of the "bench" extra is not installed; the message says how to install it."""
+    """A package of an extra is not installed; the message says how to install it."""
 
 
-def require(module: str) -> Any:
-    """The module, imported.
+def require(module: str, extra: str = "bench") -> Any:
+    """The module, imported; `extra` brings its package.
 
     Raises
     ------
@@ -24,4 +24,4 @@ def require(module: str) -> Any:
         package = module.partition(".")[0]
         if error.name is None or error.name.partition(".")[0] != package:
             raise
-        raise MissingExtra(f'{package} is not installed: pip install "fastconv[bench]"', name=package) from error
+        raise MissingExtra(f'{package} is not installed: pip install "fastconv[{extra}]"', name=package) from error

@@ -5,6 +5,7 @@
 Where SciPy leaves a NaN's reach undefined, here it reaches the windows that hold it and no other.
 """
 
+from fastconv.doors import open_to_lazy_arrays
 from fastconv.ndimage.correlation import convolve, convolve1d, correlate, correlate1d
 from fastconv.ndimage.derivatives import (
     gaussian_gradient_magnitude,
@@ -70,3 +71,6 @@ __all__ = [
     "uniform_filter1d",
     "white_tophat",
 ]
+
+for _name in __all__:
+    globals()[_name] = open_to_lazy_arrays(globals()[_name], "fastconv.ndimage")

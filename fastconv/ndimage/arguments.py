@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from fastconv.problem.arguments import at_hand
 from fastconv.problem.borders import Border
 from fastconv.problem.convolutions import Array
 
@@ -25,11 +26,16 @@ BOOL = "?"
 HELD: dict[str, np.dtype[Any]] = {BOOL: np.dtype(np.uint8), "e": np.dtype(np.float32)}
 
 
+def values(name: str, value: Any, dtype: Any = None) -> Array:
+    """What numpy.asarray makes of an array at hand."""
+    return np.asarray(value if type(value) is np.ndarray else at_hand(name, value), dtype)
+
+
 def image(input: Any, complex_too: bool = False) -> Array:
     """The input as an array of numbers."""
     if isinstance(input, np.ma.MaskedArray):
         raise TypeError("masked arrays are not supported: their masks would be lost; fill them first (input.filled(value))")
-    x = np.asarray(input)
+    x = values("input", input)
     if x.dtype.kind == "c" and not complex_too:
         raise TypeError("Complex type not supported")
     if x.dtype.kind not in "biufc" or x.dtype.itemsize > (16 if x.dtype.kind == "c" else 8):

@@ -169,7 +169,7 @@ def correlate1d(
     >>> fc.ndimage.correlate1d([2, 8, 0, 4, 1, 9, 9, 0], weights=[1, 3])
     array([ 8, 26,  8, 12,  7, 28, 36,  9])
     """
-    x, w = check.image(input, complex_too=True), np.asarray(weights)
+    x, w = check.image(input, complex_too=True), check.values("weights", weights)
     is_complex = is_complex_call(x, w, cval)
     if w.ndim != 1 or not len(w):
         raise RuntimeError("no filter weights given")
@@ -217,7 +217,7 @@ def convolve1d(
     >>> fc.ndimage.convolve1d([2, 8, 0, 4, 1, 9, 9, 0], weights=[1, 3])
     array([14, 24,  4, 13, 12, 36, 27,  0])
     """
-    w = np.asarray(weights)[::-1]
+    w = check.values("weights", weights)[::-1]
     origin = -origin - (len(w) % 2 == 0)
     return correlate1d(input, w.conj() if w.dtype.kind == "c" else w, axis, output, mode, cval, origin)
 
@@ -226,7 +226,7 @@ def over_window(
     input: Any, weights: Any, output: Any, mode: Any, cval: Any, origin: Any, axes: Any, convolution: bool
 ) -> Array:
     """correlate, or convolve."""
-    x, w = check.image(input, complex_too=True), np.asarray(weights)
+    x, w = check.image(input, complex_too=True), check.values("weights", weights)
     is_complex = is_complex_call(x, w, cval)
     along = check.axes_of(axes, x.ndim)
     if w.ndim != len(along) or not w.size:

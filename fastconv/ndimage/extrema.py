@@ -7,7 +7,18 @@ from typing import Any
 
 import numpy as np
 
-from fastconv.ndimage.arguments import axes_of, axis_of, border, computed, image, one_border, over_all_axes, result, sequence
+from fastconv.ndimage.arguments import (
+    axes_of,
+    axis_of,
+    border,
+    computed,
+    image,
+    one_border,
+    over_all_axes,
+    result,
+    sequence,
+    values,
+)
 from fastconv.plans import filters
 from fastconv.problem.borders import Border
 from fastconv.problem.convolutions import Array
@@ -217,9 +228,9 @@ def extremes(
         warnings.warn("ignoring size because footprint is set", UserWarning, stacklevel=3)
     if structure is None and footprint is None and size is None:
         raise RuntimeError("no footprint provided")
-    mask = None if footprint is None else np.asarray(footprint, bool)
+    mask = None if footprint is None else values("footprint", footprint, bool)
     if structure is not None:
-        structure = np.asarray(structure, np.float64)
+        structure = values("structure", structure, np.float64)
         mask = np.ones(structure.shape, bool) if mask is None else mask
     if mask is not None and not mask.any():
         raise ValueError("All-zero footprint is not supported.")

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from fastconv.ndimage.arguments import axes_of, image, result, sequence
+from fastconv.ndimage.arguments import axes_of, image, result, sequence, values
 from fastconv.ndimage.extrema import MAXIMUM, MINIMUM, boxes, cover_geometry, extremes, inside, under
 from fastconv.problem.borders import Border
 from fastconv.problem.convolutions import Array
@@ -327,7 +327,7 @@ def as_bytes(x: Array) -> Array:
 
 def mirrored(window: Any) -> Any:
     """A window, if there is one, with all of its axes the other way round."""
-    return None if window is None else np.flip(np.asarray(window))
+    return None if window is None else np.flip(values("structure or footprint", window))
 
 
 def mirrored_origins(origins: Any, sizes: Any) -> list[int]:
@@ -497,7 +497,7 @@ def binary_closing(
 def default_structure(structure: Any, rank: int) -> Array:
     """The structure as bool: by default a cell and its neighbours along each axis."""
     if structure is not None:
-        return np.asarray(structure, bool)
+        return values("structure", structure, bool)
     return np.asarray(np.abs(np.indices((3,) * rank) - 1).sum(0) <= 1)
 
 
@@ -527,7 +527,7 @@ def repeated(
     if window.size < 1:
         raise RuntimeError("structure must not be empty")
     if mask is not None:
-        mask = np.asarray(mask)
+        mask = values("mask", mask)
         if mask.shape != x.shape:
             raise RuntimeError("mask and input must have equal sizes")
         mask = mask.astype(bool)

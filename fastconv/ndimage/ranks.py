@@ -54,7 +54,7 @@ def of_windows(
             raise RuntimeError("no footprint or filter size provided")
         footprint = np.ones([operator.index(one) for one in check.sequence(size, len(axes))], bool)
     else:
-        footprint = np.asarray(footprint, bool)
+        footprint = check.values("footprint", footprint, bool)
     if footprint.ndim != len(axes) or not all(footprint.shape):
         raise RuntimeError(f"footprint.ndim ({footprint.ndim}) must match len(axes) ({len(axes)}), and no size may be 0")
     origins = check.sequence(origin, len(axes))

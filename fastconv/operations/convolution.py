@@ -71,7 +71,10 @@ A NaN or inf in `x` reaches the outputs whose window holds it, and under "winogr
         """The result; see the operation's own documentation."""
         self.check_options(options)
         given = {"stride": stride, "padding": padding, "dilation": dilation, "groups": groups, **options}
-        return convolve(self.name, self.rank, x, w, bias, residual, out, given)
+        try:
+            return convolve(self.name, self.rank, x, w, bias, residual, out, given)
+        except check.LazyArray as error:
+            return self.lazily({"x": x, "w": w, "bias": bias, "residual": residual, "out": out, **given}, error)
 
     def plan(  # type: ignore[override]
         self,
@@ -170,8 +173,12 @@ array, shape (batch, out_channels, {out_axes})
     ) -> Array:
         """The result; see the operation's own documentation."""
         self.check_options(options)
-        given = {"stride": stride, "padding": padding, "dilation": dilation, "groups": groups, **options}
-        return convolve(self.name, self.rank, x, w, bias, residual, out, {"output_padding": output_padding, **given})
+        given: dict[str, Any] = {"stride": stride, "padding": padding, "dilation": dilation, "groups": groups, **options}
+        given["output_padding"] = output_padding
+        try:
+            return convolve(self.name, self.rank, x, w, bias, residual, out, given)
+        except check.LazyArray as error:
+            return self.lazily({"x": x, "w": w, "bias": bias, "residual": residual, "out": out, **given}, error)
 
     def plan(  # type: ignore[override]
         self,

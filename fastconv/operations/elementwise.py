@@ -9,7 +9,7 @@ from fastconv.operations.types import Array, PlainOptions
 from fastconv.plans.plan import ElementwisePlan
 from fastconv.plans.planning import build_activation
 from fastconv.plans.recall import recalled
-from fastconv.problem.arguments import array
+from fastconv.problem.arguments import LazyArray, array
 
 
 class Elementwise(Operation):
@@ -54,7 +54,10 @@ array
 
     def applied(self, x: Any, out: Any, options: dict[str, Any]) -> Array:
         """A plan made and called once."""
-        x = array("x", x)
+        try:
+            x = array("x", x)
+        except LazyArray as error:
+            return self.lazily({"x": x, "out": out, **options}, error)
         result: Array = self.planned(x.shape, x.dtype, options)(x, out=out)
         return result
 

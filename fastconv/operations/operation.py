@@ -8,6 +8,7 @@ from typing import Any, ClassVar, get_type_hints
 import numpy as np
 import numpy.typing as npt
 
+from fastconv.doors import lazily
 from fastconv.machine import host
 from fastconv.operations import documentation
 from fastconv.operations.types import DEFAULTS, PlainOptions
@@ -57,6 +58,10 @@ class Operation:
     def __call__(self, *arguments: Any, **options: Any) -> Any:
         """The result; see the operation's own documentation."""
         raise NotImplementedError
+
+    def lazily(self, arguments: dict[str, Any], error: check.LazyArray) -> Any:
+        """The lazy result of a call with a lazy array; arguments by name."""
+        return lazily(self, arguments, error.library)
 
     def plan(self, x_shape: Sequence[int], *arguments: Any, x_dtype: npt.DTypeLike | None = None, **options: Any) -> Any:
         """Everything that does not depend on the data, done once.

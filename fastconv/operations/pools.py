@@ -8,7 +8,7 @@ from fastconv.operations.operation import Operation
 from fastconv.operations.types import Array, Ints, LayoutOptions, OutputSize, Padding, PoolOptions
 from fastconv.plans.plan import PoolPlan
 from fastconv.plans.planning import plan_pool, pooled
-from fastconv.problem.arguments import array, shape
+from fastconv.problem.arguments import LazyArray, array, shape
 from fastconv.problem.convolutions import LAYOUTS, Size
 
 RANKS = {name: rank for rank, names in LAYOUTS.items() for name in names}
@@ -37,6 +37,13 @@ class Pool(Operation):
     def planned(self, x_shape: Any, x_dtype: Any, options: dict[str, Any]) -> PoolPlan:
         """The plan for arguments by name."""
         return plan_pool(self.name, self.rank, x_shape, x_dtype, kind=self.kind, **options)
+
+    def pooled(self, x: Any, out: Any, options: dict[str, Any]) -> Any:
+        """A plan made and called once."""
+        try:
+            return pooled(self.name, self.rank, x, out, options)
+        except LazyArray as error:
+            return self.lazily({"x": x, "out": out, **options}, error)
 
     def default_of(self, option: str) -> Any:
         """Pools have no border by default."""
@@ -103,7 +110,7 @@ class OrderPool(Pool):
             "ceil_mode": ceil_mode,
         }
         given |= {"ceil_mode": ceil_mode, "return_indices": return_indices, "kind": self.kind, **options}
-        return pooled(self.name, self.rank, x, out, given)
+        return self.pooled(x, out, given)
 
 
 class AveragePool(Pool):
@@ -143,7 +150,7 @@ class AveragePool(Pool):
         }
         given |= {"ceil_mode": ceil_mode, "count_include_pad": count_include_pad, "kind": "avg", **options}
         given["divisor_override"] = divisor_override
-        result: Array = pooled(self.name, self.rank, x, out, given)
+        result: Array = self.pooled(x, out, given)
         return result
 
 
@@ -182,9 +189,7 @@ class NormPool(Pool):
             "dilation": dilation,
             "ceil_mode": ceil_mode,
         }
-        result: Array = pooled(
-            self.name, self.rank, x, out, {"norm_type": norm_type, "ceil_mode": ceil_mode, "kind": "lp", **given, **options}
-        )
+        result: Array = self.pooled(x, out, {"norm_type": norm_type, "ceil_mode": ceil_mode, "kind": "lp", **given, **options})
         return result
 
 
@@ -225,7 +230,7 @@ class AdaptiveMaxPool(Pool):
         """The result; see the operation's own documentation."""
         self.check_options(options)
         given = {"output_size": output_size, "return_indices": return_indices, "kind": "max", **options}
-        return pooled(self.name, self.rank, x, out, given)
+        return self.pooled(x, out, given)
 
 
 class AdaptiveAveragePool(Pool):
@@ -242,7 +247,7 @@ class AdaptiveAveragePool(Pool):
     ) -> Array:
         """The result; see the operation's own documentation."""
         self.check_options(options)
-        result: Array = pooled(self.name, self.rank, x, out, {"output_size": output_size, "kind": "avg", **options})
+        result: Array = self.pooled(x, out, {"output_size": output_size, "kind": "avg", **options})
         return result
 
 
@@ -280,7 +285,10 @@ array, shape (batch, channels, 1, ...)
     def __call__(self, x: npt.ArrayLike, *, out: Array | None = None, **options: Unpack[LayoutOptions]) -> Array:
         """The result; see the operation's own documentation."""
         self.check_options(options)
-        x = array("x", x)
+        try:
+            x = array("x", x)
+        except LazyArray as error:
+            return self.lazily({"x": x, "out": out, **options}, error)
         rank, size = pooled_rank(x.shape, options.get("layout"))
         given: dict[str, Any] = {"kernel_size": size, "stride": 1, "kind": self.kind, **options}
         result: Array = pooled(self.name, rank, x, out, given)

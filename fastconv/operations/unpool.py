@@ -10,7 +10,7 @@ from fastconv.operations.types import Array, Ints, LayoutOptions
 from fastconv.plans.plan import UnpoolPlan
 from fastconv.plans.planning import build_unpool
 from fastconv.plans.recall import recalled
-from fastconv.problem.arguments import array
+from fastconv.problem.arguments import LazyArray, array
 
 
 class MaxUnpool(Operation):
@@ -61,8 +61,12 @@ array, shape (batch, channels, {out_axes})
     ) -> Array:
         """The result; see the operation's own documentation."""
         self.check_options(options)
-        x = array("x", x)
         given = {"kernel_size": kernel_size, "stride": stride, "padding": padding, "output_size": output_size, **options}
+        try:
+            x = array("x", x)
+            indices = array("indices", indices)
+        except LazyArray as error:
+            return self.lazily({"x": x, "indices": indices, "out": out, **given}, error)
         result: Array = self.planned(x.shape, x.dtype, given)(x, indices, out=out)
         return result
 

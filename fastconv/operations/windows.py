@@ -10,7 +10,7 @@ from fastconv.operations.types import Array, Ints, Padding, PlainOptions
 from fastconv.plans.plan import Plan
 from fastconv.plans.planning import build_windows
 from fastconv.plans.recall import recalled
-from fastconv.problem.arguments import array
+from fastconv.problem.arguments import LazyArray, array
 
 
 class Windows(Operation):
@@ -57,8 +57,11 @@ array, shape (batch, channels * taps, windows)
     ) -> Array:
         """The result; see the operation's own documentation."""
         self.check_options(options)
-        x = array("x", x)
         given = {"kernel_size": kernel_size, "dilation": dilation, "padding": padding, "stride": stride, **options}
+        try:
+            x = array("x", x)
+        except LazyArray as error:
+            return self.lazily({"x": x, "out": out, **given}, error)
         result: Array = self.planned(x.shape, x.dtype, given)(x, out=out)
         return result
 
@@ -101,8 +104,17 @@ array, shape (batch, channels, *output_size)
     ) -> Array:
         """The result; see the operation's own documentation."""
         self.check_options(options)
-        x = array("x", x)
-        given = {"kernel_size": kernel_size, "dilation": dilation, "padding": padding, "stride": stride, **options}
+        given: dict[str, Any] = {
+            "kernel_size": kernel_size,
+            "dilation": dilation,
+            "padding": padding,
+            "stride": stride,
+            **options,
+        }
+        try:
+            x = array("x", x)
+        except LazyArray as error:
+            return self.lazily({"x": x, "out": out, "output_size": output_size, **given}, error)
         result: Array = self.planned(x.shape, x.dtype, {"output_size": output_size, **given})(x, out=out)
         return result
 

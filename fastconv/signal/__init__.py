@@ -6,6 +6,7 @@ SciPy is not needed. What SciPy serves and these functions do not raises `fastco
 anything is written.
 """
 
+from fastconv.doors import open_to_lazy_arrays
 from fastconv.signal.convolution import choose_conv_method, convolve, correlate, correlation_lags, fftconvolve, oaconvolve
 from fastconv.signal.filters import lfilter, medfilt, medfilt2d
 from fastconv.signal.images import convolve2d, correlate2d
@@ -27,3 +28,6 @@ __all__ = [
     "resample_poly",
     "upfirdn",
 ]
+
+for _name in __all__:
+    globals()[_name] = open_to_lazy_arrays(globals()[_name], "fastconv.signal")

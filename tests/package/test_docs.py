@@ -14,7 +14,7 @@ import pytest
 
 import fastconv as fc
 
-OPTIONAL = {"matplotlib", "rich", "torch", "onnx", "onnxruntime", "openvino", "cv2", "scipy", "PIL"}
+OPTIONAL = {"matplotlib", "rich", "torch", "onnx", "onnxruntime", "openvino", "cv2", "scipy", "PIL", "dask"}
 OPERATIONS = [name for name in fc.__all__ if isinstance(getattr(fc, name), fc.Operation)]
 FUNCTIONS = [*OPERATIONS, *(name for name in fc.__all__ if inspect.isfunction(getattr(fc, name)))]
 BORDER, COMMON = "padding_mode padding_value", "layout implementation"

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from fastconv.measuring.comparison import Row
 
-__all__ = ["feature_maps", "ratio_bars", "roofline", "speedup_bars"]
+__all__ = ["feature_maps", "memory_curve", "ratio_bars", "roofline", "speedup_bars"]
 
 INK, FAINT = "#1f2933", "#9aa5b1"
 PAPER, SHADE, GRID = "#ffffff", "#f3f5f7", "#e4e7eb"
@@ -278,6 +278,52 @@ def roofline(rows: Sequence["Row"], peak: float | None, bandwidth: float, title:
     _headline(axes, title)
     _legend(axes, [row for _, _, row in points], "lower left")
     _name_roofs(figure, axes, left, peak, bandwidth)
+    return figure
+
+
+def memory_curve(
+    seconds: Sequence[float], resident: Sequence[int], gigabytes: float, title: str = "", width: float = WIDTH
+) -> "Figure":
+    """The memory of a process over time, beside the size of what it worked on.
+
+    Parameters
+    ----------
+    seconds : sequence of float
+        From the start.
+    resident : sequence of int
+        Bytes at each of them.
+    gigabytes : float
+        Of the array.
+    title : str
+        Printed above.
+    width : float
+        Inches.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+
+    Raises
+    ------
+    ValueError
+        If there is no sample.
+    """
+    if not len(seconds):
+        raise ValueError("seconds must hold at least one sample")
+    used = np.asarray(resident) / 1e9
+    figure = _figure(width, 3.2)
+    axes = figure.subplots()
+    axes.fill_between(seconds, used, color=OURS, alpha=0.15, linewidth=0)
+    axes.plot(seconds, used, color=OURS)
+    axes.axhline(used.max(), color=FAINT, linewidth=0.8, linestyle=":")
+    text = f"at most {used.max():.2f} GB resident, of an array of {gigabytes:.3g} GB"
+    axes.annotate(text, (0, used.max()), (4, 4), textcoords="offset points", fontsize=9, color=INK)
+    axes.set_ylim(0, 1.25 * used.max())
+    axes.set_xlim(0, max(seconds) or 1)
+    axes.set_xlabel("seconds", color=INK)
+    axes.set_ylabel("resident memory, GB", color=INK)
+    _bare(axes)
+    _headline(axes, title)
     return figure
 
 
