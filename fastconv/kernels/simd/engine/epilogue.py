@@ -102,9 +102,20 @@ def is_unfinished(e):
 
 
 @compiled
+def finish_clipped(y, count, low, high, residual):
+    """y[:count] = min(max(y[:count] + residual, low), high), a NaN stays: a loop without branches, of vectors."""
+    for i in range(count):
+        value = peek(y + i) + peek(y + i + residual)
+        value = low if value < low else value
+        poke(y + i, high if value > high else value)
+
+
+@compiled
 def finish_run(y, count, e):
     """y[:count] = act(y[:count] + residual), where that is left to do."""
-    if is_unfinished(e):
+    if e.kind == CLIP and e.residual != 0:
+        finish_clipped(y, count, e.low, e.high, e.residual)
+    elif is_unfinished(e):
         for i in range(count):
             put(y + i, peek(y + i), e)
 
@@ -115,6 +126,9 @@ def finish_rows(y, offsets, count, step, width, e):
     if is_unfinished(e):
         for i in range(count):
             row = y + peek(offsets + i)
+            if e.kind == CLIP and e.residual != 0 and step == 1:
+                finish_clipped(row, width, e.low, e.high, e.residual)
+                continue
             for j in range(width):
                 put(row + j * step, peek(row + j * step), e)
 
