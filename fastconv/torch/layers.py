@@ -81,7 +81,7 @@ class Layer(nn.Module):
 
     def __init__(self, rank: int) -> None:
         super().__init__()
-        self.rank = rank
+        self.rank, self.norm = rank, False
         self.reason: str | None = None
         self.plans: OrderedDict[Any, Ready | str] = OrderedDict()
 
@@ -133,6 +133,16 @@ class Layer(nn.Module):
         names = [one.plan.implementation.name for one in self.plans.values() if isinstance(one, Ready)]
         return ", ".join(dict.fromkeys(names))
 
+    def train(self, mode: bool = True) -> "Layer":
+        """Training mode, which a folded batch norm does not have."""
+        if mode and self.norm:
+            raise RuntimeError(
+                "train() was called on a converted layer that has its batch norm folded in: train the model that was "
+                "converted, and convert it again"
+            )
+        super().train(mode)
+        return self
+
     def __getstate__(self) -> dict[str, Any]:
         """Without plans: a copy makes its own."""
         return {**self.__dict__, "plans": OrderedDict()}
@@ -180,16 +190,6 @@ class Convolution(Layer):
         self.stride, self.padding, self.dilation = of.stride, of.padding, of.dilation
         self.output_padding = of.output_padding
         self.pads = getattr(of, "_reversed_padding_repeated_twice", None)
-
-    def train(self, mode: bool = True) -> "Convolution":
-        """Training mode, which a folded batch norm does not have."""
-        if mode and self.norm:
-            raise RuntimeError(
-                "train() was called on a converted layer that has its batch norm folded in: train the model that was "
-                "converted, and convert it again"
-            )
-        super().train(mode)
-        return self
 
     def key(self, x: torch.Tensor, *others: Any) -> Any:
         """All that a plan depends on, the state of the weights too."""
@@ -314,8 +314,6 @@ class Scale(Layer):
         self.scale = nn.Parameter(scale, requires_grad=False)
         self.shift = nn.Parameter(shift, requires_grad=False)
         self.activation, self.norm = activation, True
-
-    train = Convolution.train  # type: ignore[assignment]
 
     def key(self, x: torch.Tensor, *others: Any) -> Any:
         """All that a plan depends on, the state of scale and shift too."""
