@@ -33,6 +33,9 @@ ACTIVATIONS: dict[str, Callable[..., Any]] = {
     "gelu": functional.gelu,
 }
 
+# Exponentials, which torch computes in vectors: applied in place to what the plan gives, not value by value as it is stored.
+LATE: dict[Any, Callable[[torch.Tensor], torch.Tensor]] = {"silu": torch.ops.aten.silu_, "gelu": torch.ops.aten.gelu_}
+
 
 class Ready(NamedTuple):
     """A plan for tensors of one shape and memory order, and the orders of axes that lead to its arrays and back."""
@@ -83,6 +86,7 @@ class Layer(nn.Module):
         super().__init__()
         self.rank, self.norm = rank, False
         self.reason: str | None = None
+        self.late: Callable[[torch.Tensor], torch.Tensor] | None = None
         self.plans: OrderedDict[Any, Ready | str] = OrderedDict()
 
     def planned(self, x: torch.Tensor, last: bool, *others: Any) -> Any:
@@ -126,7 +130,8 @@ class Layer(nn.Module):
             return self.left(found, x)
         plan, to, back = found
         array = x.detach().numpy() if x.requires_grad else x.numpy()
-        return tensors(plan(array if to is None else array.transpose(to)), back)
+        y = tensors(plan(array if to is None else array.transpose(to)), back)
+        return y if self.late is None else self.late(y)
 
     def implementation(self) -> str:
         """What the plans that there are run on, for a report."""
@@ -184,7 +189,8 @@ class Convolution(Layer):
         super().__init__(weight.ndim - 2)
         self.weight = nn.Parameter(weight, requires_grad=False)
         self.bias = None if bias is None else nn.Parameter(bias, requires_grad=False)
-        self.activation, self.norm = activation, norm
+        self.activation, self.norm, self.adds = activation, norm, False
+        self.late = LATE.get(activation)
         self.transposed = of.transposed
         self.mode, self.groups = of.padding_mode, of.groups
         self.stride, self.padding, self.dilation = of.stride, of.padding, of.dilation
@@ -212,7 +218,8 @@ class Convolution(Layer):
             options |= {"output_padding": self.output_padding}
         elif self.mode != "zeros":
             options |= {"padding_mode": self.mode}
-        options |= {"groups": self.groups, "activation": self.activation, "layout": layout}
+        fused = self.activation if self.late is None else None
+        options |= {"groups": self.groups, "activation": fused, "layout": layout}
         return getattr(fc, name).plan(shape, w, bias, residual=others[0] is not None, x_dtype=w.dtype, **options)
 
     def own(self, x: Any, *others: Any) -> Any:
@@ -256,7 +263,8 @@ class Convolution(Layer):
             if added.shape != plan.out_shape or added.dtype != plan.out_dtype:
                 return self.left("what is added has another shape or dtype", x, residual)
             y = plan(array, added)
-        return torch.from_numpy(y if back is None else y.transpose(back))
+        found = torch.from_numpy(y if back is None else y.transpose(back))
+        return found if self.late is None else self.late(found)
 
     def extra_repr(self) -> str:
         """What is part of it."""
@@ -314,6 +322,7 @@ class Scale(Layer):
         self.scale = nn.Parameter(scale, requires_grad=False)
         self.shift = nn.Parameter(shift, requires_grad=False)
         self.activation, self.norm = activation, True
+        self.late = LATE.get(activation)
 
     def key(self, x: torch.Tensor, *others: Any) -> Any:
         """All that a plan depends on, the state of scale and shift too."""
@@ -331,9 +340,9 @@ class Scale(Layer):
         if last:
             shape = tuple(shape[axis] for axis in TO_LAST[self.rank])
         layout = (LAST if last else FIRST)[self.rank]
-        name = f"conv{self.rank}d"
+        name, fused = f"conv{self.rank}d", self.activation if self.late is None else None
         return getattr(fc, name).plan(
-            shape, w, self.shift.numpy(), groups=channels, activation=self.activation, layout=layout, x_dtype=w.dtype
+            shape, w, self.shift.numpy(), groups=channels, activation=fused, layout=layout, x_dtype=w.dtype
         )
 
     def own(self, x: Any, *others: Any) -> Any:
