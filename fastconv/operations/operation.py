@@ -16,7 +16,7 @@ from fastconv.plans.plan import Plan
 from fastconv.plans.pullbacks import Pullback
 from fastconv.problem import arguments as check
 
-ARRAYS = ("x", "w", "residual", "indices", "input", "output", "grad_output")
+ARRAYS = ("x", "w", "residual", "indices", "input", "output", "weight", "grad_output")
 NO_ARGUMENTS = ("self", *ARRAYS, "out")  # of a plan
 
 

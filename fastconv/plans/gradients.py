@@ -116,6 +116,52 @@ def convolution_plan(
     return replace(found, packed=found.packing(found.seen_weights(w), bias_array(bias, found)))
 
 
+def forward_of(
+    rank: int, input_size: Any, w: Array, dy_shape: Any, result: Dtype, options: dict[str, Any]
+) -> tuple[ConvGeometry, bool]:
+    """(the convolution whose result has the shape of dy, whether that came without a batch axis)."""
+    full, single = check.batched("grad_output", check.shape("grad_output", dy_shape), rank)
+    size = signatures.full_size("input_size", input_size, rank, single)
+    forward = signatures.convolution(size, w.shape, result, rank=rank, **options)
+    if forward.out_shape != full:
+        wanted = unbatched(forward.out_shape, single)
+        raise ValueError(f"grad_output must have the shape of the convolution's result, {wanted}, got {tuple(dy_shape)}")
+    return forward, single
+
+
+def build_input_gradient(
+    rank: int, x_shape: Any, x_dtype: Any, w: Array, *, input_size: Any, implementation: Any = "auto", **options: Any
+) -> ConvPlan:
+    """The plan of conv{rank}d_input: a transposed convolution, its weights packed."""
+    dtype = check.native(w.dtype) if x_dtype is None else differentiable("x_dtype", x_dtype)
+    result = np.result_type(dtype, w.dtype)
+    forward, single = forward_of(rank, input_size, w, x_shape, result, options)
+    if has_copies(forward):
+        raise ValueError(f"padding_mode must be 'zeros' or 'constant' for a plan, got {forward.border.mode!r}")
+    types = Types(dtype, check.native(w.dtype), summed_in(result), result)
+    geometry = input_gradient(forward)
+    shapes = {"x": (unbatched(geometry.x_shape, single), dtype)}
+    out_shape = unbatched(geometry.out_shape, single)
+    operation = f"conv_transpose{KINDS[rank]}"
+    found = decided(ConvPlan, operation, Problem(geometry, types), implementation, shapes, out_shape)
+    return replace(found, packed=found.packing(found.seen_weights(w.copy()), bias_array(None, found)))
+
+
+def input_gradient_of(rank: int, input_size: Any, w: Array, dy: Array, out: Any, options: dict[str, Any]) -> Array:
+    """conv{rank}d_input: a plan made and called once."""
+    name = options.pop("implementation", "auto")
+    result = np.result_type(dy.dtype, w.dtype)
+    forward, single = forward_of(rank, input_size, w, dy.shape, result, options)
+    gradient = InputGradient.of(forward, w, check.native(dy.dtype), result, once=True, name=name)
+    out_shape = unbatched(forward.x_shape, single)
+    y = None if out is None else check.output(out, out_shape, result, {"weight": w, "grad_output": dy})
+    found = gradient(dy.reshape(forward.out_shape)).reshape(out_shape)
+    if y is None:
+        return found
+    y[...] = found
+    return y
+
+
 @dataclass(frozen=True)
 class InputGradient:
     """The gradient of a convolution by its input: a convolution of dy the other way, and what is left of borders.
@@ -144,8 +190,8 @@ class InputGradient:
         types = Types(dy_dtype, check.native(w.dtype), summed_in(result), result)
         return cls(forward, convolution_plan(backward, types, w, implementation=name, once=once), dtype)
 
-    def __call__(self, dy: Array, out: Any = None) -> Array:
-        """dx of a dy that has a batch axis; written into `out` where that is given, in its dtype."""
+    def __call__(self, dy: Array) -> Array:
+        """dx of a dy that has a batch axis."""
         g = self.forward
         if self.plan is None:
             return np.zeros(g.x_shape, self.dtype)

@@ -423,7 +423,7 @@ class UnpoolPlan(Plan):
         if where.dtype.kind not in "iu":
             raise TypeError(f"indices must be integers, got dtype {where.dtype}")
         if where.shape != one.shape:
-            raise ValueError(f"indices must have the shape of x, {one.shape}, got {where.shape}")
+            raise ValueError(f"indices must have the shape of {self.operands[0].name}, {one.shape}, got {where.shape}")
         plane = prod(self.geometry.out_size)
         # Without their sign, indices below zero are the largest.
         unsigned = where.view(np.dtype(f"u{where.dtype.itemsize}")) if where.dtype.isnative else where.astype(np.uint64)

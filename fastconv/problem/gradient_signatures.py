@@ -9,7 +9,7 @@ import numpy as np
 
 from fastconv.problem import arguments as check
 from fastconv.problem import signatures
-from fastconv.problem.convolutions import Size
+from fastconv.problem.convolutions import ConvGeometry, Size
 from fastconv.problem.gradients import PoolGradient, ScatterGradient, WeightGradient
 
 
@@ -38,6 +38,12 @@ def weight_gradient(x_shape: Size, weight_size: Any, dtype: np.dtype[Any], *, ra
     size = check.shape("weight_size", weight_size)
     with told_as(x="input", w="weight_size"):
         return WeightGradient(signatures.convolution(x_shape, size, dtype, rank=rank, transposed=False, **options))
+
+
+def convolution(input_size: Size, w_shape: Size, dtype: np.dtype[Any], *, rank: int, **options: Any) -> ConvGeometry:
+    """Of a convolution of an input of a batched size."""
+    with told_as(x="input_size", w="weight"):
+        return signatures.convolution(input_size, w_shape, dtype, rank=rank, transposed=False, **options)
 
 
 def scatter(dy_shape: Size, input_size: Size, *, rank: int, layout: Any = None) -> ScatterGradient:

@@ -153,7 +153,7 @@ def run_average(operands: Operands, packed: None, problem: Problem, out: Array) 
 
 @Kernel
 def norm(begin, end, x, y, dy, dx, xs, ys, axes, channels, p):
-    """dx[cell] += dy[o] * sign(x) * (|x[cell]| / y[o]) ** (p - 1); of an infinite p, where |x| is the norm"""
+    """dx[cell] += dy[o] * sign(x) * (|x[cell]| / y[o]) ** (p - 1); of an infinite p, shared where |x| is y"""
     depth, height, width = axes
     zero, one, two = dx.dtype.type(0), dx.dtype.type(1), dx.dtype.type(2)
     infinite = np.isinf(p)
@@ -171,7 +171,14 @@ def norm(begin, end, x, y, dy, dx, xs, ys, axes, channels, p):
                 for o in range(width.outputs):
                     ws = span(width, o)
                     at = n * ys[0] + c * ys[1] + d * ys[2] + h * ys[3] + o * ys[4]
-                    size, value = y[at], dy[at]
+                    size, value, ties = y[at], dy[at], zero
+                    if infinite:
+                        for i in range(ds.start, ds.stop, depth.dilation):
+                            for j in range(hs.start, hs.stop, height.dilation):
+                                for k in range(ws.start, ws.stop, width.dilation):
+                                    element = x[origin + i * xs[2] + j * xs[3] + k * xs[4]]
+                                    if abs(element) == size or element != element:
+                                        ties += one
                     for i in range(ds.start, ds.stop, depth.dilation):
                         for j in range(hs.start, hs.stop, height.dilation):
                             for k in range(ws.start, ws.stop, width.dilation):
@@ -181,7 +188,7 @@ def norm(begin, end, x, y, dy, dx, xs, ys, axes, channels, p):
                                     slope = zero
                                 elif infinite:
                                     sign = one if element > zero else -one if element < zero else element
-                                    slope = sign if abs(element) == size or element != element else zero
+                                    slope = sign / ties if abs(element) == size or element != element else zero
                                 elif p == two:
                                     slope = element / size
                                 elif element == zero:
