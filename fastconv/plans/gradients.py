@@ -10,7 +10,10 @@ from typing import Any
 import numpy as np
 
 from fastconv.kernels.borders import folded
+from fastconv.kernels.gradients import weights as mirror
 from fastconv.kernels.keeping import remembered
+from fastconv.machine import host
+from fastconv.plans.dispatch import estimate
 from fastconv.plans.plan import ConvPlan, Operand, Plan, UnpoolPlan
 from fastconv.plans.planning import bias_array, decided, unbatched
 from fastconv.problem import arguments as check
@@ -22,6 +25,7 @@ from fastconv.problem.gradients import (
     WeightGradient,
     has_copies,
     input_gradient,
+    mirrored,
     weight_gradient,
 )
 from fastconv.problem.problem import Problem
@@ -109,11 +113,31 @@ def unpacked_plan(geometry: ConvGeometry, types: Types, implementation: str, for
 
 
 def convolution_plan(
-    geometry: ConvGeometry, types: Types, w: Array, bias: Array | None = None, implementation: str = "auto", once: bool = False
+    geometry: ConvGeometry, types: Types, w: Array, bias: Array, once: bool = False
 ) -> ConvPlan:
     """The plan of a convolution of a known geometry, its weights packed for one call, or for many."""
-    found = unpacked_plan(geometry, types, implementation, once)
+    found = unpacked_plan(geometry, types, "auto", once)
     return replace(found, packed=found.packing(found.seen_weights(w), bias_array(bias, found)))
+
+
+def backward_plan(geometry: ConvGeometry, types: Types, w: Array, name: str, once: bool) -> ConvPlan:
+    """The plan of the convolution of dy that gives dx: of stride 1 a plain one where that is estimated to be cheaper.
+
+    What serves plain convolutions alone, Winograd above all, then serves the gradient too.
+    """
+    given = unpacked_plan(geometry, types, name, once)
+    plain = mirrored(geometry) if name == "auto" and types.weights != np.float16 else None
+    if plain is not None:
+        other = unpacked_plan(plain, types, name, once)
+        seconds = w.size * mirror.SECONDS if once else 0.0
+        if seconds_of(other, once) + seconds < seconds_of(given, once):
+            given, w = other, mirror.mirrored_weights(w, geometry, plain.w_shape)
+    return replace(given, packed=given.packing(given.seen_weights(w), bias_array(None, given)))
+
+
+def seconds_of(plan: ConvPlan, once: bool) -> float:
+    """The estimate by which a plan was chosen."""
+    return estimate(plan.implementation, plan.seen, host(), once) + plan.form.cost(host())
 
 
 def forward_of(
@@ -188,7 +212,7 @@ class InputGradient:
             return cls(forward, None, dtype)
         result = np.result_type(dy_dtype, w.dtype)
         types = Types(dy_dtype, check.native(w.dtype), summed_in(result), result)
-        return cls(forward, convolution_plan(backward, types, w, implementation=name, once=once), dtype)
+        return cls(forward, backward_plan(backward, types, w, name, once), dtype)
 
     def __call__(self, dy: Array) -> Array:
         """dx of a dy that has a batch axis."""

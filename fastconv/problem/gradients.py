@@ -223,6 +223,18 @@ def input_gradient(forward: ConvGeometry) -> ConvGeometry:
     )
 
 
+def mirrored(backward: ConvGeometry) -> ConvGeometry | None:
+    """A transposed convolution of stride 1 as a plain one, by kernels in reverse order; None where it cuts more off than it adds."""
+    g = backward
+    pads = tuple(
+        (extent - 1 - before, extent - 1 - after + more)
+        for extent, (before, after), more in zip(g.window, g.padding, g.output_padding, strict=True)
+    )
+    if not g.transposed or any(step > 1 for step in g.stride) or min(map(min, pads)) < 0:
+        return None
+    return replace(g, padding=pads, output_padding=(0,) * g.rank, transposed=False)
+
+
 def has_copies(forward: ConvGeometry) -> bool:
     """Whether cells of padding are copies of cells of the input, whose gradient they share."""
     return forward.border.mode not in ("zeros", "constant") and any(map(any, forward.padding))
