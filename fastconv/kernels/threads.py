@@ -12,6 +12,8 @@ import atexit
 import os
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numba
@@ -100,7 +102,14 @@ class _State:
     team = Team()
 
 
+class _Here(threading.local):
+    """What is so in one Python thread."""
+
+    alone = False
+
+
 _state = _State()
+_here = _Here()
 
 
 def available() -> int:
@@ -115,6 +124,8 @@ def available() -> int:
 
 def count() -> int:
     """The number of threads that a call may use."""
+    if _here.alone:
+        return 1
     if _state.count is None:
         _state.count = available()
     return _state.count
@@ -123,6 +134,16 @@ def count() -> int:
 def set_count(n: int) -> None:
     """Let calls from any Python thread use `n` threads from now on."""
     _state.count = n
+
+
+@contextmanager
+def alone() -> Iterator[None]:
+    """Let calls from this Python thread use one thread: it is itself one of many that are at work."""
+    before, _here.alone = _here.alone, True
+    try:
+        yield
+    finally:
+        _here.alone = before
 
 
 def run_parts(kernel: Any, threads: int, parts: int, total: int, arguments: tuple[Any, ...]) -> None:
