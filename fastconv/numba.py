@@ -7,9 +7,9 @@
         return fc.relu(fc.conv2d(image, bank, padding=1))
 
 Nothing has to be imported for it: Numba finds `init` by fastconv's entry point. A call is typed by the ranks and dtypes of its
-arrays, boxes them, and calls the Python function with the GIL held, about a microsecond in all; kernels run without the GIL. An
-error is the one that the function raises in Python; compiled code cannot catch it by its message, and as with every error that
-is raised in compiled code, Numba keeps what the function held.
+arrays, boxes them, and calls the Python function with the GIL held; it costs what the call costs in Python and a microsecond or
+two. Kernels run without the GIL. An error is the one that the function raises in Python; as with every error that is raised in
+compiled code, Numba keeps what the function held.
 
 A function that is compiled with ``parallel=True`` calls from threads that have no GIL, so it must be compiled with ``nogil=True``
 too, else nobody would give it to them: a TypingError says so. Each of its calls uses one thread.
@@ -37,16 +37,7 @@ from numba.core.errors import TypingError
 from numba.core.imputils import lower_constant
 from numba.core.targetconfig import ConfigStack
 from numba.core.typing import signature
-from numba.extending import (
-    NativeValue,
-    intrinsic,
-    lower_builtin,
-    models,
-    overload,
-    register_model,
-    typeof_impl,
-    unbox,
-)
+from numba.extending import NativeValue, intrinsic, lower_builtin, models, overload, register_model, typeof_impl, unbox
 from numba.np.numpy_support import as_dtype, from_dtype
 
 import fastconv as fc
@@ -55,11 +46,10 @@ from fastconv.plans.plan import IndicesPlan, Plan
 
 __all__ = ["init"]
 
-CONVOLUTION = "x, w, bias=None, stride=1, padding=0, dilation=1, groups=1, residual=None, activation=None, layout=None, out=None"
-TRANSPOSED = (
-    "x, w, bias=None, stride=1, padding=0, output_padding=0, groups=1, dilation=1, residual=None, activation=None, layout=None, "
-    "out=None"
+CONVOLUTION = (
+    "x, w, bias=None, stride=1, padding=0, dilation=1, groups=1, residual=None, activation=None, layout=None, out=None"
 )
+TRANSPOSED = f"x, w, bias=None, stride=1, padding=0, output_padding=0, groups=1, dilation=1, {LAST}"
 ORDER = "x, kernel_size, stride=None, padding=0, dilation=1, ceil_mode=False, layout=None, out=None"
 MEAN = (
     "x, kernel_size, stride=None, padding=0, ceil_mode=False, count_include_pad=True, divisor_override=None, dilation=1, "
@@ -73,8 +63,8 @@ SIGNATURES: dict[str, tuple[int, str]] = {
     **{f"avg_pool{rank}d": (rank, MEAN) for rank in (1, 2, 3)},
     **{f"lp_pool{rank}d": (rank, NORM) for rank in (1, 2, 3)},
     **{f"adaptive_{kind}_pool{n}d": (n, "x, output_size, layout=None, out=None") for kind in ("avg", "max") for n in (1, 2, 3)},
-    **{name: (0, "x, layout=None, out=None") for name in ("global_avg_pool", "global_max_pool")},
-    **{name: (0, "x, out=None") for name in ("relu", "relu6", "silu", "hardswish", "gelu")},
+    **dict.fromkeys(("global_avg_pool", "global_max_pool"), (0, "x, layout=None, out=None")),
+    **dict.fromkeys(("relu", "relu6", "silu", "hardswish", "gelu"), (0, "x, out=None")),
     "leaky_relu": (0, "x, negative_slope=0.01, out=None"),
     "clip": (0, "x, low, high, out=None"),
 }
@@ -91,9 +81,7 @@ class Call:
     def __call__(self, *values: Any) -> Any:
         """The result; nothing is passed for None, which every option has by default."""
         places = self.places
-        options = {
-            name: value for name, value in zip(self.names[places:], values[places:], strict=True) if value is not None
-        }
+        options = {name: value for name, value in zip(self.names[places:], values[places:], strict=True) if value is not None}
         if self.alone:
             with threads.alone():
                 return self.operation(*values[:places], **options)

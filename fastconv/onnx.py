@@ -107,7 +107,8 @@ class Conv(_Operator):
     """Conv, opsets 1, 11 and 22."""
 
     def _run(self, x: Any, w: Any, bias: Any = None, **attributes: Any) -> tuple[Array]:
-        return (convolved(*widened(x, w, bias), attributes).astype(x.dtype, copy=False),)
+        x32, w32, bias32 = widened(x, w, bias)
+        return (convolved(x32, w32, bias32, attributes).astype(x.dtype, copy=False),)
 
 
 def without_zero(name: str, x: Array, zero: Any, axis: int) -> Array:
@@ -223,7 +224,8 @@ def cut(y: Array, begins: list[int], sizes: list[int], bias: Any) -> Array:
         slice(one.start - begin, one.start - begin + max(0, one.stop - one.start))
         for one, (_, begin, _) in zip(source, axes, strict=True)
     )
-    found[(..., *target)] = y[(..., *source)]
+    whole = (slice(None), slice(None))
+    found[whole + target] = y[whole + source]
     return found
 
 
@@ -275,8 +277,7 @@ class MaxPool(_Pool):
         coordinates = np.unravel_index(where, given.shape[2:])
         if far:
             coordinates = tuple(
-                np.clip(one - before, 0, cells - 1)
-                for one, (before, _), cells in zip(coordinates, pads, shape, strict=True)
+                np.clip(one - before, 0, cells - 1) for one, (before, _), cells in zip(coordinates, pads, shape, strict=True)
             )
         inside = np.ravel_multi_index(coordinates, shape, order="F" if attributes.get("storage_order") else "C")
         planes = np.arange(x.shape[0] * x.shape[1]).reshape(*x.shape[:2], *(1,) * rank) * prod(shape)
@@ -437,7 +438,7 @@ class Prepared(BackendRep):  # type: ignore[misc]
         return tuple(self.evaluator.run(None, inputs))
 
 
-class backend(Backend):  # type: ignore[misc]  # noqa: N801  # the field's modules have this name
+class backend(Backend):  # type: ignore[misc]  # ONNX's own tools look for this name
     """ONNX models on the CPU: `ops` on fastconv, all other operators in NumPy, as the onnx package has them."""
 
     @classmethod

@@ -1,7 +1,7 @@
 """fastconv for torch: models whose convolutions and pools run on fastconv, and functions with gradients.
 
-    convert(model), report(converted)       conversion, fusing, layers
-    conv2d(input, weight, ...) and kin      functional, operators
+convert(model), report(converted)       conversion, fusing, layers
+conv2d(input, weight, ...) and kin      functional, operators
 """
 
 from fastconv.torch.conversion import convert, report

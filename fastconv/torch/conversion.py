@@ -1,7 +1,7 @@
 """torch models whose convolutions and pools run on fastconv.
 
-    copy in eval mode -> trace -> fuse -> layers in the place of nodes
-      what cannot be traced -> each of its children by itself
+copy in eval mode -> trace -> fuse -> layers in the place of nodes
+  what cannot be traced -> each of its children by itself
 """
 
 import copy
@@ -21,7 +21,7 @@ TOLERANCE = 1e-3  # of the largest output: what a conversion that went wrong pas
 VIEWS = {"view": "reshape"}
 
 
-class _Tracer(fx.Tracer):
+class _Tracer(fx.Tracer):  # type: ignore[misc]
     """Modules with hooks are called as they are, and so are torch's own."""
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
@@ -29,7 +29,7 @@ class _Tracer(fx.Tracer):
         return hooks(m) or super().is_leaf_module(m, module_qualified_name)
 
 
-class Ends(nn.Module):
+class Ends(nn.Module):  # type: ignore[misc]
     """A model that computes in one memory format, whatever its inputs have.
 
     Parameters
@@ -53,7 +53,9 @@ class Ends(nn.Module):
         back = formats(maps[0])[0] if not maps[0].is_contiguous() else torch.contiguous_format
         arguments, named = torch.utils._pytree.tree_unflatten([self.formed(one) for one in leaves], tree)
         return torch.utils._pytree.tree_map(
-            lambda y: y.contiguous(memory_format=back if back is torch.contiguous_format else formats(y)[0]) if is_map(y) else y,
+            lambda y: (
+                y.contiguous(memory_format=back if back is torch.contiguous_format else formats(y)[0]) if is_map(y) else y
+            ),
             self.model(*arguments, **named),
         )
 
@@ -291,7 +293,8 @@ def report(converted: nn.Module) -> str:
     --------
     >>> import torch
     >>> import fastconv.torch
-    >>> print(fastconv.torch.report(fastconv.torch.convert(torch.nn.Sequential(torch.nn.MaxPool2d(2), torch.nn.Linear(4, 4)))))
+    >>> model = torch.nn.Sequential(torch.nn.MaxPool2d(2), torch.nn.Linear(4, 4))
+    >>> print(fastconv.torch.report(fastconv.torch.convert(model)))
     0  MaxPool2d  fastconv: max_pool2d
     1  Linear     torch: fastconv has no such operation
     1 of 2 layers run on fastconv

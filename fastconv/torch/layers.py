@@ -71,7 +71,7 @@ def unserved(x: Any) -> str | None:
     return None
 
 
-class Layer(nn.Module):
+class Layer(nn.Module):  # type: ignore[misc]
     """What layers share: plans by shape, and torch's own function where there is none.
 
     Attributes
@@ -195,7 +195,7 @@ class Convolution(Layer):
         self.mode, self.groups = of.padding_mode, of.groups
         self.stride, self.padding, self.dilation = of.stride, of.padding, of.dilation
         self.output_padding = of.output_padding
-        self.pads = getattr(of, "_reversed_padding_repeated_twice", None)
+        self.pads: Any = getattr(of, "_reversed_padding_repeated_twice", None)
 
     def key(self, x: torch.Tensor, *others: Any) -> Any:
         """All that a plan depends on, the state of the weights too."""
@@ -226,9 +226,7 @@ class Convolution(Layer):
         """What torch computes."""
         if self.transposed:
             function = getattr(functional, f"conv_transpose{self.rank}d")
-            y = function(
-                x, self.weight, self.bias, self.stride, self.padding, self.output_padding, self.groups, self.dilation
-            )
+            y = function(x, self.weight, self.bias, self.stride, self.padding, self.output_padding, self.groups, self.dilation)
         else:
             padding = self.padding
             if self.mode != "zeros":

@@ -125,9 +125,7 @@ def conv_weight(x: Tensor, size: Any, dy: Tensor, stride: Any, padding: Any, dil
     return tensor(dw, last)
 
 
-def max_pool(
-    x: Tensor, kernel_size: Any, stride: Any, padding: Any, dilation: Any, ceil_mode: bool
-) -> tuple[Tensor, Tensor]:
+def max_pool(x: Tensor, kernel_size: Any, stride: Any, padding: Any, dilation: Any, ceil_mode: bool) -> tuple[Tensor, Tensor]:
     """The largest cells and where they are."""
     rank, last = x.ndim - 2, is_last(x, x.ndim - 2)
     window = (tuple(kernel_size), tuple(stride), tuple(padding), tuple(dilation), ceil_mode, True)
@@ -321,9 +319,7 @@ def check_bias(bias: Any, channels: Any, dtype: torch.dtype) -> None:
         raise ValueError(f"bias must have shape ({channels},) and dtype {dtype}, got {tuple(bias.shape)} and {bias.dtype}")
 
 
-def convolve(
-    rank: int, input: Any, weight: Any, bias: Any, stride: Any, padding: Any, dilation: Any, groups: Any
-) -> Tensor:
+def convolve(rank: int, input: Any, weight: Any, bias: Any, stride: Any, padding: Any, dilation: Any, groups: Any) -> Tensor:
     """conv{rank}d."""
     x, single = batched("input", input, rank)
     check_weight(weight, x, rank, groups)

@@ -66,7 +66,9 @@ def test_the_bias_has_a_gradient(threads):
         torch.testing.assert_close(torch.autograd.grad(ours.sum(), bias), torch.autograd.grad(theirs.sum(), bias))
 
 
-@pytest.mark.parametrize("name", ["conv", "conv_input", "conv_weight", "max_pool", "max_pool_input", "avg_pool", "avg_pool_input"])
+@pytest.mark.parametrize(
+    "name", ["conv", "conv_input", "conv_weight", "max_pool", "max_pool_input", "avg_pool", "avg_pool_input"]
+)
 def test_operators_pass_torchs_own_check(name, threads):
     """torch.library.opcheck: schema, fake tensors, autograd registration, and ahead-of-time autograd with dynamic shapes."""
     x, w = arguments((2, 4, 7, 6), (4, 4, 3, 3))
@@ -104,7 +106,11 @@ def test_torch_compile_takes_a_net_without_a_break(threads):
     [
         (lambda x, w: ft.conv2d(x.numpy(), w), TypeError, "input must be a Tensor, got ndarray"),
         (lambda x, w: ft.conv2d(x[0, 0], w), ValueError, "input must have 4 axes, or 3 without the batch, got shape"),
-        (lambda x, w: ft.conv2d(x, w.float()), TypeError, "weight must have the dtype of input, torch.float64, got torch.float32"),
+        (
+            lambda x, w: ft.conv2d(x, w.float()),
+            TypeError,
+            "weight must have the dtype of input, torch.float64, got torch.float32",
+        ),
         (lambda x, w: ft.conv2d(x, w[:, :3]), ValueError, r"weight must have 4 / groups input channels"),
         (lambda x, w: ft.conv2d(x, w, w[0, 0, 0]), ValueError, r"bias must have shape \(4,\)"),
         (lambda x, w: ft.conv2d(x, w, stride=(1, 2, 3)), ValueError, "stride must be an int or 2 ints"),
