@@ -7,9 +7,9 @@
         return fc.relu(fc.conv2d(image, bank, padding=1))
 
 Nothing has to be imported for it: Numba finds `init` by fastconv's entry point. A call is typed by the ranks and dtypes of its
-arrays, boxes them, and calls the Python function with the GIL held; it costs what the call costs in Python and a microsecond or
-two. Kernels run without the GIL. An error is the one that the function raises in Python; as with every error that is raised in
-compiled code, Numba keeps what the function held.
+arrays, boxes them, and calls the Python function with the GIL held; it costs what the call costs in Python and one or two
+microseconds. Kernels run without the GIL. An error is the one that the function raises in Python; as with every error that is
+raised in compiled code, Numba keeps what the function held.
 
 A function that is compiled with ``parallel=True`` calls from threads that have no GIL, so it must be compiled with ``nogil=True``
 too, else nobody would give it to them: a TypingError says so. Each of its calls uses one thread.
@@ -46,9 +46,8 @@ from fastconv.plans.plan import IndicesPlan, Plan
 
 __all__ = ["init"]
 
-CONVOLUTION = (
-    "x, w, bias=None, stride=1, padding=0, dilation=1, groups=1, residual=None, activation=None, layout=None, out=None"
-)
+LAST = "residual=None, activation=None, layout=None, out=None"
+CONVOLUTION = f"x, w, bias=None, stride=1, padding=0, dilation=1, groups=1, {LAST}"
 TRANSPOSED = f"x, w, bias=None, stride=1, padding=0, output_padding=0, groups=1, dilation=1, {LAST}"
 ORDER = "x, kernel_size, stride=None, padding=0, dilation=1, ceil_mode=False, layout=None, out=None"
 MEAN = (

@@ -277,7 +277,8 @@ def report(converted: nn.Module) -> str:
     Parameters
     ----------
     converted : torch.nn.Module
-        What `convert` returned. Once it was called, the lines also tell which implementations run, and what torch ran after all.
+        What `convert` returned. Once it was called, the lines also tell which implementations run, and what torch ran after
+        all.
 
     Returns
     -------
