@@ -11,8 +11,8 @@ arrays, boxes them, and calls the Python function with the GIL held; it costs wh
 microseconds. Kernels run without the GIL. An error is the one that the function raises in Python; as with every error that is
 raised in compiled code, Numba keeps what the function held.
 
-A function that is compiled with ``parallel=True`` calls from threads that have no GIL, so it must be compiled with ``nogil=True``
-too, else nobody would give it to them: a TypingError says so. Each of its calls uses one thread.
+A function that is compiled with ``parallel=True`` calls from threads that have no GIL, so it must be compiled with
+``nogil=True`` too, else nobody would give it to them: a TypingError says so. Each of its calls uses one thread.
 
 Examples
 --------
