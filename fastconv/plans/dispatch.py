@@ -1,5 +1,6 @@
 """Which implementation serves a call: a pure function of the problem and the kind of CPU, never of a timing."""
 
+import re
 from typing import Any
 
 from fastconv.machine import Machine
@@ -10,9 +11,12 @@ from fastconv.problem.problem import Problem
 FAMILIES = {
     "global_max_pool": "max_pool",
     "global_avg_pool": "avg_pool",
+    "conv_input": "conv_transpose",
+    "min_pool_input": "max_pool_input",
     **dict.fromkeys(("relu", "relu6", "leaky_relu", "silu", "hardswish", "gelu", "clip"), "activation"),
 }
 
+RANK = re.compile("[123]d(?=_|$)")  # conv2d is conv, and conv2d_weight conv_weight
 WORTH = 1e-5  # seconds of packing, from which on a call that packs for itself may be served otherwise
 HOPELESS = 8.0  # times the least estimate: what is estimated dearer is not worth a measurement
 
@@ -27,7 +31,7 @@ def family_of(operation: Any) -> str:
     """ "conv" of "conv2d", "max_pool" of "global_max_pool"."""
     if not isinstance(operation, str):
         raise TypeError(f"operation must be a string, got {operation!r}")
-    family = operation[:-2] if operation[-2:] in ("1d", "2d", "3d") else operation
+    family = RANK.sub("", operation)
     family = FAMILIES.get(family, family)
     if family not in OPERATIONS:
         raise ValueError(f"operation must be one of {', '.join(OPERATIONS)} (with 1d, 2d or 3d), got {operation!r}")

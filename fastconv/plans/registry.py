@@ -12,6 +12,10 @@ import numpy as np
 
 from fastconv.kernels import im2col, loops, reference, strided
 from fastconv.kernels.borders import bordered, plain
+from fastconv.kernels.gradients import loops as gradient_loops
+from fastconv.kernels.gradients import pools as gradient_pools
+from fastconv.kernels.gradients import products as gradient_products
+from fastconv.kernels.gradients import reference as gradient_reference
 from fastconv.kernels.simd.arrays import columns, elementwise
 from fastconv.kernels.simd.depthwise import choice as depthwise
 from fastconv.kernels.simd.direct import choice as direct
@@ -101,6 +105,11 @@ def _blas_cost(problem: Problem, machine: Machine) -> float:
     rate = 0.7 * machine.flops(dtype) * full / (full + 48) if dtype.kind in "fc" else 1e9
     calls = g.batch * g.groups * (g.taps + 12)
     return 2e-6 * (1 + calls) + copied * positions / machine.bandwidth + g.flops / rate
+
+
+def _weight_blas_cost(problem: Problem, machine: Machine) -> float:
+    """As of the convolution itself: the same columns, and a product of the same size."""
+    return _blas_cost(replace(problem, geometry=problem.geometry.forward), machine)
 
 
 def _reads_all(problem: Problem) -> bool:
@@ -293,6 +302,22 @@ _FFT = Implementation(
 
 _VECTORS = tuple(map(_near, (_WINOGRAD, _STRASSEN, _DEPTHWISE, _DIRECT, _UNPACKED, _SEPARABLE, _FFT)))
 
+# The gradient of a convolution by its weights: implementations that work in vectors come first.
+_WEIGHT_GRADIENTS = (
+    Implementation(
+        "im2col", "windows copied into columns, 16 MiB at a time, then BLAS", gradient_products.im2col, _weight_blas_cost
+    ),
+    _loops(gradient_loops.run_conv_weight),
+    Implementation(
+        "strided",
+        "sliding_window_view, then tensordot",
+        gradient_products.strided,
+        lambda problem, machine: 3e-5 + 2 * _weight_blas_cost(problem, machine),
+        gradient_products.supports_strided,
+    ),
+    _reference(gradient_reference.conv_weight),
+)
+
 OPERATIONS: dict[str, tuple[Implementation, ...]] = {
     "conv": (
         *_VECTORS,
@@ -310,6 +335,10 @@ OPERATIONS: dict[str, tuple[Implementation, ...]] = {
         ),
         _reference(reference.conv, pack=_as_given),
     ),
+    "conv_weight": _WEIGHT_GRADIENTS,
+    "max_pool_input": (_loops(gradient_pools.run_scatter), _reference(gradient_reference.scatter)),
+    "avg_pool_input": (_loops(gradient_pools.run_average), _reference(gradient_reference.pool_input)),
+    "lp_pool_input": (_loops(gradient_pools.run_norm), _reference(gradient_reference.pool_input)),
     "conv_transpose": (
         _near(_STRASSEN),
         _near(_DEPTHWISE),

@@ -6,12 +6,14 @@ from typing import Any
 import numpy as np
 
 from fastconv.problem.convolutions import IDENTITY, Array, ConvGeometry, Hashed
+from fastconv.problem.gradients import PoolGradient, ScatterGradient, WeightGradient
 from fastconv.problem.pools import PoolGeometry, UnpoolGeometry
 from fastconv.problem.types import Types
 from fastconv.problem.windows import ElementwiseGeometry, FoldGeometry
 
 Operands = dict[str, Array]  # of a call, by name: x, and where there are any a residual or indices
-Geometry = ConvGeometry | PoolGeometry | UnpoolGeometry | FoldGeometry | ElementwiseGeometry
+Gradient = WeightGradient | ScatterGradient | PoolGradient
+Geometry = ConvGeometry | PoolGeometry | UnpoolGeometry | FoldGeometry | ElementwiseGeometry | Gradient
 
 
 @dataclass(frozen=True)

@@ -50,6 +50,10 @@ ROOMS: dict[str, tuple[str, ...]] = {
     "served": (),
     "signal": ("doors", "served", "ndimage", "operations", "plans", "kernels.keeping", "problem", "machine"),
     "dask": ("operations", "ndimage", "signal", "served", "plans", "kernels.memory", "kernels.threads", "problem", "machine"),
+    "grad": ("operations",),
+    "torch": ("operations", "grad", "problem"),
+    "onnx": ("operations",),
+    "numba": ("operations", "plans", "kernels.threads"),
     "patching": ("signal", "ndimage", "served"),
     "measuring": ("operations", "plans", "kernels", "numpycnn", "problem", "machine"),
     "cli": ("measuring", "operations", "kernels.cache", "kernels.processors", "problem", "machine"),
@@ -57,7 +61,16 @@ ROOMS: dict[str, tuple[str, ...]] = {
 }
 DOORS = {
     "llvmlite": (f"{SIMD}.vector",),
-    "numba": (f"{SIMD}.vector", "kernels.compiling", "kernels.jit", "kernels.cache", "kernels.threads", "machine", "cli"),
+    "numba": (
+        f"{SIMD}.vector",
+        "kernels.compiling",
+        "kernels.jit",
+        "kernels.cache",
+        "kernels.threads",
+        "machine",
+        "cli",
+        "numba",
+    ),
 }
 
 

@@ -25,6 +25,7 @@ from fastconv.problem.convolutions import Activation, Array
 
 peek, poke, pointer = vector.peek, vector.poke, vector.pointer
 NONE, CLIP, LEAKY, SILU, HARDSWISH, GELU = range(len(KINDS))
+LANES = 8  # of what is finished after it is stored: one register or two, on every machine
 
 
 class Epilogue(NamedTuple):
@@ -102,9 +103,30 @@ def is_unfinished(e):
 
 
 @compiled
+def adds_and_clips(e):
+    """Whether what is left to do is an addition, and a clip or nothing."""
+    return e.residual != 0 and (e.kind == CLIP or e.kind == NONE)
+
+
+@compiled
+def finish_clipped(y, count, e):
+    """y[:count] = min(max(y[:count] + residual, low), high), a NaN stays, or the sum alone: vector by vector."""
+    whole = count - count % LANES
+    for at in range(0, whole, LANES):
+        v = vector.load(y + at, LANES) + vector.load(y + (at + e.residual), LANES)
+        vector.store(y + at, vector.clip(v, e.low, e.high) if e.kind == CLIP else v)
+    if whole < count:
+        rest = count - whole
+        v = vector.load_first(y + whole, rest, LANES) + vector.load_first(y + (whole + e.residual), rest, LANES)
+        vector.store_first(y + whole, vector.clip(v, e.low, e.high) if e.kind == CLIP else v, rest)
+
+
+@compiled
 def finish_run(y, count, e):
     """y[:count] = act(y[:count] + residual), where that is left to do."""
-    if is_unfinished(e):
+    if adds_and_clips(e):
+        finish_clipped(y, count, e)
+    elif is_unfinished(e):
         for i in range(count):
             put(y + i, peek(y + i), e)
 
@@ -115,6 +137,9 @@ def finish_rows(y, offsets, count, step, width, e):
     if is_unfinished(e):
         for i in range(count):
             row = y + peek(offsets + i)
+            if adds_and_clips(e) and step == 1:
+                finish_clipped(row, width, e)
+                continue
             for j in range(width):
                 put(row + j * step, peek(row + j * step), e)
 

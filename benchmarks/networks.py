@@ -1,0 +1,190 @@
+"""Whole networks of torchvision, converted, beside torch, its compiler and the runtimes that are installed.
+
+    taskset -c 0 python -m benchmarks.networks [--batch 1 8] [--seconds 3] [network ...]
+
+on one thread and float32, random weights. All run in this process, in turn, so that a busy machine slows them alike; a time is
+the median of processor time, milliseconds a call. What is not installed has no column.
+"""
+
+import argparse
+import copy
+import io
+import statistics
+import time
+
+import torch
+from torch import nn
+
+import fastconv as fc
+import fastconv.torch
+
+NETWORKS = ("resnet50", "vgg16", "mobilenet_v2", "densenet121", "googlenet", "efficientnet_b0", "fcn_resnet50")
+COMPILED = (
+    *("roi_align", "ps_roi_align", "roi_pool", "ps_roi_pool"),
+    *(f"_{name}_backward" for name in ("roi_align", "ps_roi_align", "roi_pool", "ps_roi_pool", "deform_conv2d")),
+    *("nms", "qnms", "deform_conv2d", "_cuda_version"),
+)
+_library = None
+
+
+def torchvision_models():
+    """torchvision.models, where its compiled operators do not load too: it then only needs to know that they are there."""
+    global _library
+    try:
+        import torchvision
+    except RuntimeError:
+        _library = torch.library.Library("torchvision", "DEF")
+        for name in COMPILED:
+            _library.define(f"{name}(Tensor a) -> Tensor")
+        import torchvision
+    return torchvision.models
+
+
+def network(name):
+    """A network in eval mode, with seeded weights and batch norms that have seen data."""
+    models = torchvision_models()
+    torch.manual_seed(0)
+    if name.startswith("fcn"):
+        model = getattr(models.segmentation, name)(weights=None, weights_backbone=None)
+    else:
+        model = getattr(models, name)(weights=None, **({"init_weights": True} if name == "googlenet" else {}))
+    with torch.no_grad():
+        for module in model.modules():
+            if isinstance(module, nn.BatchNorm2d):
+                module.running_mean.normal_(0, 0.1)
+                module.running_var.uniform_(0.5, 1.5)
+                module.weight.uniform_(0.5, 1.5)
+                module.bias.normal_(0, 0.1)
+    return model.eval()
+
+
+def output(y):
+    """The one tensor that is compared."""
+    return y["out"] if isinstance(y, dict) else y
+
+
+class Tensors(nn.Module):
+    """A network whose result is one tensor, for those that take no dicts."""
+
+    def __init__(self, model):
+        super().__init__()
+        self.model = model
+
+    def forward(self, x):
+        return output(self.model(x))
+
+
+def eager(model, x):
+    return lambda: output(model(x))
+
+
+def eager_channels_last(model, x):
+    model, x = copy.deepcopy(model).to(memory_format=torch.channels_last), x.contiguous(memory_format=torch.channels_last)
+    return lambda: output(model(x))
+
+
+def compiled(model, x):
+    found = torch.compile(Tensors(model))
+    return lambda: found(x)
+
+
+def converted(model, x):
+    found = fastconv.torch.convert(model)
+    return lambda: output(found(x))
+
+
+def converted_channels_last(model, x):
+    found = fastconv.torch.convert(model, memory_format=torch.channels_last)
+    return lambda: output(found(x))
+
+
+def exported(model, x):
+    """The network as ONNX."""
+    stream = io.BytesIO()
+    torch.onnx.export(Tensors(model), (x,), stream, dynamo=False, input_names=["x"], output_names=["y"])
+    return stream.getvalue()
+
+
+def onnxruntime(model, x):
+    import onnxruntime as runtime
+
+    options = runtime.SessionOptions()
+    options.intra_op_num_threads, options.inter_op_num_threads, options.log_severity_level = 1, 1, 4
+    session = runtime.InferenceSession(exported(model, x), options, providers=["CPUExecutionProvider"])
+    array = x.numpy()
+    return lambda: torch.from_numpy(session.run(None, {"x": array})[0])
+
+
+def openvino(model, x):
+    import openvino as runtime
+
+    core = runtime.Core()
+    options = {"INFERENCE_NUM_THREADS": 1, "NUM_STREAMS": 1, "INFERENCE_PRECISION_HINT": "f32"}
+    request = core.compile_model(core.read_model(exported(model, x)), "CPU", options).create_infer_request()
+    return lambda: torch.from_numpy(next(iter(request.infer({"x": x.numpy()}).values())))
+
+
+CONTENDERS = {
+    "torch": eager,
+    "torch NHWC": eager_channels_last,
+    "compiled": compiled,
+    "onnxruntime": onnxruntime,
+    "openvino": openvino,
+    "fastconv": converted,
+    "fastconv NHWC": converted_channels_last,
+}
+OURS = ("fastconv", "fastconv NHWC")
+
+
+def measured(name, batch, seconds, wanted):
+    """(milliseconds of each contender that runs and is right, why each other one does not)."""
+    model = network(name)
+    x = torch.randn(batch, 3, 224, 224)
+    calls, reasons, times = {}, {}, {}
+    expected = output(model(x))
+    for contender in wanted:
+        try:
+            call = CONTENDERS[contender](model, x)
+            far = (call() - expected).abs().max().item() / expected.abs().max().item()
+        except Exception as error:
+            reasons[contender] = (str(error).strip().splitlines() or [type(error).__name__])[0][:120]
+            continue
+        assert far < 1e-4, (name, contender, far)
+        calls[contender], times[contender] = call, []
+    begun = time.perf_counter()
+    while time.perf_counter() - begun < seconds * len(calls) or len(times[next(iter(times))]) < 3:
+        for contender, call in calls.items():
+            start = time.thread_time()
+            call()
+            times[contender].append(time.thread_time() - start)
+    return {contender: 1e3 * statistics.median(found) for contender, found in times.items()}, reasons
+
+
+def main():
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("networks", nargs="*", default=list(NETWORKS), metavar="network", help=", ".join(NETWORKS))
+    parser.add_argument("--batch", type=int, nargs="+", default=[1, 8])
+    parser.add_argument("--seconds", type=float, default=3.0, help="for each contender of each network")
+    parser.add_argument("--contenders", nargs="+", default=list(CONTENDERS), choices=list(CONTENDERS), metavar="NAME")
+    chosen = parser.parse_args()
+    fc.set_num_threads(1)
+    torch.set_num_threads(1)
+    torch.set_grad_enabled(False)
+    print(f"{'network':18}{'batch':>6}" + "".join(f"{one:>15}" for one in chosen.contenders) + f"{'ratio':>8}")
+    told = {}
+    for name in chosen.networks:
+        for batch in chosen.batch:
+            found, reasons = measured(name, batch, chosen.seconds, chosen.contenders)
+            told |= reasons
+            cells = [f"{found[one]:15.1f}" if one in found else f"{'-':>15}" for one in chosen.contenders]
+            theirs = [value for one, value in found.items() if one not in OURS]
+            ours = [value for one, value in found.items() if one in OURS]
+            ratio = f"{min(theirs) / min(ours):7.2f}x" if theirs and ours else ""
+            print(f"{name:18}{batch:6}" + "".join(cells) + ratio, flush=True)
+    for contender, reason in told.items():
+        print(f"{contender}: {reason}")
+
+
+if __name__ == "__main__":
+    main()
