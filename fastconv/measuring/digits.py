@@ -190,7 +190,8 @@ def filters(model: training.Model, data: Digits) -> Any:
     """The filters of the first layer, and what they find in some digits."""
     weights = model.weights["w1"][:, 0]
     count, shown = min(len(weights), 16), 4
-    found = api.conv2d(data.test_images[:shown], model.weights["w1"], model.weights["b1"], padding=1, activation="relu")
+    images = data.test_images[np.unique(data.test_labels, return_index=True)[1][:shown]]
+    found = api.conv2d(images, model.weights["w1"], model.weights["b1"], padding=1, activation="relu")
     figure = require("matplotlib.figure").Figure(figsize=(12, 4), dpi=130, layout="constrained")
     axes = figure.subplots(1 + shown, 1 + count)
     limit = float(np.abs(weights).max())
@@ -201,7 +202,7 @@ def filters(model: training.Model, data: Digits) -> Any:
     for column in range(count):
         axes[0, 1 + column].imshow(weights[column], cmap="RdBu", vmin=-limit, vmax=limit)
     for row in range(shown):
-        axes[1 + row, 0].imshow(data.test_images[row, 0], cmap="gray_r")
+        axes[1 + row, 0].imshow(images[row, 0], cmap="gray_r")
         for column in range(count):
             axes[1 + row, 1 + column].imshow(found[row, column], cmap="magma", vmin=0, vmax=float(found[row].max()) or 1.0)
     figure.suptitle("First layer: learned filters, and their maps of digits held out", fontsize=10)

@@ -111,7 +111,7 @@ class Operation:
         >>> dx, dw
         (array([[ 1., 11., 10.]]), array([[[3., 5.]]]))
         """
-        given = inspect.signature(self).bind(*arguments, **options).arguments
+        given = self.signature.bind(*arguments, **options).arguments
         arrays = {name: check.array(name, given.pop(name)) for name in ARRAYS if name in given}
         out = given.pop("out", None)
         x = arrays["x"]
@@ -192,6 +192,11 @@ class Operation:
         if not options.keys() <= self.options:
             unknown = next(name for name in options if name not in self.options)
             raise TypeError(f"{self.name}() got an unexpected keyword argument {unknown!r}")
+
+    @cached_property
+    def signature(self) -> inspect.Signature:
+        """The signature of a call, kept."""
+        return self.__signature__
 
     @property
     def __signature__(self) -> inspect.Signature:

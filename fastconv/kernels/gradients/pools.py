@@ -8,7 +8,7 @@ from math import prod
 
 import numpy as np
 
-from fastconv.kernels.jit import Kernel
+from fastconv.kernels.jit import Kernel, compiled
 from fastconv.kernels.loops import span, strides
 from fastconv.problem import convolutions as sizes
 from fastconv.problem.convolutions import Array
@@ -17,6 +17,7 @@ from fastconv.problem.pools import WHOLE
 from fastconv.problem.problem import Operands, Problem
 
 TOGETHER = 32  # channels, side by side, of an item
+ROW = 1 << 14  # values of a row of cells and channels that stay in the cache
 
 # By indices -------------------------------------------------------------------------------------------------------------
 
@@ -65,70 +66,93 @@ def run_scatter(operands: Operands, packed: None, problem: Problem, out: Array) 
 # Averages ---------------------------------------------------------------------------------------------------------------
 
 
+@compiled
+def spread_row(row, values, axis, count):
+    """row[cells of o] += values[o], `count` values side by side: tap by tap, or window by window of an adaptive axis"""
+    row[:] = 0
+    if axis.taps == 0:
+        for o in range(axis.outputs):
+            cells = span(axis, o)
+            for k in range(cells.start, cells.stop):
+                for c in range(count):
+                    row[k * count + c] += values[o * count + c]
+        return
+    for tap in range(axis.taps):
+        offset = tap * axis.dilation - axis.before
+        first = max(0, -(offset // axis.stride))
+        last = min(axis.outputs, -((offset - axis.cells) // axis.stride))
+        if last <= first:
+            continue
+        source = values[first * count : last * count]
+        begin = (first * axis.stride + offset) * count
+        if axis.stride == 1 or count == 1:
+            to = row[begin :: axis.stride] if axis.stride > 1 else row[begin:]
+            for k in range(len(source)):
+                to[k] += source[k]
+            continue
+        for o in range(last - first):
+            to = row[begin + o * axis.stride * count : begin + o * axis.stride * count + count]
+            part = source[o * count : o * count + count]
+            for c in range(count):
+                to[c] += part[c]
+
+
 @Kernel
-def average_planes(begin, end, dy, dx, axes):
-    """dx[plane, cells of o] += dy[plane, o] / divisor; a row of outputs is spread along the width once, then added to rows"""
+def average(begin, end, dy, dx, axes, together, block):
+    """dx[n, cells of o, c] += dy[n, o, c] / divisor; `together` channels lie side by side, `block` of them are an item
+
+    A row of outputs is spread along the width once, then added to the rows of its windows.
+    """
     depth, height, width = axes
-    zero = dx.dtype.type(0)
-    one = dx.dtype.type(1)
-    spread = np.zeros(width.cells, dx.dtype)
-    w_last = width.cells
-    cells_in, cells_out = depth.cells * height.cells * w_last, depth.outputs * height.outputs * width.outputs
-    for plane in range(begin, end):
-        to, source = plane * cells_in, plane * cells_out
-        dx[to : to + cells_in] = zero
+    zero, one = dx.dtype.type(0), dx.dtype.type(1)
+    blocks = -(-together // block)
+    cells_in, cells_out = depth.cells * height.cells * width.cells, depth.outputs * height.outputs * width.outputs
+    shares = np.empty(width.outputs * block, dx.dtype)
+    values = np.empty(width.outputs * block, dx.dtype)
+    spread = np.empty(width.cells * block, dx.dtype)
+    for item in range(begin, end):
+        group, part = divmod(item, blocks)
+        first = part * block
+        count = min(block, together - first)
+        to, source = group * cells_in * together + first, group * cells_out * together + first
+        if count == together:
+            dx[to : to + cells_in * together] = zero
+        else:
+            for cell in range(cells_in):
+                dx[to + cell * together : to + cell * together + count] = zero
+        before = 0
+        row = spread[: width.cells * count]
         for d in range(depth.outputs):
             ds = span(depth, d)
             for h in range(height.outputs):
                 hs = span(height, h)
-                spread[:] = zero
                 outer = ds.count * hs.count
-                before, share = 0, zero
-                for o in range(width.outputs):
-                    ws = span(width, o)
-                    divisor = outer * ws.count
-                    if divisor != before:
-                        before, share = divisor, one / dx.dtype.type(divisor)
-                    value = dy[source] * share
-                    source += 1
-                    for k in range(ws.start, ws.stop, width.dilation):
-                        spread[k] += value
+                if outer != before:
+                    before = outer
+                    for o in range(width.outputs):
+                        share = one / dx.dtype.type(outer * span(width, o).count)
+                        shares[o * count : o * count + count] = share
+                if count == together:
+                    line = dy[source : source + width.outputs * count]
+                    for o in range(len(line)):
+                        values[o] = line[o] * shares[o]
+                else:
+                    for o in range(width.outputs):
+                        for c in range(count):
+                            values[o * count + c] = dy[source + o * together + c] * shares[o * count]
+                source += width.outputs * together
+                spread_row(row, values, width, count)
                 for i in range(ds.start, ds.stop, depth.dilation):
                     for j in range(hs.start, hs.stop, height.dilation):
-                        at = to + (i * height.cells + j) * w_last
-                        for k in range(w_last):
-                            dx[at + k] += spread[k]
-
-
-@Kernel
-def average_channels(begin, end, dy, dx, axes, channels, block):
-    """dx[n, cells of o, c] += dy[n, o, c] / divisor for a block of channels"""
-    depth, height, width = axes
-    zero = dx.dtype.type(0)
-    one = dx.dtype.type(1)
-    blocks = -(-channels // block)
-    cells_in, cells_out = depth.cells * height.cells * width.cells, depth.outputs * height.outputs * width.outputs
-    for item in range(begin, end):
-        n, part = divmod(item, blocks)
-        first = part * block
-        count = min(block, channels - first)
-        to, source = n * cells_in * channels + first, n * cells_out * channels + first
-        for cell in range(cells_in):
-            dx[to + cell * channels : to + cell * channels + count] = zero
-        for d in range(depth.outputs):
-            ds = span(depth, d)
-            for h in range(height.outputs):
-                hs = span(height, h)
-                for o in range(width.outputs):
-                    ws = span(width, o)
-                    share = one / dx.dtype.type(ds.count * hs.count * ws.count)
-                    for i in range(ds.start, ds.stop, depth.dilation):
-                        for j in range(hs.start, hs.stop, height.dilation):
-                            for k in range(ws.start, ws.stop, width.dilation):
-                                at = to + ((i * height.cells + j) * width.cells + k) * channels
+                        at = to + (i * height.cells + j) * width.cells * together
+                        if count == together:
+                            cells = dx[at : at + width.cells * together]
+                            for k in range(len(cells)):
+                                cells[k] += row[k]
+                        else:
+                            for k in range(width.cells):
                                 for c in range(count):
-                                    dx[at + c] += dy[source + c] * share
-                    source += channels
+                                    dx[at + k * together + c] += row[k * count + c]
 
 
 def lifted_axes(gradient: PoolGradient):
@@ -140,12 +164,10 @@ def lifted_axes(gradient: PoolGradient):
 def run_average(operands: Operands, packed: None, problem: Problem, out: Array) -> None:
     """Every output's share goes to all cells of its window."""
     g, axes = problem.geometry.forward, lifted_axes(problem.geometry)
-    dy, dx = operands["dy"].reshape(-1), out.reshape(-1)
-    if g.channels_last and g.channels > 1:
-        block = min(g.channels, 4 * TOGETHER)
-        average_channels(g.batch * -(-g.channels // block), g.flops + out.size, dy, dx, axes, g.channels, block)
-    else:
-        average_planes(g.batch * g.channels, g.flops + out.size, dy, dx, axes)
+    together = g.channels if g.channels_last else 1
+    block = max(1, min(together, ROW // max(1, g.in_size[-1])))
+    items = g.batch * g.channels // together * -(-together // block)
+    average(items, g.flops + out.size, operands["dy"].reshape(-1), out.reshape(-1), axes, together, block)
 
 
 # Norms ------------------------------------------------------------------------------------------------------------------
