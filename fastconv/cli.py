@@ -89,7 +89,9 @@ def _parser() -> argparse.ArgumentParser:
     train.add_argument("--seed", type=int, default=0, metavar="N", help="of the first weights (%(default)s)")
     train.add_argument("--threads", type=_positive, metavar="N", help="of fastconv, and of torch (all)")
     train.add_argument("--peers", action="store_true", help="time the same network in torch beside it")
-    train.add_argument("--out", type=Path, default=Path("fastconv-train"), metavar="DIR", help="where pictures go (%(default)s)")
+    train.add_argument(
+        "--out", type=Path, default=Path("fastconv-train"), metavar="DIR", help="where pictures go (%(default)s)"
+    )
     train.set_defaults(run=_train)
     commands.add_parser("info", help="CPU, threads, cache and versions").set_defaults(run=_info)
     commands.add_parser("schema", help="print the JSON Schema of compare --json").set_defaults(run=_schema)
@@ -368,7 +370,12 @@ def _train(given: argparse.Namespace) -> int:
     model = training.Model(np.random.default_rng(given.seed))
     count = sum(value.size for value in model.weights.values())
     print(f"{len(data.labels):,} digits of 8 x 8, {len(data.test_labels)} held out; {count:,} weights", flush=True)
-    columns = ("epoch {task.fields[epoch]:2}", progress.BarColumn(), "loss {task.fields[loss]:.4f}", progress.TimeElapsedColumn())
+    columns = (
+        "epoch {task.fields[epoch]:2}",
+        progress.BarColumn(),
+        "loss {task.fields[loss]:.4f}",
+        progress.TimeElapsedColumn(),
+    )
     with progress.Progress(*columns, console=_console()) as bar:
         total = given.epochs * -(-len(data.labels) // digits.BATCH)
         task = bar.add_task("train", total=total, epoch=1, loss=float("nan"))

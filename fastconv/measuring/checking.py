@@ -44,7 +44,9 @@ def roundings(geometry: Any, dtype: np.dtype[Any], residual: bool = False) -> fl
     if isinstance(geometry, ScatterGradient):
         return float(prod(geometry.pooled_size))
     if isinstance(geometry, PoolGradient):
-        return geometry.overlaps + (NORM_ROUNDINGS * max(1.0, geometry.forward.norm_type) if geometry.forward.kind == "lp" else 3)
+        return geometry.overlaps + (
+            NORM_ROUNDINGS * max(1.0, geometry.forward.norm_type) if geometry.forward.kind == "lp" else 3
+        )
     if isinstance(geometry, ElementwiseGeometry):
         return ROUNDINGS[activation]
     if isinstance(geometry, FoldGeometry):

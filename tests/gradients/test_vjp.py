@@ -181,8 +181,16 @@ X, W = np.ones((1, 2, 5, 5)), np.ones((3, 2, 3, 3))
 @pytest.mark.parametrize(
     ("call", "error", "message"),
     [
-        (lambda: fc.conv2d.vjp(X, W)[1](np.ones((1, 3, 3, 4))), ValueError, r"dy must have the shape of the result, \(1, 3, 3, 3"),
-        (lambda: fc.conv2d.vjp(X, W)[1](np.ones((1, 3, 3, 3), complex)), TypeError, "dy must have a dtype that casts to float64"),
+        (
+            lambda: fc.conv2d.vjp(X, W)[1](np.ones((1, 3, 3, 4))),
+            ValueError,
+            r"dy must have the shape of the result, \(1, 3, 3, 3",
+        ),
+        (
+            lambda: fc.conv2d.vjp(X, W)[1](np.ones((1, 3, 3, 3), complex)),
+            TypeError,
+            "dy must have a dtype that casts to float64",
+        ),
         (lambda: fc.conv2d.vjp(X, W)[1](np.ones((1, 3, 3, 3)), "v"), ValueError, r"wrt must be some of \('x', 'w'\).*got 'v'"),
         (lambda: fc.conv2d.vjp(X, W)[1](np.ones((1, 3, 3, 3)), 1), TypeError, "wrt must be a name or names"),
         (lambda: fc.conv2d.vjp(X, W)[1](np.ones((1, 3, 3, 3)), "bias"), ValueError, "wrt must be some of"),
@@ -198,7 +206,11 @@ X, W = np.ones((1, 2, 5, 5)), np.ones((3, 2, 3, 3))
         (lambda: fc.grad.conv2d_input((2, 5, 5), W, np.ones((1, 3, 3, 3))), ValueError, "input_size must have a batch axis"),
         (lambda: fc.grad.conv2d_input(X.shape, W, X), ValueError, "grad_output must have the shape of the convolution's"),
         (lambda: fc.grad.max_pool2d_input((1, 2, 2, 2), np.full(X.shape, 4), X), ValueError, r"indices must lie in 0 \.\. 3"),
-        (lambda: fc.grad.avg_pool2d_input((1, 2, 9, 9), X, 2), ValueError, "grad_output must have the shape of the pool's result"),
+        (
+            lambda: fc.grad.avg_pool2d_input((1, 2, 9, 9), X, 2),
+            ValueError,
+            "grad_output must have the shape of the pool's result",
+        ),
         (lambda: fc.grad.conv2d_weight.vjp(X), TypeError, "has no vjp"),
     ],
 )

@@ -13,7 +13,7 @@ from fastconv.kernels.loops import span, strides
 from fastconv.problem import convolutions as sizes
 from fastconv.problem.convolutions import Array
 from fastconv.problem.gradients import PoolGradient, ScatterGradient
-from fastconv.problem.pools import WHOLE
+from fastconv.problem.pools import WHOLE, Axis, PoolGeometry
 from fastconv.problem.problem import Operands, Problem
 
 TOGETHER = 32  # channels, side by side, of an item
@@ -34,15 +34,20 @@ def scatter(begin, end, dy, indices, dx, cells_in, cells_out, together, block):
         source, to = group * cells_in * together, group * cells_out * together
         if together == 1:
             dx[to : to + cells_out] = zero
-            for cell in range(source, source + cells_in):
-                dx[to + indices[cell]] += dy[cell]
+            plane_out, places, values = (
+                dx[to : to + cells_out],
+                indices[source : source + cells_in],
+                dy[source : source + cells_in],
+            )
+            for cell in range(len(values)):
+                plane_out[places[cell]] += values[cell]
             continue
         for cell in range(cells_out):
             dx[to + cell * together + first : to + cell * together + last] = zero
         for cell in range(cells_in):
             for plane in range(first, last):
                 at = source + cell * together + plane
-                dx[to + indices[at] * together + plane] += dy[at]
+                dx[np.uint64(to + plane) + indices[at] * np.uint64(together)] += dy[at]
 
 
 def run_scatter(operands: Operands, packed: None, problem: Problem, out: Array) -> None:
@@ -54,7 +59,7 @@ def run_scatter(operands: Operands, packed: None, problem: Problem, out: Array) 
         g.batch * g.channels // together * -(-together // block),
         g.flops,
         operands["dy"].reshape(-1),
-        operands["indices"].reshape(-1),
+        operands["indices"].reshape(-1).view(np.uint64),  # which Numba need not compare with zero
         out.reshape(-1),
         prod(g.pooled_size),
         prod(g.in_size),
@@ -155,19 +160,23 @@ def average(begin, end, dy, dx, axes, together, block):
                                     dx[at + k * together + c] += row[k * count + c]
 
 
-def lifted_axes(gradient: PoolGradient):
+def lifted_axes(gradient: PoolGradient) -> tuple[Axis, ...]:
     """The windows of three axes: those of one cell come first."""
     g = gradient.forward
     return (WHOLE,) * (sizes.SPATIAL_AXES - g.rank) + g.axes
 
 
-def run_average(operands: Operands, packed: None, problem: Problem, out: Array) -> None:
-    """Every output's share goes to all cells of its window."""
-    g, axes = problem.geometry.forward, lifted_axes(problem.geometry)
+def spread(g: PoolGeometry, values: Array, out: Array, axes: tuple[Axis, ...]) -> None:
+    """out[cell] = the sum of the values, each over its divisor, of the windows that hold it."""
     together = g.channels if g.channels_last else 1
     block = max(1, min(together, ROW // max(1, g.in_size[-1])))
     items = g.batch * g.channels // together * -(-together // block)
-    average(items, g.flops + out.size, operands["dy"].reshape(-1), out.reshape(-1), axes, together, block)
+    average(items, g.flops + out.size, values.reshape(-1), out.reshape(-1), axes, together, block)
+
+
+def run_average(operands: Operands, packed: None, problem: Problem, out: Array) -> None:
+    """Every output's share goes to all cells of its window."""
+    spread(problem.geometry.forward, operands["dy"], out, lifted_axes(problem.geometry))
 
 
 # Norms ------------------------------------------------------------------------------------------------------------------
@@ -177,7 +186,7 @@ def run_average(operands: Operands, packed: None, problem: Problem, out: Array) 
 def norm(begin, end, x, y, dy, dx, xs, ys, axes, channels, p):
     """dx[cell] += dy[o] * sign(x) * (|x[cell]| / y[o]) ** (p - 1); of an infinite p, shared where |x| is y"""
     depth, height, width = axes
-    zero, one, two = dx.dtype.type(0), dx.dtype.type(1), dx.dtype.type(2)
+    zero, one = dx.dtype.type(0), dx.dtype.type(1)
     infinite = np.isinf(p)
     for plane in range(begin, end):
         n, c = divmod(plane, channels)
@@ -211,8 +220,6 @@ def norm(begin, end, x, y, dy, dx, xs, ys, axes, channels, p):
                                 elif infinite:
                                     sign = one if element > zero else -one if element < zero else element
                                     slope = sign / ties if abs(element) == size or element != element else zero
-                                elif p == two:
-                                    slope = element / size
                                 elif element == zero:
                                     slope = zero
                                 else:
@@ -221,10 +228,22 @@ def norm(begin, end, x, y, dy, dx, xs, ys, axes, channels, p):
                                 dx[cell] += value * slope
 
 
+def run_euclidean(operands: Operands, g: PoolGeometry, axes: tuple[Axis, ...], out: Array) -> None:
+    """dx = x * the sum of dy / y over the windows of a cell: the norm of p = 2, whose terms share a factor."""
+    x, y, dy = (operands[name] for name in ("x", "y", "dy"))
+    with np.errstate(all="ignore"):
+        shares = np.where(y == 0, 0, dy * (y / y) / y)  # a window that holds an infinity has no gradient
+        spread(g, shares, out, tuple(axis._replace(fixed=1) for axis in axes))
+        np.multiply(out, x, out=out, where=out != 0)  # a cell of no window, which may be infinite, has none either
+
+
 def run_norm(operands: Operands, packed: None, problem: Problem, out: Array) -> None:
     """The gradient of an Lp pool."""
     g, axes = problem.geometry.forward, lifted_axes(problem.geometry)
+    if g.norm_type == 2:
+        run_euclidean(operands, g, axes, out)
+        return
     arrays = (operands["x"].reshape(-1), operands["y"].reshape(-1), operands["dy"].reshape(-1), out.reshape(-1))
     p = out.dtype.type(g.norm_type)
-    work = (8 if g.norm_type != 2 else 2) * g.flops + out.size
+    work = 8 * g.flops + out.size
     norm(g.batch * g.channels, work, *arrays, strides(g, out), strides(g, operands["dy"]), axes, g.channels, p)
