@@ -14,6 +14,7 @@ Examples
 --------
 >>> import numpy
 >>> from autograd import grad
+>>> from fastconv.autograd import conv1d
 >>> w = numpy.ones((1, 1, 2))
 >>> grad(lambda w: conv1d(numpy.array([[1.0, 2.0, 3.0]]), w).sum())(w)
 array([[[3., 5.]]])

@@ -6,13 +6,14 @@
     loss = lambda w: (fj.conv2d(image, w, activation="relu") ** 2).sum()
     jax.jit(jax.grad(loss))(w)
 
-Each has the arguments of the operation of its name, without `out` and `return_indices`; only arrays may be traced. JAX calls back into
-Python to compute (`jax.pure_callback`), with a custom derivative (`jax.custom_vjp`), so that the reverse mode works and forward mode
-does not, nor do gradients of gradients. Under `vmap` calls are made one by one.
+Each has the arguments of the operation of its name, without `out` and `return_indices`; only arrays may be traced. JAX calls back
+into Python to compute (`jax.pure_callback`), with a custom derivative (`jax.custom_vjp`), so that the reverse mode works and
+forward mode does not, nor do gradients of gradients. Under `vmap` calls are made one by one.
 
 Examples
 --------
 >>> import jax, numpy
+>>> from fastconv.jax import conv1d
 >>> x, w = numpy.array([[1.0, 2.0, 3.0]], numpy.float32), numpy.ones((1, 1, 2), numpy.float32)
 >>> jax.jit(jax.grad(lambda w: conv1d(x, w).sum()))(w).tolist()
 [[[3.0, 5.0]]]
@@ -65,7 +66,7 @@ def _function(name: str, names: tuple[str, ...], options: Options) -> Any:
         plan = operation.plan(x.shape, **kinds, **given, x_dtype=x.dtype)
         return jax.ShapeDtypeStruct(plan.out_shape, plan.out_dtype)
 
-    @jax.custom_vjp
+    @jax.custom_vjp  # type: ignore[untyped-decorator]
     def call(*arrays: Any) -> Any:
         return jax.pure_callback(compute, shaped(arrays), *arrays, vmap_method="sequential")
 

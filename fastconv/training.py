@@ -7,7 +7,7 @@
     training.accuracy(model, held_out_images, held_out_labels)
 
 `vjp` gives the value of an operation and its pullback, a function that takes the gradient of the result to the gradients of the
-operands. A forward pass keeps the pullbacks; the backward pass calls them in reverse. Whatever else there is is one page of NumPy.
+operands. A forward pass keeps the pullbacks; the backward pass calls them in reverse. All else is one page of NumPy.
 """
 
 from collections.abc import Callable, Iterator

@@ -1,4 +1,4 @@
-"""`fastconv train`: the small CNN of fastconv.training on scikit-learn's digits, its curves and filters as pictures, torch beside it."""
+"""`fastconv train`: the small CNN of fastconv.training on scikit-learn's digits, with pictures, and torch beside it."""
 
 import time
 from collections.abc import Iterator

@@ -113,7 +113,7 @@ A NaN or inf in `x` reaches the outputs whose window holds it, and under "winogr
 
     def vjp(self, *arguments: Any, **options: Any) -> tuple[Any, Pullback]:
         given = self.signature.bind(*arguments, **options).arguments
-        arrays = {name: given.pop(name) for name in ("x", "w", "bias", "residual", "out") if name in given}
+        arrays: dict[str, Any] = {name: given.pop(name) for name in ("x", "w", "bias", "residual", "out") if name in given}
         return convolved_once(self.name, self.rank, arrays, given)
 
     vjp.__doc__ = Operation.vjp.__doc__

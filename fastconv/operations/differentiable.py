@@ -1,4 +1,4 @@
-"""The operations that have a vjp by name, and how a call of one is split into arrays and options: what doors to frameworks need."""
+"""The operations that have a vjp by name, and how a call of one is split into arrays and options, for doors to frameworks."""
 
 from typing import Any
 

@@ -1,7 +1,7 @@
 """Gradients of pools by their input, compiled, parallel over planes or blocks of channels.
 
-Channels first, an item is a plane. Channels last, it is a block of the channels of an image, which lie together in memory: each cell of
-a window is a short vector of them. No item writes what another one writes, and each adds in one order.
+Channels first, an item is a plane. Channels last, it is a block of the channels of an image, which lie together in memory: each
+cell of a window is a short vector of them. No item writes what another one writes, and each adds in one order.
 """
 
 from math import prod

@@ -3,8 +3,8 @@
     channels first   dw [K, C R] = sum of dy [K, P] @ col [C R, P]^T
     channels last    dw [K, R C] = sum of dy [P, K]^T @ col [P, R C]
 
-with P output positions and R taps, over images and tiles of positions in their order, for each group. `im2col` copies windows into
-columns, 16 MiB at a time; `strided` lets tensordot copy them, out of a view.
+with P output positions and R taps, over images and tiles of positions in their order, for each group. `im2col` copies windows
+into columns, 16 MiB at a time; `strided` lets tensordot copy them, out of a view.
 """
 
 from itertools import product
