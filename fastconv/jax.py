@@ -6,9 +6,9 @@
     loss = lambda w: (fj.conv2d(image, w, activation="relu") ** 2).sum()
     jax.jit(jax.grad(loss))(w)
 
-Each has the arguments of the operation of its name, without `out` and `return_indices`; only arrays may be traced. JAX calls back
-into Python to compute (`jax.pure_callback`), with a custom derivative (`jax.custom_vjp`), so that the reverse mode works and
-forward mode does not, nor do gradients of gradients. Under `vmap` calls are made one by one.
+Each has the arguments of the operation of its name, without `out` and `return_indices`; only arrays may be traced. JAX calls
+back into Python to compute (`jax.pure_callback`), with a custom derivative (`jax.custom_vjp`), so that the reverse mode works
+and forward mode does not, nor do gradients of gradients. Under `vmap` calls are made one by one.
 
 Examples
 --------

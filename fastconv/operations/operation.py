@@ -86,7 +86,7 @@ class Operation:
         Parameters
         ----------
         *arguments, **options
-            As a call takes them. The arrays and the result are kept without copies, and must not change before `pull` is called.
+            As a call takes them. The arrays and the result are kept without copies, and must not change until `pull` is called.
 
         Returns
         -------
