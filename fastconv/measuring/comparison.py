@@ -285,7 +285,7 @@ class Comparison:
         self.dtype = plan.out_dtype
         self._x = x.reshape(self.geometry.x_shape)
         self._w, self._bias = (None if given.get(name) is None else np.asarray(given[name]) for name in ("w", "bias"))
-        operands = (x,)
+        operands: tuple[Array, ...] = (x,)
         if family == "conv_weight":
             self._w = np.asarray(given["grad_output"], plan.operands[1].dtype)
             operands = (x, plan.checked(plan.operands[1], self._w))
