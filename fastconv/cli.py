@@ -1,4 +1,4 @@
-"""The command line: fastconv compare | tour | layers | demo | info | schema | warmup.
+"""The command line: fastconv compare | tour | layers | demo | train | info | schema | warmup.
 
 Exit codes: 0 all went well; 1 an implementation's result was wrong; 2 the command cannot be done as given; 130 Ctrl-C, after
 what was measured has been printed.
@@ -95,6 +95,15 @@ def _parser() -> argparse.ArgumentParser:
     demo.add_argument("--virtual", action="store_true", help="the large image is computed as it is read, and never stored")
     demo.add_argument("--out", type=Path, default=Path("fastconv-demo"), metavar="DIR", help="where pictures go (%(default)s)")
     demo.set_defaults(run=_demo)
+    train = commands.add_parser("train", help="train a small CNN on handwritten digits, in NumPy and fastconv")
+    train.add_argument("--epochs", type=_positive, default=20, metavar="N", help="passes over the images (%(default)s)")
+    train.add_argument("--seed", type=int, default=0, metavar="N", help="of the first weights (%(default)s)")
+    train.add_argument("--threads", type=_positive, metavar="N", help="of fastconv, and of torch (all)")
+    train.add_argument("--peers", action="store_true", help="time the same network in torch beside it")
+    train.add_argument(
+        "--out", type=Path, default=Path("fastconv-train"), metavar="DIR", help="where pictures go (%(default)s)"
+    )
+    train.set_defaults(run=_train)
     commands.add_parser("info", help="CPU, threads, cache and versions").set_defaults(run=_info)
     commands.add_parser("schema", help="print the JSON Schema of compare --json").set_defaults(run=_schema)
     commands.add_parser("warmup", help="compile all kernels into the cache").set_defaults(run=_warmup)
@@ -396,6 +405,40 @@ def _demo_large(given: argparse.Namespace) -> int:
     print(f"time      {run.seconds:.1f} s, {run.gigabytes / run.seconds:.2f} GB/s")
     print(f"memory    {run.memory.bytes[0] / 1e9:.2f} GB before, at most {run.memory.peak / 1e9:.2f} GB")
     print(f"wrote {run.result}\nwrote {large.picture(run, given.large)}")
+    return 0
+
+
+def _train(given: argparse.Namespace) -> int:
+    from fastconv import training
+    from fastconv.measuring import digits
+
+    require("matplotlib.figure")
+    progress = require("rich.progress")
+    if given.seed < 0:
+        raise ValueError(f"--seed must be at least 0, got {given.seed}")
+    if given.threads is not None:
+        api.set_num_threads(given.threads)
+    data, history = digits.digits(), digits.History()
+    model = training.Model(np.random.default_rng(given.seed))
+    count = sum(value.size for value in model.weights.values())
+    print(f"{len(data.labels):,} digits of 8 x 8, {len(data.test_labels)} held out; {count:,} weights", flush=True)
+    columns = (
+        "epoch {task.fields[epoch]:2}",
+        progress.BarColumn(),
+        "loss {task.fields[loss]:.4f}",
+        progress.TimeElapsedColumn(),
+    )
+    with progress.Progress(*columns, console=_console()) as bar:
+        total = given.epochs * -(-len(data.labels) // digits.BATCH)
+        task = bar.add_task("train", total=total, epoch=1, loss=float("nan"))
+        for step in digits.trained(model, data, given.epochs, history):
+            bar.update(task, advance=1, epoch=step.epoch + 1, loss=step.loss)
+    print(f"held out: {100 * history.test[-1]:.1f} % right after {given.epochs} epochs, {history.seconds:.1f} s")
+    if given.peers:
+        mine, theirs = digits.beside_torch(data)
+        print(f"an epoch: fastconv {1e3 * mine:.0f} ms, torch {1e3 * theirs:.0f} ms: {theirs / mine:.2f} times as fast")
+    for path in digits.pictures(model, data, history, given.out):
+        print(f"wrote {path}")
     return 0
 
 

@@ -1,7 +1,7 @@
 """Gradients by name: of convolutions by the names and argument order of torch.nn.grad, and of pools.
 
-What trains a network calls ``fc.conv2d.vjp`` and its kin, which give a value and a function of gradients; these are for those who
-keep the parts themselves. Each is an operation: it is called, plans, explains and lists its implementations.
+What trains a network calls ``fc.conv2d.vjp`` and its kin, which give a value and a function of gradients; these are for those
+who keep the parts themselves. Each is an operation: it is called, plans, explains and lists its implementations.
 
 Examples
 --------

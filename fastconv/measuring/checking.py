@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from fastconv.kernels import reference
+from fastconv.kernels.gradients.reference import weight_cell
 from fastconv.plans.dispatch import candidates
 from fastconv.plans.errors import Error
 from fastconv.problem.convolutions import IDENTITY, Array, ConvGeometry, Size
@@ -17,7 +18,7 @@ from fastconv.problem.pools import PoolGeometry
 from fastconv.problem.types import summed_in
 from fastconv.problem.windows import ElementwiseGeometry, FoldGeometry
 
-Geometry = ConvGeometry | PoolGeometry
+Geometry = ConvGeometry | PoolGeometry | WeightGradient
 
 # What nobody told us of others: how they sum, and whether they transform first.
 PEER = Error(4.0)
@@ -44,7 +45,9 @@ def roundings(geometry: Any, dtype: np.dtype[Any], residual: bool = False) -> fl
     if isinstance(geometry, ScatterGradient):
         return float(prod(geometry.pooled_size))
     if isinstance(geometry, PoolGradient):
-        return geometry.overlaps + (NORM_ROUNDINGS * max(1.0, geometry.forward.norm_type) if geometry.forward.kind == "lp" else 3)
+        return geometry.overlaps + (
+            NORM_ROUNDINGS * max(1.0, geometry.forward.norm_type) if geometry.forward.kind == "lp" else 3
+        )
     if isinstance(geometry, ElementwiseGeometry):
         return ROUNDINGS[activation]
     if isinstance(geometry, FoldGeometry):
@@ -141,7 +144,7 @@ def sample(geometry: Geometry, x: Array, w: Array | None, bias: Array | None, dt
     `dtype` is the result's.
     """
     cells = _Cells.of(geometry, x, w, bias, dtype)
-    size = (geometry.batch, cells.channels, *geometry.out_size)
+    size = cells.size
     total = prod(size)
     middle = tuple(axis // 2 for axis in size)
     each = max(min(_seconds(cells, [middle]) for _ in range(3)), 1e-7) if total else 1e-7  # one may have been interrupted
@@ -174,7 +177,10 @@ def _corners(size: Size) -> list[Size]:
 
 @dataclass(frozen=True)
 class _Cells:
-    """The reference's function of one output, for convolutions and pools alike; arrays are widened, (n, c, ...)."""
+    """The reference's function of one output, for convolutions and pools alike; arrays are widened, (n, c, ...).
+
+    Of a gradient by weights, `w` is the gradient of the result.
+    """
 
     geometry: Geometry
     dtype: np.dtype[Any]
@@ -188,6 +194,9 @@ class _Cells:
             return reference.widened(np.asarray(array, summed_in(dtype)))
 
         image, nothing = geometry.channels_first(wide(x)), np.empty(0)
+        if isinstance(geometry, WeightGradient):
+            assert w is not None
+            return cls(geometry, dtype, image, geometry.channels_first(wide(w)), nothing)
         if not isinstance(geometry, ConvGeometry):
             return cls(geometry, dtype, image, nothing, nothing)
         assert w is not None
@@ -195,13 +204,19 @@ class _Cells:
         return cls(geometry, dtype, image, geometry.channels_first(wide(w)), wide(given))
 
     @property
-    def channels(self) -> int:
-        return self.geometry.out_channels if isinstance(self.geometry, ConvGeometry) else self.geometry.channels
+    def size(self) -> Size:
+        """Of the outputs, as (n, c, ...)."""
+        g = self.geometry
+        if isinstance(g, WeightGradient):
+            return (g.forward.out_channels, g.forward.in_per_group, *g.forward.kernel)
+        return (g.batch, g.out_channels if isinstance(g, ConvGeometry) else g.channels, *g.out_size)
 
     def value(self, at: Size) -> Any:
         """One output in the wide dtype, after the activation; integers wrapped."""
         geometry, (n, c, *rest) = self.geometry, at
         position = tuple(rest)
+        if isinstance(geometry, WeightGradient):
+            return weight_cell(self.x, self.w, geometry.forward, n, c, position)
         if not isinstance(geometry, ConvGeometry):
             return reference.pool_cell(self.x, geometry, n, c, position)
         value = reference.conv_cell(self.x, self.w, self.bias, geometry, n, c, position)

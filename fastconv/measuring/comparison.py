@@ -25,6 +25,7 @@ from fastconv.plans.plan import Plan
 from fastconv.plans.registry import Implementation
 from fastconv.plans.timing import timed_round
 from fastconv.problem.convolutions import Array, ConvGeometry
+from fastconv.problem.gradients import WeightGradient
 from fastconv.problem.pools import PoolGeometry
 
 __all__ = ["Comparison", "Row", "compare"]
@@ -99,7 +100,7 @@ def compare(
     Parameters
     ----------
     operation : str
-        A convolution or pool: "conv2d", "conv_transpose1d", "max_pool3d" ...
+        A convolution, pool, or gradient by weights: "conv2d", "conv_transpose1d", "max_pool3d", "conv2d_weight" ...
     x, *args, **kwargs
         As the function of that name takes them, without `out` and `implementation`.
     implementations : iterable of str, optional
@@ -172,8 +173,8 @@ class _Own:
 
     peer = False
 
-    def __init__(self, record: Implementation, make: Callable[..., Plan], x: Array, like: Plan) -> None:
-        self.name, self._record, self._make, self._x, self._like = record.name, record, make, x, like
+    def __init__(self, record: Implementation, make: Callable[..., Plan], operands: tuple[Array, ...], like: Plan) -> None:
+        self.name, self._record, self._make, self._operands, self._like = record.name, record, make, operands, like
 
     def prepare(self) -> str | None:
         reason = self._record.supports(self._like.problem)
@@ -183,7 +184,7 @@ class _Own:
         if cost > LONGEST_CALL:
             return f"one call is expected to take {cost:,.0f} s"
         self.plan = self._make(implementation=self.name)
-        self.y = self.plan(self._x)
+        self.y = self.plan(*self._operands)
         return None
 
     def result(self) -> Array:
@@ -192,8 +193,8 @@ class _Own:
         return geometry.channels_first(values.reshape(geometry.out_shape))  # type: ignore[no-any-return]
 
     def run(self, seconds: float) -> list[float]:
-        plan, x, y = self.plan, self._x, self.y
-        return timed_round(lambda: plan(x, y), seconds)
+        plan, operands, y = self.plan, self._operands, self.y
+        return timed_round(lambda: plan(*operands, out=y), seconds)
 
     def notes(self) -> tuple[str | None, str]:
         return self.plan.kernel, ""
@@ -266,32 +267,47 @@ class Comparison:
         if not seconds > 0:
             raise ValueError(f"seconds must be above 0, got {seconds!r}")
         family = dispatch.family_of(operation)
-        builder = getattr(api, operation, None)
-        if not isinstance(builder, api.Operation) or not family.endswith(("conv", "conv_transpose", "_pool")):
+        builder = getattr(api.grad if family == "conv_weight" else api, operation, None)
+        if not isinstance(builder, api.Operation) or not family.endswith(("conv", "conv_transpose", "_pool", "conv_weight")):
             raise ValueError(f"operation must be a convolution or pool, as in 'conv2d' or 'max_pool1d', got {operation!r}")
         self.operation, self.seconds, self._reference_limit = operation, seconds, reference_seconds
         x = np.asarray(x)
 
+        given = inspect.signature(builder).bind(x, *args, **kwargs).arguments
+        if family == "conv_weight":  # the second operand of its plans, which take no array
+            kwargs, args = {name: value for name, value in given.items() if name not in ("input", "grad_output")}, ()
+
         def make(implementation: str) -> Plan:
             return builder.plan(x.shape, *args, x_dtype=x.dtype, implementation=implementation, **kwargs)  # type: ignore[no-any-return]
 
-        given = inspect.signature(builder).bind(x, *args, **kwargs).arguments
         plan = make("reference")
-        self.geometry: ConvGeometry | PoolGeometry = plan.geometry
+        self.geometry: ConvGeometry | PoolGeometry | WeightGradient = plan.geometry
         self.dtype = plan.out_dtype
         self._x = x.reshape(self.geometry.x_shape)
         self._w, self._bias = (None if given.get(name) is None else np.asarray(given[name]) for name in ("w", "bias"))
+        operands: tuple[Array, ...] = (x,)
+        if family == "conv_weight":
+            self._w = np.asarray(given["grad_output"], plan.operands[1].dtype)
+            operands = (x, plan.checked(plan.operands[1], self._w))
         self._sample: Sample | None = None
         self._peers: tuple[Peer, ...] = ()
         chosen = make("auto").implementation.name  # weights may decide
         selected = _selected(operation, implementations, chosen)
-        self._entries = [_Entry(_Own(record, make, x, plan), record.name == chosen) for record in selected]
+        self._entries = [_Entry(_Own(record, make, operands, plan), record.name == chosen) for record in selected]
 
     def add_peers(self, peers: Iterable[Peer]) -> None:
         """Runs the case in these too."""
+        if isinstance(self.geometry, WeightGradient):
+            self._no_peers(tuple(peers))
+            return
         case = Case(self.geometry, self._x, self._w, self._bias)
         self._peers = tuple(peers)
         self._entries += [_Entry(_Other(peer, case)) for peer in self._peers]
+
+    def _no_peers(self, peers: tuple[Peer, ...]) -> None:
+        """No peer computes a gradient alone."""
+        if peers:
+            raise ValueError(f"peers must be False for {self.operation}: other libraries give gradients by a framework alone")
 
     @property
     def total_steps(self) -> int:
@@ -353,7 +369,11 @@ class Comparison:
         seconds = median(entry.times) if entry.times and entry.status == "ok" else None
         row: dict[str, Any] = {}
         if seconds and self._sample is not None:
-            peak = fma_peak(self.dtype, api.get_num_threads()) if isinstance(self.geometry, ConvGeometry) else None
+            peak = (
+                fma_peak(self.dtype, api.get_num_threads())
+                if isinstance(self.geometry, ConvGeometry | WeightGradient)
+                else None
+            )
             rate = self.geometry.flops / seconds
             row = {
                 "seconds": seconds,

@@ -1,6 +1,5 @@
 """Convolutions and transposed convolutions over one, two and three axes."""
 
-import inspect
 from collections.abc import Sequence
 from typing import Any, ClassVar, Unpack
 
@@ -119,8 +118,8 @@ A NaN or inf in `x` reaches the outputs whose window holds it, and under "winogr
             raise check.about_shapes(error) from None
 
     def vjp(self, *arguments: Any, **options: Any) -> tuple[Any, Pullback]:
-        given = inspect.signature(self).bind(*arguments, **options).arguments
-        arrays = {name: given.pop(name) for name in ("x", "w", "bias", "residual", "out") if name in given}
+        given = self.signature.bind(*arguments, **options).arguments
+        arrays: dict[str, Any] = {name: given.pop(name) for name in ("x", "w", "bias", "residual", "out") if name in given}
         return convolved_once(self.name, self.rank, arrays, given)
 
     vjp.__doc__ = Operation.vjp.__doc__

@@ -351,7 +351,7 @@ Notes
         self.check_options(options)
         once({**options})
         x, y, dy = real("input", input), real("output", output), real("grad_output", grad_output)
-        given = {"norm_type": norm_type, "kernel_size": kernel_size, "stride": stride, "ceil_mode": ceil_mode}
+        given: dict[str, Any] = {"norm_type": norm_type, "kernel_size": kernel_size, "stride": stride, "ceil_mode": ceil_mode}
         given |= {"padding": padding, "dilation": dilation, **options}
         plan = self.planned(dy.shape, dy.dtype, {"input_size": x.shape, **given})
         if y.shape != dy.shape:

@@ -94,7 +94,7 @@ class Operation:
         Parameters
         ----------
         *arguments, **options
-            As a call takes them. The arrays, and the result, are kept without copies and must not change before `pull` is called.
+            As a call takes them. The arrays and the result are kept without copies, and must not change until `pull` is called.
 
         Returns
         -------
@@ -119,7 +119,7 @@ class Operation:
         >>> dx, dw
         (array([[ 1., 11., 10.]]), array([[[3., 5.]]]))
         """
-        given = inspect.signature(self).bind(*arguments, **options).arguments
+        given = self.signature.bind(*arguments, **options).arguments
         arrays = {name: check.array(name, given.pop(name)) for name in ARRAYS if name in given}
         out = given.pop("out", None)
         x = arrays["x"]
@@ -203,6 +203,11 @@ class Operation:
         if not options.keys() <= self.options:
             unknown = next(name for name in options if name not in self.options)
             raise TypeError(f"{self.name}() got an unexpected keyword argument {unknown!r}")
+
+    @cached_property
+    def signature(self) -> inspect.Signature:
+        """The signature of a call, kept."""
+        return self.__signature__
 
     @property
     def __signature__(self) -> inspect.Signature:

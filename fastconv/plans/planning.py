@@ -177,7 +177,7 @@ def bias_array(bias: Any, plan: ConvPlan) -> Array:
 def for_one_call(
     operation: str, rank: int, x: Any, w: Any, bias: Any, residual: Any, options: dict[str, Any]
 ) -> tuple[ConvPlan, Any, dict[str, Array], dict[str, Array]]:
-    """(plan, packed weights, operands, weights and bias as arrays) of a function's call, which makes a plan and calls it once."""
+    """(plan, packed weights, operands, weights and bias as arrays) of a function's call."""
     once(options)
     x, w = check.array("x", x), check.array("w", w)
     bias = bias if bias is None else check.array("bias", bias)

@@ -17,18 +17,11 @@ import numpy as np
 from fastconv.kernels.borders import folded, with_border
 from fastconv.kernels.gradients.activations import activation_gradient, keeps_result
 from fastconv.kernels.keeping import remembered
-from fastconv.plans.gradients import (
-    InputGradient,
-    convolution_plan,
-    known_pool_plan,
-    known_scatter_plan,
-    narrowed,
-    weights_of,
-)
+from fastconv.plans.gradients import InputGradient, convolution_plan, known_pool_plan, known_scatter_plan, narrowed, weights_of
 from fastconv.plans.plan import ConvPlan, ElementwisePlan, IndicesPlan, Plan, PoolPlan, UnpoolPlan, Weights
 from fastconv.plans.planning import bias_array, decided, for_one_call
 from fastconv.problem import arguments as check
-from fastconv.problem.convolutions import IDENTITY, Array, ConvGeometry, Size
+from fastconv.problem.convolutions import IDENTITY, Activation, Array, ConvGeometry, Size
 from fastconv.problem.gradients import PoolGradient, ScatterGradient
 from fastconv.problem.pools import PoolGeometry, UnpoolGeometry
 from fastconv.problem.problem import Problem
@@ -221,7 +214,7 @@ class ConvPull:
         dz = dy = dy.reshape(geometry.out_shape)
         if geometry.activation != IDENTITY:
             kept = check.contiguous(self.kept, dy.dtype).reshape(geometry.out_shape)
-            dz = activation_gradient(dy, kept, geometry.activation)
+            dz = gradient_before(dy, kept, geometry.activation)
         found: dict[str, Array] = {}
         if "x" in wrt:
             found["x"] = self.input_gradient()(dz).reshape(plan.x_shape)
@@ -378,6 +371,12 @@ def windows_gradient(plan: Plan, dy: Array, wrt: frozenset[str]) -> dict[str, Ar
     return {"x": dx.reshape(plan.x_shape)}
 
 
+def gradient_before(dy: Array, value: Array, kind: Activation, bounds: bool = False) -> Array:
+    """The gradient before an activation, of the value before it, or of the result where that suffices."""
+    result = activation_plan(ElementwiseGeometry(value.shape, kind), value.dtype)(value) if kind.kind == "silu" else None
+    return activation_gradient(dy, value, kind, bounds, result)
+
+
 def activation(plan: Plan, x: Array, out: Any) -> tuple[Any, Pullback]:
     """An activation's result; its gradient keeps x, which may not be written over, or the result where that suffices."""
     kind = plan.geometry.activation
@@ -389,7 +388,7 @@ def activation(plan: Plan, x: Array, out: Any) -> tuple[Any, Pullback]:
 
     def pull(dy: Array, wrt: frozenset[str]) -> dict[str, Array]:
         value = check.contiguous(kept, dy.dtype)
-        dx = activation_gradient(dy, value, kind, bounds=plan.operation == "clip")
+        dx = gradient_before(dy, value, kind, bounds=plan.operation == "clip")
         return {"x": dx.copy() if dx is dy else dx}
 
     return y, Pullback(plan, {"x": plan.dtype}, pull)

@@ -1,7 +1,7 @@
 """Sizes of gradients: of a convolution by its weights, and of pools by their input.
 
-A gradient holds the geometry of the operation that it belongs to; `dy` is the gradient of that operation's result. The gradient of
-a convolution by its input is a transposed convolution, and has no geometry of its own.
+A gradient holds the geometry of the operation that it belongs to; `dy` is the gradient of that operation's result. The gradient
+of a convolution by its input is a transposed convolution, and has no geometry of its own.
 """
 
 from dataclasses import dataclass, replace
@@ -224,7 +224,7 @@ def input_gradient(forward: ConvGeometry) -> ConvGeometry:
 
 
 def mirrored(backward: ConvGeometry) -> ConvGeometry | None:
-    """A transposed convolution of stride 1 as a plain one, by kernels in reverse order; None where it cuts more off than it adds."""
+    """A transposed convolution of stride 1 as a plain one, by kernels in reverse order; None where it cuts off more."""
     g = backward
     pads = tuple(
         (extent - 1 - before, extent - 1 - after + more)

@@ -14,8 +14,9 @@ import pytest
 
 import fastconv as fc
 
-OPTIONAL = {"matplotlib", "rich", "torch", "onnx", "onnxruntime", "openvino", "cv2", "scipy", "PIL", "dask"}
+OPTIONAL = {"matplotlib", "rich", "torch", "onnx", "onnxruntime", "openvino", "cv2", "scipy", "PIL", "dask", "autograd", "jax"}
 OPERATIONS = [name for name in fc.__all__ if isinstance(getattr(fc, name), fc.Operation)]
+GRADIENTS = list(fc.grad.__all__)
 FUNCTIONS = [*OPERATIONS, *(name for name in fc.__all__ if inspect.isfunction(getattr(fc, name)))]
 BORDER, COMMON = "padding_mode padding_value", "layout implementation"
 FINDER, FLAGS = doctest.DocTestFinder(exclude_empty=True), doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
@@ -48,10 +49,15 @@ def test_examples_run(name: str, threads: None) -> None:
     assert runner.summarize(verbose=False).failed == 0, "".join(printed)
 
 
-@pytest.mark.parametrize("name", OPERATIONS)
+def operation_of(name: str) -> fc.Operation:
+    """The operation of fastconv or of fastconv.grad."""
+    return getattr(fc, name) if name in OPERATIONS else getattr(fc.grad, name)
+
+
+@pytest.mark.parametrize("name", [*OPERATIONS, *GRADIENTS])
 def test_examples_of_operations_run(name: str) -> None:
     """An operation's docstring is rendered for its number of axes, and its example gives what it says."""
-    text = inspect.getdoc(getattr(fc, name)) or ""
+    text = inspect.getdoc(operation_of(name)) or ""
     runner = doctest.DocTestRunner(optionflags=FLAGS)
     printed: list[str] = []
     runner.run(doctest.DocTestParser().get_doctest(text, {}, name, None, 0), out=printed.append)
@@ -60,12 +66,12 @@ def test_examples_of_operations_run(name: str) -> None:
     assert "{" not in text.replace('{"', "").replace("{'", ""), "a word in braces was not filled in"
 
 
-@pytest.mark.parametrize("name", OPERATIONS)
+@pytest.mark.parametrize("name", [*OPERATIONS, *GRADIENTS])
 def test_operations_look_like_functions(name: str) -> None:
     """Names, help(), signature, pickling and copying; IPython's question mark reads the same attributes."""
-    operation = getattr(fc, name)
+    operation, room = operation_of(name), "fastconv" if name in OPERATIONS else "fastconv.grad"
     assert callable(operation)
-    assert (operation.__name__, operation.__qualname__, operation.__module__) == (name, name, "fastconv")
+    assert (operation.__name__, operation.__qualname__, operation.__module__) == (name, name, room)
     assert pickle.loads(pickle.dumps(operation)) is operation
     assert copy.copy(operation) is copy.deepcopy(operation) is operation
     text = pydoc.render_doc(operation, renderer=pydoc.plaintext)
@@ -75,7 +81,7 @@ def test_operations_look_like_functions(name: str) -> None:
     assert "implementation" in parameters
     assert not any(p.kind in (p.VAR_KEYWORD, p.VAR_POSITIONAL) for p in parameters.values())
     assert operation.implementations == fc.implementations(name)
-    assert repr(operation) == f"<operation fastconv.{name}>"
+    assert repr(operation) == f"<operation {room}.{name}>"
     with pytest.raises(TypeError, match=r"got an unexpected keyword argument 'implementatoin'"):
         operation(*[np.zeros(3) for p in parameters.values() if p.default is p.empty], implementatoin="auto")
 

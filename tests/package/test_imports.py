@@ -40,6 +40,16 @@ ROOMS: dict[str, tuple[str, ...]] = {
     "kernels.strided": ("kernels.activations", "kernels.borders", "problem", "machine"),
     "kernels.im2col": ("kernels.activations", "problem"),
     "kernels.loops": ("kernels.activations", "kernels.jit", "problem"),
+    "kernels.gradients": (
+        "kernels.activations",
+        "kernels.borders",
+        "kernels.im2col",
+        "kernels.jit",
+        "kernels.loops",
+        "kernels.reference",
+        "kernels.strided",
+        "problem",
+    ),
     f"{SIMD}.engine": (f"{SIMD}.vector", *COMPILED, "problem", "machine"),
     **dict.fromkeys(FAMILIES, (f"{SIMD}.engine", f"{SIMD}.vector", *COMPILED, "problem", "machine")),
     "plans": ("kernels", "problem", "machine"),
@@ -47,16 +57,19 @@ ROOMS: dict[str, tuple[str, ...]] = {
     "doors": ("problem",),
     "ndimage": ("doors", "plans", "problem"),
     "numpycnn": ("operations", "problem"),
+    "grad": ("operations",),
+    "training": ("operations",),
+    "autograd": ("operations",),
+    "jax": ("operations",),
     "served": (),
     "signal": ("doors", "served", "ndimage", "operations", "plans", "kernels.keeping", "problem", "machine"),
     "dask": ("operations", "ndimage", "signal", "served", "plans", "kernels.memory", "kernels.threads", "problem", "machine"),
-    "grad": ("operations",),
     "torch": ("operations", "grad", "problem"),
     "onnx": ("operations",),
     "numba": ("operations", "plans", "kernels.threads"),
     "patching": ("signal", "ndimage", "served"),
-    "measuring": ("operations", "plans", "kernels", "numpycnn", "problem", "machine"),
-    "cli": ("measuring", "operations", "kernels.cache", "kernels.processors", "problem", "machine"),
+    "measuring": ("operations", "plans", "kernels", "numpycnn", "training", "problem", "machine"),
+    "cli": ("measuring", "operations", "training", "kernels.cache", "kernels.processors", "problem", "machine"),
     "__main__": ("cli",),
 }
 DOORS = {
@@ -213,7 +226,18 @@ def test_good_imports_are_let_through() -> None:
 
 @pytest.mark.parametrize(
     "package",
-    ["matplotlib", "rich", "scipy", "torch", "asv", "dask", "fastconv.measuring", "fastconv.numpycnn", "fastconv.signal"],
+    [
+        "matplotlib",
+        "rich",
+        "scipy",
+        "torch",
+        "asv",
+        "dask",
+        "fastconv.measuring",
+        "fastconv.numpycnn",
+        "fastconv.signal",
+        "fastconv.training",
+    ],
 )
 def test_import_brings_only_what_computing_needs(package: str) -> None:
     """`import fastconv` does not import what only measuring, drawing or testing needs, beyond what Numba itself imports."""

@@ -14,7 +14,6 @@ from case import Array, Case
 from fastconv.measuring.checking import EXACT, allowed, bound_of, roundings, wrong_results
 from fastconv.plans.errors import Error
 
-
 PRODUCTS = ("conv", "conv_transpose", "conv_weight")  # which may be transformed before they are summed
 
 

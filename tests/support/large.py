@@ -34,4 +34,8 @@ LARGE = [
     large("unfold", (3, 9, 64, 64), kernel_size=(3, 3), padding=1),
     large("fold", (3, 81, 4096), output_size=(64, 64), kernel_size=(3, 3), padding=1),
     large("silu", (5, 40_009)),
+    large("conv2d_weight", (3, 8, 31, 33), weight_size=(17, 8, 3, 3), padding=1),
+    large("max_pool2d_input", (3, 7, 64, 64), input_size=(3, 7, 66, 66)),
+    large("avg_pool2d_input", (3, 64, 64, 7), input_size=(3, 66, 66, 7), kernel_size=3, stride=1, layout="NHWC"),
+    large("lp_pool2d_input", (2, 5, 32, 32), input_size=(2, 5, 34, 34), norm_type=3, kernel_size=3, stride=1),
 ]

@@ -3,8 +3,8 @@
     channels first   dw [K, C R] = sum of dy [K, P] @ col [C R, P]^T
     channels last    dw [K, R C] = sum of dy [P, K]^T @ col [P, R C]
 
-with P output positions and R taps, over images and tiles of positions in their order, for each group. `im2col` copies windows into
-columns, 16 MiB at a time; `strided` lets tensordot copy them, out of a view.
+with P output positions and R taps, over images and tiles of positions in their order, for each group. `im2col` copies windows
+into columns, 16 MiB at a time; `strided` lets tensordot copy them, out of a view.
 """
 
 from itertools import product
@@ -13,33 +13,58 @@ from math import prod
 import numpy as np
 
 from fastconv.kernels.borders import with_border
-from fastconv.kernels.im2col import channels_to_front, copy_windows, slices, tiles
+from fastconv.kernels.im2col import EVERY, overlap, slices, tiles
 from fastconv.kernels.strided import WORKSPACE, supports_conv, windows_of
-from fastconv.problem.convolutions import Array
+from fastconv.problem.borders import CONSTANT, ZERO_FILL
+from fastconv.problem.convolutions import Array, ConvGeometry, Size
 from fastconv.problem.problem import Operands, Problem
 
 
 def im2col(operands: Operands, packed: None, problem: Problem, out: Array) -> None:
-    """A tile of columns at a time: copy, multiply, add up."""
-    x, dy, g = operands["x"], operands["dy"], problem.geometry.forward
+    """A tile of columns of some images at a time: copy, multiply, add up."""
+    g = problem.geometry.forward
+    x, dy = operands["x"], operands["dy"]
     dw = out.reshape(g.groups, g.out_per_group, g.reduction)
     dw[...] = 0
-    for group, n in product(range(g.groups), range(g.batch)):
+    for group in range(g.groups):
         ins = slice(group * g.in_per_group, (group + 1) * g.in_per_group)
         outs = slice(group * g.out_per_group, (group + 1) * g.out_per_group)
-        for begin, end in tiles(g.out_size, g.reduction, x.itemsize):
-            block = slices(begin, end)
-            tile = tuple(stop - start for start, stop in zip(begin, end, strict=True))
+        for begin, end in tiles((g.batch, *g.out_size), g.reduction, x.itemsize):
+            (first, *low), (last, *high) = begin, end
+            block = slices(tuple(low), tuple(high))
+            tile = (last - first, *(stop - start for start, stop in zip(low, high, strict=True)))
+            images = slice(first, last)
             if g.channels_last:
                 col = np.empty((*tile, *g.kernel, g.in_per_group), x.dtype)
-                copy_windows(np.moveaxis(x[n, ..., ins], -1, 0), channels_to_front(col, g.rank), g, begin, end)
-                part = dy[(n, *block, outs)].reshape(prod(tile), g.out_per_group)
+                place = channels_to_front(col, g.rank + 1)  # [c, *tap, image, *position]
+                copy_columns(np.moveaxis(x[images, ..., ins], -1, 0), place, g, tuple(low), tuple(high))
+                part = dy[(images, *block, outs)].reshape(prod(tile), g.out_per_group)
                 dw[group] += part.T @ col.reshape(prod(tile), g.reduction)
             else:
                 col = np.empty((g.in_per_group, *g.kernel, *tile), x.dtype)
-                copy_windows(x[n, ins], col, g, begin, end)
-                part = dy[(n, outs, *block)].reshape(g.out_per_group, prod(tile))
+                copy_columns(np.moveaxis(x[images, ins], 1, 0), col, g, tuple(low), tuple(high))
+                part = np.moveaxis(dy[(images, outs, *block)], 1, 0).reshape(g.out_per_group, prod(tile))
                 dw[group] += part @ col.reshape(g.reduction, prod(tile)).T
+
+
+def channels_to_front(col: Array, axes: int) -> Array:
+    """A view of [image, *position, *tap, c] as [c, *tap, image, *position], with so many axes of images and positions."""
+    return col.transpose(col.ndim - 1, *range(axes, col.ndim - 1), *range(axes))
+
+
+def copy_columns(x: Array, col: Array, g: ConvGeometry, begin: Size, end: Size) -> None:
+    """col[c, *tap, image, *position] = x[c, image, *cell] for a block of positions."""
+    plain = g.border.code in (ZERO_FILL, CONSTANT)
+    if plain and any(any(pair) for pair in g.padding):
+        col[...] = col.dtype.type(g.border.value)
+    for tap in product(*map(range, g.kernel)):
+        to = col[(EVERY, *tap)]
+        if plain:
+            positions, cells = overlap(g, tap, begin, end)
+            to[(EVERY, EVERY, *positions)] = x[(EVERY, EVERY, *cells)]
+        else:
+            sources = (g.sources(axis, t, begin[axis], end[axis]) for axis, t in enumerate(tap))
+            to[...] = x[(EVERY, EVERY, *np.ix_(*sources))]
 
 
 def supports_strided(problem: Problem) -> str | None:

@@ -1,6 +1,7 @@
 """The definition of correct gradients: loops over single elements, in float64 or wider.
 
-Arrays are read as (n, c, ...) and weights as (k, c, ...), whatever the layout, through views. `dy` is the gradient of the result.
+Arrays are read as (n, c, ...) and weights as (k, c, ...), whatever the layout, through views. `dy` is the gradient
+of the result.
 """
 
 import math
