@@ -4,8 +4,10 @@
 made into machine code on its own.
 """
 
+import gc
 import hashlib
 from collections.abc import Callable
+from functools import wraps
 from types import FunctionType
 from typing import Any
 
@@ -80,9 +82,26 @@ def inlined(function: Callable[..., Any]) -> Any:
     return njit(**OPTIONS, **INNER, pipeline_class=_PartCompiler, forceinline=True)(distinct(function))
 
 
+def without_collections(function: Callable[..., Any]) -> Callable[..., Any]:
+    """`function` while Python's garbage collector rests: a compiler makes millions of objects, few of them garbage in cycles."""
+
+    @wraps(function)
+    def run(*arguments: Any) -> Any:
+        was_enabled = gc.isenabled()
+        gc.disable()
+        try:
+            return function(*arguments)
+        finally:
+            if was_enabled:
+                gc.enable()
+
+    return run
+
+
 def entry(function: Callable[..., Any], name: str, **options: Any) -> Any:
     """`function` for Python to call: compiled on its first call with each signature, and kept on disk under `name`."""
     dispatcher = njit(**OPTIONS, no_cfunc_wrapper=True, **options)(distinct(function, name))
+    dispatcher.compile = without_collections(dispatcher.compile)
     if hasattr(dispatcher, "_cache"):
         dispatcher._cache = DiskCache(function.__name__, name, function.__module__)
     return dispatcher
