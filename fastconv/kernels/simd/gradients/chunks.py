@@ -1,0 +1,176 @@
+"""The positions of a gradient by the weights in chunks, and a chunk's operands, channels last in the cache.
+
+    windows [plane][t][row][column][c] = x        the cells under a chunk's outputs, padding filled in
+    grads [plane][row][column][k] = dy
+
+A plane is one depth of one image's output. A chunk has several planes where they are small, or rows, or a part of a row.
+"""
+
+from functools import lru_cache
+from math import prod
+from typing import Any, NamedTuple
+
+from fastconv.kernels.jit import compiled
+from fastconv.kernels.simd import vector
+from fastconv.kernels.simd.engine import windows
+from fastconv.kernels.simd.engine.sizes import Axes, Plane, Strides, axes
+from fastconv.kernels.simd.engine.walks import strides
+from fastconv.problem.convolutions import ConvGeometry
+
+pointer = vector.pointer
+
+
+class Grid(NamedTuple):
+    """How positions are cut, and where the cells of x and dy lie.
+
+    Attributes
+    ----------
+    x, y : Strides
+        Of x and of dy.
+    cells, padding, outputs, stride, dilation, taps : Axes
+        As of the convolution.
+    mode : int
+        Of the border.
+    planes : int
+        Planes in all.
+    chunk, chunks : Axes
+        Planes, rows and columns of a chunk at most, and chunks along each.
+    halo : Plane
+        Cells under a chunk beyond its outputs times their stride.
+    c_pitch, k_pitch : int
+        Elements of the copies from one cell to the next.
+    windows, grads : int
+        Elements of the copies of one plane at most.
+    """
+
+    x: Strides
+    y: Strides
+    cells: Axes
+    padding: Axes
+    outputs: Axes
+    stride: Axes
+    dilation: Axes
+    taps: Axes
+    mode: int
+    planes: int
+    chunk: Axes
+    chunks: Axes
+    halo: Plane
+    c_pitch: int
+    k_pitch: int
+    windows: int
+    grads: int
+
+
+class Chunk(NamedTuple):
+    """The first plane, row and column of a chunk, and how many of each."""
+
+    first: Axes
+    size: Axes
+
+
+def thinned(geometry: ConvGeometry) -> list[int]:
+    """Of each axis the cells from one that is seen to the next: a stride where there is one tap and no padding, else 1.
+
+    Columns of planes are read as vectors, all of them.
+    """
+    g = geometry
+    axes = enumerate(zip(g.stride, g.kernel, g.padding, strict=True))
+    return [step if taps == 1 and not any(pair) and (axis < 2 or g.channels_last) else 1 for axis, (step, taps, pair) in axes]
+
+
+def grid_of(geometry: ConvGeometry, chunk: tuple[int, int, int], c_pitch: int, k_pitch: int) -> Grid:
+    """The grid of a lifted geometry."""
+    g, steps = geometry, thinned(geometry)
+    at = strides(g, g.in_channels, g.in_size)
+    stride = Axes(*(step // thin for step, thin in zip(g.stride, steps, strict=True)))
+    cells = Axes(*(-(-size // thin) for size, thin in zip(g.in_size, steps, strict=True)))
+    planes = g.batch * g.out_size[0]
+    counts = (planes, *g.out_size[1:])
+    halo = Plane(*(extent - step for extent, step in zip(g.window[1:], stride[1:], strict=True)))
+    rows, columns = chunk[1] * stride.h + halo.h, chunk[2] * stride.w + halo.w
+    return Grid(
+        x=Strides(at.n, at.c, *(step * thin for step, thin in zip((at.d, at.h, at.w), steps, strict=True))),
+        y=strides(g, g.out_channels, g.out_size),
+        cells=cells,
+        padding=axes([before for before, _ in g.padding]),
+        outputs=axes(g.out_size),
+        stride=stride,
+        dilation=axes(g.dilation),
+        taps=axes(g.kernel),
+        mode=g.mode,
+        planes=planes,
+        chunk=axes(chunk),
+        chunks=Axes(*(-(-count // size) for count, size in zip(counts, chunk, strict=True))),
+        halo=halo,
+        c_pitch=c_pitch,
+        k_pitch=k_pitch,
+        windows=g.kernel[0] * rows * columns * c_pitch,
+        grads=prod(chunk[1:]) * k_pitch,
+    )
+
+
+def chunk_for(geometry: ConvGeometry, most: int, multiple: int = 1) -> tuple[int, int, int]:
+    """(planes, rows, columns) of a chunk of about `most` positions; rows and columns that are cut are so many times a whole."""
+    planes, (rows, columns) = geometry.batch * geometry.out_size[0], geometry.out_size[1:]
+    most = max(most, multiple)
+
+    def part(count: int, size: int) -> int:
+        size = max(multiple, size // multiple * multiple)
+        parts = max(1, -(-count // size))
+        return min(max(1, count), -(-(-(-count // parts)) // multiple) * multiple)
+
+    wide = part(columns, most)
+    high = part(rows, max(1, most // wide))
+    if wide < columns or high < rows:
+        return 1, high, wide
+    together = max(1, min(planes, most // max(1, rows * columns)))
+    return -(-planes // -(-planes // together)) if planes else 1, max(1, rows), max(1, columns)
+
+
+@compiled
+def chunk_of(number, g):
+    """The chunk of a number: the columns of a row follow each other, then rows, then planes."""
+    rest, column = divmod(number, g.chunks.w)
+    plane, row = divmod(rest, g.chunks.h)
+    first = Axes(plane * g.chunk.d, row * g.chunk.h, column * g.chunk.w)
+    size = Axes(
+        min(g.chunk.d, g.planes - first.d), min(g.chunk.h, g.outputs.h - first.h), min(g.chunk.w, g.outputs.w - first.w)
+    )
+    return Chunk(first, size)
+
+
+@compiled
+def reach_of(size, g):
+    """Cells under so many rows and columns of outputs."""
+    return Plane(size.h * g.stride.h + g.halo.h, size.w * g.stride.w + g.halo.w)
+
+
+@lru_cache(maxsize=8)
+def packers(lanes: int, channels_last: bool) -> tuple[Any, Any]:
+    """(the compiled copy of a chunk's windows, that of its part of dy), of `channels` channels from number `channel` on."""
+    pack = windows.packer(lanes, channels_last)
+
+    def pack_windows(x, fill, chunk, channel, channels, to, steps, g):
+        reach = reach_of(chunk.size, g)
+        for i in range(chunk.size.d):
+            n, depth = divmod(chunk.first.d + i, g.outputs.d)
+            source = windows.Source(pointer(x) + (n * g.x.n + channel * g.x.c), g.x, g.cells, g.mode, fill)
+            corner = Axes(
+                depth * g.stride.d - g.padding.d,
+                chunk.first.h * g.stride.h - g.padding.h,
+                chunk.first.w * g.stride.w - g.padding.w,
+            )
+            cells = windows.Block(corner, g.taps.d, g.dilation.d, reach.h, reach.w, channels, g.c_pitch)
+            pack(source, cells, to + i * g.taps.d * reach.h * reach.w * g.c_pitch, steps)
+
+    def pack_grads(dy, zero, chunk, channel, channels, to, steps, g):
+        size = chunk.size
+        for i in range(size.d):
+            n, depth = divmod(chunk.first.d + i, g.outputs.d)
+            source = windows.Source(pointer(dy) + (n * g.y.n + channel * g.y.c), g.y, g.outputs, 0, zero)
+            corner = Axes(depth, chunk.first.h, chunk.first.w)
+            cells = windows.Block(corner, 1, 1, size.h, size.w, channels, g.k_pitch)
+            pack(source, cells, to + i * size.h * size.w * g.k_pitch, steps)
+
+    return compiled(pack_windows), compiled(pack_grads)
