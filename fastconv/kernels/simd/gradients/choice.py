@@ -1,58 +1,77 @@
-"""The gradient of a convolution by its weights, by the kernel that is expected to take the least time.
+"""The gradient of a convolution by its weights: three families, each by the kernel that is expected to take the least time.
 
-tiles.py serves every geometry as a product over positions.
+tiles.py      "direct": every geometry, as a product over positions
+winograd.py   "winograd": kernels of 3 taps with a quarter to half of the products, at a larger rounding error
 """
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from fastconv.kernels.keeping import remembered
 from fastconv.kernels.simd.engine.costs import Candidate, cheapest
-from fastconv.kernels.simd.gradients import tiles
+from fastconv.kernels.simd.gradients import tiles, winograd
 from fastconv.kernels.simd.gradients.launches import Launch
 from fastconv.machine import Machine, host
-from fastconv.problem.problem import Operands, Problem
 from fastconv.problem.convolutions import Array
+from fastconv.problem.problem import Operands, Problem
 
 
-def candidates(problem: Problem, machine: Machine) -> list[Candidate]:
-    """What each kernel that serves a problem would take."""
-    return list(tiles.candidates(problem.geometry.forward, problem.dtype, machine))
+@dataclass(frozen=True)
+class Family:
+    """What the registry takes of the kernels of one module.
+
+    Attributes
+    ----------
+    name : str
+        Of the module, in MODULES.
+    """
+
+    name: str
+
+    def supports(self, problem: Problem) -> str | None:
+        """Real float types, and what the module serves."""
+        dtype = problem.dtype
+        if dtype not in (np.float32, np.float64):
+            return f"its vectors are float32 or float64, not {dtype}"
+        reason: str | None = MODULES[self.name].supports(problem.geometry.forward)
+        return reason
+
+    def candidates(self, problem: Problem, machine: Machine) -> Iterator[Candidate]:
+        """What each kernel of the module would take."""
+        found: Iterator[Candidate] = MODULES[self.name].candidates(problem.geometry.forward, problem.dtype, machine)
+        return found
+
+    def cost(self, problem: Problem, machine: Machine) -> float:
+        """Seconds of the fastest candidate."""
+        return chosen(self, problem, machine).seconds
+
+    def kernel(self, problem: Problem, machine: Machine) -> str:
+        """The name of the kernel that runs."""
+        return launch_of(self, problem, machine).kernel.__name__
+
+    def run(self, operands: Operands, packed: None, problem: Problem, out: Array) -> None:
+        """All blocks of dw; zeros where there is nothing to sum."""
+        if not operands["dy"].size:
+            out.fill(0)
+            return
+        launch_of(self, problem, host()).run(operands["x"].ravel(), operands["dy"].ravel(), out.ravel())
+
+
+MODULES: dict[str, Any] = {"direct": tiles, "winograd": winograd}
+direct, winograd_tiles = Family("direct"), Family("winograd")
 
 
 @remembered
-def chosen(problem: Problem, machine: Machine) -> Candidate:
-    """The fastest candidate."""
-    return cheapest(candidates(problem, machine))
+def chosen(family: Family, problem: Problem, machine: Machine) -> Candidate:
+    """The fastest candidate of a family."""
+    return cheapest(family.candidates(problem, machine))
 
 
 @remembered
-def launch_of(problem: Problem, machine: Machine) -> Launch:
+def launch_of(family: Family, problem: Problem, machine: Machine) -> Launch:
     """What runs."""
-    made: Launch = chosen(problem, machine).launch()
+    made: Launch = chosen(family, problem, machine).launch()
     return made
-
-
-def supports(problem: Problem) -> str | None:
-    """Real float types."""
-    dtype = problem.dtype
-    if dtype not in (np.float32, np.float64):
-        return f"its vectors are float32 or float64, not {dtype}"
-    return None
-
-
-def cost(problem: Problem, machine: Machine) -> float:
-    """Seconds of the fastest candidate."""
-    return chosen(problem, machine).seconds
-
-
-def kernel(problem: Problem, machine: Machine) -> str:
-    """The name of the kernel that runs."""
-    return launch_of(problem, machine).kernel.__name__
-
-
-def run(operands: Operands, packed: None, problem: Problem, out: Array) -> None:
-    """All blocks of dw; zeros where there is nothing to sum."""
-    if not operands["dy"].size:
-        out.fill(0)
-        return
-    launch_of(problem, host()).run(operands["x"].ravel(), operands["dy"].ravel(), out.ravel())

@@ -62,6 +62,14 @@ class Grid(NamedTuple):
     grads: int
 
 
+class Part(NamedTuple):
+    """What is copied of a chunk: its first channel, how many, and cells along the depth from the windows' first."""
+
+    channel: int
+    channels: int
+    depth: int
+
+
 class Chunk(NamedTuple):
     """The first plane, row and column of a chunk, and how many of each."""
 
@@ -79,8 +87,8 @@ def thinned(geometry: ConvGeometry) -> list[int]:
     return [step if taps == 1 and not any(pair) and (axis < 2 or g.channels_last) else 1 for axis, (step, taps, pair) in axes]
 
 
-def grid_of(geometry: ConvGeometry, chunk: tuple[int, int, int], c_pitch: int, k_pitch: int) -> Grid:
-    """The grid of a lifted geometry."""
+def grid_of(geometry: ConvGeometry, chunk: tuple[int, int, int], c_pitch: int, k_pitch: int, depths: int) -> Grid:
+    """The grid of a lifted geometry, whose windows have so many taps along the depth."""
     g, steps = geometry, thinned(geometry)
     at = strides(g, g.in_channels, g.in_size)
     stride = Axes(*(step // thin for step, thin in zip(g.stride, steps, strict=True)))
@@ -97,7 +105,7 @@ def grid_of(geometry: ConvGeometry, chunk: tuple[int, int, int], c_pitch: int, k
         outputs=axes(g.out_size),
         stride=stride,
         dilation=axes(g.dilation),
-        taps=axes(g.kernel),
+        taps=Axes(depths, *g.kernel[1:]),
         mode=g.mode,
         planes=planes,
         chunk=axes(chunk),
@@ -105,27 +113,21 @@ def grid_of(geometry: ConvGeometry, chunk: tuple[int, int, int], c_pitch: int, k
         halo=halo,
         c_pitch=c_pitch,
         k_pitch=k_pitch,
-        windows=g.kernel[0] * rows * columns * c_pitch,
+        windows=depths * rows * columns * c_pitch,
         grads=prod(chunk[1:]) * k_pitch,
     )
 
 
-def chunk_for(geometry: ConvGeometry, most: int, multiple: int = 1) -> tuple[int, int, int]:
-    """(planes, rows, columns) of a chunk of about `most` positions; rows and columns that are cut are so many times a whole."""
-    planes, (rows, columns) = geometry.batch * geometry.out_size[0], geometry.out_size[1:]
-    most = max(most, multiple)
+def chunk_for(planes: int, size: tuple[int, int], most: int) -> tuple[int, int, int]:
+    """(planes, rows, columns) of a chunk of about `most` of the positions of so many planes of a size, all cut evenly."""
 
-    def part(count: int, size: int) -> int:
-        size = max(multiple, size // multiple * multiple)
-        parts = max(1, -(-count // size))
-        return min(max(1, count), -(-(-(-count // parts)) // multiple) * multiple)
+    def part(count: int, most: int) -> int:
+        return -(-count // max(1, -(-count // max(1, most)))) if count else 1
 
-    wide = part(columns, most)
-    high = part(rows, max(1, most // wide))
-    if wide < columns or high < rows:
-        return 1, high, wide
-    together = max(1, min(planes, most // max(1, rows * columns)))
-    return -(-planes // -(-planes // together)) if planes else 1, max(1, rows), max(1, columns)
+    high, wide = size
+    columns = part(wide, most)
+    rows = part(high, most // columns)
+    return (1 if rows < high or columns < wide else part(planes, most // (rows * columns))), rows, columns
 
 
 @compiled
@@ -134,10 +136,8 @@ def chunk_of(number, g):
     rest, column = divmod(number, g.chunks.w)
     plane, row = divmod(rest, g.chunks.h)
     first = Axes(plane * g.chunk.d, row * g.chunk.h, column * g.chunk.w)
-    size = Axes(
-        min(g.chunk.d, g.planes - first.d), min(g.chunk.h, g.outputs.h - first.h), min(g.chunk.w, g.outputs.w - first.w)
-    )
-    return Chunk(first, size)
+    rows, columns = min(g.chunk.h, g.outputs.h - first.h), min(g.chunk.w, g.outputs.w - first.w)
+    return Chunk(first, Axes(min(g.chunk.d, g.planes - first.d), rows, columns))
 
 
 @compiled
@@ -148,29 +148,29 @@ def reach_of(size, g):
 
 @lru_cache(maxsize=8)
 def packers(lanes: int, channels_last: bool) -> tuple[Any, Any]:
-    """(the compiled copy of a chunk's windows, that of its part of dy), of `channels` channels from number `channel` on."""
+    """(the compiled copy of a chunk's windows, that of its part of dy)."""
     pack = windows.packer(lanes, channels_last)
 
-    def pack_windows(x, fill, chunk, channel, channels, to, steps, g):
+    def pack_windows(x, fill, chunk, part, to, steps, g):
         reach = reach_of(chunk.size, g)
         for i in range(chunk.size.d):
             n, depth = divmod(chunk.first.d + i, g.outputs.d)
-            source = windows.Source(pointer(x) + (n * g.x.n + channel * g.x.c), g.x, g.cells, g.mode, fill)
+            source = windows.Source(pointer(x) + (n * g.x.n + part.channel * g.x.c), g.x, g.cells, g.mode, fill)
             corner = Axes(
-                depth * g.stride.d - g.padding.d,
+                depth * g.stride.d - g.padding.d + part.depth,
                 chunk.first.h * g.stride.h - g.padding.h,
                 chunk.first.w * g.stride.w - g.padding.w,
             )
-            cells = windows.Block(corner, g.taps.d, g.dilation.d, reach.h, reach.w, channels, g.c_pitch)
+            cells = windows.Block(corner, g.taps.d, g.dilation.d, reach.h, reach.w, part.channels, g.c_pitch)
             pack(source, cells, to + i * g.taps.d * reach.h * reach.w * g.c_pitch, steps)
 
-    def pack_grads(dy, zero, chunk, channel, channels, to, steps, g):
+    def pack_grads(dy, zero, chunk, part, to, steps, g):
         size = chunk.size
         for i in range(size.d):
             n, depth = divmod(chunk.first.d + i, g.outputs.d)
-            source = windows.Source(pointer(dy) + (n * g.y.n + channel * g.y.c), g.y, g.outputs, 0, zero)
+            source = windows.Source(pointer(dy) + (n * g.y.n + part.channel * g.y.c), g.y, g.outputs, 0, zero)
             corner = Axes(depth, chunk.first.h, chunk.first.w)
-            cells = windows.Block(corner, 1, 1, size.h, size.w, channels, g.k_pitch)
+            cells = windows.Block(corner, 1, 1, size.h, size.w, part.channels, g.k_pitch)
             pack(source, cells, to + i * size.h * size.w * g.k_pitch, steps)
 
     return compiled(pack_windows), compiled(pack_grads)

@@ -52,7 +52,13 @@ class Launch(NamedTuple):
 
 
 def launched(
-    kernel: Kernel, count: int, blocks: sums.Blocks, sizes: Array, geometry: ConvGeometry, dtype: np.dtype[Any], machine: Machine
+    kernel: Kernel,
+    count: int,
+    blocks: sums.Blocks,
+    sizes: Array,
+    geometry: ConvGeometry,
+    dtype: np.dtype[Any],
+    machine: Machine,
 ) -> Launch:
     """The launch of a kernel over `count` blocks and their slices."""
     g, b = geometry, blocks

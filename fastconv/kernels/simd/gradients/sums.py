@@ -2,8 +2,8 @@
 
     sums [k][t][c]      a block of output channels, taps and input channels, c padded to whole vectors
 
-An item sums over all positions and writes dw, or sums over a slice of them: then a second kernel adds the slices up, always in the
-same order. How many slices there are depends on the problem alone, so that the number of threads changes no bit.
+An item sums over all positions and writes dw, or sums over a slice of them: then a second kernel adds the slices up, in their
+order. How many slices there are depends on the problem alone, so that the number of threads changes no bit.
 """
 
 from functools import lru_cache
@@ -71,9 +71,17 @@ read = reader(Blocks)
 
 
 def slices_of(blocks: int, chunks: int, flops: int, size: int) -> int:
-    """Slices of the positions, which are cut into `chunks`: one where there are blocks enough, or partial sums of `size` bytes too large."""
+    """Slices of so many chunks of positions: one where there are blocks enough, or partial sums of `size` bytes too large."""
     wanted = min(-(-SHARES // max(1, blocks)), chunks, flops // LEAST_WORK, PARTIAL_BYTES // max(1, size))
     return max(1, wanted)
+
+
+def even_part(count: int, most: int, multiple: int) -> int:
+    """The parts of about equal size, whole multiples, that `count` is cut into: of `most` at most, or one multiple."""
+    most = max(multiple, most // multiple * multiple)
+    parts = max(1, -(-count // most))
+    each = -(-count // parts)
+    return -(-each // multiple) * multiple
 
 
 @compiled

@@ -29,8 +29,9 @@ from fastconv.kernels.simd.engine.walks import flattened
 from fastconv.kernels.simd.engine.windows import runs
 from fastconv.kernels.simd.engine.workspace import keep, workspace
 from fastconv.kernels.simd.gradients import sums
-from fastconv.kernels.simd.gradients.chunks import Grid, chunk_for, chunk_of, grid_of, packers, reach_of
+from fastconv.kernels.simd.gradients.chunks import Grid, Part, chunk_for, chunk_of, grid_of, packers, reach_of
 from fastconv.kernels.simd.gradients.launches import Launch, launched
+from fastconv.kernels.simd.gradients.sums import block_of, blocks_in, even_part, slice_of
 from fastconv.machine import Machine
 from fastconv.problem.convolutions import ConvGeometry
 
@@ -116,10 +117,10 @@ def gatherer(lanes: int) -> Any:
         g, channels = s.grid, s.blocks.c_group
         together = g.taps.w if g.dilation.w == 1 else 1
         pieces, length = g.taps.d * g.taps.h * g.taps.w // together, together * channels
-        for p in range(count):
-            window, to = work.windows + peek(offsets + p), work.gathered + p * s.gathered
-            for piece in range(pieces):
-                copy_over(to + piece * length, window + tap_offset(piece * together, chunk, g), length)
+        for piece in range(pieces):
+            window, to = work.windows + tap_offset(piece * together, chunk, g), work.gathered + piece * length
+            for p in range(count):
+                copy_over(to + p * s.gathered, window + peek(offsets + p), length)
         for p in range(count):
             poke(offsets + p, p * s.gathered)
 
@@ -168,11 +169,13 @@ def kernel(tile: Tile, lanes: int, channels_last: bool, is_gathered: bool, dtype
             part, number = divmod(item, count_of)
             block = block_of(number, b)
             total = work.sums if b.slices == 1 else pointer(partial_sums) + item * b.sums
+            inputs = Part(block.group * b.c_group + block.c, block.channels, 0)
+            outputs = Part(block.group * b.k_group + block.k, block.rows, 0)
             first, last = slice_of(part, g.chunks.d * g.chunks.h * g.chunks.w, b)
             for at in range(first, last):
                 chunk = chunk_of(at, g)
-                pack_windows(x, fill, chunk, block.group * b.c_group + block.c, block.channels, work.windows, tables.steps, g)
-                pack_grads(dy, zero, chunk, block.group * b.k_group + block.k, block.rows, work.grads, tables.steps, g)
+                pack_windows(x, fill, chunk, inputs, work.windows, tables.steps, g)
+                pack_grads(dy, zero, chunk, outputs, work.grads, tables.steps, g)
                 count = find_windows(chunk, tables.offsets, g)
                 if is_gathered:
                     gather(work, tables.offsets, count, chunk, s)
@@ -192,8 +195,6 @@ def kernel(tile: Tile, lanes: int, channels_last: bool, is_gathered: bool, dtype
     gradient.__name__ = f"{dtype}_gradient_{'gathered_' if is_gathered else ''}{rows}x{columns}_{isa}"
     return Kernel(gradient)
 
-
-block_of, blocks_in, slice_of = sums.block_of, sums.blocks_in, sums.slice_of
 
 # Decisions --------------------------------------------------------------------------------------------------------------
 
@@ -220,13 +221,6 @@ class Cut(NamedTuple):
     chunk: tuple[int, int, int]
 
 
-def even_part(count: int, most: int, multiple: int) -> int:
-    """The parts of about equal size, whole multiples, that `count` is cut into: of `most` at most, or one multiple."""
-    most = max(multiple, most // multiple * multiple)
-    parts = max(1, -(-count // most))
-    return -(-(-(-count // parts)) // multiple) * multiple
-
-
 def cut(geometry: ConvGeometry, tile: Tile, gathered: bool, dtype: np.dtype[Any], machine: Machine) -> Cut:
     """Blocks of dw whose sums take a quarter of the L2 cache, and chunks of positions that take another."""
     g, width, room = geometry, tile.columns * machine.lanes(dtype), machine.l2 // (4 * dtype.itemsize)
@@ -236,7 +230,8 @@ def cut(geometry: ConvGeometry, tile: Tile, gathered: bool, dtype: np.dtype[Any]
     c_part = whole if gathered else even_part(values, min(MOST_CHANNELS, room // (taps * 2 * tile.rows)), width)
     k_part = even_part(g.out_per_group, min(MOST_CHANNELS, room // (taps * c_part)), tile.rows)
     each = c_part + k_part + (prod(g.stride[1:]) * g.in_per_group if gathered else 0)
-    return Cut(tile, gathered, k_part, c_part, chunk_for(g, min(MOST_POSITIONS, max(16, room // each))))
+    planes, (high, wide) = g.batch * g.out_size[0], g.out_size[1:]
+    return Cut(tile, gathered, k_part, c_part, chunk_for(planes, (high, wide), min(MOST_POSITIONS, max(16, room // each))))
 
 
 def seconds(geometry: ConvGeometry, cut: Cut, dtype: np.dtype[Any], machine: Machine) -> float:
@@ -261,6 +256,11 @@ def seconds(geometry: ConvGeometry, cut: Cut, dtype: np.dtype[Any], machine: Mac
     return machine.seconds(CALL + g.groups * (products + copies + written), g.bytes(dtype.itemsize))
 
 
+def supports(geometry: ConvGeometry) -> str | None:
+    """Everything."""
+    return None
+
+
 def candidates(geometry: ConvGeometry, dtype: np.dtype[Any], machine: Machine) -> Iterator[Candidate]:
     """Every tile of the machine, with gathered windows or not."""
     g = flattened(geometry)
@@ -279,7 +279,7 @@ def draft(geometry: ConvGeometry, cut: Cut, dtype: np.dtype[Any], machine: Machi
     gathered = -(-g.taps * g.in_per_group // lanes) * lanes + line if cut.gathered else 0
     c_pitch = g.in_per_group if cut.gathered else -(-min(cut.c_part, g.in_per_group) // line) * line + line
     k_pitch = -(-cut.k_part // line) * line + line
-    grid = grid_of(g, cut.chunk, c_pitch, k_pitch)
+    grid = grid_of(g, cut.chunk, c_pitch, k_pitch, g.kernel[0])
     row = cut.c_part * (1 if cut.gathered else g.taps)
     pitch = g.in_per_group if cut.gathered else cut.c_part
     k_parts, c_parts = -(-g.out_per_group // cut.k_part), 1 if cut.gathered else -(-g.in_per_group // cut.c_part)
