@@ -242,10 +242,8 @@ def supports(geometry: ConvGeometry) -> str | None:
     taps = g.kernel[1:]
     if any(one not in (1, KERNEL) for one in taps) or max(taps) == 1:
         return f"it serves kernels of 1 or 3 taps along the last axes, not {'x'.join(map(str, geometry.kernel))}"
-    if any(
-        one == KERNEL and (step > 1 or apart > 1) for one, step, apart in zip(taps, g.stride[1:], g.dilation[1:], strict=True)
-    ):
-        return f"it serves neither a stride nor a dilation, not {geometry.stride} and {geometry.dilation}"
+    if any(one == KERNEL and apart > 1 for one, apart in zip(taps, g.dilation[1:], strict=True)):
+        return f"it serves no dilation, not {geometry.dilation}"
     if any(step > 1 for step in g.stride[1:]):
         return f"it serves a stride of 1 along the last axes, not {geometry.stride}"
     if min(g.in_per_group, g.out_per_group) < LEAST_CHANNELS:
@@ -285,9 +283,8 @@ def seconds(geometry: ConvGeometry, cut: Cut, dtype: np.dtype[Any], machine: Mac
     products = planes * of_plane * (tiles * each + chunks * (15 + 1.5 * rows * columns))
     turned, m = (2.5 if g.channels_last else 6.0), prod(cut.form)
     again = k_parts if chunks > 1 else 1
-    copies = tiles * (
-        again * c_vectors * (turned * m * 1.3 + 10 + 1.8 * planes) + c_parts * k_vectors * (turned * m + 10 + 1.7 * planes)
-    )
+    of_inputs, of_grads = turned * m * 1.3 + 10 + 1.8 * planes, turned * m + 10 + 1.7 * planes
+    copies = tiles * (again * c_vectors * of_inputs + c_parts * k_vectors * of_grads)
     slices = slices_for(g, cut, dtype)
     ends = slices * g.out_per_group * c_vectors * (10 + 2.6 * planes)
     written = g.out_per_group * c_vectors * prod(g.kernel[1:]) * (2 if g.channels_last else 9)
@@ -323,7 +320,7 @@ def candidates(geometry: ConvGeometry, dtype: np.dtype[Any], machine: Machine) -
 @remembered
 def draft(geometry: ConvGeometry, cut: Cut, dtype: np.dtype[Any], machine: Machine) -> Launch:
     """What runs."""
-    g, lanes, line, planes = geometry, machine.lanes(dtype), LINE // dtype.itemsize, prod(cells_of(cut.form))
+    g, lanes, line = geometry, machine.lanes(dtype), LINE // dtype.itemsize
     c_pitch, k_pitch = (-(-part // line) * line + line for part in (cut.c_part, cut.k_part))
     grid = grid_of(g, cut.chunk, c_pitch, k_pitch, 1)
     tiles = cut.chunk[0] * (cut.chunk[1] // cut.form[0]) * (cut.chunk[2] // cut.form[1])
