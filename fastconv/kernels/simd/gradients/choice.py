@@ -2,6 +2,8 @@
 
 tiles.py      "direct": every geometry, as a product over positions
 winograd.py   "winograd": kernels of 3 taps with a quarter to half of the products, at a larger rounding error
+channels.py   "depthwise": one input channel a group, channels last
+planes.py     "depthwise": the same, channels first
 """
 
 from collections.abc import Iterator
@@ -12,7 +14,7 @@ import numpy as np
 
 from fastconv.kernels.keeping import remembered
 from fastconv.kernels.simd.engine.costs import Candidate, cheapest
-from fastconv.kernels.simd.gradients import tiles, winograd
+from fastconv.kernels.simd.gradients import channels, planes, tiles, winograd
 from fastconv.kernels.simd.gradients.launches import Launch
 from fastconv.machine import Machine, host
 from fastconv.problem.convolutions import Array
@@ -21,12 +23,12 @@ from fastconv.problem.problem import Operands, Problem
 
 @dataclass(frozen=True)
 class Family:
-    """What the registry takes of the kernels of one module.
+    """What the registry takes of the kernels of some modules.
 
     Attributes
     ----------
     name : str
-        Of the module, in MODULES.
+        Of the family, in MODULES.
     """
 
     name: str
@@ -36,13 +38,15 @@ class Family:
         dtype = problem.dtype
         if dtype not in (np.float32, np.float64):
             return f"its vectors are float32 or float64, not {dtype}"
-        reason: str | None = MODULES[self.name].supports(problem.geometry.forward)
-        return reason
+        reasons = [one.supports(problem.geometry.forward, dtype, host()) for one in MODULES[self.name]]
+        return None if None in reasons else reasons[0 if problem.geometry.channels_last else -1]
 
     def candidates(self, problem: Problem, machine: Machine) -> Iterator[Candidate]:
-        """What each kernel of the module would take."""
-        found: Iterator[Candidate] = MODULES[self.name].candidates(problem.geometry.forward, problem.dtype, machine)
-        return found
+        """What each kernel that serves the problem would take."""
+        geometry, dtype = problem.geometry.forward, problem.dtype
+        for one in MODULES[self.name]:
+            if one.supports(geometry, dtype, machine) is None:
+                yield from one.candidates(geometry, dtype, machine)
 
     def cost(self, problem: Problem, machine: Machine) -> float:
         """Seconds of the fastest candidate."""
@@ -60,8 +64,8 @@ class Family:
         launch_of(self, problem, host()).run(operands["x"].ravel(), operands["dy"].ravel(), out.ravel())
 
 
-MODULES: dict[str, Any] = {"direct": tiles, "winograd": winograd}
-direct, winograd_tiles = Family("direct"), Family("winograd")
+MODULES: dict[str, tuple[Any, ...]] = {"direct": (tiles,), "winograd": (winograd,), "depthwise": (channels, planes)}
+DIRECT, WINOGRAD, DEPTHWISE = map(Family, MODULES)
 
 
 @remembered

@@ -256,7 +256,7 @@ def seconds(geometry: ConvGeometry, cut: Cut, dtype: np.dtype[Any], machine: Mac
     return machine.seconds(CALL + g.groups * (products + copies + written), g.bytes(dtype.itemsize))
 
 
-def supports(geometry: ConvGeometry) -> str | None:
+def supports(geometry: ConvGeometry, dtype: np.dtype[Any], machine: Machine) -> str | None:
     """Everything."""
     return None
 

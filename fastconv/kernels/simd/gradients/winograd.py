@@ -236,7 +236,7 @@ def form_of(geometry: ConvGeometry) -> tuple[int, int]:
     return high, wide
 
 
-def supports(geometry: ConvGeometry) -> str | None:
+def supports(geometry: ConvGeometry, dtype: np.dtype[Any], machine: Machine) -> str | None:
     """Kernels of 3 taps along the last axis or two, of stride 1 and no dilation there, and groups of several channels."""
     g = geometry.lifted()
     taps = g.kernel[1:]
