@@ -27,6 +27,7 @@ from fastconv.operations import __all__ as _operations
 from fastconv.plans.plan import ConvPlan, ElementwisePlan, Plan, PoolPlan, UnpoolPlan
 
 if TYPE_CHECKING:
+    from fastconv import grad as grad
     from fastconv import ndimage as ndimage
     from fastconv import signal as signal
     from fastconv.measuring.comparison import compare
@@ -40,6 +41,7 @@ __all__ = [
     "PoolPlan",
     "UnpoolPlan",
     "compare",
+    "grad",
     "ndimage",
     "patch_scipy",
     "signal",
@@ -50,7 +52,7 @@ __all__ = [
 
 def __getattr__(name: str) -> Any:
     """What is imported when it is first asked for: it brings what only measuring needs, or has names of its own."""
-    if name in ("ndimage", "signal"):
+    if name in ("grad", "ndimage", "signal"):
         return import_module(f"fastconv.{name}")
     if name in ("patch_scipy", "unpatch_scipy"):
         return getattr(import_module("fastconv.patching"), name)

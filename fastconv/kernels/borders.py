@@ -23,6 +23,26 @@ def with_border(x: Array, pads: Pairs, border: Border) -> Array:
     return np.pad(x, widths, constant_values=x.dtype.type(border.value))
 
 
+def folded(dy: Array, pads: Pairs, border: Border, first: int) -> Array:
+    """The adjoint of `with_border`: the gradient of each cell of a border is added to that of the cell which it copies.
+
+    The axes from `first` on have `pads` cells around them; those of a constant are dropped.
+    """
+    for axis, (before, after) in enumerate(pads, first):
+        size = dy.shape[axis] - before - after
+        if not before + after:
+            continue
+        at = (slice(None),) * axis
+        inner = dy[(*at, slice(before, before + size))]
+        if border.mode in NUMPY_MODES:
+            sources = with_border(np.arange(size), ((before, after),), border)
+            inner = inner.copy()
+            for place in (*range(before), *range(before + size, before + size + after)):
+                inner[(*at, sources[place])] += dy[(*at, place)]
+        dy = inner
+    return np.ascontiguousarray(dy)
+
+
 def plain(problem: Problem) -> Problem:
     """The pool of the input with its border around it; the problem itself, where padding is no part of a window."""
     if problem.geometry.border is None:

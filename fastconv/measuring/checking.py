@@ -12,6 +12,7 @@ from fastconv.kernels import reference
 from fastconv.plans.dispatch import candidates
 from fastconv.plans.errors import Error
 from fastconv.problem.convolutions import IDENTITY, Array, ConvGeometry, Size
+from fastconv.problem.gradients import PoolGradient, ScatterGradient, WeightGradient
 from fastconv.problem.pools import PoolGeometry
 from fastconv.problem.types import summed_in
 from fastconv.problem.windows import ElementwiseGeometry, FoldGeometry
@@ -38,6 +39,12 @@ def roundings(geometry: Any, dtype: np.dtype[Any], residual: bool = False) -> fl
     activation = getattr(geometry, "activation", IDENTITY).kind
     if isinstance(geometry, ConvGeometry):
         return product * (geometry.reduction + 1) + residual + ROUNDINGS[activation]
+    if isinstance(geometry, WeightGradient):
+        return float(geometry.reduction + 1)
+    if isinstance(geometry, ScatterGradient):
+        return float(prod(geometry.pooled_size))
+    if isinstance(geometry, PoolGradient):
+        return geometry.overlaps + (NORM_ROUNDINGS * max(1.0, geometry.forward.norm_type) if geometry.forward.kind == "lp" else 3)
     if isinstance(geometry, ElementwiseGeometry):
         return ROUNDINGS[activation]
     if isinstance(geometry, FoldGeometry):

@@ -1,5 +1,6 @@
 """Convolutions and transposed convolutions over one, two and three axes."""
 
+import inspect
 from collections.abc import Sequence
 from typing import Any, ClassVar, Unpack
 
@@ -10,6 +11,7 @@ from fastconv.operations.operation import Operation
 from fastconv.operations.types import Array, ConvOptions, Ints, Padding, TransposedOptions
 from fastconv.plans.plan import ConvPlan
 from fastconv.plans.planning import convolve, plan_convolution
+from fastconv.plans.pullbacks import Pullback, convolved_once
 from fastconv.problem import arguments as check
 
 
@@ -110,6 +112,13 @@ A NaN or inf in `x` reaches the outputs whose window holds it, and under "winogr
         given = {"stride": stride, "padding": padding, "dilation": dilation, "groups": groups, **options}
         return plan_convolution(self.name, self.rank, x_shape, x_dtype, w, bias, residual, given)
 
+    def vjp(self, *arguments: Any, **options: Any) -> tuple[Any, Pullback]:
+        given = inspect.signature(self).bind(*arguments, **options).arguments
+        arrays = {name: given.pop(name) for name in ("x", "w", "bias", "residual", "out") if name in given}
+        return convolved_once(self.name, self.rank, arrays, given)
+
+    vjp.__doc__ = Operation.vjp.__doc__
+
     def plan_of_shapes(self, x_shape: Any, *arguments: Any, x_dtype: np.dtype[Any], **options: Any) -> ConvPlan:
         """A plan of weights that are known by their shape, `w_shape` or the first of the arguments."""
         shape, *rest = arguments or (options.pop("w_shape", None),)
@@ -184,6 +193,7 @@ array, shape (batch, out_channels, {out_axes})
         return plan_convolution(self.name, self.rank, x_shape, x_dtype, w, given.pop("bias", None), residual, given)
 
     plan_of_shapes = Convolution.plan_of_shapes
+    vjp = Convolution.vjp
 
 
 conv1d = Convolution(

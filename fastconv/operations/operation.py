@@ -11,11 +11,13 @@ import numpy.typing as npt
 from fastconv.machine import host
 from fastconv.operations import documentation
 from fastconv.operations.types import DEFAULTS, PlainOptions
-from fastconv.plans import dispatch
+from fastconv.plans import dispatch, pullbacks
 from fastconv.plans.plan import Plan
+from fastconv.plans.pullbacks import Pullback
 from fastconv.problem import arguments as check
 
-NO_ARGUMENTS = ("self", "x", "w", "residual", "indices", "out")  # of a plan
+ARRAYS = ("x", "w", "residual", "indices", "input", "output", "weight", "grad_output")
+NO_ARGUMENTS = ("self", *ARRAYS, "out")  # of a plan
 
 
 class _Docstring:
@@ -77,6 +79,45 @@ class Operation:
             ``plan(x, out=None)`` gives the result; ``print(plan)`` tells what was decided. Immutable and thread-safe.
         """
         return self.planned(x_shape, x_dtype, self.bound(arguments, options))
+
+    def vjp(self, *arguments: Any, **options: Any) -> tuple[Any, Pullback]:
+        """The result, and what takes its gradient to the gradients of the operands.
+
+        Parameters
+        ----------
+        *arguments, **options
+            As a call takes them. The arrays, and the result, are kept without copies and must not change before `pull` is called.
+
+        Returns
+        -------
+        y : array
+            What the call gives.
+        pull : Pullback
+            ``pull(dy, wrt=None)``, with dy of the shape of y, gives the gradients by all operands that were given, in the order
+            of the arguments; or by those that `wrt` names, and computes no other. One operand's comes as an array, not a tuple.
+
+        Raises
+        ------
+        ValueError, TypeError
+            As the call; or if a dtype is not a real float, or the operation is not differentiable.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> import fastconv as fc
+        >>> x, w = np.array([[1.0, 2.0, 3.0]]), np.array([[[1.0, 10.0]]])
+        >>> y, pull = fc.conv1d.vjp(x, w)
+        >>> dx, dw = pull(np.ones_like(y))
+        >>> dx, dw
+        (array([[ 1., 11., 10.]]), array([[[3., 5.]]]))
+        """
+        given = inspect.signature(self).bind(*arguments, **options).arguments
+        arrays = {name: check.array(name, given.pop(name)) for name in ARRAYS if name in given}
+        out = given.pop("out", None)
+        x = arrays["x"]
+        plan: Plan = self.planned(x.shape, x.dtype, given)
+        found: tuple[Any, Pullback] = pullbacks.vjp(plan, arrays, out)
+        return found
 
     def planned(self, x_shape: Any, x_dtype: Any, options: dict[str, Any]) -> Plan:
         """The plan for arguments by name."""

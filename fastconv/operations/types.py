@@ -38,6 +38,19 @@ class TransposedOptions(LayoutOptions, total=False):
     dtype: npt.DTypeLike | None
 
 
+class GradientOptions(LayoutOptions, total=False):
+    """What the gradients of convolutions take by name."""
+
+    padding_mode: str
+
+
+class WeightGradientOptions(GradientOptions, total=False):
+    """What gradients by weights take by name."""
+
+    padding_value: float | None
+    dtype: npt.DTypeLike | None
+
+
 class ConvOptions(TransposedOptions, total=False):
     """What convolutions take by name."""
 

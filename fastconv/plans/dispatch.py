@@ -11,6 +11,8 @@ from fastconv.problem.problem import Problem
 FAMILIES = {
     "global_max_pool": "max_pool",
     "global_avg_pool": "avg_pool",
+    "conv_input": "conv_transpose",
+    "min_pool_input": "max_pool_input",
     **dict.fromkeys(("relu", "relu6", "leaky_relu", "silu", "hardswish", "gelu", "clip"), "activation"),
 }
 

@@ -6,7 +6,7 @@ Plan(x, ...) -> checks of the operands and of out -> implementation.run
 from collections.abc import Callable
 from dataclasses import dataclass
 from math import prod
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -19,6 +19,9 @@ from fastconv.plans.registry import Implementation
 from fastconv.problem import arguments as check
 from fastconv.problem.convolutions import Activation, Array, ConvGeometry, Size, cached_property
 from fastconv.problem.problem import Operands, Problem
+
+if TYPE_CHECKING:
+    from fastconv.plans.pullbacks import Pullback
 
 LARGE = 64 << 10  # bytes of a result that begins a cache line: memory-bound kernels are 3 to 8 % faster
 NOTHING: dict[str, Any] = {}
@@ -153,11 +156,31 @@ class Plan:
         """The result for x and the other operands, in `out` where that is given, by name or behind them all."""
         if not named and self.is_single:
             if not arrays:
-                return self.run({"x": x}, out, self.packed, NOTHING)
+                return self.run({self.operands[0].name: x}, out, self.packed, NOTHING)
             if out is None and len(arrays) == 1:
-                return self.run({"x": x}, arrays[0], self.packed, NOTHING)
+                return self.run({self.operands[0].name: x}, arrays[0], self.packed, NOTHING)
         operands, out = self.bound(x, arrays, named, out)
         return self.run(operands, out, self.packed, NOTHING)
+
+    def vjp(self, x: Any, *arrays: Any, out: Any = None, **named: Any) -> tuple[Any, "Pullback"]:
+        """The result, and what takes the gradient of the result to those of the operands.
+
+        Parameters
+        ----------
+        x, *arrays, out, **named
+            As the plan is called. They, and the result, are kept as they are and must not change before the pullback is called.
+
+        Returns
+        -------
+        y : array
+            What the call gives.
+        pull : Pullback
+            ``pull(dy, wrt=None)`` gives the gradients by all operands, the weights of the plan included, or by those named.
+        """
+        from fastconv.plans.pullbacks import vjp
+
+        operands, out = self.bound(x, arrays, named, out)
+        return vjp(self, operands, out)
 
     def bound(self, x: Any, arrays: tuple[Any, ...], named: dict[str, Any], out: Any) -> tuple[Operands, Any]:
         """(the operands by name, out) of a call's arguments."""
@@ -287,9 +310,29 @@ class Plan:
         return []
 
 
+class Weights(NamedTuple):
+    """What gradients need of the weights that a plan has packed.
+
+    Attributes
+    ----------
+    w : array
+        A copy, as the caller passed it.
+    bias : array
+        In the dtype of the sums; zeros where none was given.
+    bias_dtype : numpy.dtype or None
+        Of the bias, where one was given.
+    """
+
+    w: Array
+    bias: Array
+    bias_dtype: Dtype | None = None
+
+
 @dataclass(frozen=True, eq=False, repr=False)
 class ConvPlan(Plan):
     """A plan of a convolution or transposed convolution, with its weights packed."""
+
+    weights: Weights | None = None
 
     @cached_property
     def weights_dtype(self) -> Dtype:
@@ -380,7 +423,7 @@ class UnpoolPlan(Plan):
         if where.dtype.kind not in "iu":
             raise TypeError(f"indices must be integers, got dtype {where.dtype}")
         if where.shape != one.shape:
-            raise ValueError(f"indices must have the shape of x, {one.shape}, got {where.shape}")
+            raise ValueError(f"indices must have the shape of {self.operands[0].name}, {one.shape}, got {where.shape}")
         plane = prod(self.geometry.out_size)
         # Without their sign, indices below zero are the largest.
         unsigned = where.view(np.dtype(f"u{where.dtype.itemsize}")) if where.dtype.isnative else where.astype(np.uint64)

@@ -13,7 +13,7 @@ import numpy as np
 from fastconv.kernels.keeping import Kept
 from fastconv.machine import host, memory
 from fastconv.plans.dispatch import cheapest, chosen_form, contenders, rivals
-from fastconv.plans.plan import ConvPlan, ElementwisePlan, IndicesPlan, Operand, Plan, PoolPlan, UnpoolPlan
+from fastconv.plans.plan import ConvPlan, ElementwisePlan, IndicesPlan, Operand, Plan, PoolPlan, UnpoolPlan, Weights
 from fastconv.plans.racing import fastest, is_measured
 from fastconv.plans.recall import may_be_kept, recalled, same, tuples_are_plain
 from fastconv.plans.registry import OPERATIONS, Implementation
@@ -64,13 +64,15 @@ def decided(
     problem = same(problem)
     form, chosen = chosen_form(operation, problem, host(), implementation, for_one_call)
     seen = same(form.problem)
-    reads, (x_shape, y_shape) = chosen.reads(seen), (seen.geometry.x_shape, seen.geometry.out_shape)
+    reads, geometry = chosen.reads(seen), seen.geometry
+    kernel_shapes = {"residual": geometry.out_shape, "dy": getattr(geometry, "dy_shape", ())}
+    kernel_shapes |= {"y": kernel_shapes["dy"], "indices": getattr(geometry, "indices_shape", geometry.x_shape)}
     operands = tuple(
         Operand(
             name,
             shape,
             dtype,
-            y_shape if name == "residual" else x_shape,
+            kernel_shapes.get(name, geometry.x_shape),
             dtype if reads or name == "indices" else problem.types.summed,
         )
         for name, (shape, dtype) in shapes.items()
@@ -94,10 +96,11 @@ def plan_convolution(
     given, w = check.shape("x_shape", x_shape), check.array("w", w)
     x_dtype = check.native(w.dtype) if x_dtype is None else check.dtype("x_dtype", x_dtype)
     added = check.boolean("residual", residual)
-    found, weights = decided_plan(operation, rank, given, x_dtype, w, added, options, for_one_call=False)
-    if np.may_share_memory(weights, w):
-        weights = weights.copy()
-    return replace(found, packed=found.packing(weights, bias_array(bias, found)))
+    own = np.array(w, check.native(w.dtype), order="C")  # for gradients, and for what packs a view
+    found, weights = decided_plan(operation, rank, given, x_dtype, own, added, options, for_one_call=False)
+    added_bias = bias_array(bias, found)
+    kept = Weights(own, added_bias, None if bias is None else check.array("bias", bias).dtype)
+    return replace(found, packed=found.packing(weights, added_bias), weights=kept if own.dtype.kind == "f" else None)
 
 
 def decided_plan(
@@ -171,8 +174,10 @@ def bias_array(bias: Any, plan: ConvPlan) -> Array:
     return check.cast("bias", found, result).astype(summed)
 
 
-def convolve(operation: str, rank: int, x: Any, w: Any, bias: Any, residual: Any, out: Any, options: dict[str, Any]) -> Array:
-    """A plan made and called once."""
+def for_one_call(
+    operation: str, rank: int, x: Any, w: Any, bias: Any, residual: Any, options: dict[str, Any]
+) -> tuple[ConvPlan, Any, dict[str, Array], dict[str, Array]]:
+    """(plan, packed weights, operands, weights and bias as arrays) of a function's call, which makes a plan and calls it once."""
     once(options)
     x, w = check.array("x", x), check.array("w", w)
     bias = bias if bias is None else check.array("bias", bias)
@@ -184,6 +189,12 @@ def convolve(operation: str, rank: int, x: Any, w: Any, bias: Any, residual: Any
         if added.shape != plan.out_shape:
             raise ValueError(f"residual must have the result's shape, {plan.out_shape}, got {added.shape}")
         operands["residual"] = check.cast("residual", added, plan.out_dtype).astype(plan.out_dtype, copy=False)
+    return plan, packed, operands, others
+
+
+def convolve(operation: str, rank: int, x: Any, w: Any, bias: Any, residual: Any, out: Any, options: dict[str, Any]) -> Array:
+    """A plan made and called once."""
+    plan, packed, operands, others = for_one_call(operation, rank, x, w, bias, residual, options)
     result: Array = plan.run(operands, out, packed, others)
     return result
 

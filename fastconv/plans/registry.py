@@ -13,6 +13,7 @@ import numpy as np
 from fastconv.kernels import im2col, loops, reference, strided
 from fastconv.kernels.borders import bordered, plain
 from fastconv.kernels.gradients import loops as gradient_loops
+from fastconv.kernels.gradients import pools as gradient_pools
 from fastconv.kernels.gradients import products as gradient_products
 from fastconv.kernels.gradients import reference as gradient_reference
 from fastconv.kernels.simd.arrays import columns, elementwise
@@ -351,6 +352,9 @@ OPERATIONS: dict[str, tuple[Implementation, ...]] = {
         _reference(reference.conv, pack=_as_given),
     ),
     "conv_weight": _WEIGHT_GRADIENTS,
+    "max_pool_input": (_loops(gradient_pools.run_scatter), _reference(gradient_reference.scatter)),
+    "avg_pool_input": (_loops(gradient_pools.run_average), _reference(gradient_reference.pool_input)),
+    "lp_pool_input": (_loops(gradient_pools.run_norm), _reference(gradient_reference.pool_input)),
     "conv_transpose": (
         _near(_STRASSEN),
         _near(_DEPTHWISE),

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from math import prod
 
 from fastconv.problem.borders import ZEROS
-from fastconv.problem.convolutions import ConvGeometry, Hashed, Pairs, Size, SpatialGeometry, cached_property
+from fastconv.problem.convolutions import IDENTITY, Array, ConvGeometry, Hashed, Size, SpatialGeometry, cached_property
 from fastconv.problem.pools import PoolGeometry
 
 
@@ -39,6 +39,10 @@ class WeightGradient(Hashed):
     @property
     def channels_last(self) -> bool:
         return self.forward.channels_last
+
+    def channels_first(self, array: Array) -> Array:
+        """A view of x, dy or dw as (n, c, ...), whatever the layout."""
+        return self.forward.channels_first(array)
 
     @property
     def x_shape(self) -> Size:
@@ -196,33 +200,67 @@ class PoolGradient(Hashed):
         return itemsize * (prod(self.dy_shape) + prod(self.x_shape)) * (2 if self.forward.kind == "lp" else 1)
 
 
-def input_gradient(forward: ConvGeometry) -> tuple[Pairs, Size]:
-    """(padding, output_padding) of the transposed convolution that is the gradient of a convolution by its input.
+def input_gradient(forward: ConvGeometry) -> ConvGeometry:
+    """The convolution of dy that is the gradient of a convolution, or a transposed one, by its input.
 
-    Of zeros around the input it cuts the padding off; with another border its result has the cells of the border still around it.
+    Of zeros around the input a transposed convolution cuts the padding off; with another border its result has that border's
+    cells still around it. Cells that no window reached are its output_padding.
     """
-    pads = forward.padding if forward.border.mode in ("zeros", "constant") else ((0, 0),) * forward.rank
-    axes = zip(forward.in_size, forward.padding, forward.window, forward.stride, strict=True)
-    return pads, tuple((size + sum(pair) - window) % step for size, pair, window, step in axes)
+    if forward.transposed:
+        return adjoint(forward)
+    g = forward
+    axes = zip(g.in_size, g.padding, g.window, g.stride, strict=True)
+    return replace(
+        g,
+        in_channels=g.out_channels,
+        out_channels=g.in_channels,
+        in_size=g.out_size,
+        padding=((0, 0),) * g.rank if has_copies(g) else g.padding,
+        output_padding=tuple((size + sum(pair) - window) % step for size, pair, window, step in axes),
+        border=ZEROS,
+        transposed=True,
+        activation=IDENTITY,
+    )
 
 
-def adjoint(forward: ConvGeometry) -> tuple[ConvGeometry, Size]:
-    """(convolution, size): the plain convolution whose adjoint a transposed one is, and the cells of dy that it reads.
+def mirrored(backward: ConvGeometry) -> ConvGeometry | None:
+    """A transposed convolution of stride 1 as a plain one, by kernels in reverse order; None where it cuts more off than it adds."""
+    g = backward
+    pads = tuple(
+        (extent - 1 - before, extent - 1 - after + more)
+        for extent, (before, after), more in zip(g.window, g.padding, g.output_padding, strict=True)
+    )
+    if not g.transposed or any(step > 1 for step in g.stride) or min(map(min, pads)) < 0:
+        return None
+    return replace(g, padding=pads, output_padding=(0,) * g.rank, transposed=False)
+
+
+def has_copies(forward: ConvGeometry) -> bool:
+    """Whether cells of padding are copies of cells of the input, whose gradient they share."""
+    return forward.border.mode not in ("zeros", "constant") and any(map(any, forward.padding))
+
+
+def adjoint(forward: ConvGeometry) -> ConvGeometry:
+    """The plain convolution whose adjoint a transposed one is; it reads the first `in_size` cells of dy.
 
     An output_padding of a stride and more leaves cells at the end that the convolution must not see as windows of their own: it
     loses padding, and then cells, at the end.
     """
-    rank = range(forward.rank)
-    after = [forward.padding[axis][1] - forward.output_padding[axis] for axis in rank]
-    size = tuple(forward.out_size[axis] + min(0, after[axis]) for axis in rank)
-    plain = replace(
-        forward,
-        in_channels=forward.out_channels,
-        out_channels=forward.in_channels,
-        in_size=size,
-        padding=tuple((forward.padding[axis][0], max(0, after[axis])) for axis in rank),
-        output_padding=(0,) * forward.rank,
+    g = forward
+    after = [pair[1] - more for pair, more in zip(g.padding, g.output_padding, strict=True)]
+    return replace(
+        g,
+        in_channels=g.out_channels,
+        out_channels=g.in_channels,
+        in_size=tuple(size + min(0, end) for size, end in zip(g.out_size, after, strict=True)),
+        padding=tuple((pair[0], max(0, end)) for pair, end in zip(g.padding, after, strict=True)),
+        output_padding=(0,) * g.rank,
         border=ZEROS,
         transposed=False,
+        activation=IDENTITY,
     )
-    return plain, size
+
+
+def weight_gradient(forward: ConvGeometry) -> WeightGradient:
+    """The gradient by the weights: of a transposed convolution that of its adjoint, where x and dy change places."""
+    return WeightGradient(adjoint(forward) if forward.transposed else replace(forward, activation=IDENTITY))

@@ -48,7 +48,7 @@ def test_the_number_of_threads_changes_no_bit(case: Case, implementation: str, t
 def test_eight_python_threads_at_once(case: Case, implementation: str, threads: None) -> None:
     """Each calls with its own input, while the calls share the kernels' threads."""
     base = case.inputs(np.float32, "normal")
-    each = [{**base, "x": base["x"] * (n + 1)} for n in range(8)]
+    each = [{**base, case.first: base[case.first] * (n + 1)} for n in range(8)]
 
     def call(inputs: dict[str, np.ndarray]) -> Any:
         return case.call(inputs, implementation)

@@ -59,6 +59,8 @@ def refused(case: Case, implementation: Implementation, dtype: Any) -> bool:
 def defined(case: Case, dtype: Any) -> bool:
     """Whether the operation is defined for a dtype: an order, a root and most activations need real or float numbers."""
     kind = np.dtype(dtype).kind
+    if case.is_gradient:
+        return kind == "f"
     if kind == "c":
         return case.family not in ORDERED and not dict(case.options).get("activation")
     return kind == "f" or not case.floats_only
@@ -79,7 +81,7 @@ def test_every_implementation_gives_what_the_reference_gives(case: Case, impleme
         assert_same_bits(array, before[name])
     inputs = case.inputs(np.float32, "normal")
     plan = case.plan(inputs, implementation.name)
-    arrays = [inputs[one.name] for one in plan.operands]
+    arrays = case.operands(plan, inputs)
     found = plan(*arrays)
     assert_answers(found, answers(case, np.float32, "normal"), implementation.error)
     assert_same_bits(plan(*arrays), found)
@@ -180,8 +182,8 @@ def test_nan_and_inf_reach_only_their_windows(case: Case, implementation: Implem
     inputs = case.inputs(np.float32)
     if "w" in inputs:
         inputs["w"][inputs["w"] == 0] = 1
-    cell = tuple(size // 2 for size in inputs["x"].shape)
-    inputs["x"][cell] = value
+    cell = tuple(size // 2 for size in inputs[case.first].shape)
+    inputs[case.first][cell] = value
     with np.errstate(invalid="ignore"):
         expected = case.call(inputs, "reference")
         found = case.call(inputs, implementation.name)
@@ -215,7 +217,7 @@ def test_an_entry_is_a_whole_record(family: str, implementation: Implementation)
     assert implementation.name.isidentifier()
     assert implementation.summary
     assert "\n" not in implementation.summary
-    assert (implementation.pack is not None) == family.startswith("conv")
+    assert (implementation.pack is not None) == (family in ("conv", "conv_transpose"))
     for case in CASES:
         if case.family == family:
             reason = implementation.supports(case.problem("f4"))
@@ -248,6 +250,7 @@ def test_an_unknown_implementation_lists_the_valid_ones(case: Case) -> None:
 def test_every_operation_has_cases() -> None:
     """Every public function that takes implementation= is in the matrix, and ids are unique."""
     public = {name for name in fc.__all__ if isinstance(getattr(fc, name), fc.Operation)}
+    public |= {name for name in fc.grad.__all__ if not name.startswith("conv") or name.endswith("_weight")}
     assert {case.operation for case in CASES} == public
     assert len({str(case) for case in CASES}) == len(CASES)
 

@@ -42,20 +42,44 @@ class Case:
         return family_of(self.operation)
 
     @property
+    def is_gradient(self) -> bool:
+        """Whether the operation is one of fastconv.grad, which takes `input` and `grad_output`."""
+        return self.family.endswith(("_weight", "_input"))
+
+    @property
+    def function(self) -> Any:
+        """The operation."""
+        return getattr(fc.grad if self.is_gradient else fc, self.operation)
+
+    @property
     def planner(self) -> Any:
-        return getattr(fc, self.operation).plan
+        return self.function.plan
 
     def call(self, inputs: dict[str, Array], implementation: str = "auto", **changes: Any) -> Any:
         """The public function on these inputs."""
-        return getattr(fc, self.operation)(**inputs, **{**dict(self.options), **changes}, implementation=implementation)
+        options = {**dict(self.options), **changes}
+        if "input" in inputs:  # it has a size
+            options.pop("input_size", None)
+        return self.function(**inputs, **options, implementation=implementation)
 
     def plan(self, inputs: dict[str, Array], implementation: str = "auto") -> Any:
         """The plan of the call."""
         weights = {name: inputs[name] for name in ("w", "bias") if name in inputs}
-        x, residual = inputs["x"], {"residual": True} if self.residual else {}
+        x, residual = inputs[self.first], {"residual": True} if self.residual else {}
         return self.planner(
-            x.shape, **weights, **dict(self.options), **residual, implementation=implementation, x_dtype=x.dtype
+            self.x_shape, **weights, **dict(self.options), **residual, implementation=implementation, x_dtype=x.dtype
         )
+
+    @property
+    def first(self) -> str:
+        """The array that a NaN or a factor is put into: that of a shape which a plan takes."""
+        return "x" if not self.is_gradient else "input" if self.family == "conv_weight" else "grad_output"
+
+    @staticmethod
+    def operands(plan: Any, inputs: dict[str, Array]) -> list[Array]:
+        """The arrays that a plan takes, in order."""
+        names = {"x": "input", "y": "output", "dy": "grad_output"}
+        return [inputs[one.name if one.name in inputs else names[one.name]] for one in plan.operands]
 
     def explain(self, dtype: Any) -> list[str]:
         """explain()'s lines for the call."""
@@ -66,6 +90,8 @@ class Case:
     def inputs(self, dtype: Any, values: str = "whole") -> dict[str, Array]:
         """New arrays, the same ones every time: small whole numbers, or normal ones."""
         rng = np.random.default_rng(crc32(str(self).encode()))
+        if self.is_gradient:
+            return self.gradient_inputs(rng, dtype, values)
         found = {"x": draw(rng, self.x_shape, dtype, values)}
         if self.w_shape is not None:
             found["w"] = draw(rng, self.w_shape, dtype, values)
@@ -79,6 +105,25 @@ class Case:
             found["indices"] = rng.integers(0, max(1, plane), self.x_shape)
         return found
 
+    def gradient_inputs(self, rng: np.random.Generator, dtype: Any, values: str) -> dict[str, Array]:
+        """The arrays that the gradient's operation takes."""
+        geometry = self.geometry
+        dy_shape = unbatched(geometry.dy_shape, self.x_shape, geometry.dy_shape)
+        if self.family == "conv_weight":
+            dy_shape = unbatched(geometry.dy_shape, self.x_shape, geometry.x_shape)
+            return {"input": draw(rng, self.x_shape, dtype, values), "grad_output": draw(rng, dy_shape, dtype, values)}
+        found = {"grad_output": draw(rng, dy_shape, dtype, values)}
+        if self.family == "max_pool_input":
+            return {"indices": rng.integers(0, max(1, int(np.prod(geometry.in_size))), dy_shape), **found}
+        if self.family == "lp_pool_input":
+            x = draw(rng, dict(self.options)["input_size"], dtype, values)
+            if np.dtype(dtype).kind != "f":
+                return {"input": x, "output": found["grad_output"], **found}
+            options = {key: value for key, value in self.options if key != "input_size"}
+            y = getattr(fc, self.operation.removesuffix("_input"))(x, **options, implementation="loops")
+            return {"input": x, "output": y, **found}
+        return found
+
     @property
     def geometry(self) -> Any:
         """The geometry of a float32 call."""
@@ -87,6 +132,8 @@ class Case:
     def takes(self, dtype: Any) -> bool:
         """Whether the operation is defined for a dtype."""
         kind = np.dtype(dtype).kind
+        if self.is_gradient:
+            return kind == "f"
         if kind == "c":
             ordered = self.family in ("max_pool", "min_pool", "adaptive_max_pool", "lp_pool", "activation")
             return not ordered and not self.floats_only and "activation" not in dict(self.options)

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import conv_cases
+import gradient_cases
 import pool_cases
 from case import Case, both_layouts
 
@@ -90,5 +91,6 @@ CASES = [
     *_with_layouts(pool_cases.SPATIAL),
     *_with_layouts(list(real_layers())),
     *pool_cases.CASES,
+    *gradient_cases.CASES,
 ]
-BROAD = [case for case in CASES if case.name in BROAD_NAMES]
+BROAD = [case for case in CASES if case.name in (gradient_cases.BROAD_NAMES if case.is_gradient else BROAD_NAMES)]

@@ -70,16 +70,21 @@ def divisor(geometry: PoolGeometry, position: Size) -> int:
     return math.prod(span(axis, o).count for axis, o in zip(geometry.axes, position, strict=True))
 
 
-def norm_slope(x: Any, y: Any, p: Any) -> Any:
+def is_tie(x: Any, y: Any) -> bool:
+    """Whether a cell is as large as the largest of its window, or a NaN."""
+    return bool(abs(x) == y or x != x)
+
+
+def norm_slope(x: Any, y: Any, p: Any, ties: int) -> Any:
     """The derivative of a norm y by one of its cells: sign(x) |x|**(p - 1) y**(1 - p); 0 where the norm is.
 
-    Of the largest absolute value, p infinite, the derivative is the sign of each cell that is as large.
+    Of the largest absolute value, p infinite, the derivative is the sign of a cell that is as large, which `ties` share.
     """
     if y == 0:
         return y * 0
     sign = x - x if x == 0 else np.copysign(type(x)(1), x)
     if np.isinf(p):
-        return sign if abs(x) == y or x != x else x - x
+        return sign / ties if is_tie(x, y) else x * 0
     if x == 0 and p != 1:
         return x * 0
     return sign * (abs(x) / y) ** (p - 1)
@@ -98,11 +103,14 @@ def pool_input(operands: Operands, packed: None, problem: Problem, out: Array) -
             for c in range(g.channels):
                 for position in positions(g.out_size):
                     at = (n, c, *position)
-                    share = dy[at] / dy.dtype.type(divisor(g, position)) if g.kind == "avg" else dy[at]
-                    for cell in window(g, position):
-                        assert cell is not None
-                        to = (n, c, *cell)
-                        slope = 1 if g.kind == "avg" else norm_slope(wide["x"][to], wide["y"][at], p)
-                        total[to] += share * slope
+                    cells = [(n, c, *cell) for cell in window(g, position) if cell is not None]
+                    if g.kind == "avg":
+                        for to in cells:
+                            total[to] += dy[at] / dy.dtype.type(divisor(g, position))
+                        continue
+                    x, y = wide["x"], wide["y"][at]
+                    ties = sum(is_tie(x[to], y) for to in cells)
+                    for to in cells:
+                        total[to] += dy[at] * norm_slope(x[to], y, p, ties)
         for index in positions(dx.shape):
             dx[index] = narrowed(total[index], out.dtype)

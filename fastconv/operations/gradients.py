@@ -1,0 +1,437 @@
+"""Gradients as operations: of convolutions by input and weights, of pools by their input. fastconv.grad has them by name."""
+
+from collections.abc import Sequence
+from typing import Any, ClassVar, Unpack
+
+import numpy as np
+import numpy.typing as npt
+
+from fastconv.operations.operation import Operation
+from fastconv.operations.types import Array, GradientOptions, Ints, LayoutOptions, Padding, WeightGradientOptions
+from fastconv.plans.gradients import (
+    build_input_gradient,
+    build_pool_gradient,
+    build_scatter,
+    build_weight_gradient,
+    differentiable,
+    input_gradient_of,
+)
+from fastconv.plans.plan import ConvPlan, Plan
+from fastconv.plans.planning import once
+from fastconv.plans.recall import recalled
+from fastconv.problem.arguments import array
+
+INPUT_SIZE = ("sequence of int", "The shape of the input, with a batch axis where `grad_output` has one.")
+GRAD_OUTPUT = ("array, shape (batch, {channels}, {out_axes})", "The gradient of the result, with or without the batch axis.")
+
+
+def real(name: str, value: Any) -> Array:
+    """An array of a real float type."""
+    found = array(name, value)
+    differentiable(name, found.dtype)
+    return found
+
+
+class Gradient(Operation):
+    """What gradients share."""
+
+    channels = "channels"
+
+    def __init__(self, name: str, rank: int, example: str) -> None:
+        super().__init__(name, rank, example)
+        self.__module__ = "fastconv.grad"
+
+    def words(self) -> dict[str, Any]:
+        """The channels of the result of the operation itself, too."""
+        return {"channels": self.channels, **super().words()}
+
+    def __repr__(self) -> str:
+        return f"<operation fastconv.grad.{self.name}>"
+
+    def vjp(self, *arguments: Any, **options: Any) -> Any:
+        """There is none."""
+        raise TypeError(f"{self.name} has no vjp: gradients of gradients are not served")
+
+
+class WeightGradient(Gradient):
+    """The gradient of a convolution by its weights: conv1d_weight, conv2d_weight, conv3d_weight."""
+
+    OPTIONS: ClassVar[Any] = WeightGradientOptions
+    channels = "out_channels"
+    OWN: ClassVar[Any] = {
+        "input": ("array, shape ({batched}) or ({single})", "The input of the convolution."),
+        "weight_size": (
+            "sequence of int",
+            "The shape of the weights, (out_channels, channels / groups, {kernel_axes}); with layout {last!r} channels last.",
+        ),
+        "grad_output": GRAD_OUTPUT,
+        "dtype": ("dtype, optional", "Of the result and its sums; ``numpy.result_type(input, grad_output)`` by default."),
+    }
+    TEMPLATE = """
+The gradient of a convolution over {plural} by its weights, as torch.nn.grad.{name}.
+
+dw[k, c, t] = sum over n, p of input[n, c, p * stride + t * dilation - padding] * grad_output[n, k, p], images in their order.
+
+{parameters}
+
+Returns
+-------
+array, shape `weight_size`
+    Of `dtype`, or `out`.
+
+{raises}
+
+Notes
+-----
+``{name}.plan(input.shape, weight_size, ...)`` is called with the input and the gradient.
+"""
+
+    def __call__(
+        self,
+        input: npt.ArrayLike,
+        weight_size: Sequence[int],
+        grad_output: npt.ArrayLike,
+        stride: Ints = 1,
+        padding: Padding = 0,
+        dilation: Ints = 1,
+        groups: int = 1,
+        *,
+        out: Array | None = None,
+        **options: Unpack[WeightGradientOptions],
+    ) -> Array:
+        """The result; see the operation's own documentation."""
+        self.check_options(options)
+        once({**options})
+        x, dy = real("input", input), real("grad_output", grad_output)
+        given = {"stride": stride, "padding": padding, "dilation": dilation, "groups": groups, **options}
+        given["weight_size"] = tuple(weight_size) if isinstance(weight_size, list) else weight_size
+        plan: Plan = recalled(build_weight_gradient, self.name, (self.rank, x.shape, x.dtype, dy.dtype), given)
+        if dy.shape != plan.operands[1].shape:
+            wanted = plan.operands[1].shape
+            raise ValueError(f"grad_output must have the shape of the convolution's result, {wanted}, got {dy.shape}")
+        result: Array = plan(x, dy, out=out)
+        return result
+
+    def planned(self, x_shape: Any, x_dtype: Any, options: dict[str, Any]) -> Plan:
+        """The plan for arguments by name."""
+        return recalled(build_weight_gradient, self.name, (self.rank, x_shape, x_dtype, None), options)
+
+
+class InputGradient(Gradient):
+    """The gradient of a convolution by its input: conv1d_input, conv2d_input, conv3d_input."""
+
+    OPTIONS: ClassVar[Any] = GradientOptions
+    channels = "out_channels"
+    OWN: ClassVar[Any] = {
+        "input_size": INPUT_SIZE,
+        "weight": (
+            "array, shape (out_channels, channels / groups, {kernel_axes})",
+            "The weights of the convolution; with layout {last!r}, (out_channels, {kernel_axes}, channels / groups).",
+        ),
+        "grad_output": GRAD_OUTPUT,
+        "padding_mode": (
+            '{{"zeros", "constant", "reflect", "symmetric", "replicate", "circular"}}',
+            "That of the convolution: cells of a border pass their gradient to the cells that they copy.",
+        ),
+    }
+    TEMPLATE = """
+The gradient of a convolution over {plural} by its input, as torch.nn.grad.{name}: a transposed convolution.
+
+Cells that no window reached have a gradient of zero.
+
+{parameters}
+
+Returns
+-------
+array, shape `input_size`
+    Of ``numpy.result_type(grad_output, weight)``, or `out`.
+
+{raises}
+
+Notes
+-----
+``{name}.plan(grad_output.shape, input_size, weight, ...)`` packs the weights once and is called with the gradient; it serves
+borders of zeros.
+"""
+
+    def __call__(
+        self,
+        input_size: Sequence[int],
+        weight: npt.ArrayLike,
+        grad_output: npt.ArrayLike,
+        stride: Ints = 1,
+        padding: Padding = 0,
+        dilation: Ints = 1,
+        groups: int = 1,
+        *,
+        out: Array | None = None,
+        **options: Unpack[GradientOptions],
+    ) -> Array:
+        """The result; see the operation's own documentation."""
+        self.check_options(options)
+        once({**options})
+        w, dy = real("weight", weight), real("grad_output", grad_output)
+        given = {"stride": stride, "padding": padding, "dilation": dilation, "groups": groups, **options}
+        return input_gradient_of(self.rank, input_size, w, dy, out, given)
+
+    def plan(  # type: ignore[override]
+        self,
+        x_shape: Sequence[int],
+        input_size: Sequence[int],
+        weight: npt.ArrayLike,
+        *arguments: Any,
+        x_dtype: npt.DTypeLike | None = None,
+        **options: Any,
+    ) -> ConvPlan:
+        """The weights packed once: `x_shape` is the shape of the gradients to come, the others are as a call takes them."""
+        given = self.bound((input_size, *arguments), options)
+        return build_input_gradient(self.rank, x_shape, x_dtype, real("weight", weight), **given)
+
+    def plan_of_shapes(self, x_shape: Any, *arguments: Any, x_dtype: np.dtype[Any], **options: Any) -> ConvPlan:
+        """A plan of weights that are known by their shape."""
+        size, shape, *rest = arguments
+        return self.plan(x_shape, size, np.broadcast_to(np.zeros((), x_dtype), shape), *rest, x_dtype=x_dtype, **options)
+
+
+class BestPoolGradient(Gradient):
+    """The gradient of a max or min pool: max_pool1d_input, max_pool2d_input, max_pool3d_input."""
+
+    OPTIONS: ClassVar[Any] = LayoutOptions
+    RAISES = "If an argument does not fit, or an index lies outside the input's plane."
+    OWN: ClassVar[Any] = {
+        "input_size": INPUT_SIZE,
+        "indices": ("array of int, of the shape of `grad_output`", "Those of the pool, with return_indices."),
+        "grad_output": GRAD_OUTPUT,
+    }
+    TEMPLATE = """
+The gradient of a max or min pool over {plural} by its input: each value is added to the cell that its index names.
+
+{parameters}
+
+Returns
+-------
+array, shape `input_size`
+    Of the dtype of `grad_output`.
+
+{raises}
+
+Notes
+-----
+``{name}.plan(grad_output.shape, input_size)`` is called with the gradient and the indices.
+"""
+
+    def __call__(
+        self,
+        input_size: Sequence[int],
+        indices: npt.ArrayLike,
+        grad_output: npt.ArrayLike,
+        *,
+        out: Array | None = None,
+        **options: Unpack[LayoutOptions],
+    ) -> Array:
+        """The result; see the operation's own documentation."""
+        self.check_options(options)
+        once({**options})
+        dy = real("grad_output", grad_output)
+        plan = self.planned(dy.shape, dy.dtype, {"input_size": input_size, **options})
+        result: Array = plan(dy, indices, out=out)
+        return result
+
+    def planned(self, x_shape: Any, x_dtype: Any, options: dict[str, Any]) -> Plan:
+        """The plan for arguments by name."""
+        return recalled(build_scatter, self.name, (self.rank, x_shape, x_dtype), options)
+
+
+POOL_PARAMETERS: dict[str, Any] = {
+    "kernel_size": ("{ints}", "Taps of a window, and all that follows: as the pool had it."),
+    "stride": ("{ints}, optional", "Cells between windows; kernel_size by default."),
+    "grad_output": GRAD_OUTPUT,
+}
+
+
+class AveragePoolGradient(Gradient):
+    """The gradient of an average: avg_pool1d_input, avg_pool2d_input, avg_pool3d_input."""
+
+    OPTIONS: ClassVar[Any] = LayoutOptions
+    OWN: ClassVar[Any] = {
+        **POOL_PARAMETERS,
+        "input_size": INPUT_SIZE,
+        "count_include_pad": ("bool", "Whether padding counts in the divisor."),
+        "divisor_override": ("int, optional", "Divides every sum, instead of a count; not 0."),
+    }
+    TEMPLATE = """
+The gradient of an average pool over {plural} by its input: each value, over its divisor, is added to all cells of its window.
+
+{parameters}
+
+Returns
+-------
+array, shape `input_size`
+    Of the dtype of `grad_output`.
+
+{raises}
+
+Notes
+-----
+``{name}.plan(grad_output.shape, input_size, kernel_size, ...)`` is called with the gradient.
+"""
+
+    def __call__(
+        self,
+        input_size: Sequence[int],
+        grad_output: npt.ArrayLike,
+        kernel_size: Ints,
+        stride: Ints | None = None,
+        padding: Padding = 0,
+        ceil_mode: bool = False,
+        count_include_pad: bool = True,
+        divisor_override: int | None = None,
+        *,
+        dilation: Ints = 1,
+        out: Array | None = None,
+        **options: Unpack[LayoutOptions],
+    ) -> Array:
+        """The result; see the operation's own documentation."""
+        self.check_options(options)
+        once({**options})
+        dy = real("grad_output", grad_output)
+        given = {"kernel_size": kernel_size, "stride": stride, "padding": padding, "ceil_mode": ceil_mode}
+        given |= {"count_include_pad": count_include_pad, "divisor_override": divisor_override, "dilation": dilation}
+        result: Array = self.planned(dy.shape, dy.dtype, {"input_size": input_size, **given, **options})(dy, out=out)
+        return result
+
+    def planned(self, x_shape: Any, x_dtype: Any, options: dict[str, Any]) -> Plan:
+        """The plan for arguments by name."""
+        return recalled(build_pool_gradient, self.name, (self.rank, x_shape, x_dtype), {"kind": "avg", **options})
+
+
+class NormPoolGradient(Gradient):
+    """The gradient of a norm: lp_pool1d_input, lp_pool2d_input, lp_pool3d_input."""
+
+    OPTIONS: ClassVar[Any] = LayoutOptions
+    OWN: ClassVar[Any] = {
+        **POOL_PARAMETERS,
+        "input": ("array, shape ({batched}) or ({single})", "The input of the pool."),
+        "output": ("array, of the shape of `grad_output`", "The result of the pool."),
+        "norm_type": ("float", "The p, above 0; the cells that share the largest absolute value share an infinite norm's."),
+    }
+    TEMPLATE = r"""
+The gradient of an Lp pool over {plural} by its input: sign(x) (\|x\| / y)**(p - 1) of each value goes to a cell of its window.
+
+{parameters}
+
+Returns
+-------
+array, of the shape of `input`
+    Of the dtype of `grad_output`. Where a norm is zero, so is its gradient.
+
+{raises}
+
+Notes
+-----
+``{name}.plan(grad_output.shape, input_size, norm_type, kernel_size, ...)`` is called with input, output and gradient.
+"""
+
+    def __call__(
+        self,
+        input: npt.ArrayLike,
+        output: npt.ArrayLike,
+        grad_output: npt.ArrayLike,
+        norm_type: float,
+        kernel_size: Ints,
+        stride: Ints | None = None,
+        ceil_mode: bool = False,
+        *,
+        padding: Padding = 0,
+        dilation: Ints = 1,
+        out: Array | None = None,
+        **options: Unpack[LayoutOptions],
+    ) -> Array:
+        """The result; see the operation's own documentation."""
+        self.check_options(options)
+        once({**options})
+        x, y, dy = real("input", input), real("output", output), real("grad_output", grad_output)
+        given = {"norm_type": norm_type, "kernel_size": kernel_size, "stride": stride, "ceil_mode": ceil_mode}
+        given |= {"padding": padding, "dilation": dilation, **options}
+        plan = self.planned(dy.shape, dy.dtype, {"input_size": x.shape, **given})
+        if y.shape != dy.shape:
+            raise ValueError(f"output must have the shape of grad_output, {dy.shape}, got {y.shape}")
+        result: Array = plan(x.astype(dy.dtype, copy=False), y.astype(dy.dtype, copy=False), dy, out=out)
+        return result
+
+    def bound(self, arguments: tuple[Any, ...], options: dict[str, Any]) -> dict[str, Any]:
+        """Arguments by name; of a plan, the input's size comes first."""
+        if not arguments:
+            size = options.pop("input_size", None)
+            return {"input_size": size, **super().bound((), options)}
+        return {"input_size": arguments[0], **super().bound(arguments[1:], options)}
+
+    def planned(self, x_shape: Any, x_dtype: Any, options: dict[str, Any]) -> Plan:
+        """The plan for arguments by name."""
+        return recalled(build_pool_gradient, self.name, (self.rank, x_shape, x_dtype), {"kind": "lp", **options})
+
+
+# The operations -------------------------------------------------------------------------------------------------------
+
+SETUP = "\n>>> from fastconv import grad\n"
+
+
+def example(name: str, lines: str, result: str) -> str:
+    """An example of one call."""
+    return f"{SETUP}{lines}>>> grad.{name}\n{result}\n"
+
+
+ROW = {1: "[0.0, 1.0, 2.0, 3.0]", 2: "[[0.0, 1.0, 2.0, 3.0]]", 3: "[[[0.0, 1.0, 2.0, 3.0]]]"}
+
+
+def conv_weight(rank: int) -> WeightGradient:
+    """conv{rank}d_weight."""
+    ones, brackets = ", 1" * (rank - 1), rank - 1
+    call = f"conv{rank}d_weight(x, (1, 1{ones}, 2), np.ones((1{ones}, 3)))"
+    result = f"array([[{'[' * brackets}[3., 6.]{']' * brackets}]])"
+    return WeightGradient(f"conv{rank}d_weight", rank, example(call, f">>> x = np.array([{ROW[rank]}])\n", result))
+
+
+def conv_input(rank: int) -> InputGradient:
+    """conv{rank}d_input."""
+    ones, brackets = ", 1" * (rank - 1), rank - 1
+    call = f"conv{rank}d_input((1{ones}, 4), w, np.ones((1{ones}, 3)))"
+    result = f"array([{'[' * brackets}[ 1., 11., 11., 10.]{']' * brackets}])"
+    lines = f">>> w = np.array([1.0, 10.0]).reshape(1, 1{ones}, 2)\n"
+    return InputGradient(f"conv{rank}d_input", rank, example(call, lines, result))
+
+
+def max_pool_input(rank: int) -> BestPoolGradient:
+    """max_pool{rank}d_input."""
+    ones, brackets = ", 1" * (rank - 1), rank - 1
+    kernel = "2" if rank == 1 else f"(1{ones[3:]}, 2)"
+    lines = f">>> x = np.array([{ROW[rank]}])\n>>> y, where = fc.max_pool{rank}d(x, {kernel}, return_indices=True)\n"
+    result = f"array([{'[' * brackets}[0., 1., 0., 1.]{']' * brackets}])"
+    call = f"max_pool{rank}d_input(x.shape, where, np.ones_like(y))"
+    return BestPoolGradient(f"max_pool{rank}d_input", rank, example(call, lines, result))
+
+
+def avg_pool_input(rank: int) -> AveragePoolGradient:
+    """avg_pool{rank}d_input."""
+    ones, brackets = ", 1" * (rank - 1), rank - 1
+    kernel = "2" if rank == 1 else f"(1{ones[3:]}, 2)"
+    result = f"array([{'[' * brackets}[0.5, 0.5, 0.5, 0.5]{']' * brackets}])"
+    call = f"avg_pool{rank}d_input((1{ones}, 4), np.ones((1{ones}, 2)), {kernel})"
+    return AveragePoolGradient(f"avg_pool{rank}d_input", rank, example(call, "", result))
+
+
+def lp_pool_input(rank: int) -> NormPoolGradient:
+    """lp_pool{rank}d_input."""
+    ones, brackets = ", 1" * (rank - 1), rank - 1
+    kernel = "2" if rank == 1 else f"(1{ones[3:]}, 2)"
+    lines = f">>> x = np.array([3.0, 4.0]).reshape(1{ones}, 2)\n>>> y = fc.lp_pool{rank}d(x, 2, {kernel})\n"
+    result = f"array([{'[' * brackets}[0.6, 0.8]{']' * brackets}])"
+    call = f"lp_pool{rank}d_input(x, y, np.ones_like(y), 2, {kernel})"
+    return NormPoolGradient(f"lp_pool{rank}d_input", rank, example(call, lines, result))
+
+
+conv1d_input, conv2d_input, conv3d_input = map(conv_input, (1, 2, 3))
+conv1d_weight, conv2d_weight, conv3d_weight = map(conv_weight, (1, 2, 3))
+max_pool1d_input, max_pool2d_input, max_pool3d_input = map(max_pool_input, (1, 2, 3))
+avg_pool1d_input, avg_pool2d_input, avg_pool3d_input = map(avg_pool_input, (1, 2, 3))
+lp_pool1d_input, lp_pool2d_input, lp_pool3d_input = map(lp_pool_input, (1, 2, 3))
