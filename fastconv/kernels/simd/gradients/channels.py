@@ -2,7 +2,7 @@
 
     dw [c][t] = sum over p of dy [p][c] * x [cell(p) + t][c]
 
-An item is a block of BLOCK vectors of channels, a slice of the kernel and a slice of the positions. The cells under a chunk are
+An item is a block of vectors of channels, a slice of the kernel and a slice of the positions. The cells under a chunk are
 copied with their padding; dy is read where it lies, or copied where its channels fill no vectors or are several for one of x.
 """
 
@@ -19,7 +19,7 @@ from fastconv.kernels.simd import vector
 from fastconv.kernels.simd.engine.costs import CALL, Candidate
 from fastconv.kernels.simd.engine.sizes import reader, written
 from fastconv.kernels.simd.engine.tables import Tile
-from fastconv.kernels.simd.engine.windows import unpacker
+from fastconv.kernels.simd.engine.windows import runs, unpacker
 from fastconv.kernels.simd.engine.workspace import keep, workspace
 from fastconv.kernels.simd.gradients import taps
 from fastconv.kernels.simd.gradients.chunks import Grid, Part, chunk_for, chunk_of, grid_of, packers, reach_of
@@ -29,7 +29,7 @@ from fastconv.problem.convolutions import ConvGeometry
 
 peek, poke, pointer = vector.peek, vector.poke, vector.pointer
 
-BLOCK = 4  # vectors of channels
+BLOCKS = (1, 2, 4, 8, 16)  # vectors of channels of a block
 
 
 class Sizes(NamedTuple):
@@ -123,6 +123,19 @@ def copy_grads(dy, chunk, item, to, s):
 
 
 @compiled
+def ask_for(dy, chunk, item, lanes, s):
+    """Ask for a chunk's dy, a row at a time: its vectors are not read in the order that they lie in."""
+    g, size = s.grid, chunk.size
+    for i in range(size.d):
+        n, depth = divmod(chunk.first.d + i, g.outputs.d)
+        for h in range(size.h):
+            row = n * g.y.n + depth * g.y.d + (chunk.first.h + h) * g.y.h + chunk.first.w * g.y.w
+            for w in range(size.w):
+                for c in range(0, item.channels, lanes):
+                    vector.prefetch(pointer(dy) + (row + w * g.y.w + item.channel + c))
+
+
+@compiled
 def grads_of(dy, work, chunk, item, s):
     """Where a chunk's dy lies."""
     g, size = s.grid, chunk.size
@@ -158,12 +171,12 @@ def adder(tile: Tile, lanes: int, apart: int) -> Any:
 
 
 @lru_cache(maxsize=32)
-def kernel(tile: Tile, lanes: int, dilation: int, dtype: str, isa: str) -> Kernel:
-    """The compiled loops over blocks of channels and chunks of positions: f32_gradient_channels_3x3_avx512."""
+def kernel(tile: Tile, lanes: int, pitch: int, dilation: int, dtype: str, isa: str) -> Kernel:
+    """The compiled loops over blocks of channels and chunks of positions: f32_gradient_channels_3x3_16_avx512."""
     rows, columns = tile
-    pitch, size = BLOCK * lanes, rows * columns * lanes
+    size = rows * columns * lanes
     pack_windows, _ = packers(lanes, True)
-    add, unpack = adder(tile, lanes, dilation * pitch), unpacker(lanes)
+    add, unpack, (_, clear) = adder(tile, lanes, dilation * pitch), unpacker(lanes), runs(lanes)
 
     @compiled
     def write(totals, count, item, dw, work, s):
@@ -183,21 +196,20 @@ def kernel(tile: Tile, lanes: int, dilation: int, dtype: str, isa: str) -> Kerne
         parts = Parts(
             windows=g.chunk.d * g.windows + pitch,
             grads=s.copied * (g.chunk.d * g.grads + pitch),
-            sums=BLOCK * s.stacks * size,
+            sums=pitch // lanes * s.stacks * size,
             taps=(g.taps.h * columns + lanes) * lanes,
         )
         work, memory = carve(parts, x)
         tables, integers = carve_tables(Tables(steps=lanes), sizes)
-        for i in range(parts.windows):  # lanes without a channel are multiplied too: let them be numbers
-            poke(work.windows + i, zero)
-        for i in range(parts.grads):
-            poke(work.grads + i, zero)
+        clear(work.windows, zero, parts.windows)  # lanes without a channel are multiplied too: let them be numbers
+        clear(work.grads, zero, parts.grads)
         for number in range(begin, end):
             item, chunks = item_of(number, pitch, s), g.chunks.d * g.chunks.h * g.chunks.w
             inputs = Part(item.channel, item.channels, item.depth * s.dilation_d)
             first, last = item.part * chunks // s.slices, (item.part + 1) * chunks // s.slices
             for at in range(first, last):
                 chunk = chunk_of(at, g)
+                ask_for(dy, chunk, item, lanes, s)
                 pack_windows(x, fill, chunk, inputs, work.windows, tables.steps, g)
                 if s.copied != 0:
                     copy_grads(dy, chunk, item, work.grads, s)
@@ -216,7 +228,7 @@ def kernel(tile: Tile, lanes: int, dilation: int, dtype: str, isa: str) -> Kerne
         keep(memory)
         keep(integers)
 
-    gradient.__name__ = f"{dtype}_gradient_channels_{rows}x{columns}_{isa}"
+    gradient.__name__ = f"{dtype}_gradient_channels_{rows}x{columns}_{pitch // lanes}_{isa}"
     return Kernel(gradient)
 
 
@@ -224,9 +236,10 @@ def kernel(tile: Tile, lanes: int, dilation: int, dtype: str, isa: str) -> Kerne
 
 
 class Cut(NamedTuple):
-    """How a problem is cut: the stacks of its kernel, and planes, rows and columns of a chunk of positions."""
+    """How a problem is cut: the stacks of its kernel, channels of a block, planes, rows and columns of a chunk of positions."""
 
     stacks: taps.Stacks
+    pitch: int
     chunk: tuple[int, int, int]
 
 
@@ -245,25 +258,26 @@ def candidates(geometry: ConvGeometry, dtype: np.dtype[Any], machine: Machine) -
     g, lanes = geometry.lifted(), machine.lanes(dtype)
     stacks = taps.stacks_of(g, machine)
     assert stacks is not None
-    room = machine.l2 // (4 * dtype.itemsize * BLOCK * lanes)
+    vectors = -(-g.in_channels // lanes)
+    pitch = lanes * next((one for one in BLOCKS if one >= vectors), BLOCKS[-1])
+    room = machine.l2 // (4 * dtype.itemsize * pitch)
     high, wide = g.out_size[1:]
     chunk = chunk_for(g.batch * g.out_size[0], (high, wide), max(16, room // prod(g.stride[1:]) - wide * g.kernel[1]))
-    vectors, positions = -(-g.in_channels // lanes) * g.out_per_group * g.kernel[0], g.batch * prod(g.out_size)
+    vectors, positions = vectors * g.out_per_group * g.kernel[0], g.batch * prod(g.out_size)
     reach = prod(n * step + extent - step for n, step, extent in zip(chunk[1:], g.stride[1:], g.window[1:], strict=True))
     copied = 3.0 * positions / max(1, prod(chunk[1:])) * reach
     if is_copied(g, lanes):
         copied += 1.5 * lanes * positions
     cycles = vectors * (positions * taps.cycles(stacks, machine) + copied + 20 * g.taps)
     seconds = machine.seconds(CALL + cycles, g.bytes(dtype.itemsize))
-    cut = Cut(stacks, chunk)
+    cut = Cut(stacks, pitch, chunk)
     yield Candidate(seconds, cut, partial(draft, g, cut, dtype, machine))
 
 
 @remembered
 def draft(geometry: ConvGeometry, cut: Cut, dtype: np.dtype[Any], machine: Machine) -> Launch:
     """What runs."""
-    g, lanes = geometry, machine.lanes(dtype)
-    pitch = BLOCK * lanes
+    g, lanes, pitch = geometry, machine.lanes(dtype), cut.pitch
     grid = grid_of(g, cut.chunk, pitch, pitch, 1)
     parts = -(-g.in_channels // pitch)
     items = parts * g.kernel[0] * g.out_per_group
@@ -280,5 +294,5 @@ def draft(geometry: ConvGeometry, cut: Cut, dtype: np.dtype[Any], machine: Machi
         stacks=cut.stacks.stacks,
         copied=int(is_copied(g, lanes)),
     )
-    made = kernel(cut.stacks.tile, lanes, g.dilation[2], element(dtype), machine.isa)
+    made = kernel(cut.stacks.tile, lanes, pitch, g.dilation[2], element(dtype), machine.isa)
     return Launch(made, items * slices, max(1, g.flops // 4), slices, written(s), taps.parameters_of(g, dtype))

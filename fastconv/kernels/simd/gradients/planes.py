@@ -19,12 +19,13 @@ from fastconv.kernels.simd import vector
 from fastconv.kernels.simd.engine.costs import CALL, Candidate
 from fastconv.kernels.simd.engine.sizes import reader, written
 from fastconv.kernels.simd.engine.tables import Tile
-from fastconv.kernels.simd.engine.windows import cell_under
+from fastconv.kernels.simd.engine.windows import cell_under, runs
 from fastconv.kernels.simd.engine.workspace import keep, workspace
 from fastconv.kernels.simd.gradients import taps
 from fastconv.kernels.simd.gradients.chunks import Grid, chunk_of, grid_of, reach_of
 from fastconv.kernels.simd.gradients.taps import Launch, first_row
 from fastconv.machine import Machine
+from fastconv.problem.borders import CONSTANT, ZERO_FILL
 from fastconv.problem.convolutions import ConvGeometry
 
 peek, poke, pointer = vector.peek, vector.poke, vector.pointer
@@ -73,37 +74,60 @@ read, carve = reader(Sizes), workspace(Parts)
 
 
 @lru_cache(maxsize=16)
+def cells_copier(lanes: int, stride: int) -> Any:
+    """The compiled to [phase][i] = the cells from `line` on, `count` of them, the first of which is cell `begin` of the copy."""
+
+    def copy_one_apart(to, line, begin, count, phase):
+        to, whole = to + begin, count - count % lanes
+        for i in range(0, whole, lanes):
+            vector.store(to + i, vector.load(line + i, lanes))
+        if whole < count:
+            vector.store_first(to + whole, vector.load_first(line + whole, count - whole, lanes), count - whole)
+
+    def copy_two_apart(to, line, begin, count, phase):
+        even = to + (begin % 2 * phase + begin // 2)
+        odd = to + ((begin + 1) % 2 * phase + (begin + 1) // 2)
+        whole = count - count % (2 * lanes)
+        for i in range(0, whole, 2 * lanes):
+            a, b = vector.load(line + i, lanes), vector.load(line + (i + lanes), lanes)
+            vector.store(even + i // 2, vector.every_second(a, b))
+            vector.store(odd + i // 2, vector.every_other(a, b))
+        left, i = count - whole, whole // 2
+        if left > 0:
+            a = vector.load_first(line + whole, left, lanes)
+            b = vector.load_first(line + (whole + min(left, lanes)), left - lanes, lanes)
+            vector.store_first(even + i, vector.every_second(a, b), (left + 1) // 2)
+            vector.store_first(odd + i, vector.every_other(a, b), left // 2)
+
+    def copy_apart(to, line, begin, count, phase):
+        for i in range(count):
+            poke(to + ((begin + i) % stride * phase + (begin + i) // stride), peek(line + i))
+
+    return compiled({1: copy_one_apart, 2: copy_two_apart}.get(stride, copy_apart))
+
+
+@lru_cache(maxsize=16)
 def row_copier(lanes: int, stride: int) -> Any:
     """The compiled to [phase][i] = the cell i * stride + phase of a row from `corner` on, padding filled in."""
+    copy, (_, clear) = cells_copier(lanes, stride), runs(lanes)
 
     @compiled
-    def copy_cell(to, i, line, corner, fill, s):
-        cell = cell_under(corner + i, s.grid.cells.w, s.grid.mode)
-        value = fill if cell < 0 else peek(line + cell)
-        poke(to + (i % stride * s.phase + i // stride), value)
+    def copy_border(to, begin, end, line, corner, s):
+        """The cells that others of the row stand for."""
+        for i in range(begin, end):
+            cell = cell_under(corner + i, s.grid.cells.w, s.grid.mode)
+            if cell >= 0:
+                poke(to + (i % stride * s.phase + i // stride), peek(line + cell))
 
     def copy_row(to, line, corner, count, fill, s):
-        inside, ends = max(0, -corner), min(count, s.grid.cells.w - corner)
-        inside = min(-(-inside // stride) * stride, count)
-        for i in range(inside):
-            copy_cell(to, i, line, corner, fill, s)
-        i = inside
-        if stride == 1:
-            while i + lanes <= ends:
-                vector.store(to + i, vector.load(line + (corner + i), lanes))
-                i += lanes
-            if i < ends:
-                vector.store_first(to + i, vector.load_first(line + (corner + i), ends - i, lanes), ends - i)
-                i = ends
-        elif stride == 2:
-            while i + 2 * lanes <= ends:
-                a, b = vector.load(line + (corner + i), lanes), vector.load(line + (corner + i + lanes), lanes)
-                vector.store(to + i // 2, vector.every_second(a, b))
-                vector.store(to + (s.phase + i // 2), vector.every_other(a, b))
-                i += 2 * lanes
-        while i < count:
-            copy_cell(to, i, line, corner, fill, s)
-            i += 1
+        begin = min(count, max(0, -corner))
+        end = max(begin, min(count, s.grid.cells.w - corner))
+        if begin > 0 or end < count:
+            clear(to, fill, s.row)
+            if s.grid.mode != ZERO_FILL and s.grid.mode != CONSTANT:
+                copy_border(to, 0, begin, line, corner, s)
+                copy_border(to, end, count, line, corner, s)
+        copy(to, line + (corner + begin), begin, end - begin, s.phase)
 
     return compiled(copy_row)
 
@@ -135,7 +159,7 @@ def kernel(tile: Tile, lanes: int, steps: tuple[int, int], dtype: str, isa: str)
     (rows, columns), (stride, dilation) = tile, steps
     apart, phases = (dilation // stride, 1) if dilation % stride == 0 else (1, stride)
     size = rows * columns * lanes
-    copy_row, add = row_copier(lanes, stride), adder(tile, lanes, apart, phases)
+    copy_row, add, (_, clear) = row_copier(lanes, stride), adder(tile, lanes, apart, phases), runs(lanes)
 
     @compiled
     def copy_chunk(x, chunk, channel, depth, fill, work, s):
@@ -148,8 +172,7 @@ def kernel(tile: Tile, lanes: int, steps: tuple[int, int], dtype: str, isa: str)
             h = cell_under(chunk.first.h * g.stride.h - g.padding.h + i, g.cells.h, g.mode)
             to, corner = work.rows + i * s.row, chunk.first.w * g.stride.w - g.padding.w
             if d < 0 or h < 0:
-                for j in range(s.row):
-                    poke(to + j, fill)
+                clear(to, fill, s.row)
             else:
                 copy_row(to, plane + h * g.x.h, corner, reach.w, fill, s)
 

@@ -43,7 +43,7 @@ from fastconv.problem.convolutions import ConvGeometry
 pointer = vector.pointer
 
 PARTS = (64, 128, 256)  # channels of a block of dw, of either kind
-LEAST_CHANNELS = 8  # of a group, of either kind
+LEAST_CHANNELS = 3  # of a group, of either kind
 TILES_OF_SLICE = 64  # at least: each slice transforms its sums of products
 WORKSPACE = 6 << 20  # bytes of an item
 
