@@ -192,9 +192,7 @@ def test_nan_and_inf_reach_only_their_windows(case: Case, implementation: Implem
     with np.errstate(invalid="ignore"):
         expected = case.call(inputs, "reference")
         found = case.call(inputs, implementation.name)
-    if (
-        implementation.error.spread
-    ):  # over a tile, and over no other image; of gradients over all taps, and over no other channel
+    if implementation.error.spread:  # over a tile, but no other image, or channel of a gradient
         assert not np.isfinite(found[~np.isfinite(expected)]).any()
         axis, at = (0, cell[0]) if case.family != "conv_weight" else (channel_axis(case), cell[channel_axis(case)])
         assert np.isfinite(np.delete(found, at, axis)).all()

@@ -1,9 +1,11 @@
-"""The gradient by a depthwise convolution's weights, channels last: vectors of channels.
+"""The gradient by a depthwise convolution's weights: vectors of channels.
 
     dw [c][t] = sum over p of dy [p][c] * x [cell(p) + t][c]
 
 An item is a block of vectors of channels, a slice of the kernel and a slice of the positions. The cells under a chunk are
-copied with their padding; dy is read where it lies, or copied where its channels fill no vectors or are several for one of x.
+copied with their padding, a cache line more than a block apart: else those under a tile fall into a few sets of the L1 cache.
+Channels last, dy is read where it lies; it is copied where its channels fill no vectors or are several for one of x. Channels
+first both are turned, a block at a time, which pays for small maps.
 """
 
 from collections.abc import Iterator
@@ -15,6 +17,7 @@ import numpy as np
 
 from fastconv.kernels.jit import Kernel, compiled, element, inlined
 from fastconv.kernels.keeping import remembered
+from fastconv.kernels.memory import LINE
 from fastconv.kernels.simd import vector
 from fastconv.kernels.simd.engine.costs import CALL, Candidate
 from fastconv.kernels.simd.engine.sizes import reader, written
@@ -116,23 +119,10 @@ def copy_grads(dy, chunk, item, to, s):
         for h in range(size.h):
             row = n * g.y.n + depth * g.y.d + (chunk.first.h + h) * g.y.h + chunk.first.w * g.y.w
             for w in range(size.w):
-                at = pointer(dy) + (row + w * g.y.w + item.channel * s.multiple + item.other)
+                at = pointer(dy) + (row + w * g.y.w + (item.channel * s.multiple + item.other) * g.y.c)
                 cell = to + ((i * size.h + h) * size.w + w) * g.k_pitch
                 for c in range(item.channels):
-                    poke(cell + c, peek(at + c * s.multiple))
-
-
-@compiled
-def ask_for(dy, chunk, item, lanes, s):
-    """Ask for a chunk's dy, a row at a time: its vectors are not read in the order that they lie in."""
-    g, size = s.grid, chunk.size
-    for i in range(size.d):
-        n, depth = divmod(chunk.first.d + i, g.outputs.d)
-        for h in range(size.h):
-            row = n * g.y.n + depth * g.y.d + (chunk.first.h + h) * g.y.h + chunk.first.w * g.y.w
-            for w in range(size.w):
-                for c in range(0, item.channels, lanes):
-                    vector.prefetch(pointer(dy) + (row + w * g.y.w + item.channel + c))
+                    poke(cell + c, peek(at + c * s.multiple * g.y.c))
 
 
 @compiled
@@ -146,6 +136,11 @@ def grads_of(dy, work, chunk, item, s):
     first = n * g.y.n + depth * g.y.d + chunk.first.h * g.y.h + chunk.first.w * g.y.w
     # Depths of images follow each other as images do: a plane lies behind the one before it.
     return Grads(pointer(dy) + (first + item.channel), g.y.d, g.y.h, g.y.w)
+
+
+def bytes_of(dtype: str) -> int:
+    """Of an element that kernels name so."""
+    return int(dtype[1:]) // 8
 
 
 @lru_cache(maxsize=16)
@@ -171,12 +166,12 @@ def adder(tile: Tile, lanes: int, apart: int) -> Any:
 
 
 @lru_cache(maxsize=32)
-def kernel(tile: Tile, lanes: int, pitch: int, dilation: int, dtype: str, isa: str) -> Kernel:
+def kernel(tile: Tile, lanes: int, steps: tuple[int, int], channels_last: bool, dtype: str, isa: str) -> Kernel:
     """The compiled loops over blocks of channels and chunks of positions: f32_gradient_channels_3x3_16_avx512."""
     rows, columns = tile
-    size = rows * columns * lanes
-    pack_windows, _ = packers(lanes, True)
-    add, unpack, (_, clear) = adder(tile, lanes, dilation * pitch), unpacker(lanes), runs(lanes)
+    (pitch, dilation), size, line = steps, rows * columns * lanes, LINE // bytes_of(dtype)
+    pack_windows, pack_grads = packers(lanes, channels_last)
+    add, unpack, (_, clear) = adder(tile, lanes, dilation * (pitch + line)), unpacker(lanes), runs(lanes)
 
     @compiled
     def write(totals, count, item, dw, work, s):
@@ -206,13 +201,15 @@ def kernel(tile: Tile, lanes: int, pitch: int, dilation: int, dtype: str, isa: s
         for number in range(begin, end):
             item, chunks = item_of(number, pitch, s), g.chunks.d * g.chunks.h * g.chunks.w
             inputs = Part(item.channel, item.channels, item.depth * s.dilation_d)
+            outputs = Part(item.channel, item.channels, 0)
             first, last = item.part * chunks // s.slices, (item.part + 1) * chunks // s.slices
             for at in range(first, last):
                 chunk = chunk_of(at, g)
-                ask_for(dy, chunk, item, lanes, s)
                 pack_windows(x, fill, chunk, inputs, work.windows, tables.steps, g)
-                if s.copied != 0:
+                if s.multiple > 1:
                     copy_grads(dy, chunk, item, work.grads, s)
+                elif s.copied != 0:
+                    pack_grads(dy, zero, chunk, outputs, work.grads, tables.steps, g)
                 grads = grads_of(dy, work, chunk, item, s)
                 for stack in range(s.stacks):
                     reach = reach_of(chunk.size, g)
@@ -244,13 +241,13 @@ class Cut(NamedTuple):
 
 
 def supports(geometry: ConvGeometry, dtype: np.dtype[Any], machine: Machine) -> str | None:
-    """Channels last."""
-    return taps.supports(geometry, machine) if geometry.channels_last else "it serves channels last"
+    """Every geometry of such kernels."""
+    return taps.supports(geometry, machine)
 
 
 def is_copied(geometry: ConvGeometry, lanes: int) -> bool:
-    """Whether vectors of dy are not those of x: several channels for one of x, or vectors that end beyond the last one."""
-    return geometry.out_per_group > 1 or geometry.in_channels % lanes > 0
+    """Whether vectors of dy are not those of x: channels first, several for one of x, vectors that end beyond the last."""
+    return not geometry.channels_last or geometry.out_per_group > 1 or geometry.in_channels % lanes > 0
 
 
 def candidates(geometry: ConvGeometry, dtype: np.dtype[Any], machine: Machine) -> Iterator[Candidate]:
@@ -265,9 +262,11 @@ def candidates(geometry: ConvGeometry, dtype: np.dtype[Any], machine: Machine) -
     chunk = chunk_for(g.batch * g.out_size[0], (high, wide), max(16, room // prod(g.stride[1:]) - wide * g.kernel[1]))
     vectors, positions = vectors * g.out_per_group * g.kernel[0], g.batch * prod(g.out_size)
     reach = prod(n * step + extent - step for n, step, extent in zip(chunk[1:], g.stride[1:], g.window[1:], strict=True))
-    copied = 3.0 * positions / max(1, prod(chunk[1:])) * reach
+    wide = max(1, wide)
+    turned = 3.0 if g.channels_last else 7.0 * -(-wide // lanes) * lanes / wide
+    copied = turned * positions / max(1, prod(chunk[1:])) * reach
     if is_copied(g, lanes):
-        copied += 1.5 * lanes * positions
+        copied += positions * (1.5 * lanes if g.out_per_group > 1 else 3.0 if g.channels_last else 8.0)
     cycles = vectors * (positions * taps.cycles(stacks, machine) + copied + 20 * g.taps)
     seconds = machine.seconds(CALL + cycles, g.bytes(dtype.itemsize))
     cut = Cut(stacks, pitch, chunk)
@@ -278,7 +277,7 @@ def candidates(geometry: ConvGeometry, dtype: np.dtype[Any], machine: Machine) -
 def draft(geometry: ConvGeometry, cut: Cut, dtype: np.dtype[Any], machine: Machine) -> Launch:
     """What runs."""
     g, lanes, pitch = geometry, machine.lanes(dtype), cut.pitch
-    grid = grid_of(g, cut.chunk, pitch, pitch, 1)
+    grid = grid_of(g, cut.chunk, pitch + LINE // dtype.itemsize, pitch, 1)
     parts = -(-g.in_channels // pitch)
     items = parts * g.kernel[0] * g.out_per_group
     slices = taps.slices_for(items, prod(grid.chunks))
@@ -294,5 +293,5 @@ def draft(geometry: ConvGeometry, cut: Cut, dtype: np.dtype[Any], machine: Machi
         stacks=cut.stacks.stacks,
         copied=int(is_copied(g, lanes)),
     )
-    made = kernel(cut.stacks.tile, lanes, pitch, g.dilation[2], element(dtype), machine.isa)
+    made = kernel(cut.stacks.tile, lanes, (pitch, g.dilation[2]), g.channels_last, element(dtype), machine.isa)
     return Launch(made, items * slices, max(1, g.flops // 4), slices, written(s), taps.parameters_of(g, dtype))

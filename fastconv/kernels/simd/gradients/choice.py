@@ -2,8 +2,8 @@
 
 tiles.py      "direct": every geometry, as a product over positions
 winograd.py   "winograd": kernels of 3 taps with a quarter to half of the products, at a larger rounding error
-channels.py   "depthwise": one input channel a group, channels last
-planes.py     "depthwise": the same, channels first
+channels.py   "depthwise": one input channel a group, vectors of channels
+planes.py     "depthwise": the same, channels first, vectors of positions
 """
 
 from collections.abc import Iterator
@@ -39,7 +39,7 @@ class Family:
         if dtype not in (np.float32, np.float64):
             return f"its vectors are float32 or float64, not {dtype}"
         reasons = [one.supports(problem.geometry.forward, dtype, host()) for one in MODULES[self.name]]
-        return None if None in reasons else reasons[0 if problem.geometry.channels_last else -1]
+        return None if None in reasons else reasons[0]
 
     def candidates(self, problem: Problem, machine: Machine) -> Iterator[Candidate]:
         """What each kernel that serves the problem would take."""

@@ -165,12 +165,15 @@ def packers(lanes: int, channels_last: bool) -> tuple[Any, Any]:
             pack(source, cells, to + i * g.taps.d * reach.h * reach.w * g.c_pitch, steps)
 
     def pack_grads(dy, zero, chunk, part, to, steps, g):
-        size = chunk.size
+        size, width = chunk.size, g.outputs.w
+        together = size.w == width  # whole rows follow each other, and are read as one
+        rows, columns = (1, size.h * size.w) if together else (size.h, size.w)
+        cells = Axes(g.outputs.d, 1, g.outputs.h * width) if together else g.outputs
         for i in range(size.d):
             n, depth = divmod(chunk.first.d + i, g.outputs.d)
-            source = windows.Source(pointer(dy) + (n * g.y.n + part.channel * g.y.c), g.y, g.outputs, 0, zero)
-            corner = Axes(depth, chunk.first.h, chunk.first.w)
-            cells = windows.Block(corner, 1, 1, size.h, size.w, part.channels, g.k_pitch)
-            pack(source, cells, to + i * size.h * size.w * g.k_pitch, steps)
+            corner = Axes(depth, 0, chunk.first.h * width) if together else Axes(depth, chunk.first.h, chunk.first.w)
+            source = windows.Source(pointer(dy) + (n * g.y.n + part.channel * g.y.c), g.y, cells, 0, zero)
+            block = windows.Block(corner, 1, 1, rows, columns, part.channels, g.k_pitch)
+            pack(source, block, to + i * size.h * size.w * g.k_pitch, steps)
 
     return compiled(pack_windows), compiled(pack_grads)

@@ -75,7 +75,7 @@ read, carve = reader(Sizes), workspace(Parts)
 
 @lru_cache(maxsize=16)
 def cells_copier(lanes: int, stride: int) -> Any:
-    """The compiled to [phase][i] = the cells from `line` on, `count` of them, the first of which is cell `begin` of the copy."""
+    """The compiled to [phase][i] = `count` cells from `line` on, the first of which is cell `begin` of the copy."""
 
     def copy_one_apart(to, line, begin, count, phase):
         to, whole = to + begin, count - count % lanes
@@ -252,7 +252,7 @@ def candidates(geometry: ConvGeometry, dtype: np.dtype[Any], machine: Machine) -
     rows = -(-high // max(1, -(-high // max(1, rows))))
     cut = Cut(stacks, lanes, (1, max(1, rows), max(1, columns)))
     planes, vectors = g.batch * g.out_size[0] * g.out_channels * g.kernel[0], -(-wide // lanes)
-    reach = (high * g.stride[1] + g.window[1]) * (20 + 3.0 * vectors * g.stride[2] * (1 if g.stride[2] < 3 else lanes))
+    reach = 150 + (high * g.stride[1] + g.window[1]) * (25 + 3.0 * vectors * g.stride[2] * (1 if g.stride[2] < 3 else lanes))
     cycles = planes * (high * (vectors * taps.cycles(stacks, machine) + 8) + reach) + g.out_channels * 15 * g.taps
     yield Candidate(machine.seconds(CALL + cycles, g.bytes(dtype.itemsize)), cut, partial(draft, g, cut, dtype, machine))
 

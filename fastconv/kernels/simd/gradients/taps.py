@@ -66,7 +66,8 @@ class Launch(NamedTuple):
             return
         partial = aligned(self.slices * dw.size, dw.dtype)
         self.kernel(self.items, self.work, x, dy, partial, self.sizes, self.parameters)
-        np.add.reduce(partial.reshape(self.slices, dw.size), axis=0, out=dw)
+        with np.errstate(all="ignore"):
+            np.add.reduce(partial.reshape(self.slices, dw.size), axis=0, out=dw)
 
 
 def stacks_of(geometry: ConvGeometry, machine: Machine) -> Stacks | None:
