@@ -112,9 +112,7 @@ def unpacked_plan(geometry: ConvGeometry, types: Types, implementation: str, for
     return decided(ConvPlan, operation, Problem(geometry, types), implementation, shapes, geometry.out_shape, for_one_call)
 
 
-def convolution_plan(
-    geometry: ConvGeometry, types: Types, w: Array, bias: Array, once: bool = False
-) -> ConvPlan:
+def convolution_plan(geometry: ConvGeometry, types: Types, w: Array, bias: Array, once: bool = False) -> ConvPlan:
     """The plan of a convolution of a known geometry, its weights packed for one call, or for many."""
     found = unpacked_plan(geometry, types, "auto", once)
     return replace(found, packed=found.packing(found.seen_weights(w), bias_array(bias, found)))
@@ -205,7 +203,9 @@ class InputGradient:
     dtype: Dtype
 
     @classmethod
-    def of(cls, forward: ConvGeometry, w: Array, dy_dtype: Dtype, dtype: Dtype, once: bool, name: str = "auto") -> "InputGradient":
+    def of(
+        cls, forward: ConvGeometry, w: Array, dy_dtype: Dtype, dtype: Dtype, once: bool, name: str = "auto"
+    ) -> "InputGradient":
         """With weights packed for one call, or for many."""
         backward = input_gradient(forward)
         if not prod(forward.x_shape) or not prod(forward.out_shape):
@@ -303,9 +303,7 @@ def build_pool_gradient(
     return pool_plan(operation, geometry, dtype, implementation, single)
 
 
-def pool_plan(
-    operation: str, geometry: PoolGradient, dtype: Dtype, implementation: Any = "auto", single: bool = False
-) -> Plan:
+def pool_plan(operation: str, geometry: PoolGradient, dtype: Dtype, implementation: Any = "auto", single: bool = False) -> Plan:
     """The plan of the gradient of an average, called with dy; or of a norm, called with x, y and dy."""
     pooled = unbatched(geometry.dy_shape, single)
     shapes = {"dy": (pooled, dtype)}

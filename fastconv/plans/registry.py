@@ -314,7 +314,7 @@ _WEIGHT_GRADIENTS = (
         "winograd",
         "kernels of 3 taps along an axis or two with a quarter to half of the products, at about twice the rounding error",
         gradients.WINOGRAD,
-        SPREAD["winograd"],
+        SPREAD["winograd_weights"],
     ),
     _weight_gradient("depthwise", "sums of each channel's own taps, in registers", gradients.DEPTHWISE),
     _weight_gradient(

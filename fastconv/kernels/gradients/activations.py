@@ -1,11 +1,11 @@
 """Gradients of activations, from the value before them or, where that suffices, from the result.
 
-    clip         dy where low < v < high, else 0          v may be the result; relu is a clip at 0 and infinity
-    bounds       dy where low <= v <= high, else 0        v is the value before: at a bound itself the gradient passes
-    leaky_relu   dy where v > 0, else slope * dy          v may be the result of a slope that is not negative
-    silu         dy * s * (1 + v * (1 - s))               s = 1 / (1 + exp(-v))
-    hardswish    0 at v <= -3, dy at v >= 3, else dy * (v / 3 + 1 / 2)
-    gelu         dy * (erfc(-v / sqrt(2)) / 2 + v * exp(-v**2 / 2) / sqrt(2 pi))
+clip         dy where low < v < high, else 0          v may be the result; relu is a clip at 0 and infinity
+bounds       dy where low <= v <= high, else 0        v is the value before: at a bound itself the gradient passes
+leaky_relu   dy where v > 0, else slope * dy          v may be the result of a slope that is not negative
+silu         dy * s * (1 + v * (1 - s))               s = 1 / (1 + exp(-v))
+hardswish    0 at v <= -3, dy at v >= 3, else dy * (v / 3 + 1 / 2)
+gelu         dy * (erfc(-v / sqrt(2)) / 2 + v * exp(-v**2 / 2) / sqrt(2 pi))
 """
 
 import math

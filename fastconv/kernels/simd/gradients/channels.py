@@ -25,7 +25,17 @@ from fastconv.kernels.simd.engine.tables import Tile
 from fastconv.kernels.simd.engine.windows import runs, unpacker
 from fastconv.kernels.simd.engine.workspace import keep, workspace
 from fastconv.kernels.simd.gradients import taps
-from fastconv.kernels.simd.gradients.chunks import Grid, Part, chunk_for, chunk_of, grid_of, packers, reach_of
+from fastconv.kernels.simd.gradients.chunks import (
+    MOST_COPIED,
+    Grid,
+    Part,
+    chunk_of,
+    chunk_within,
+    grid_of,
+    packers,
+    reach_of,
+    refusal,
+)
 from fastconv.kernels.simd.gradients.taps import Launch, first_row
 from fastconv.machine import Machine
 from fastconv.problem.convolutions import ConvGeometry
@@ -241,8 +251,8 @@ class Cut(NamedTuple):
 
 
 def supports(geometry: ConvGeometry, dtype: np.dtype[Any], machine: Machine) -> str | None:
-    """Every geometry of such kernels."""
-    return taps.supports(geometry, machine)
+    """Such kernels whose windows can be copied."""
+    return taps.supports(geometry, machine) or refusal(geometry.lifted(), 1, BLOCKS[-1] * machine.lanes(dtype))
 
 
 def is_copied(geometry: ConvGeometry, lanes: int) -> bool:
@@ -258,8 +268,8 @@ def candidates(geometry: ConvGeometry, dtype: np.dtype[Any], machine: Machine) -
     vectors = -(-g.in_channels // lanes)
     pitch = lanes * next((one for one in BLOCKS if one >= vectors), BLOCKS[-1])
     room = machine.l2 // (4 * dtype.itemsize * pitch)
-    high, wide = g.out_size[1:]
-    chunk = chunk_for(g.batch * g.out_size[0], (high, wide), max(16, room // prod(g.stride[1:]) - wide * g.kernel[1]))
+    wide = g.out_size[2]
+    chunk = chunk_within(g, 1, max(16, room // prod(g.stride[1:]) - wide * g.kernel[1]), MOST_COPIED // pitch)
     vectors, positions = vectors * g.out_per_group * g.kernel[0], g.batch * prod(g.out_size)
     reach = prod(n * step + extent - step for n, step, extent in zip(chunk[1:], g.stride[1:], g.window[1:], strict=True))
     wide = max(1, wide)

@@ -19,6 +19,8 @@ from fastconv.problem.convolutions import ConvGeometry
 
 pointer = vector.pointer
 
+MOST_COPIED = 1 << 20  # values of a chunk's windows
+
 
 class Grid(NamedTuple):
     """How positions are cut, and where the cells of x and dy lie.
@@ -128,6 +130,29 @@ def chunk_for(planes: int, size: tuple[int, int], most: int) -> tuple[int, int, 
     columns = part(wide, most)
     rows = part(high, most // columns)
     return (1 if rows < high or columns < wide else part(planes, most // (rows * columns))), rows, columns
+
+
+def cells_under(geometry: ConvGeometry, chunk: tuple[int, int, int], depths: int) -> int:
+    """Cells of the windows of a chunk, of so many taps along the depth."""
+    steps = [step // thin for step, thin in zip(geometry.stride, thinned(geometry), strict=True)]
+    axes = zip(chunk[1:], steps[1:], geometry.window[1:], strict=True)
+    return chunk[0] * depths * prod((n - 1) * step + extent for n, step, extent in axes)
+
+
+def chunk_within(geometry: ConvGeometry, depths: int, most: int, cells: int) -> tuple[int, int, int]:
+    """A chunk of `most` positions, or of fewer whose windows have so many cells at most, or of one."""
+    high, wide = geometry.out_size[1:]
+    while True:
+        chunk = chunk_for(geometry.batch * geometry.out_size[0], (high, wide), most)
+        if most <= 1 or cells_under(geometry, chunk, depths) <= cells:
+            return chunk
+        most //= 2
+
+
+def refusal(geometry: ConvGeometry, depths: int, channels: int) -> str | None:
+    """Why the windows of a position are too large to be copied, or None."""
+    cells = cells_under(geometry, (1, 1, 1), depths)
+    return None if cells * channels <= MOST_COPIED else f"a window of {cells:,} cells would be copied"
 
 
 @compiled

@@ -22,7 +22,7 @@ from fastconv.kernels.simd.engine.tables import Tile
 from fastconv.kernels.simd.engine.windows import cell_under, runs
 from fastconv.kernels.simd.engine.workspace import keep, workspace
 from fastconv.kernels.simd.gradients import taps
-from fastconv.kernels.simd.gradients.chunks import Grid, chunk_of, grid_of, reach_of
+from fastconv.kernels.simd.gradients.chunks import MOST_COPIED, Grid, chunk_of, grid_of, reach_of
 from fastconv.kernels.simd.gradients.taps import Launch, first_row
 from fastconv.machine import Machine
 from fastconv.problem.borders import CONSTANT, ZERO_FILL
@@ -229,6 +229,8 @@ def supports(geometry: ConvGeometry, dtype: np.dtype[Any], machine: Machine) -> 
         return "it serves channels first"
     if g.dilation[-1] > 1 and g.dilation[-1] % g.stride[-1]:
         return f"it serves a stride or a dilation along the rows, not {g.stride[-1]} and {g.dilation[-1]}"
+    if g.lifted().window[1] * row_of(g.lifted(), 8 * machine.lanes(dtype))[1] > MOST_COPIED:
+        return f"rows of outputs {g.stride[-1]:,} cells apart would be copied"
     return taps.supports(g, machine)
 
 

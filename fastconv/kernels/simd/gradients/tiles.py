@@ -29,7 +29,18 @@ from fastconv.kernels.simd.engine.walks import flattened
 from fastconv.kernels.simd.engine.windows import runs
 from fastconv.kernels.simd.engine.workspace import keep, workspace
 from fastconv.kernels.simd.gradients import sums
-from fastconv.kernels.simd.gradients.chunks import Grid, Part, chunk_for, chunk_of, grid_of, packers, reach_of
+from fastconv.kernels.simd.gradients.chunks import (
+    MOST_COPIED,
+    Grid,
+    Part,
+    cells_under,
+    chunk_of,
+    chunk_within,
+    grid_of,
+    packers,
+    reach_of,
+    refusal,
+)
 from fastconv.kernels.simd.gradients.launches import Launch, launched
 from fastconv.kernels.simd.gradients.sums import block_of, blocks_in, even_part, slice_of
 from fastconv.machine import Machine
@@ -39,6 +50,8 @@ peek, poke, pointer = vector.peek, vector.poke, vector.pointer
 
 MOST_POSITIONS = 512  # of a chunk
 MOST_CHANNELS = 256  # of a block of dw, of either kind
+MOST_GATHERED = 2048  # values of a position
+WIDEST = 6  # vectors of a register tile
 
 
 class Sizes(NamedTuple):
@@ -230,8 +243,11 @@ def cut(geometry: ConvGeometry, tile: Tile, gathered: bool, dtype: np.dtype[Any]
     c_part = whole if gathered else even_part(values, min(MOST_CHANNELS, room // (taps * 2 * tile.rows)), width)
     k_part = even_part(g.out_per_group, min(MOST_CHANNELS, room // (taps * c_part)), tile.rows)
     each = c_part + k_part + (prod(g.stride[1:]) * g.in_per_group if gathered else 0)
-    planes, (high, wide) = g.batch * g.out_size[0], g.out_size[1:]
-    return Cut(tile, gathered, k_part, c_part, chunk_for(planes, (high, wide), min(MOST_POSITIONS, max(16, room // each))))
+    most, channels = min(MOST_POSITIONS, max(16, room // each)), g.in_per_group if gathered else c_part
+    chunk = chunk_within(g, g.kernel[0], most, MOST_COPIED // channels)
+    if not gathered and cells_under(g, chunk, g.kernel[0]) * c_part > MOST_COPIED:
+        c_part = width
+    return Cut(tile, gathered, k_part, c_part, chunk)
 
 
 def seconds(geometry: ConvGeometry, cut: Cut, dtype: np.dtype[Any], machine: Machine) -> float:
@@ -257,15 +273,15 @@ def seconds(geometry: ConvGeometry, cut: Cut, dtype: np.dtype[Any], machine: Mac
 
 
 def supports(geometry: ConvGeometry, dtype: np.dtype[Any], machine: Machine) -> str | None:
-    """Everything."""
-    return None
+    """Windows of a few positions that can be copied."""
+    return refusal(geometry.lifted(), geometry.lifted().kernel[0], WIDEST * machine.lanes(dtype))
 
 
 def candidates(geometry: ConvGeometry, dtype: np.dtype[Any], machine: Machine) -> Iterator[Candidate]:
     """Every tile of the machine, with gathered windows or not."""
     g = flattened(geometry)
     for gathered in (False, True):
-        if gathered and (g.taps == 1 or g.in_per_group * g.taps > 2048 or g.in_per_group >= 4 * machine.lanes(dtype)):
+        if gathered and (g.taps == 1 or g.in_per_group * g.taps > MOST_GATHERED or g.in_per_group >= 4 * machine.lanes(dtype)):
             continue
         for tile in TILES[machine.isa].gradient:
             one = cut(g, tile, gathered, dtype, machine)

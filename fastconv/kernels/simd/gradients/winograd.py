@@ -44,6 +44,7 @@ pointer = vector.pointer
 
 PARTS = (64, 128, 256)  # channels of a block of dw, of either kind
 LEAST_CHANNELS = 3  # of a group, of either kind
+LEAST_SUM = 16  # products of a sum: of fewer, rounding errors of the transforms are larger than those of the sum may be
 TILES_OF_SLICE = 64  # at least: each slice transforms its sums of products
 WORKSPACE = 6 << 20  # bytes of an item
 
@@ -246,6 +247,8 @@ def supports(geometry: ConvGeometry, dtype: np.dtype[Any], machine: Machine) -> 
         return f"it serves no dilation, not {geometry.dilation}"
     if any(step > 1 for step in g.stride[1:]):
         return f"it serves a stride of 1 along the last axes, not {geometry.stride}"
+    if g.batch * prod(g.out_size) < LEAST_SUM:
+        return f"it serves sums of at least {LEAST_SUM} products, not {g.batch * prod(g.out_size)}"
     if min(g.in_per_group, g.out_per_group) < LEAST_CHANNELS:
         return f"it serves groups of at least {LEAST_CHANNELS} channels, not {g.in_per_group} -> {g.out_per_group}"
     return None
