@@ -69,8 +69,8 @@ GUARDED = {
     "depthwise strided": problem((7, 70), (3, 3), (3, 6), False, groups=3, stride=(2, 2)),
 }
 GUARDED |= {
-    f"{name} last": Problem(WeightGradient(replace(one.geometry.forward, channels_last=True)), one.types)
-    for name, one in GUARDED.items()
+    f"{name} last": replace(asked, geometry=WeightGradient(replace(asked.geometry.forward, channels_last=True)))
+    for name, asked in GUARDED.items()
 }
 
 
