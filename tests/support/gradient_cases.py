@@ -87,5 +87,16 @@ def pools() -> Iterator[Case]:
         yield from pool(f"p{p}", "lp", (5, 6), kernel_size=3, stride=2, padding=1, norm_type=p)
 
 
-BROAD_NAMES = {"kernel3x3", "stride2-dilation2", "groups2", "reflect", "constant", "length", "volume", "overlap", "dilation"}
+BROAD_NAMES = {
+    "kernel3x3",
+    "depthwise-stride2",
+    "stride2-dilation2",
+    "groups2",
+    "reflect",
+    "constant",
+    "length",
+    "volume",
+    "overlap",
+    "dilation",
+}
 CASES = [*convolutions(), *pools()]
