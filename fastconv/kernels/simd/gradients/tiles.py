@@ -48,7 +48,6 @@ from fastconv.problem.convolutions import ConvGeometry
 
 peek, poke, pointer = vector.peek, vector.poke, vector.pointer
 
-MOST_POSITIONS = 512  # of a chunk
 MOST_CHANNELS = 256  # of a block of dw, of either kind
 MOST_GATHERED = 2048  # values of a position
 WIDEST = 6  # vectors of a register tile
@@ -243,7 +242,8 @@ def cut(geometry: ConvGeometry, tile: Tile, gathered: bool, dtype: np.dtype[Any]
     c_part = whole if gathered else even_part(values, min(MOST_CHANNELS, room // (taps * 2 * tile.rows)), width)
     k_part = even_part(g.out_per_group, min(MOST_CHANNELS, room // (taps * c_part)), tile.rows)
     each = c_part + k_part + (prod(g.stride[1:]) * g.in_per_group if gathered else 0)
-    most, channels = min(MOST_POSITIONS, max(16, room // each)), g.in_per_group if gathered else c_part
+    near = 3 * machine.l1 // (4 * LINE * (tile.columns + 1))  # positions whose panels of x and dy stay in the L1 cache
+    most, channels = min(max(64, near), max(16, room // each)), g.in_per_group if gathered else c_part
     chunk = chunk_within(g, g.kernel[0], most, MOST_COPIED // channels)
     if not gathered and cells_under(g, chunk, g.kernel[0]) * c_part > MOST_COPIED:
         c_part = width
