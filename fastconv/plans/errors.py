@@ -29,6 +29,7 @@ class Error(NamedTuple):
 LOCAL = Error()
 SPREAD = {
     "winograd": Error(0.5, spread=True),
+    "winograd_weights": Error(1.0, spread=True),
     "strassen": Error(1.0, spread=True),
     "fft": Error(4.0, spread=True),
     "separable": Error(2.0, spread=True),

@@ -23,6 +23,7 @@ from fastconv.kernels.simd.direct import unpacked
 from fastconv.kernels.simd.engine import costs
 from fastconv.kernels.simd.filters import choice as separable
 from fastconv.kernels.simd.fourier import choice as fft
+from fastconv.kernels.simd.gradients import choice as gradients
 from fastconv.kernels.simd.pools import choice as pool
 from fastconv.kernels.simd.pools import running, unpool
 from fastconv.kernels.simd.strassen import choice as strassen
@@ -304,8 +305,23 @@ _FFT = Implementation(
 
 _VECTORS = tuple(map(_near, (_WINOGRAD, _STRASSEN, _DEPTHWISE, _DIRECT, _UNPACKED, _SEPARABLE, _FFT)))
 
+
 # The gradient of a convolution by its weights: implementations that work in vectors come first.
+def _weight_gradient(name: str, summary: str, family: gradients.Family, error: Error = LOCAL) -> Implementation:
+    return _near(Implementation(name, summary, family.run, family.cost, family.supports, kernel=family.kernel, error=error))
+
+
 _WEIGHT_GRADIENTS = (
+    _weight_gradient(
+        "winograd",
+        "kernels of 3 taps along an axis or two with a quarter to half of the products, at about twice the rounding error",
+        gradients.WINOGRAD,
+        SPREAD["winograd_weights"],
+    ),
+    _weight_gradient("depthwise", "sums of each channel's own taps, in registers", gradients.DEPTHWISE),
+    _weight_gradient(
+        "direct", "a matrix product over positions, in register tiles of vectors, of blocks in the cache", gradients.DIRECT
+    ),
     Implementation(
         "im2col", "windows copied into columns, 16 MiB at a time, then BLAS", gradient_products.im2col, _weight_blas_cost
     ),

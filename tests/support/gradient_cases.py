@@ -37,6 +37,9 @@ def convolutions() -> Iterator[Case]:
     yield from conv("stride2-dilation2", (9, 8), (3, 2), stride=(2, 3), dilation=(2, 1), padding=((1, 0), (0, 2)))
     yield from conv("groups2", (5, 4), (3, 3), (4, 6), groups=2, padding=1)
     yield from conv("depthwise", (5, 6), (3, 3), (3, 3), groups=3, padding=1)
+    yield from conv("depthwise-stride2", (7, 20), (3, 3), (3, 6), groups=3, stride=2, padding=1)
+    yield from conv("kernel3x3-many", (6, 9), (3, 3), (LANES + 1, 5), padding=1)
+    yield from conv("kernel3", 17, 3, (4, 5), padding=1)
     yield from conv("kernel-over-input", (2, 3), (5, 5), padding=2)
     for mode in ("reflect", "circular", "replicate", "symmetric"):
         yield from conv(mode, (5, 4), (3, 3), padding=1, padding_mode=mode)
@@ -84,5 +87,16 @@ def pools() -> Iterator[Case]:
         yield from pool(f"p{p}", "lp", (5, 6), kernel_size=3, stride=2, padding=1, norm_type=p)
 
 
-BROAD_NAMES = {"kernel3x3", "stride2-dilation2", "groups2", "reflect", "constant", "length", "volume", "overlap", "dilation"}
+BROAD_NAMES = {
+    "kernel3x3",
+    "depthwise-stride2",
+    "stride2-dilation2",
+    "groups2",
+    "reflect",
+    "constant",
+    "length",
+    "volume",
+    "overlap",
+    "dilation",
+}
 CASES = [*convolutions(), *pools()]

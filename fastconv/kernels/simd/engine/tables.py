@@ -51,6 +51,8 @@ class Tiles(NamedTuple):
         Positions x vectors of output channels.
     strassen_channels, strassen_positions, strassen_doubled : tuple of Tile
         Of kernels of one tap, channels first: output channels x vectors of positions by either, or by two taps.
+    gradient : tuple of Tile
+        Of gradients by the weights: output channels x vectors of input channels.
     pool_large : tuple of Tile
         Output rows x vectors of long rows: for windows up to 3x3, and for others.
     pool_rows : int
@@ -74,6 +76,7 @@ class Tiles(NamedTuple):
     strassen_channels: tuple[Tile, ...]
     strassen_positions: tuple[Tile, ...]
     strassen_doubled: tuple[Tile, ...]
+    gradient: tuple[Tile, ...]
     pool_large: tuple[Tile, ...]
     pool_rows: int
 
@@ -101,6 +104,7 @@ OF_32_REGISTERS = Tiles(
     strassen_channels=tiles((5, 4), (5, 5), (7, 3), (14, 2)),
     strassen_positions=tiles((8, 3)),
     strassen_doubled=tiles((8, 3)),
+    gradient=tiles((8, 3), (6, 4), (14, 2), (4, 6), (8, 2), (14, 1), (4, 3)),
     pool_large=tiles((3, 5), (4, 4)),
     pool_rows=14,
 )
@@ -122,6 +126,7 @@ OF_16_REGISTERS = Tiles(
     strassen_channels=tiles((6, 2)),
     strassen_positions=tiles((6, 2)),
     strassen_doubled=tiles((6, 2)),
+    gradient=tiles((6, 2), (4, 3), (8, 1), (2, 4)),
     pool_large=tiles((3, 3), (4, 2)),
     pool_rows=7,
 )

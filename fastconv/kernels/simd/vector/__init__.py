@@ -78,6 +78,8 @@ from fastconv.kernels.simd.vector.products import (
     fma_plane,
     fma_row,
     fma_shared,
+    fma_taps,
+    fma_taps_first,
     scaled_columns,
     scaled_rows,
 )
@@ -147,6 +149,8 @@ __all__ = [
     "fma_plane",
     "fma_row",
     "fma_shared",
+    "fma_taps",
+    "fma_taps_first",
     "hardswish",
     "high_half",
     "join",

@@ -11,12 +11,12 @@ import numpy as np
 
 from fastconv.kernels.jit import compiled
 from fastconv.kernels.simd import vector
+from fastconv.kernels.simd.engine.filtering import cells_of
 from fastconv.kernels.simd.engine.sizes import Axes, Plane, Strides, axes, reader
 from fastconv.kernels.simd.engine.walks import strides
 from fastconv.kernels.simd.engine.windows import Source
 from fastconv.kernels.simd.engine.workspace import workspace
 from fastconv.kernels.simd.winograd.cuts import Cut, bundles_of, pieces_of, spreads_of, terms_of
-from fastconv.kernels.simd.winograd.transforms import cells_of
 from fastconv.problem.convolutions import Array, ConvGeometry
 
 pointer = vector.pointer

@@ -11,8 +11,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fastconv.kernels.keeping import remembered
+from fastconv.kernels.simd.engine.filtering import KERNEL, cells_of
 from fastconv.kernels.simd.engine.tables import tile_for
-from fastconv.kernels.simd.winograd.transforms import KERNEL, cells_of
 from fastconv.machine import Machine
 from fastconv.problem.convolutions import ConvGeometry
 

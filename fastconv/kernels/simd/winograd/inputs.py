@@ -10,9 +10,9 @@ from typing import Any, NamedTuple
 from fastconv.kernels.jit import compiled
 from fastconv.kernels.simd import vector
 from fastconv.kernels.simd.engine import windows
+from fastconv.kernels.simd.engine.filtering import Cells, cells_of, input_transform
 from fastconv.kernels.simd.engine.sizes import Axes
 from fastconv.kernels.simd.winograd.blocks import tap_of, tile_of
-from fastconv.kernels.simd.winograd.transforms import Cells, cells_of, input_transform
 
 cell_under, peek, poke = windows.cell_under, vector.peek, vector.poke
 

@@ -5,7 +5,7 @@
     y [t]       = act(A^T M[t] A + bias)
 
 The direct sum takes 9 m**2 products where this takes (m + 2)**2: 4 times as many for m = 4, 2.25 times for m = 2. Lavin and
-Gray, Fast Algorithms for Convolutional Neural Networks (2016), section 4; transforms.py has B, G and A.
+Gray, Fast Algorithms for Convolutional Neural Networks (2016), section 4; engine/filtering.py has B, G and A.
 
 Kernels along one axis, those of 1-D convolutions too, take tiles of 1 x m or m x 1 outputs and m + 2 products for 3 m. Larger
 kernels are cut into pieces of 3 taps an axis, the last filled up with zeros, those of stride s first into the taps that meet
@@ -32,6 +32,7 @@ from fastconv.kernels.memory import LINE
 from fastconv.kernels.simd import vector
 from fastconv.kernels.simd.engine import epilogue
 from fastconv.kernels.simd.engine.costs import Candidate
+from fastconv.kernels.simd.engine.filtering import KERNEL, cells_of
 from fastconv.kernels.simd.engine.sizes import written
 from fastconv.kernels.simd.engine.weights import Draft, drafted
 from fastconv.kernels.simd.engine.workspace import keep
@@ -49,7 +50,6 @@ from fastconv.kernels.simd.winograd.blocks import (
     tap_table,
 )
 from fastconv.kernels.simd.winograd.cuts import MOST_PIECES, WORKSPACE, Cut, cuts, places, seconds, terms_of
-from fastconv.kernels.simd.winograd.transforms import KERNEL, cells_of
 from fastconv.kernels.simd.winograd.weights import transformed
 from fastconv.machine import Machine, host
 from fastconv.problem.convolutions import ConvGeometry

@@ -12,11 +12,12 @@ import numpy as np
 from fastconv.kernels.jit import Kernel, compiled, element
 from fastconv.kernels.memory import aligned
 from fastconv.kernels.simd import vector
+from fastconv.kernels.simd.engine.filtering import KERNEL, cells_of
 from fastconv.kernels.simd.engine.sizes import Plane, reader, written
 from fastconv.kernels.simd.engine.workspace import keep, workspace
 from fastconv.kernels.simd.winograd.blocks import tap_of, tap_table
 from fastconv.kernels.simd.winograd.cuts import Cut, terms_of
-from fastconv.kernels.simd.winograd.transforms import KERNEL, cells_of, weight_transform
+from fastconv.kernels.simd.winograd.transforms import weight_transform
 from fastconv.machine import Machine
 from fastconv.problem.convolutions import Array, ConvGeometry
 

@@ -1,0 +1,186 @@
+"""The vector kernels of the gradient by weights: guard pages, partial sums, threads, NaN, bounds of rounding, workspaces."""
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+from guards import guarded
+
+import fastconv as fc
+from fastconv import grad
+from fastconv.kernels.simd.gradients import choice
+from fastconv.machine import host
+from fastconv.measuring.checking import allowed, bound_of, error_of, roundings
+from fastconv.problem.convolutions import LAYOUTS, ConvGeometry
+from fastconv.problem.gradients import WeightGradient
+from fastconv.problem.problem import Problem
+from fastconv.problem.types import uniform
+
+FLOAT = np.dtype(np.float32)
+FAMILIES = {"direct": choice.DIRECT, "winograd": choice.WINOGRAD, "depthwise": choice.DEPTHWISE}
+Arrays = tuple[np.ndarray, np.ndarray]
+
+
+def problem(size: tuple[int, ...], kernel: tuple[int, ...], channels: tuple[int, int], last: bool, **options: Any) -> Problem:
+    """The gradient by `channels` filters of a size: two images, a padding of 1, unless told otherwise."""
+    rank, (c, k) = len(size), channels
+    ones = (1,) * rank
+    given = {"stride": ones, "dilation": ones, "padding": ((1, 1),) * rank, "groups": 1, "batch": 2, **options}
+    geometry = ConvGeometry(
+        batch=given["batch"],
+        in_channels=c,
+        out_channels=k,
+        in_size=size,
+        kernel=kernel,
+        stride=given["stride"],
+        padding=given["padding"],
+        dilation=given["dilation"],
+        groups=given["groups"],
+        output_padding=(0,) * rank,
+        channels_last=last,
+    )
+    return Problem(WeightGradient(geometry), uniform(FLOAT))
+
+
+def drawn(asked: Problem, whole: bool) -> Arrays:
+    """x and dy: whole numbers, whose sums are exact, or normal ones."""
+    rng, g = np.random.default_rng(3), asked.geometry
+    shapes = g.x_shape, g.dy_shape
+    if whole:
+        return tuple(rng.integers(-4, 5, shape).astype(FLOAT) for shape in shapes)
+    return tuple(rng.standard_normal(shape).astype(FLOAT) for shape in shapes)
+
+
+def called(asked: Problem, arrays: Arrays, name: str, dtype: Any = FLOAT) -> np.ndarray:
+    """fastconv.grad's operation by an implementation."""
+    g = asked.geometry.forward
+    operation = getattr(grad, f"conv{g.rank}d_weight")
+    options = {"padding": g.padding, "groups": g.groups, "layout": LAYOUTS[g.rank][g.channels_last]}
+    x, dy = (array.astype(dtype) for array in arrays)
+    return operation(x, g.w_shape, dy, g.stride, dilation=g.dilation, implementation=name, **options)
+
+
+GUARDED = {
+    "3x3": problem((7, 9), (3, 3), (18, 10), False),
+    "strided": problem((9, 8), (3, 3), (18, 10), False, stride=(2, 2)),
+    "pixels": problem((7, 9), (1, 1), (18, 10), False, padding=((0, 0), (0, 0))),
+    "depthwise": problem((7, 21), (3, 3), (18, 18), False, groups=18),
+    "depthwise strided": problem((7, 70), (3, 3), (3, 6), False, groups=3, stride=(2, 2)),
+}
+GUARDED |= {
+    f"{name} last": replace(asked, geometry=WeightGradient(replace(asked.geometry.forward, channels_last=True)))
+    for name, asked in GUARDED.items()
+}
+
+
+@pytest.mark.parametrize("at", ["end", "beginning"])
+@pytest.mark.parametrize("name", GUARDED)
+def test_nothing_is_read_or_written_out_of_bounds(name: str, at: str) -> None:
+    """Every family on arrays at guard pages: the loops' sums, to the bit where they are summed directly."""
+    asked = GUARDED[name]
+    x, dy = drawn(asked, whole=True)
+    expected = called(asked, (x, dy), "loops")
+    served = [one for one, family in FAMILIES.items() if family.supports(asked) is None]
+    assert "direct" in served
+    for one in served:
+        out = guarded(np.full(expected.shape, np.nan, FLOAT), at)
+        FAMILIES[one].run({"x": guarded(x, at), "dy": guarded(dy, at)}, None, asked, out)
+        if error_of("conv_weight", one).spread:
+            np.testing.assert_allclose(out, expected, atol=bound(asked, (x, dy), one))
+        else:
+            np.testing.assert_array_equal(out, expected)
+
+
+def bound(asked: Problem, arrays: Arrays, name: str) -> float:
+    """The largest error that a record allows."""
+    magnitude = called(asked, (np.abs(arrays[0]), np.abs(arrays[1])), "im2col", np.float64)
+    found = bound_of(magnitude, magnitude, roundings(asked.geometry, FLOAT), FLOAT)
+    return float(allowed(found, error_of("conv_weight", name)).max())
+
+
+SLICED = {
+    "direct": problem((40, 41), (3, 3), (20, 17), True, batch=4),
+    "winograd": problem((40, 41), (3, 3), (20, 17), True, batch=4),
+    "depthwise": problem((40, 41), (3, 3), (18, 18), True, batch=4, groups=18),
+}
+
+
+@pytest.mark.parametrize("name", SLICED)
+def test_partial_sums_have_the_same_bits_on_any_number_of_threads(name: str) -> None:
+    """Slices of the positions, of which there are several here, are added up in one order."""
+    asked = SLICED[name]
+    launch = choice.launch_of(FAMILIES[name], asked, host())
+    assert launch.items > 1
+    arrays = drawn(asked, whole=False)
+    before = fc.get_num_threads()
+    try:
+        results = []
+        for threads in (1, 2, 5):
+            fc.set_num_threads(threads)
+            results.append(called(asked, arrays, name))
+    finally:
+        fc.set_num_threads(before)
+    for one in results[1:]:
+        np.testing.assert_array_equal(one, results[0])
+    exact = called(asked, arrays, "im2col", np.float64)
+    np.testing.assert_allclose(results[0], exact, atol=bound(asked, arrays, name))
+
+
+@pytest.mark.parametrize("size", [(6, 4), (5, 7), (6, 9), (9, 3)])
+def test_minimal_filtering_keeps_its_bound_on_small_maps(size: tuple[int, int]) -> None:
+    """Sums of few products, whose bound is the tightest, by tiles that end beyond the map."""
+    asked = problem(size, (3, 3), (18, 10), True, padding=((0, 0), (1, 1)), batch=1)
+    arrays = drawn(asked, whole=False)
+    exact = called(asked, arrays, "reference", np.float64)
+    np.testing.assert_allclose(called(asked, arrays, "winograd"), exact, atol=bound(asked, arrays, "winograd"))
+
+
+@pytest.mark.parametrize("last", [False, True])
+def test_a_nan_reaches_the_taps_that_meet_it(last: bool) -> None:
+    """One in the last column of x meets the last taps of a depthwise kernel alone; lanes behind the last output see nothing."""
+    asked = problem((7, 21), (3, 3), (18, 18), last, groups=18, padding=((1, 1), (0, 0)))
+    x, dy = drawn(asked, whole=True)
+    (x[1, 3, 20] if last else x[1, :, 3, 20])[5] = np.nan
+    expected = called(asked, (x, dy), "reference")
+    assert 0 < np.isnan(expected).sum() < expected.size
+    for name in ("depthwise", "direct"):
+        np.testing.assert_array_equal(called(asked, (x, dy), name), expected)
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_no_image_gives_zeros(name: str) -> None:
+    """A sum of nothing is written, not left."""
+    asked = problem((7, 9), (3, 3), (18, 18), False, batch=0, groups=18 if name == "depthwise" else 1)
+    out = np.full(asked.geometry.out_shape, np.nan, FLOAT)
+    x, dy = drawn(asked, whole=True)
+    FAMILIES[name].run({"x": x, "dy": dy}, None, asked, out)
+    assert not out.any()
+
+
+@pytest.mark.parametrize("last", [False, True])
+@pytest.mark.parametrize("stride", [1, 3000])
+def test_far_windows_are_refused_or_copied_in_parts(stride: int, last: bool) -> None:
+    """Large steps and dilations do not make a copy that grows with them."""
+    far = problem((1, 40_000), (1, 3), (40, 8), last, dilation=(1, 15_000), stride=(1, stride), padding=((0, 0), (0, 0)))
+    reason = choice.DIRECT.supports(far)
+    assert reason is not None
+    assert "30,001 cells" in reason
+    near = problem((1, 40_000), (1, 3), (40, 8), last, stride=(1, 3000), padding=((0, 0), (0, 0)))
+    chunk = choice.chosen(choice.DIRECT, near, host()).cut.chunk
+    assert chunk[2] * 3000 * 40 <= 2 << 20
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["3x3", "3x3 last", "strided", "pixels last"])
+def test_every_candidate_gives_the_same_sums(name: str) -> None:
+    """Every register tile and block that could be chosen: the loops' sums."""
+    asked = GUARDED[name]
+    x, dy = drawn(asked, whole=True)
+    expected = called(asked, (x, dy), "loops")
+    candidates = list(choice.DIRECT.candidates(asked, host()))
+    assert len(candidates) > 2
+    for one in candidates:
+        out = np.full(expected.shape, np.nan, FLOAT)
+        one.launch().run(x.ravel(), dy.ravel(), out.ravel())
+        np.testing.assert_array_equal(out, expected)
