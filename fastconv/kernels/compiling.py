@@ -83,7 +83,7 @@ def inlined(function: Callable[..., Any]) -> Any:
 
 
 def without_collections(function: Callable[..., Any]) -> Callable[..., Any]:
-    """`function` while Python's garbage collector rests: a compiler makes millions of objects, few of them garbage in cycles."""
+    """`function` while Python's garbage collector rests: a compiler makes millions of objects, and few cycles of them."""
 
     @wraps(function)
     def run(*arguments: Any) -> Any:
