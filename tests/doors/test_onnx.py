@@ -30,6 +30,15 @@ def node_tests():
 NODE_TESTS = node_tests()
 
 
+def some_slow(cases):
+    """Each operator's first three tests, and the others as slow ones: each compiles kernels for sizes of its own."""
+    seen = dict.fromkeys(NAMES, 0)
+    for one in cases:
+        name = next(node.op_type for node in one.model.graph.node if node.op_type in NAMES)
+        seen[name] += 1
+        yield pytest.param(one, id=one.name, marks=pytest.mark.slow if seen[name] > 3 else ())
+
+
 def test_all_operators_have_node_tests():
     """But GlobalLpPool, of which the onnx package has none."""
     tested = {node.op_type for one in NODE_TESTS for node in one.model.graph.node} & NAMES
@@ -37,7 +46,7 @@ def test_all_operators_have_node_tests():
     assert len(NODE_TESTS) >= 85
 
 
-@pytest.mark.parametrize("case", NODE_TESTS, ids=[one.name for one in NODE_TESTS])
+@pytest.mark.parametrize("case", list(some_slow(NODE_TESTS)))
 def test_node(case, threads):
     prepared = backend.prepare(case.model)
     for inputs, outputs in case.data_sets:

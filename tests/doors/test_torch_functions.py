@@ -30,6 +30,7 @@ def arguments(shape, w_shape, dtype=torch.float64):
     return [torch.randn(one, generator=generator, dtype=dtype, requires_grad=True) for one in shapes]
 
 
+@pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel lengths")  # torch's own, and of its own sake
 @pytest.mark.parametrize(("name", "shape", "w_shape", "options"), CASES, ids=IDS)
 def test_values_and_gradients_are_torchs(name, shape, w_shape, options, threads):
     """To a few roundings of float64, by every argument; and by finite differences, once and twice."""

@@ -23,7 +23,12 @@ def value_of(found: Any) -> np.ndarray:
     return found[0] if isinstance(found, tuple) else found
 
 
-@pytest.mark.parametrize("case", DIFFERENTIABLE, ids=str)
+def of_two_axes(case: Case) -> Any:
+    """Cases of one and three axes, whose kernels are those of two, as slow ones."""
+    return pytest.param(case, id=str(case), marks=pytest.mark.slow if case.function.rank in (1, 3) else ())
+
+
+@pytest.mark.parametrize("case", list(map(of_two_axes, DIFFERENTIABLE)))
 def test_a_pullback_is_the_transpose_of_the_derivative(case: Case) -> None:
     """<dy, (f(x + h v) - f(x - h v)) / 2h> = <pull(dy), v> in float64, in a random direction of each operand alone.
 
@@ -54,9 +59,9 @@ def exact(case: Case) -> bool:
     return case.family.startswith(("avg", "lp", "fold", "unfold", "adaptive_avg", "activation", "max_unpool"))
 
 
-@pytest.mark.parametrize("layout", ["NCHW", "NHWC"])
+@pytest.mark.parametrize("layout", ["NCHW", pytest.param("NHWC", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("mode", ["zeros", "reflect", "symmetric", "replicate", "circular"])
-@pytest.mark.parametrize("stride", [1, 2, 3])
+@pytest.mark.parametrize("stride", [1, 2, pytest.param(3, marks=pytest.mark.slow)])
 def test_cells_of_borders_pass_their_gradient_on(mode: str, layout: str, stride: int) -> None:
     """The adjoint identity of convolutions and averages with a border, whole numbers: without a rounding."""
     rng = np.random.default_rng(4)
@@ -219,9 +224,9 @@ def test_what_does_not_fit_is_refused(call: Any, error: type[Exception], message
         call()
 
 
-@pytest.mark.parametrize("padding", [0, 1, 2])
-@pytest.mark.parametrize("stride", [1, 2, 4])
-@pytest.mark.parametrize("layout", ["NCHW", "NHWC"])
+@pytest.mark.parametrize("padding", [0, 1, pytest.param(2, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("stride", [1, pytest.param(2, marks=pytest.mark.slow), 4])
+@pytest.mark.parametrize("layout", ["NCHW", pytest.param("NHWC", marks=pytest.mark.slow)])
 def test_every_size_that_a_forward_pass_allows(stride: int, padding: int, layout: str) -> None:
     """fastconv.grad gives a gradient of the input's very size, rows that no window reached included."""
     rng = np.random.default_rng(8)
