@@ -32,7 +32,8 @@ SUPPORTED = frozenset(map(np.dtype, "efdFDbhilqBHILQ"))  # in this machine's byt
 
 def about_shapes(error: Exception) -> Exception:
     """A refusal of an array x as that of x_shape, which the caller of a plan passed."""
-    return type(error)(re.sub("^x(?= must have )", "x_shape", str(error)))
+    error.args = (re.sub("^x(?= must have )", "x_shape", str(error)), *error.args[1:])
+    return error
 
 
 # Arrays -----------------------------------------------------------------------------------------------------------------

@@ -109,6 +109,8 @@ def test_errors_are_those_of_the_function() -> None:
         assert caught.value.__suppress_context__ or caught.value.__context__ is None
     with pytest.raises(TypeError, match="x is a dask array, which only fastconv's functions take"):
         fc.relu.plan((2, 2))(da.zeros((2, 2)))
+    with pytest.raises(TypeError, match="w is a dask array, which only fastconv's functions take"):
+        fc.conv2d.plan((1, 1, 4, 4), da.zeros((1, 1, 3, 3)))
 
 
 def test_masked_arrays_are_refused() -> None:
