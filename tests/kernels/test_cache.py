@@ -156,7 +156,11 @@ def test_the_cache_lies_where_users_look_for_it(tmp_path: Path) -> None:
 LOOK = "import fastconv; from fastconv.kernels import cache; print(f'none, 0, {cache.folder()}')"
 
 
-@pytest.mark.parametrize("home", [None, "missing/home", "file"], ids=["unset", "missing", "file"])
+@pytest.mark.parametrize(
+    "home",
+    [None, *(pytest.param(one, marks=pytest.mark.slow) for one in ("missing/home", "file"))],
+    ids=["unset", "missing", "file"],
+)
 def test_without_a_home(home: str | None, tmp_path: Path) -> None:
     """No HOME, one that is not there yet, or one that is no folder: another place of the user's own is found."""
     (tmp_path / "file").touch()
@@ -165,7 +169,9 @@ def test_without_a_home(home: str | None, tmp_path: Path) -> None:
     assert home is None or (folder is not None and folder.is_relative_to(tmp_path))
 
 
-@pytest.mark.parametrize("where", ["/dev/null", "/proc/fastconv", "file"])
+@pytest.mark.parametrize(
+    "where", ["/proc/fastconv", *(pytest.param(one, marks=pytest.mark.slow) for one in ("/dev/null", "file"))]
+)
 def test_a_place_that_cannot_be_written_means_no_cache(where: str, tmp_path: Path) -> None:
     """A file where the folder belongs, or a system that has no room for one: compiled, and right."""
     (tmp_path / "file").touch()
@@ -190,7 +196,9 @@ def test_a_read_only_cache_is_used_or_passed_over(filled: Path, tmp_path: Path) 
 # What is not trusted ----------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("mode", "level"), [(0o777, "fastconv"), (0o775, "fastconv/*"), (0o1777, "fastconv/*")])
+@pytest.mark.parametrize(
+    ("mode", "level"), [(0o777, "fastconv"), (0o775, "fastconv/*"), pytest.param(0o1777, "fastconv/*", marks=pytest.mark.slow)]
+)
 def test_a_folder_that_others_can_write_is_not_trusted(filled: Path, mode: int, level: str) -> None:
     """Files are pickles: nothing in it is read, and nothing is written to it."""
     (folder,) = filled.glob(level)
@@ -307,7 +315,7 @@ def test_another_version_looks_elsewhere(filled: Path, library: str) -> None:
 
 
 @pytest.mark.skipif(not ROOT, reason="only root can give files away")
-@pytest.mark.parametrize("mode", [0o700, 0o755, 0o777, 0o1777])
+@pytest.mark.parametrize("mode", [0o777, *(pytest.param(one, marks=pytest.mark.slow) for one in (0o700, 0o755, 0o1777))])
 def test_a_folder_in_the_shared_temporary_directory_that_another_user_made_first(mode: int, tmp_path: Path) -> None:
     """It has the name that ours would have: it is left alone, and there is no cache."""
     shared = tmp_path / "shared"

@@ -111,6 +111,7 @@ def test_kernels_from_different_processes_keep_their_own_code(pair: tuple[str, s
     assert twin_sums(calls[::-1], tmp_path / "shared", threads) == alone[::-1]
 
 
+@pytest.mark.slow
 def test_eight_processes_fill_one_cache_with_kernels_of_vectors(tmp_path: Path) -> None:
     """Each compiles several kernels, among them ones that others compile at that moment; a ninth finds all that it needs."""
     code = "import numpy as np, fastconv as fc; print(fc.relu(fc.max_pool2d(np.ones((1, 8, 9, 9), 'f4'), 2, stride=1)).sum())"

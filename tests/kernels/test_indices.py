@@ -19,7 +19,9 @@ FILLED = {
 }
 
 
-@pytest.mark.parametrize("dtype", ["float32", "float64", "int8", "uint16"])
+@pytest.mark.parametrize(
+    "dtype", ["float32", "int8", *(pytest.param(one, marks=pytest.mark.slow) for one in ("float64", "uint16"))]
+)
 @pytest.mark.parametrize("layout", ["NCHW", "NHWC"])
 @pytest.mark.parametrize("options", OPTIONS, ids=str)
 @pytest.mark.parametrize("fill", FILLED.values(), ids=FILLED)

@@ -26,13 +26,9 @@ def test_new_memory_is_poisoned(worker: Worker) -> None:
 
 
 # Their kernels differ from those of others in how a cell is taken in, and not in their memory.
-ALIKE = ("min_pool", "lp_pool")
-SELDOM = (
-    "fft",
-    "strassen",
-    "winograd",
-    "unpacked",
-)  # they compile much; test_guards.py has them where numpy.empty gives NaN in each run
+ALIKE = ("min_pool", "lp_pool", "lp_pool_input", "max_pool_input", "adaptive_max_pool", "conv_transpose")
+# They compile much; test_guards.py has them where numpy.empty gives NaN in each run.
+SELDOM = ("fft", "strassen", "winograd", "unpacked", "depthwise", "separable")
 
 
 @pytest.mark.parametrize("dtype", ["float32", *(pytest.param(other, marks=pytest.mark.slow) for other in ("float64", "int8"))])

@@ -49,7 +49,7 @@ def agree(found: dict[str, np.ndarray]) -> None:
         assert np.array_equal(one, first, equal_nan=True), name
 
 
-@pytest.mark.parametrize("operation", ["maximum", "minimum"])
+@pytest.mark.parametrize("operation", ["maximum", pytest.param("minimum", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("dtype", [np.uint8, np.float32])
 def test_boxes_are_what_loops_and_windows_find(operation, dtype):
     for i, (shape, taps) in enumerate(BOXES):
@@ -79,7 +79,13 @@ def test_structures_are_what_loops_and_windows_find(operation):
         agree(by_each(geometry, operands, np.int16, np.float64, 17))
 
 
-@pytest.mark.parametrize("dtype", [np.int8, np.uint16, np.int16, np.uint32, np.int32, np.uint64, np.int64, np.float64])
+@pytest.mark.parametrize(
+    "dtype",
+    [
+        *(np.int16, np.uint64, np.float64),
+        *(pytest.param(one, marks=pytest.mark.slow) for one in (np.int8, np.uint16, np.uint32, np.int32, np.int64)),
+    ],
+)
 def test_every_dtype(dtype):
     x = cells((5, 40), dtype)
     agree(by_each(geometry_of("maximum", x.shape, (3, 4), "symmetric"), {"x": x}, dtype, dtype))

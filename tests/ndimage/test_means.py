@@ -11,7 +11,10 @@ from fastconv.kernels.simd.extrema import reductions
 from fastconv.ndimage.means import summed_in
 
 
-@pytest.mark.parametrize(("dtype", "summed"), [(np.uint8, np.uint16), (np.int16, np.int32), (np.int16, np.float64)])
+@pytest.mark.parametrize(
+    ("dtype", "summed"),
+    [(np.uint8, np.uint16), (np.int16, np.float64), pytest.param(np.int16, np.int32, marks=pytest.mark.slow)],
+)
 def test_means_of_integers_are_what_loops_and_windows_find(dtype, summed):
     for i, (shape, taps) in enumerate(BOXES):
         for j, mode in enumerate(MODES):

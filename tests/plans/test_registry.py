@@ -29,14 +29,17 @@ def rivals(case: Case) -> list[Implementation]:
     return [one for one in OPERATIONS[case.family] if one.name != "reference"]
 
 
-def matrix(cases: list[Case], seldom: tuple[str, ...] = (), often: list[Case] | None = None) -> Any:
+def matrix(
+    cases: list[Case], seldom: tuple[str, ...] = (), often: list[Case] | None = None, alike: tuple[str, ...] = ()
+) -> Any:
     """Parameters: every case on every implementation of its operation; the families `seldom` in slow runs alone.
 
     What NumPy or Numba's loops compute has no tiles to end: it is shown on the cases `often`, on the others in exhaustive runs.
+    The families `alike`, whose kernels are another's but for how a cell is taken in, go on the others in slow runs.
     """
 
     def marks(case: Case, one: Implementation) -> Any:
-        if case.family in seldom:
+        if case.family in seldom or (case.family in alike and often is not None and case not in often):
             return pytest.mark.slow
         return pytest.mark.exhaustive if often is not None and one.name in PLAIN and case not in often else ()
 
@@ -66,7 +69,7 @@ def defined(case: Case, dtype: Any) -> bool:
     return kind == "f" or not case.floats_only
 
 
-@matrix(CASES, often=BROAD)
+@matrix(CASES, often=BROAD, alike=("min_pool", "lp_pool"))
 def test_every_implementation_gives_what_the_reference_gives(case: Case, implementation: Implementation) -> None:
     """Bit for bit on whole numbers whose sums floats hold, within the family's bound on normal ones; or explain()'s refusal.
 

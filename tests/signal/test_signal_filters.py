@@ -76,7 +76,7 @@ def by_sorting(x, size):
 
 
 @pytest.mark.filterwarnings("ignore:kernel_size exceeds")
-@pytest.mark.parametrize("dtype", list("bBhHiIlLfd"))
+@pytest.mark.parametrize("dtype", [*"Bif", *(pytest.param(one, marks=pytest.mark.slow) for one in "bhHIlLd")])
 def test_medians(rng, dtype):
     """Of any dtype's whole range, on any number of axes, by either way."""
     for turn in range(40):

@@ -36,7 +36,9 @@ def test_upfirdn(rng, mode):
         agree_or_refuse(signal.upfirdn, scipy.upfirdn, terms, h, x, up, down, axis, mode, **options)
 
 
-@pytest.mark.parametrize("dtype", ["float32", "float64", "complex64", "int16"])
+@pytest.mark.parametrize(
+    "dtype", ["float32", "int16", *(pytest.param(one, marks=pytest.mark.slow) for one in ("float64", "complex64"))]
+)
 @pytest.mark.parametrize(("up", "down"), [(1, 1), (1, 8), (3, 2), (8, 7), (12, 5), (160, 147), (441, 480), (6, 4), (50, 1)])
 def test_rates(rng, up, down, dtype):
     """Phases in one group and in many, woven in each of the ways that there are."""

@@ -73,7 +73,9 @@ def same_at_guards(plan, operation, x, **arguments):
 
 
 @pytest.mark.parametrize("dtype", ["float32", pytest.param("float64", marks=pytest.mark.slow)])
-@pytest.mark.parametrize(("window", "stride"), [((3, 3), 1), ((5, 5), 1), ((2, 2), 2), ((3, 3), 2)], ids=str)
+@pytest.mark.parametrize(
+    ("window", "stride"), [((3, 3), 1), pytest.param((5, 5), 1, marks=pytest.mark.slow), ((2, 2), 2), ((3, 3), 2)], ids=str
+)
 @pytest.mark.parametrize(("operation", "options"), MOST_KINDS)
 @pytest.mark.filterwarnings("ignore:invalid value")
 def test_padding_and_ends_of_rows_are_met_by_masks(operation, options, window, stride, dtype, monkeypatch):
@@ -189,7 +191,7 @@ def test_windows_of_more_taps(window):
 
 
 @pytest.mark.parametrize("operation", ["max_pool1d", "max_pool2d", slow("min_pool2d")])
-@pytest.mark.parametrize(("window", "stride"), [(3, 2), (2, 2), (3, 1)])
+@pytest.mark.parametrize(("window", "stride"), [(3, 2), pytest.param(2, 2, marks=pytest.mark.slow), (3, 1)])
 @pytest.mark.filterwarnings("ignore:invalid value")
 def test_indices_of_small_windows(operation, window, stride):
     """The kernel gives what the loops give, at both guards, with every number of rows of a tile."""
