@@ -374,6 +374,6 @@ def fold(
     if geometry.column_shape != full:
         raise ValueError(
             f"x must have {geometry.column_shape[2]} columns, the windows of an image of {size} with kernel_size {kernel}, "
-            f"stride {geometry.windows.stride} and padding {geometry.windows.padding}, got shape {x_shape}"
+            f"stride {check.per_axis('stride', stride, len(size))} and padding {geometry.windows.padding}, got shape {x_shape}"
         )
     return geometry, single

@@ -315,6 +315,11 @@ def test_plans_name_the_shape_that_they_were_given(asked: Any) -> None:
         asked((5,), W if "conv" in repr(asked.__self__) else 2)
 
 
+def test_a_stride_is_named_as_it_was_given() -> None:
+    """However far beyond the image it reaches."""
+    refuse(ValueError, ("1 columns", f"stride ({2**62}, {2**62})"), "fold", np.ones((1, 4, 4)), (3, 3), 2, stride=2**62)
+
+
 def test_channels_on_the_last_axis_are_hinted_at() -> None:
     """Where x would fit with channels last, and only there."""
     refuse(ValueError, ('layout="NHWC"',), "conv2d", np.ones((1, 9, 9, 2), np.float32), W)
