@@ -29,17 +29,15 @@ def rivals(case: Case) -> list[Implementation]:
     return [one for one in OPERATIONS[case.family] if one.name != "reference"]
 
 
-def matrix(
-    cases: list[Case], seldom: tuple[str, ...] = (), often: list[Case] | None = None, alike: tuple[str, ...] = ()
-) -> Any:
-    """Parameters: every case on every implementation of its operation; the families `seldom` in slow runs alone.
+def matrix(cases: list[Case], often: list[Case] | None = None, alike: tuple[str, ...] = ()) -> Any:
+    """Parameters: every case on every implementation of its operation.
 
     What NumPy or Numba's loops compute has no tiles to end: it is shown on the cases `often`, on the others in exhaustive runs.
     The families `alike`, whose kernels are another's but for how a cell is taken in, go on the others in slow runs.
     """
 
     def marks(case: Case, one: Implementation) -> Any:
-        if case.family in seldom or (case.family in alike and often is not None and case not in often):
+        if case.family in alike and often is not None and case not in often:
             return pytest.mark.slow
         return pytest.mark.exhaustive if often is not None and one.name in PLAIN and case not in often else ()
 
@@ -90,10 +88,25 @@ def test_every_implementation_gives_what_the_reference_gives(case: Case, impleme
     assert_same_bits(plan(*arrays), found)
 
 
-@pytest.mark.parametrize(
-    "dtype", [pytest.param(one, marks=() if one in FIRST_DTYPES else pytest.mark.exhaustive) for one in MORE_DTYPES], ids=str
-)
-@matrix(BROAD, seldom=("min_pool", "lp_pool"))  # kernels that differ from max_pool's and avg_pool's in how a cell is taken in
+def typed() -> list[Any]:
+    """Broad cases on every implementation in more dtypes; float64, whose kernels are those of float32, less often."""
+
+    def marks(case: Case, dtype: np.dtype[Any]) -> Any:
+        last = str(dict(case.options).get("layout")).endswith("C")
+        # min_pool's and lp_pool's kernels differ from those of max_pool and avg_pool in how a cell is taken in.
+        if case.family in ("min_pool", "lp_pool") or (dtype == np.float64 and last):
+            return pytest.mark.slow
+        return () if dtype in FIRST_DTYPES else pytest.mark.exhaustive
+
+    return [
+        pytest.param(case, one, dtype, id=f"{case}-{one.name}-{dtype}", marks=marks(case, dtype))
+        for dtype in MORE_DTYPES
+        for case in BROAD
+        for one in rivals(case)
+    ]
+
+
+@pytest.mark.parametrize(("case", "implementation", "dtype"), typed())
 def test_every_dtype(case: Case, implementation: Implementation, dtype: Any) -> None:
     """Integers wrap, float16 is rounded once, complex works; where an operation is not defined, a TypeError names the dtype."""
     inputs = case.inputs(dtype)
