@@ -12,11 +12,14 @@ import io
 import statistics
 import time
 
-import torch
-from torch import nn
-
 import fastconv as fc
-import fastconv.torch
+
+try:
+    import torch
+
+    import fastconv.torch
+except ImportError:  # the folder's modules are imported together, also where torch is not installed
+    torch = None
 
 NETWORKS = ("resnet50", "vgg16", "mobilenet_v2", "densenet121", "googlenet", "efficientnet_b0", "fcn_resnet50")
 COMPILED = (
@@ -50,7 +53,7 @@ def network(name):
         model = getattr(models, name)(weights=None, **({"init_weights": True} if name == "googlenet" else {}))
     with torch.no_grad():
         for module in model.modules():
-            if isinstance(module, nn.BatchNorm2d):
+            if isinstance(module, torch.nn.BatchNorm2d):
                 module.running_mean.normal_(0, 0.1)
                 module.running_var.uniform_(0.5, 1.5)
                 module.weight.uniform_(0.5, 1.5)
@@ -63,15 +66,18 @@ def output(y):
     return y["out"] if isinstance(y, dict) else y
 
 
-class Tensors(nn.Module):
+def with_one_result(model):
     """A network whose result is one tensor, for those that take no dicts."""
 
-    def __init__(self, model):
-        super().__init__()
-        self.model = model
+    class Tensors(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.model = model
 
-    def forward(self, x):
-        return output(self.model(x))
+        def forward(self, x):
+            return output(self.model(x))
+
+    return Tensors()
 
 
 def eager(model, x):
@@ -84,7 +90,7 @@ def eager_channels_last(model, x):
 
 
 def compiled(model, x):
-    found = torch.compile(Tensors(model))
+    found = torch.compile(with_one_result(model))
     return lambda: found(x)
 
 
@@ -101,7 +107,7 @@ def converted_channels_last(model, x):
 def exported(model, x):
     """The network as ONNX."""
     stream = io.BytesIO()
-    torch.onnx.export(Tensors(model), (x,), stream, dynamo=False, input_names=["x"], output_names=["y"])
+    torch.onnx.export(with_one_result(model), (x,), stream, dynamo=False, input_names=["x"], output_names=["y"])
     return stream.getvalue()
 
 
@@ -168,6 +174,8 @@ def main():
     parser.add_argument("--seconds", type=float, default=3.0, help="for each contender of each network")
     parser.add_argument("--contenders", nargs="+", default=list(CONTENDERS), choices=list(CONTENDERS), metavar="NAME")
     chosen = parser.parse_args()
+    if torch is None:
+        parser.error("torch is not installed")
     fc.set_num_threads(1)
     torch.set_num_threads(1)
     torch.set_grad_enabled(False)
