@@ -14,16 +14,11 @@ array([[[3., 6.]]])
 array([[[ 1., 11., 11., 10.]]])
 """
 
-from fastconv.operations.gradients import (
+from fastconv.operations.gradients import conv1d_input, conv1d_weight, conv2d_input, conv2d_weight, conv3d_input, conv3d_weight
+from fastconv.operations.pool_gradients import (
     avg_pool1d_input,
     avg_pool2d_input,
     avg_pool3d_input,
-    conv1d_input,
-    conv1d_weight,
-    conv2d_input,
-    conv2d_weight,
-    conv3d_input,
-    conv3d_weight,
     lp_pool1d_input,
     lp_pool2d_input,
     lp_pool3d_input,

@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from typing import Any
 
 from fastconv.kernels import keeping, threads
-from fastconv.operations import gradients
 from fastconv.operations.operation import Operation
 from fastconv.plans import dispatch
 from fastconv.problem import arguments as check
@@ -38,11 +37,10 @@ def named(operation: Any) -> Operation:
         raise TypeError(f"operation must be a string, got {operation!r}")
     import fastconv
 
-    found = getattr(fastconv, operation, None) or getattr(gradients, operation, None)
+    found = getattr(fastconv, operation, None) or getattr(fastconv.grad, operation, None)
     if not isinstance(found, Operation):
         known = [name for name in fastconv.__all__ if isinstance(getattr(fastconv, name), Operation)]
-        known += [name for name, one in vars(gradients).items() if isinstance(one, Operation)]
-        raise ValueError(f"operation must be one of {', '.join(known)}, got {operation!r}")
+        raise ValueError(f"operation must be one of {', '.join([*known, *fastconv.grad.__all__])}, got {operation!r}")
     return found
 
 
