@@ -81,7 +81,7 @@ def _parser() -> argparse.ArgumentParser:
     tour.add_argument("--threads", type=_positive, default=1, metavar="N", help="of fastconv and BLAS (%(default)s)")
     tour.add_argument("--seconds", type=float, default=None, metavar="S", help="of timing for each step (0.3)")
     tour.add_argument("--report", type=Path, metavar="DIR", help="write DIR/index.html, the same as a page with a picture")
-    tour.set_defaults(run=_tour)
+    tour.set_defaults(run=_shown("show_tour"))
     listing = commands.add_parser("layers", help="list the named layers")
     listing.add_argument("network", nargs="?", help=f"one of {', '.join(layers.networks())}")
     listing.set_defaults(run=_layers)
@@ -94,7 +94,7 @@ def _parser() -> argparse.ArgumentParser:
     demo.add_argument("--gigabytes", type=float, metavar="G", help="of the large image (2, or a quarter of the free disk)")
     demo.add_argument("--virtual", action="store_true", help="the large image is computed as it is read, and never stored")
     demo.add_argument("--out", type=Path, default=Path("fastconv-demo"), metavar="DIR", help="where pictures go (%(default)s)")
-    demo.set_defaults(run=_demo)
+    demo.set_defaults(run=_shown("show_walk"))
     train = commands.add_parser("train", help="train a small CNN on handwritten digits, in NumPy and fastconv")
     train.add_argument("--epochs", type=_positive, default=20, metavar="N", help="passes over the images (%(default)s)")
     train.add_argument("--seed", type=int, default=0, metavar="N", help="of the first weights (%(default)s)")
@@ -103,7 +103,7 @@ def _parser() -> argparse.ArgumentParser:
     train.add_argument(
         "--out", type=Path, default=Path("fastconv-train"), metavar="DIR", help="where pictures go (%(default)s)"
     )
-    train.set_defaults(run=_train)
+    train.set_defaults(run=_shown("show_training"))
     commands.add_parser("info", help="CPU, threads, cache and versions").set_defaults(run=_info)
     commands.add_parser("schema", help="print the JSON Schema of compare --json").set_defaults(run=_schema)
     commands.add_parser("warmup", help="compile all kernels into the cache").set_defaults(run=_warmup)
@@ -237,25 +237,6 @@ def _compare(given: argparse.Namespace) -> int:
     return 1 if results.failed else 0
 
 
-def _tour(given: argparse.Namespace) -> int:
-    """The steps from loops to the machine's limit."""
-    from fastconv.measuring import tour
-
-    if given.seconds is not None and not given.seconds > 0:
-        raise ValueError(f"--seconds must be above 0, got {given.seconds}")
-    if given.report is not None:
-        _check_report(given.report)
-    console = _console()
-    api.set_num_threads(given.threads)
-    results = tour.taken(given.layer or tour.LAYER, given.seconds or tour.SECONDS, given.command_line)
-    if not results.complete:
-        return 130
-    tour.show(results, console)
-    if given.report is not None:
-        print(f"wrote {tour.write(results, given.report)}", file=sys.stderr)
-    return 1 if results.failed else 0
-
-
 def _compare_filter(given: argparse.Namespace) -> int:
     """A function of SciPy's name beside SciPy and OpenCV."""
     from fastconv.measuring import filters
@@ -334,111 +315,23 @@ def _console() -> Any:
     return require("rich.console").Console()
 
 
+def _shown(name: str) -> Callable[[argparse.Namespace], int]:
+    """A command of measuring/shows.py, which is imported when it runs."""
+
+    def run(given: argparse.Namespace) -> int:
+        from fastconv.measuring import shows
+
+        code: int = getattr(shows, name)(given)
+        return code
+
+    return run
+
+
 def _layers(given: argparse.Namespace) -> int:
     found = layers.network(given.network) if given.network else [layers.layer(name) for name in layers.names()]
     for one in found:
         times = f", {one.count} times" if one.count > 1 else ""
         print(f"{one.name:26} {one.operation:16} {one.shapes}{times}")
-    return 0
-
-
-def _demo(given: argparse.Namespace) -> int:
-    from fastconv.measuring import demo
-
-    require("matplotlib.figure")
-    if given.large is not None:
-        return _demo_large(given)
-    if given.gigabytes is not None or given.virtual:
-        raise ValueError("--gigabytes and --virtual go with --large")
-    image = demo.photograph(given.image)
-    if given.filters:
-        return _demo_filters(image, given.out)
-    height, width = image.shape
-    side_h, side_w = (min(demo.CROP, side) for side in image.shape)
-    print(f"image {height} x {width}, grey; the loops run on its central {side_h} x {side_w}\n")
-    header = f"{'step':12} {'shape':>15} {'whole image':>12} {'crop':>10} {'loops, crop':>12} {'speedup':>9}"
-    print(header, "-" * len(header), sep="\n")
-    steps = []
-    for step in demo.walk(image):
-        steps.append(step)
-        shape = " x ".join(map(str, step.maps.shape))
-        times = f"{1e3 * step.seconds:9.2f} ms {1e3 * step.crop_seconds:7.2f} ms {1e3 * step.loop_seconds:9.1f} ms"
-        print(f"{step.layer} {step.name:10} {shape:>15} {times} {step.speedup:8,.0f}x", flush=True)
-    loops, fast = sum(step.loop_seconds for step in steps), sum(step.crop_seconds for step in steps)
-    print(
-        f"\nall steps on the crop: loops {1e3 * loops:.0f} ms, fastconv {1e3 * fast:.2f} ms: {loops / fast:,.0f} times as fast"
-    )
-    for path in demo.pictures(image, steps, given.out):
-        print(f"wrote {path}")
-    return 0
-
-
-def _demo_filters(image: Any, folder: Path) -> int:
-    from fastconv.measuring import gallery
-    from fastconv.measuring.report.results import duration
-
-    print(f"image {image.shape[0]} x {image.shape[1]}, grey, float32\n")
-    header = f"{'filter':52} {'fastconv':>9} {'SciPy':>9} {'times':>6}"
-    print(header, "-" * len(header), sep="\n")
-    pictures = []
-    for one in gallery.filtered(image):
-        pictures.append(one)
-        mine, theirs = one.seconds("fastconv"), one.seconds("scipy")
-        ratio = f"{theirs / mine:5.0f}x" if mine and theirs else ""
-        print(f"{one.arguments:52} {duration(mine):>9} {duration(theirs):>9} {ratio:>6}", flush=True)
-    print(f"\nwrote {gallery.sheet(image, pictures, folder)}")
-    return 0
-
-
-def _demo_large(given: argparse.Namespace) -> int:
-    from fastconv.measuring import large
-
-    if given.image is not None or given.filters:
-        raise ValueError("--large makes an image of its own: it takes no image and no --filters")
-    if given.gigabytes is not None and not 0 < given.gigabytes <= 1e6:
-        raise ValueError(f"--gigabytes must be above 0 and at most a million, got {given.gigabytes:g}")
-    if given.virtual:
-        run = large.virtual(given.large, 40.0 if given.gigabytes is None else given.gigabytes)
-    else:
-        run = large.stored(given.large, given.gigabytes)
-    print(f"image     {run.shape[0]} x {run.shape[1]} float32, {run.gigabytes:.3g} GB, gaussian_filter and max_pool2d")
-    print(f"time      {run.seconds:.1f} s, {run.gigabytes / run.seconds:.2f} GB/s")
-    print(f"memory    {run.memory.bytes[0] / 1e9:.2f} GB before, at most {run.memory.peak / 1e9:.2f} GB")
-    print(f"wrote {run.result}\nwrote {large.picture(run, given.large)}")
-    return 0
-
-
-def _train(given: argparse.Namespace) -> int:
-    from fastconv import training
-    from fastconv.measuring import digits
-
-    require("matplotlib.figure")
-    progress = require("rich.progress")
-    if given.seed < 0:
-        raise ValueError(f"--seed must be at least 0, got {given.seed}")
-    if given.threads is not None:
-        api.set_num_threads(given.threads)
-    data, history = digits.digits(), digits.History()
-    model = training.Model(np.random.default_rng(given.seed))
-    count = sum(value.size for value in model.weights.values())
-    print(f"{len(data.labels):,} digits of 8 x 8, {len(data.test_labels)} held out; {count:,} weights", flush=True)
-    columns = (
-        "epoch {task.fields[epoch]:2}",
-        progress.BarColumn(),
-        "loss {task.fields[loss]:.4f}",
-        progress.TimeElapsedColumn(),
-    )
-    with progress.Progress(*columns, console=_console()) as bar:
-        total = given.epochs * -(-len(data.labels) // digits.BATCH)
-        task = bar.add_task("train", total=total, epoch=1, loss=float("nan"))
-        for step in digits.trained(model, data, given.epochs, history):
-            bar.update(task, advance=1, epoch=step.epoch + 1, loss=step.loss)
-    print(f"held out: {100 * history.test[-1]:.1f} % right after {given.epochs} epochs, {history.seconds:.1f} s")
-    if given.peers:
-        mine, theirs = digits.beside_torch(data)
-        print(f"an epoch: fastconv {1e3 * mine:.0f} ms, torch {1e3 * theirs:.0f} ms: {theirs / mine:.2f} times as fast")
-    for path in digits.pictures(model, data, history, given.out):
-        print(f"wrote {path}")
     return 0
 
 
