@@ -78,6 +78,18 @@ def test_cells_of_borders_pass_their_gradient_on(mode: str, layout: str, stride:
     assert (y * dy).sum() == (x * pull(dy)).sum()
 
 
+@pytest.mark.parametrize("layout", ["NCHW", "NHWC"])
+@pytest.mark.parametrize("options", [{}, {"divisor_override": 2}], ids=str)
+@pytest.mark.parametrize("kernel", [(4, 4), (2, 4)])  # all cells, and half of them; both divide exactly
+def test_one_window_shares_its_gradient_with_its_cells(kernel: tuple[int, int], options: dict[str, Any], layout: str) -> None:
+    """That of a global average: the reference's bits, zeros of either sign and NaN too."""
+    size, ones = ((2, 4, 4, 3), (2, 1, 1, 3)) if layout == "NHWC" else ((2, 3, 4, 4), (2, 3, 1, 1))
+    dy = np.array([-0.0, 0.1, np.nan, 3, -7, np.inf], np.float32).reshape(ones)
+    call = {"kernel_size": kernel, "stride": 9, "layout": layout, **options}
+    expected = fc.grad.avg_pool2d_input(size, dy, **call, implementation="reference")
+    assert_same_bits(fc.grad.avg_pool2d_input(size, dy, **call, implementation="loops"), expected)
+
+
 @pytest.mark.parametrize("mode", [None, "zeros", "constant", "reflect", "circular"])
 @pytest.mark.parametrize("kind", ["max", "min"])
 def test_the_winner_takes_the_gradient(kind: str, mode: str | None) -> None:

@@ -14,6 +14,7 @@ from fastconv.problem import convolutions as sizes
 from fastconv.problem.convolutions import Array
 from fastconv.problem.gradients import PoolGradient, ScatterGradient
 from fastconv.problem.pools import WHOLE, Axis, PoolGeometry
+from fastconv.problem.pools import span as window_of
 from fastconv.problem.problem import Operands, Problem
 
 TOGETHER = 32  # channels, side by side, of an item
@@ -166,8 +167,20 @@ def lifted_axes(gradient: PoolGradient) -> tuple[Axis, ...]:
     return (WHOLE,) * (sizes.SPATIAL_AXES - g.rank) + g.axes
 
 
+def is_one_window(axes: tuple[Axis, ...]) -> bool:
+    """Whether all cells of a plane lie in its only window."""
+    ends = ((axis, *window_of(axis, 0)[:2]) for axis in axes if axis.outputs == 1)
+    whole = [axis.dilation == 1 and (start, stop) == (0, axis.cells) for axis, start, stop in ends]
+    return len(whole) == len(axes) and all(whole)
+
+
 def spread(g: PoolGeometry, values: Array, out: Array, axes: tuple[Axis, ...]) -> None:
     """out[cell] = the sum of the values, each over its divisor, of the windows that hold it."""
+    if is_one_window(axes):
+        share = out.dtype.type(1) / out.dtype.type(prod(window_of(axis, 0).count for axis in axes))
+        with np.errstate(all="ignore"):
+            out[...] = values * share + out.dtype.type(0)  # as the kernel adds to a zero, which has no sign
+        return
     together = g.channels if g.channels_last else 1
     block = max(1, min(together, ROW // max(1, g.in_size[-1])))
     items = g.batch * g.channels // together * -(-together // block)

@@ -46,7 +46,6 @@ PARTS = (64, 128, 256)  # channels of a block of dw, of either kind
 LEAST_CHANNELS = 3  # of a group, of either kind
 LEAST_SUM = 16  # products of a sum: of fewer, rounding errors of the transforms are larger than those of the sum may be
 TILES_OF_SLICE = 64  # at least: each slice transforms its sums of products
-WORKSPACE = 6 << 20  # bytes of an item
 
 
 class Sizes(NamedTuple):
