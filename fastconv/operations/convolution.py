@@ -98,8 +98,8 @@ A NaN or inf in `x` reaches the outputs whose window holds it, and under "winogr
         x_shape : sequence of int
             The shape of the inputs to come, with or without a batch axis.
         w, bias, stride, padding, dilation, groups, **options
-            As in a call. The plan keeps its own packed copy of the weights. ``implementation="measure"`` times the candidates
-            here and keeps the fastest.
+            As in a call. The plan keeps its own packed copy of the weights, and of floats a plain one for `vjp`.
+            ``implementation="measure"`` times the candidates here and keeps the fastest.
         residual : bool
             Whether a residual will come: ``plan(x, residual)``.
         x_dtype : dtype, optional

@@ -9,6 +9,7 @@ result has the order of the input.
 
 from collections import OrderedDict
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -220,7 +221,8 @@ class Convolution(Layer):
             options |= {"padding_mode": self.mode}
         fused = self.activation if self.late is None else None
         options |= {"groups": self.groups, "activation": fused, "layout": layout}
-        return getattr(fc, name).plan(shape, w, bias, residual=others[0] is not None, x_dtype=w.dtype, **options)
+        plan = getattr(fc, name).plan(shape, w, bias, residual=others[0] is not None, x_dtype=w.dtype, **options)
+        return replace(plan, weights=None)  # which only gradients need, and torch has
 
     def own(self, x: Any, *others: Any) -> Any:
         """What torch computes."""
@@ -339,9 +341,10 @@ class Scale(Layer):
             shape = tuple(shape[axis] for axis in TO_LAST[self.rank])
         layout = (LAST if last else FIRST)[self.rank]
         name, fused = f"conv{self.rank}d", self.activation if self.late is None else None
-        return getattr(fc, name).plan(
+        plan = getattr(fc, name).plan(
             shape, w, self.shift.numpy(), groups=channels, activation=fused, layout=layout, x_dtype=w.dtype
         )
+        return replace(plan, weights=None)
 
     def own(self, x: Any, *others: Any) -> Any:
         """What torch computes."""
