@@ -33,13 +33,21 @@ def matrix(cases: list[Case], often: list[Case] | None = None, alike: tuple[str,
     """Parameters: every case on every implementation of its operation.
 
     What NumPy or Numba's loops compute has no tiles to end: it is shown on the cases `often`, on the others in exhaustive runs.
-    The families `alike`, whose kernels are another's but for how a cell is taken in, go on the others in slow runs.
+    The families `alike`, whose kernels are another's but for how a cell is taken in, go on the others in slow runs. A kernel of
+    vectors takes tens of seconds for all of them to compile: of the others the two layouts take turns, and slow runs have both.
     """
+    with_both = dict.fromkeys((case.operation, case.name) for case in cases if dict(case.options).get("layout"))
+    turns = {key: turn % 2 for turn, key in enumerate(with_both)}
 
     def marks(case: Case, one: Implementation) -> Any:
-        if case.family in alike and often is not None and case not in often:
+        if often is None or case in often:
+            return ()
+        if case.family in alike:
             return pytest.mark.slow
-        return pytest.mark.exhaustive if often is not None and one.name in PLAIN and case not in often else ()
+        if one.name in PLAIN:
+            return pytest.mark.exhaustive
+        last = str(dict(case.options).get("layout")).endswith("C")
+        return pytest.mark.slow if turns.get((case.operation, case.name), last) != last else ()
 
     return pytest.mark.parametrize(
         ("case", "implementation"),
