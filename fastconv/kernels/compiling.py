@@ -60,6 +60,13 @@ class _Part(JITCodeLibrary):  # type: ignore[misc]
         self._ensure_finalized()
         return 0
 
+    def _optimize_final_module(self) -> None:
+        """Little: each kernel that a part belongs to is optimised whole. Doing it in full here too takes a fifth of all the time;
+        doing nothing here leaves loops around large tiles slower."""
+        manager, builder = self._codegen._module_pass_manager(opt=1, loop_vectorize=False, slp_vectorize=False)
+        with self._recorded_timings.record("Module passes of a part", builder):
+            manager.run(self._final_module, builder)
+
     def _finalize_final_module(self) -> None:
         self._finalize_dynamic_globals()
         self._finalized = True
