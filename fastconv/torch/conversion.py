@@ -15,8 +15,8 @@ from torch.nn.modules.container import ModuleDict, ModuleList
 
 from fastconv.torch.fusing import CONVOLUTIONS, NORMS, POOLS, Fuser, Row, convolution, hooks, refusal
 from fastconv.torch.layers import FORMATS, Layer, Pool, described
+from fastconv.torch.running import ROWS, Network
 
-ROWS = "fastconv_rows"
 TOLERANCE = 1e-3  # of the largest output: what a conversion that went wrong passes, and rounding never does
 VIEWS = {"view": "reshape"}
 
@@ -188,7 +188,7 @@ def converted(module: nn.Module, prefix: str, rows: list[Row], last: bool) -> nn
         except Exception as error:  # whatever the model's own code raises for proxies
             reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         else:
-            found = fx.GraphModule(module, graph, kind.__name__)
+            found = Network(module, graph, kind.__name__)
             if last:
                 reshape_views(found)
             fuser = Fuser(found, prefix)
