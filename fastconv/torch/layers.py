@@ -220,7 +220,7 @@ class Convolution(Layer):
         elif self.mode != "zeros":
             options |= {"padding_mode": self.mode}
         fused = self.activation if self.late is None else None
-        options |= {"groups": self.groups, "activation": fused, "layout": layout}
+        options |= {"groups": self.groups, "activation": fused, "layout": layout, "implementation": "network"}
         plan = getattr(fc, name).plan(shape, w, bias, residual=others[0] is not None, x_dtype=w.dtype, **options)
         return replace(plan, weights=None)  # which only gradients need, and torch has
 
