@@ -1,6 +1,7 @@
 """Which implementation serves a call: a pure function of the problem and the kind of CPU, never of a timing."""
 
 import re
+from math import prod
 from typing import Any
 
 from fastconv.machine import Machine
@@ -20,7 +21,7 @@ FAMILIES = {
 RANK = re.compile("[123]d(?=_|$)")  # conv2d is conv, and conv2d_weight conv_weight
 WORTH = 1e-5  # seconds of packing, from which on a call that packs for itself may be served otherwise
 NETWORK = "network"  # "auto" for a plan that is one of many, whose weights are in no cache when it is called
-STREAMED = 16e9  # bytes of weights a second that then come from the last level of caches, by measurement
+STREAMED = 15e9  # bytes a second that then come from the last level of caches, by measurement
 HOPELESS = 8.0  # times the least estimate: what is estimated dearer is not worth a measurement
 
 
@@ -53,9 +54,11 @@ def estimate(one: Implementation, problem: Problem, machine: Machine, once: bool
 
 
 def streaming(one: Implementation, problem: Problem, machine: Machine) -> float:
-    """Seconds that packed weights take to come to the L2 cache."""
+    """Seconds that packed weights, and what is made of the input like them, take to come to the L2 cache."""
     g = problem.geometry
-    return one.growth(problem, machine) * g.weights * problem.dtype.itemsize / STREAMED if isinstance(g, ConvGeometry) else 0.0
+    if not isinstance(g, ConvGeometry):
+        return 0.0
+    return one.growth(problem, machine) * (g.weights + prod(g.x_shape)) * problem.dtype.itemsize / STREAMED
 
 
 def choose(
