@@ -21,6 +21,7 @@ from fastconv.kernels.simd.depthwise import choice as depthwise
 from fastconv.kernels.simd.direct import choice as direct
 from fastconv.kernels.simd.direct import unpacked
 from fastconv.kernels.simd.engine import costs
+from fastconv.kernels.simd.engine.filtering import cells_of
 from fastconv.kernels.simd.filters import choice as separable
 from fastconv.kernels.simd.fourier import choice as fft
 from fastconv.kernels.simd.gradients import choice as gradients
@@ -29,7 +30,7 @@ from fastconv.kernels.simd.pools import running, unpool
 from fastconv.kernels.simd.strassen import choice as strassen
 from fastconv.kernels.simd.winograd import choice as winograd
 from fastconv.kernels.simd.winograd import row_tiles
-from fastconv.kernels.simd.winograd.cuts import cells_of, terms_of
+from fastconv.kernels.simd.winograd.cuts import terms_of
 from fastconv.machine import Machine, memory
 from fastconv.plans.errors import LOCAL, SPREAD, Error
 from fastconv.problem.problem import Problem

@@ -461,7 +461,9 @@ def blocking(geometry: ConvGeometry, walks: Walks, tile: Tile, machine: Machine,
     if taps == 1 and g.channels_last and itemsize * prod(g.out_shape) > machine.l2 // 4 >= itemsize * g.weights:
         # Of lines that the L2 cache does not hold, those that are fetched ahead of one panel are the next panels'.
         most = max(1, machine.l2 // RUN // (itemsize * g.out_channels) // tile.rows) * tile.rows
-        columns = -(-(-(-columns // -(-columns // most))) // tile.rows) * tile.rows if columns > most else columns
+        if columns > most:
+            evenly = -(-columns // -(-columns // most))
+            columns = -(-evenly // tile.rows) * tile.rows
         rows = max(1, min(rows, most // columns))
     items = g.batch * g.groups * depth.outputs * -(-height.outputs // rows) * -(-width.outputs // columns)
     return Blocking(rows, columns, max(1, chunk), -(-panels // min(panels, -(-8 // max(1, items)))))
