@@ -17,6 +17,14 @@ from fastconv.torch.running import Network  # noqa: E402
 BOUND = 1e-4  # of the largest output
 
 
+def stochastic_depth(input, p, mode, training=True):
+    """As torchvision's: it drops branches of a model in training mode alone."""
+    return input * 0 if training else input
+
+
+torch.fx.wrap("stochastic_depth")
+
+
 class Gated(nn.Module):
     """A product, a sum and a concatenation that no layer of fastconv makes, and views of results."""
 
@@ -222,6 +230,24 @@ def test_values_that_change_their_shape_are_left_to_torch(threads):
     for signs in ([1, 1, -1, -1], [1, -1, 1, 1], [1, 1, -1, -1]):
         which = torch.tensor(signs).float().reshape(4, 1, 1, 1)
         close(fast(x, which), model(x, which).detach())
+
+
+def test_what_does_nothing_is_left_out(x, threads):
+    """Between a convolution and the addition of its residual, which is fused then; in training mode it stays."""
+
+    class Dropping(nn.Module):
+        def __init__(self, mode):
+            super().__init__()
+            self.conv, self.mode = nn.Conv2d(4, 4, 3, padding=1), mode
+
+        def forward(self, x):
+            return stochastic_depth(self.conv(x), 0.5, "row", self.mode) + x
+
+    for mode, wanted in ((False, "conv2d + residual"), (True, "conv2d")):
+        model = Dropping(mode).eval()
+        fast = ft.convert(model)
+        assert ft.report(fast).splitlines()[0].endswith(f"fastconv: {wanted}")
+        close(fast(x), model(x).detach())
 
 
 def test_gradients_are_torchs(model, x, threads):
