@@ -99,7 +99,8 @@ A NaN or inf in `x` reaches the outputs whose window holds it, and under "winogr
             The shape of the inputs to come, with or without a batch axis.
         w, bias, stride, padding, dilation, groups, **options
             As in a call. The plan keeps its own packed copy of the weights, and of floats a plain one for `vjp`.
-            ``implementation="measure"`` times the candidates here and keeps the fastest.
+            ``implementation="measure"`` times the candidates here and keeps the fastest; ``implementation="network"`` chooses
+            as "auto" does, for one plan of many, whose weights no cache holds any more when it is called.
         residual : bool
             Whether a residual will come: ``plan(x, residual)``.
         x_dtype : dtype, optional

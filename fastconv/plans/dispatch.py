@@ -1,11 +1,13 @@
 """Which implementation serves a call: a pure function of the problem and the kind of CPU, never of a timing."""
 
 import re
+from math import prod
 from typing import Any
 
 from fastconv.machine import Machine
 from fastconv.plans.forms import Form, forms
 from fastconv.plans.registry import OPERATIONS, Implementation
+from fastconv.problem.convolutions import ConvGeometry
 from fastconv.problem.problem import Problem
 
 FAMILIES = {
@@ -18,6 +20,8 @@ FAMILIES = {
 
 RANK = re.compile("[123]d(?=_|$)")  # conv2d is conv, and conv2d_weight conv_weight
 WORTH = 1e-5  # seconds of packing, from which on a call that packs for itself may be served otherwise
+NETWORK = "network"  # "auto" for a plan that is one of many, whose weights are in no cache when it is called
+STREAMED = 15e9  # bytes a second that then come from the last level of caches, by measurement
 HOPELESS = 8.0  # times the least estimate: what is estimated dearer is not worth a measurement
 
 
@@ -38,21 +42,35 @@ def family_of(operation: Any) -> str:
     return family
 
 
-def estimate(one: Implementation, problem: Problem, machine: Machine, once: bool) -> float:
-    """The seconds of a call of a plan; or, `once`, of making the plan too."""
-    return one.cost(problem, machine) + (one.pack_cost(problem, machine) if once else 0.0)
+def is_automatic(implementation: Any) -> bool:
+    """Whether the caller leaves the choice to this module."""
+    return isinstance(implementation, str) and implementation in ("auto", NETWORK)
+
+
+def estimate(one: Implementation, problem: Problem, machine: Machine, once: bool, streams: bool = False) -> float:
+    """The seconds of a call of a plan; or, `once`, of making the plan too; or of one that `streams` its weights."""
+    seconds = one.cost(problem, machine) + (one.pack_cost(problem, machine) if once else 0.0)
+    return seconds + (streaming(one, problem, machine) if streams else 0.0)
+
+
+def streaming(one: Implementation, problem: Problem, machine: Machine) -> float:
+    """Seconds that packed weights, and what is made of the input like them, take to come to the L2 cache."""
+    g = problem.geometry
+    if not isinstance(g, ConvGeometry):
+        return 0.0
+    return one.growth(problem, machine) * (g.weights + prod(g.x_shape)) * problem.dtype.itemsize / STREAMED
 
 
 def choose(
     operation: str, problem: Problem, machine: Machine, implementation: Any = "auto", once: bool = False
 ) -> Implementation:
-    """The cheapest implementation that supports the call, or the one named.
+    """The cheapest implementation that supports the call, among others or by itself, or the one named.
 
     `once`, the time to pack the weights counts, where it is worth that a function and a plan differ in their last bits.
     """
     found = candidates(operation)
-    if isinstance(implementation, str) and implementation == "auto":
-        best = least_of(found, problem, machine, once=False)
+    if is_automatic(implementation):
+        best = least_of(found, problem, machine, once=False, streams=implementation == NETWORK)
         if not once or best.pack_cost(problem, machine) < WORTH:
             return best
         return least_of(found, problem, machine, once)
@@ -70,13 +88,16 @@ def chosen_form(
     operation: str, problem: Problem, machine: Machine, implementation: Any = "auto", once: bool = False
 ) -> tuple[Form, Implementation]:
     """The form of the problem and the implementation that together are cheapest; of the problem itself the one named."""
-    if not (isinstance(implementation, str) and implementation == "auto"):
+    if not is_automatic(implementation):
         return Form(problem), choose(operation, problem, machine, implementation, once)
-    found = [(form, choose(form.operation(operation), form.problem, machine, once=once)) for form in forms(problem)]
-    return min(found, key=lambda pair: estimate(pair[1], pair[0].problem, machine, once) + pair[0].cost(machine))
+    streams = implementation == NETWORK
+    found = [(form, choose(form.operation(operation), form.problem, machine, implementation, once)) for form in forms(problem)]
+    return min(found, key=lambda pair: estimate(pair[1], pair[0].problem, machine, once, streams) + pair[0].cost(machine))
 
 
-def least_of(found: tuple[Implementation, ...], problem: Problem, machine: Machine, once: bool) -> Implementation:
+def least_of(
+    found: tuple[Implementation, ...], problem: Problem, machine: Machine, once: bool, streams: bool = False
+) -> Implementation:
     """The first of the cheapest that support a problem; what takes a search comes last, and only if it may be cheaper."""
     best: tuple[float, int] | None = None
     for searches in (False, True):
@@ -86,7 +107,7 @@ def least_of(found: tuple[Implementation, ...], problem: Problem, machine: Machi
             if best is not None and one.least is not None and one.least(problem, machine) > best[0]:
                 continue
             if one.supports(problem) is None:
-                estimated = estimate(one, problem, machine, once), place
+                estimated = estimate(one, problem, machine, once, streams), place
                 best = estimated if best is None else min(best, estimated)
     assert best is not None, "the reference serves all"
     return found[best[1]]

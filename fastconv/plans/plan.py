@@ -5,6 +5,7 @@ Plan(x, ...) -> checks of the operands and of out -> implementation.run
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from math import prod
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -181,6 +182,55 @@ class Plan:
 
         operands, out = self.bound(x, arrays, named, out)
         return vjp(self, operands, out)
+
+    def bind(self, x: Any, *arrays: Any, out: Any) -> Callable[[], Any]:
+        """A call for arrays that stay where they are: they are looked over here, once, and each call reads and writes them.
+
+        Parameters
+        ----------
+        x, *arrays : array
+            As the plan is called.
+        out : array
+            What each call writes; it must not overlap the others.
+
+        Returns
+        -------
+        callable
+            Takes nothing and returns `out`. No two threads may call it at once.
+
+        Raises
+        ------
+        ValueError, TypeError
+            As a call does.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> import fastconv as fc
+        >>> plan = fc.conv1d.plan((1, 1, 4), np.ones((1, 1, 2), np.float32))
+        >>> x, y = np.ones((1, 1, 4), np.float32), np.empty((1, 1, 3), np.float32)
+        >>> run = plan.bind(x, out=y)
+        >>> x[0, 0, 3] = 5
+        >>> run().tolist()
+        [[[2.0, 2.0, 6.0]]]
+        """
+        operands, y = self.bound(x, arrays, {}, None)[0], out
+        if y is None:
+            raise TypeError("out must be an array, got NoneType")
+        if type(self).run is not Plan.run or not self.takes(operands) or self.target(operands, y, NOTHING) is not y:
+            self(x, *arrays, out=out)  # which raises what a call raises
+            return partial(self, x, *arrays, out=out)
+        if self.keeps_shapes:
+            run: Callable[[], Any] = partial(self.implementation.run, operands, self.packed, self.seen, y)
+        else:
+            shaped = {one.name: operands[one.name].reshape(one.kernel_shape) for one in self.operands}
+            run = partial(self.compute, shaped, self.packed, y)
+
+        def call() -> Any:
+            run()
+            return y
+
+        return call
 
     def bound(self, x: Any, arrays: tuple[Any, ...], named: dict[str, Any], out: Any) -> tuple[Operands, Any]:
         """(the operands by name, out) of a call's arguments."""

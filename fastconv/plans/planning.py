@@ -12,7 +12,7 @@ import numpy as np
 
 from fastconv.kernels.keeping import Kept
 from fastconv.machine import host, memory
-from fastconv.plans.dispatch import cheapest, chosen_form, contenders, rivals
+from fastconv.plans.dispatch import NETWORK, cheapest, chosen_form, contenders, rivals
 from fastconv.plans.plan import ConvPlan, ElementwisePlan, IndicesPlan, Operand, Plan, PoolPlan, UnpoolPlan, Weights
 from fastconv.plans.racing import fastest, is_measured
 from fastconv.plans.recall import may_be_kept, recalled, same, tuples_are_plain
@@ -44,6 +44,8 @@ def once(options: dict[str, Any]) -> None:
     """Refuse to measure for the sake of one call."""
     if is_measured(options.get("implementation")):
         raise ValueError('implementation "measure" is for plans, which are made once and called often; a function takes none')
+    if options.get("implementation") == NETWORK:
+        raise ValueError('implementation "network" is for plans, which are one of many; a function takes none')
 
 
 def unbatched(shape: Size, single: bool) -> Size:

@@ -21,6 +21,7 @@ from fastconv.kernels.simd.depthwise import choice as depthwise
 from fastconv.kernels.simd.direct import choice as direct
 from fastconv.kernels.simd.direct import unpacked
 from fastconv.kernels.simd.engine import costs
+from fastconv.kernels.simd.engine.filtering import cells_of
 from fastconv.kernels.simd.filters import choice as separable
 from fastconv.kernels.simd.fourier import choice as fft
 from fastconv.kernels.simd.gradients import choice as gradients
@@ -28,6 +29,8 @@ from fastconv.kernels.simd.pools import choice as pool
 from fastconv.kernels.simd.pools import running, unpool
 from fastconv.kernels.simd.strassen import choice as strassen
 from fastconv.kernels.simd.winograd import choice as winograd
+from fastconv.kernels.simd.winograd import row_tiles
+from fastconv.kernels.simd.winograd.cuts import terms_of
 from fastconv.machine import Machine, memory
 from fastconv.plans.errors import LOCAL, SPREAD, Error
 from fastconv.problem.problem import Problem
@@ -64,6 +67,8 @@ class Implementation:
         least(problem, machine) -> seconds that the cost is not below, found at once, where the cost takes a search.
     kernel : callable or None
         kernel(problem, machine) -> the name of the compiled kernel that runs, where there are several.
+    growth : callable
+        growth(problem, machine) -> how many times the bytes of the weights a call reads of them, packed.
     error : Error
         The bound of its rounding.
     """
@@ -80,7 +85,22 @@ class Implementation:
     fuses: Callable[[Problem], bool] = lambda problem: True
     least: Callable[[Problem, Machine], float] | None = None
     kernel: Callable[[Problem, Machine], str] | None = None
+    growth: Callable[[Problem, Machine], float] = lambda problem, machine: 1.0
     error: Error = LOCAL
+
+
+def _of_seven_sums(problem: Problem, machine: Machine) -> float:
+    """Seven sums of quarters of the weights."""
+    return 7 / 4
+
+
+def _of_planes(problem: Problem, machine: Machine) -> float:
+    """The cells of a tile for its taps; one-channel filters are small."""
+    g = problem.geometry
+    if winograd.form_of(g) is row_tiles:
+        return 1.0
+    cut: Any = winograd.chosen(problem, machine).cut
+    return float(prod(cells_of(cut.form)) * terms_of(g.lifted()) / g.taps)
 
 
 def _at(operations_per_second: float, overhead: float) -> Callable[[Problem, Machine], float]:
@@ -237,6 +257,7 @@ _STRASSEN = Implementation(
     strassen.supports,
     strassen.pack,
     pack_cost=_per_weight(1.5e-10, 1e-5),
+    growth=_of_seven_sums,
     error=SPREAD["strassen"],
     least=strassen.least,
     kernel=strassen.kernel,
@@ -250,6 +271,7 @@ _WINOGRAD = Implementation(
     winograd.supports,
     winograd.pack,
     pack_cost=winograd.pack_cost,
+    growth=_of_planes,
     error=SPREAD["winograd"],
     kernel=winograd.kernel,
 )

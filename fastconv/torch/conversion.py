@@ -15,8 +15,8 @@ from torch.nn.modules.container import ModuleDict, ModuleList
 
 from fastconv.torch.fusing import CONVOLUTIONS, NORMS, POOLS, Fuser, Row, convolution, hooks, refusal
 from fastconv.torch.layers import FORMATS, Layer, Pool, described
+from fastconv.torch.running import ROWS, Network, memory
 
-ROWS = "fastconv_rows"
 TOLERANCE = 1e-3  # of the largest output: what a conversion that went wrong passes, and rounding never does
 VIEWS = {"view": "reshape"}
 
@@ -188,7 +188,7 @@ def converted(module: nn.Module, prefix: str, rows: list[Row], last: bool) -> nn
         except Exception as error:  # whatever the model's own code raises for proxies
             reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         else:
-            found = fx.GraphModule(module, graph, kind.__name__)
+            found = Network(module, graph, kind.__name__)
             if last:
                 reshape_views(found)
             fuser = Fuser(found, prefix)
@@ -308,6 +308,10 @@ def report(converted: nn.Module) -> str:
     served = sum(row.layer is not None for row in rows)
     layers = sum(not (row.reason or "").startswith("converted child") for row in rows)
     table = [f"{name:{wide[0]}}  {kind:{wide[1]}}  {text}" for name, kind, text in lines]
+    results, buffers, held, apart = memory(converted)
+    if results:
+        written = f"{results} results share {buffers} buffers of {held / 1e6:.1f} MB, for {apart / 1e6:.1f} MB in all"
+        table.append(f"{written}; the others are new in each call")
     return "\n".join([*table, f"{served} of {layers} layers run on fastconv"])
 
 

@@ -59,6 +59,7 @@ ADDITIONS = (operator.add, operator.iadd, torch.add)
 IN_PLACE = {value for name, value in vars(operator).items() if name.startswith("i") and f"__{name}__" in vars(operator)} | {
     operator.setitem
 }
+IDLE = ("stochastic_depth",)  # torchvision's: (input, p, mode, training)
 OWN = ("torch.nn.", "fastconv.")  # modules that say by `inplace` whether they write
 PASSING = (nn.Identity, nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.Sigmoid, nn.Hardsigmoid, nn.Flatten)
 
@@ -143,6 +144,7 @@ class Fuser:
 
     def run(self) -> None:
         """Put layers in the place of nodes, from the first to the last."""
+        self.leave_out_idle()
         self.make_modules_of_functions()
         for node in list(self.module.graph.nodes):
             if node in self.gone:
@@ -166,6 +168,14 @@ class Fuser:
     def name(self, node: fx.Node) -> str:
         """A layer's name in the whole model."""
         return self.prefix + str(node.target)
+
+    def leave_out_idle(self) -> None:
+        """Functions that were traced as those of eval mode, where they give their input, are left out."""
+        for node in list(self.module.graph.nodes):
+            if node.op == "call_function" and getattr(node.target, "__name__", "") in IDLE:
+                training = node.kwargs.get("training", node.args[3] if len(node.args) > 3 else True)
+                if training is False and node.args and isinstance(node.args[0], fx.Node):
+                    self.replace(node, node.args[0])
 
     def make_modules_of_functions(self) -> None:
         """Pools that are called as functions become modules, where all their arguments but x are numbers."""

@@ -34,8 +34,8 @@ ACTIVATIONS: dict[str, Callable[..., Any]] = {
     "gelu": functional.gelu,
 }
 
-# Exponentials, which torch computes in vectors: applied in place to what the plan gives, not value by value as it is stored.
-LATE: dict[Any, Callable[[torch.Tensor], torch.Tensor]] = {"silu": torch.ops.aten.silu_, "gelu": torch.ops.aten.gelu_}
+# What torch computes in vectors, and a plan value by value: applied in place to what the plan gives.
+LATE: dict[Any, Callable[[torch.Tensor], torch.Tensor]] = {"gelu": torch.ops.aten.gelu_}
 
 
 class Ready(NamedTuple):
@@ -220,7 +220,7 @@ class Convolution(Layer):
         elif self.mode != "zeros":
             options |= {"padding_mode": self.mode}
         fused = self.activation if self.late is None else None
-        options |= {"groups": self.groups, "activation": fused, "layout": layout}
+        options |= {"groups": self.groups, "activation": fused, "layout": layout, "implementation": "network"}
         plan = getattr(fc, name).plan(shape, w, bias, residual=others[0] is not None, x_dtype=w.dtype, **options)
         return replace(plan, weights=None)  # which only gradients need, and torch has
 

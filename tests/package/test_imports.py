@@ -64,7 +64,7 @@ ROOMS: dict[str, tuple[str, ...]] = {
     "served": (),
     "signal": ("doors", "served", "ndimage", "operations", "plans", "kernels.keeping", "problem", "machine"),
     "dask": ("operations", "ndimage", "signal", "served", "plans", "kernels.memory", "kernels.threads", "problem", "machine"),
-    "torch": ("operations", "grad", "problem"),
+    "torch": ("operations", "grad", "kernels.memory", "problem"),
     "onnx": ("operations",),
     "numba": ("operations", "plans", "kernels.threads"),
     "patching": ("signal", "ndimage", "served"),

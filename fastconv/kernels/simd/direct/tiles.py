@@ -269,6 +269,15 @@ def heights_inside(block, first_output, last_output, s):
     return first, end
 
 
+@compiled
+def ask_for_residual(y, offsets, count, width, lanes, act):
+    """Bring what is added to a tile's results, in rows of `width`, to the cache while the tile is summed."""
+    for i in range(count):
+        row = y + (peek(offsets + i) + act.residual)
+        for j in range(0, width, lanes):
+            vector.prefetch(row + j)
+
+
 @lru_cache(maxsize=64)
 def multiplier(rows: int, columns: int, lanes: int, channels_last: bool, dtype: str) -> Any:
     """The compiled multiply: y [P, K] += windows [P, L] @ w [L, K] of a block's positions, panels and a chunk."""
@@ -278,7 +287,7 @@ def multiplier(rows: int, columns: int, lanes: int, channels_last: bool, dtype: 
         count, window = block.h * block.w, s.taps.d * s.taps.h * s.taps.w
         phase = microkernel.Phase(chunk.begin == 0, chunk.begin + s.block.chunk >= s.c_group)
         t_first, t_end = depths_inside(block, s)
-        skips = has_zero_rows(block, s)
+        skips, adds = has_zero_rows(block, s), phase.ends and act.residual != 0
         for k in range(block.first_panel, block.last_panel):
             panel = block.group * s.panels + k
             at = operands.weights + (panel * s.c_group + chunk.begin) * window * width
@@ -289,6 +298,8 @@ def multiplier(rows: int, columns: int, lanes: int, channels_last: bool, dtype: 
                 if skips:
                     r_first, r_end = heights_inside(block, first, first + tile_count - 1, s)
                 to = operands.y + (block.y + k * width * s.y.c)
+                if channels_last and adds:
+                    ask_for_residual(to, operands.offsets + first, tile_count, k_count, lanes, act)
                 conv_tile(
                     microkernel.rows_from(view, first),
                     microkernel.Taps(t_first, t_end, r_first, r_end),
@@ -353,6 +364,7 @@ def kernel(rows: int, columns: int, lanes: int, channels_last: bool, in_place: b
 # Decisions --------------------------------------------------------------------------------------------------------------
 
 
+RUN = 16  # parts of the L2 cache: one holds the results of a block of long rows of channels
 FAR = 16  # times the room of windows, beyond which strides leave so much between them that tiles are not filled
 
 
@@ -446,6 +458,13 @@ def blocking(geometry: ConvGeometry, walks: Walks, tile: Tile, machine: Machine,
     whole = -(-columns // tile.rows) * tile.rows
     if columns < width.outputs and depth.taps * height.reach(rows) * width.reach(whole) * chunk <= FAR * room:
         columns = whole
+    if taps == 1 and g.channels_last and itemsize * prod(g.out_shape) > machine.l2 // 4 >= itemsize * g.weights:
+        # Of lines that the L2 cache does not hold, those that are fetched ahead of one panel are the next panels'.
+        most = max(1, machine.l2 // RUN // (itemsize * g.out_channels) // tile.rows) * tile.rows
+        if columns > most:
+            evenly = -(-columns // -(-columns // most))
+            columns = -(-evenly // tile.rows) * tile.rows
+        rows = max(1, min(rows, most // columns))
     items = g.batch * g.groups * depth.outputs * -(-height.outputs // rows) * -(-width.outputs // columns)
     return Blocking(rows, columns, max(1, chunk), -(-panels // min(panels, -(-8 // max(1, items)))))
 

@@ -5,7 +5,7 @@ stands for it. Of these, `epilogue` makes what the functions below take:
 
     e = epilogue(parameters, residual, y)       once, at the top of a kernel
     tile = activate(tile, e)                    of `activation_of`: before a tile is stored, what registers can do
-    finish_run(at, count, e)                    after it is stored: the rest, value by value, or nothing
+    finish_run(at, count, e)                    after it is stored: the rest, or nothing
     put(at, value, e)                           a single value: all at once
 
 The residual of the value at any address of y lies `e.residual` elements further. With a residual, and for activations that
@@ -25,6 +25,7 @@ from fastconv.problem.convolutions import Activation, Array
 
 peek, poke, pointer = vector.peek, vector.poke, vector.pointer
 NONE, CLIP, LEAKY, SILU, HARDSWISH, GELU = range(len(KINDS))
+WIDE = 16  # of exponentials, whose latencies overlap where a machine has narrower registers
 LANES = 8  # of what is finished after it is stored: one register or two, on every machine
 
 
@@ -122,10 +123,27 @@ def finish_clipped(y, count, e):
 
 
 @compiled
+def finish_silu(y, count, e):
+    """y[:count] = silu(y[:count] + residual), vector by vector."""
+    whole = count - count % WIDE
+    for at in range(0, whole, WIDE):
+        v = vector.load(y + at, WIDE)
+        vector.store(y + at, vector.silu(v + vector.load(y + (at + e.residual), WIDE) if e.residual != 0 else v))
+    if whole < count:
+        rest = count - whole
+        v = vector.load_first(y + whole, rest, WIDE)
+        if e.residual != 0:
+            v = v + vector.load_first(y + (whole + e.residual), rest, WIDE)
+        vector.store_first(y + whole, vector.silu(v), rest)
+
+
+@compiled
 def finish_run(y, count, e):
     """y[:count] = act(y[:count] + residual), where that is left to do."""
     if adds_and_clips(e):
         finish_clipped(y, count, e)
+    elif e.kind == SILU and is_unfinished(e):
+        finish_silu(y, count, e)
     elif is_unfinished(e):
         for i in range(count):
             put(y + i, peek(y + i), e)
@@ -135,10 +153,18 @@ def finish_run(y, count, e):
 def finish_rows(y, offsets, count, step, width, e):
     """The same for y[offsets[i] + j * step], of the rows i < count and j < width."""
     if is_unfinished(e):
+        first = peek(offsets)
+        if step != 1 and peek(offsets + (count - 1)) - first == count - 1:
+            for j in range(width):
+                finish_run(y + (first + j * step), count, e)
+            return
         for i in range(count):
             row = y + peek(offsets + i)
             if adds_and_clips(e) and step == 1:
                 finish_clipped(row, width, e)
+                continue
+            if e.kind == SILU and step == 1:
+                finish_silu(row, width, e)
                 continue
             for j in range(width):
                 put(row + j * step, peek(row + j * step), e)

@@ -16,6 +16,7 @@ from fastconv.kernels.simd import vector
 from fastconv.kernels.simd.engine import epilogue
 
 peek, poke = vector.peek, vector.poke
+AHEAD = 2048  # elements from weights to those of which a line is asked for: in a network they come from afar
 
 
 class Windows(NamedTuple):
@@ -158,7 +159,7 @@ def load_of(rows: int, columns: int, lanes: int, channels_last: bool) -> Any:
 @lru_cache(maxsize=64)
 def conv_tile(rows: int, columns: int, lanes: int, channels_last: bool, dtype: str) -> Any:
     """The compiled microkernel of one tile: outputs = act(bias or outputs + windows @ weights)."""
-    width = columns * lanes
+    width, ahead = columns * lanes, AHEAD
     load, store = load_of(rows, columns, lanes, channels_last), store_of(rows, columns, lanes, channels_last, dtype)
 
     def tile_kernel(windows, taps, weights, outputs, phase, act, spare):
@@ -169,6 +170,7 @@ def conv_tile(rows: int, columns: int, lanes: int, channels_last: bool, dtype: s
                 sources = vector.rows_at(windows.at + peek(windows.runs + run), windows.offsets, rows)
                 row = weights.rows + run * windows.length * width
                 for i in range(windows.length):
+                    vector.prefetch(row + (i * width + ahead))
                     tile = vector.fma_outer(tile, sources, i * windows.step, row + i * width)
         store(tile, outputs, phase.ends, act, spare)
 

@@ -1,0 +1,73 @@
+"""Plans bound to arrays that stay, and plans that are one of many: what they run, and what they refuse."""
+
+import numpy as np
+import pytest
+
+import fastconv as fc
+from fastconv.machine import host
+from fastconv.plans.dispatch import NETWORK, choose, chosen_form, streaming
+from fastconv.plans.registry import OPERATIONS
+
+
+@pytest.fixture
+def arrays():
+    rng = np.random.default_rng(0)
+    shapes = ((1, 4, 6, 6), (4, 4, 3, 3), (1, 4, 6, 6))
+    return tuple(rng.standard_normal(shape).astype(np.float32) for shape in shapes)
+
+
+def test_a_bound_call_reads_its_arrays_anew(arrays, threads):
+    """It gives what a call gives, bit for bit, of what the arrays hold when it is made."""
+    x, w, residual = arrays
+    plan = fc.conv2d.plan(x.shape, w, padding=1, residual=True, activation="relu")
+    y = np.empty(plan.out_shape, np.float32)
+    run = plan.bind(x, residual, out=y)
+    for sign in (1, -1):
+        x *= sign
+        assert run() is y
+        assert (y == plan(x, residual)).all()
+
+
+def test_a_bound_call_takes_what_a_call_takes(arrays, threads):
+    """Results that lie apart, and the pairs of a pool with indices, go the way of a call."""
+    x = arrays[0]
+    plan = fc.max_pool2d.plan(x.shape, 2)
+    apart = np.empty((*plan.out_shape[:-1], 6), np.float32)[..., ::2]
+    assert (plan.bind(x, out=apart)() == plan(x)).all()
+    plan = fc.max_pool2d.plan(x.shape, 2, return_indices=True)
+    pair = np.empty(plan.out_shape, np.float32), np.empty(plan.out_shape, np.int64)
+    assert all((found == wanted).all() for found, wanted in zip(plan.bind(x, out=pair)(), plan(x), strict=True))
+
+
+def test_a_bound_call_refuses_what_a_call_refuses(arrays, threads):
+    x, w, _ = arrays
+    plan = fc.conv2d.plan(x.shape, w, padding=1)
+    with pytest.raises(TypeError, match="out must be an array, got NoneType"):
+        plan.bind(x, out=None)
+    with pytest.raises(ValueError, match="out must not overlap x"):
+        plan.bind(x, out=x)
+    with pytest.raises(ValueError, match=r"x must have shape \(1, 4, 6, 6\)"):
+        plan.bind(x[:, :2], out=np.empty(plan.out_shape, np.float32))
+
+
+def test_the_choice_among_others_counts_the_weights(arrays):
+    """It is that of "auto" and the time in which packed weights come: never more weights for a gain that they cost."""
+    names = set()
+    for size, channels in ((7, 512), (14, 256), (28, 64)):
+        plan = fc.conv2d.plan((1, size, size, channels), np.zeros((4 * channels, 1, 1, channels), np.float32), layout="NHWC")
+        problem = plan.problem
+        form, chosen = chosen_form("conv2d", problem, host(), NETWORK)
+        served = [one for one in OPERATIONS["conv"] if one.supports(form.problem) is None]
+        total = {one.name: one.cost(form.problem, host()) + streaming(one, form.problem, host()) for one in served}
+        assert total[chosen.name] == min(total.values())
+        names.add(chosen.name)
+    assert names
+    by_name = {one.name: one for one in OPERATIONS["conv"]}
+    assert streaming(by_name["strassen"], problem, host()) == 7 / 4 * streaming(by_name["direct"], problem, host())
+    assert choose("max_pool2d", fc.max_pool2d.plan((1, 4, 6, 6), 2).problem, host(), NETWORK).name == "direct"
+
+
+def test_functions_are_never_one_of_many(arrays):
+    x, w, _ = arrays
+    with pytest.raises(ValueError, match='implementation "network" is for plans, which are one of many; a function takes none'):
+        fc.conv2d(x, w, implementation="network")
