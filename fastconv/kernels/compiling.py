@@ -61,8 +61,10 @@ class _Part(JITCodeLibrary):  # type: ignore[misc]
         return 0
 
     def _optimize_final_module(self) -> None:
-        """Little: each kernel that a part belongs to is optimised whole. Doing it in full here too takes a fifth of all the time;
-        doing nothing here leaves loops around large tiles slower."""
+        """Little: each kernel that a part belongs to is optimised whole.
+
+        To do it in full here too takes a fifth of the time to compile; with nothing done, loops around large tiles are slower.
+        """
         manager, builder = self._codegen._module_pass_manager(opt=1, loop_vectorize=False, slp_vectorize=False)
         with self._recorded_timings.record("Module passes of a part", builder):
             manager.run(self._final_module, builder)
