@@ -1,6 +1,7 @@
 """Pools whose result is one cell of a window, as loops: ranks, and the largest or smallest cell under a footprint.
 
-Of equal cells the first in row-major order is found; a NaN lies behind all others in order, and wins where an extreme is sought.
+Of equal cells the first in row-major order is found. A NaN lies behind all others in order, and wins where an extreme is
+sought.
 """
 
 from typing import Any

@@ -191,7 +191,7 @@ class RankPool(MedianPool):
         ),
         "percentile": (
             "float, optional",
-            "0 to 100, in place of a rank, which is None: of n cells the rank n * percentile / 100, rounded down; 100 is the last.",
+            "0 to 100, where `rank` is None: of n cells the rank n * percentile / 100, rounded down; 100 is the last.",
         ),
     }
     TEMPLATE = MedianPool.TEMPLATE.replace(

@@ -250,7 +250,7 @@ def channel_sums(dz: Array, channels_last: bool) -> Array:
 
 
 def pool(plan: PoolPlan, x: Array, out: Any) -> tuple[Any, Pullback]:
-    """A pool's result; of pools that look for one cell of a window the gradient goes to the cells whose indices the pool finds."""
+    """A pool's result; the gradient of one that looks for a cell of a window goes to the cells whose indices it finds."""
     g: PoolGeometry = plan.geometry
     if g.kind in ("max", "min", "rank"):
         return best(plan, x, out)

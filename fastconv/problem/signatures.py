@@ -229,8 +229,8 @@ def pool(
         )
     if needs_cells and geometry.has_empty_footprint:
         raise ValueError(
-            f"padding {pads} leaves a window without any cell of x under its footprint: kernel_size {kernel}, stride {strides}, "
-            f"dilation {dilations}; with a padding_mode, windows see what lies there"
+            f"padding {pads} leaves a window without any cell of x under its footprint: kernel_size {kernel}, "
+            f"stride {strides}, dilation {dilations}; with a padding_mode, windows see what lies there"
         )
     return geometry
 

@@ -1,10 +1,10 @@
 """Pools as filters: a window over each cell of an array of any number of axes, of whose results those of the pool are kept.
 
-    same pool: one output a cell            z = y, the border is the filter's own
-    else                                    z [o] = the window that begins at cell o;  y = z[..., : stride]
+same pool: one output a cell            z = y, the border is the filter's own
+else                                    z [o] = the window that begins at cell o;  y = z[..., : stride]
 
-    dense(geometry)                         shape, taps, origin and borders of the filter
-    run_dense(run, x, geometry, out, fill)  run(x, out) is the filter
+dense(geometry)                         shape, taps, origin and borders of the filter
+run_dense(run, x, geometry, out, fill)  run(x, out) is the filter
 """
 
 from collections.abc import Callable
