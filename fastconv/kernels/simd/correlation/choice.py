@@ -13,7 +13,7 @@ from fastconv.kernels.jit import Kernel, element
 from fastconv.kernels.keeping import remembered
 from fastconv.kernels.simd.correlation import dense, passes
 from fastconv.kernels.simd.engine.costs import Candidate, cheapest
-from fastconv.kernels.simd.engine.neighbourhoods import cut, field_of, items_of, outer_table, tap_offsets
+from fastconv.kernels.simd.engine.neighbourhoods import cut, field_of, items_of, outer_table, stored_offsets, tap_offsets
 from fastconv.kernels.simd.engine.sizes import written
 from fastconv.kernels.simd.engine.tables import TILES
 from fastconv.machine import Machine, host
@@ -62,13 +62,14 @@ def cost(problem: Problem, machine: Machine) -> float:
 
 @remembered
 def launch(problem: Problem, machine: Machine) -> tuple[Kernel, Any, Array, Array]:
-    """(kernel, field, offsets of all taps, axes over planes)."""
+    """(kernel, field, offsets of all taps among copied cells and in the array, axes over planes)."""
     g, types = problem.geometry, problem.types
     lanes = machine.lanes(types.summed)
     field = field_of(g, cheapest(candidates(problem, machine)).cut, lanes)
     columns = TILES[machine.isa].filter_vectors
-    made = dense.kernel(columns, lanes, stepwise(types), names(types), machine.isa)
-    return made, field, tap_offsets(g, field), outer_table(g.folded)
+    made = dense.kernel(columns, lanes, stepwise(types), types.stored == types.summed, names(types), machine.isa)
+    stored = stored_offsets(g) if g.folded.outer_taps == 1 else tap_offsets(g, field)
+    return made, field, np.stack([tap_offsets(g, field), stored]), outer_table(g.folded)
 
 
 def stepwise(types: Types) -> bool:
@@ -88,7 +89,7 @@ def run(operands: Operands, packed: None, problem: Problem, out: Array) -> None:
     used = np.flatnonzero(w)
     sizes = written(dense.Sizes(field, len(used)))
     work = int(1e9 * seconds(problem.geometry, problem.types, len(used), host()))
-    made(items_of(field), work, operands["x"].ravel(), w[used], offsets[used], operands["cval"], out.ravel(), outer, sizes)
+    made(items_of(field), work, operands["x"].ravel(), w[used], offsets[:, used], operands["cval"], out.ravel(), outer, sizes)
 
 
 # Passes -----------------------------------------------------------------------------------------------------------------------
