@@ -65,7 +65,8 @@ def summing(columns: int, lanes: int, exact: bool) -> Any:
 def kernel(columns: int, lanes: int, exact: bool, as_stored: bool, types: str, isa: str) -> Kernel:
     """The compiled loop over blocks; `types` of x, the sums and y: u8_f64_u8_correlation_8_avx512.
 
-    `as_stored`, windows inside of the array read its cells where they are: taps lie at offsets[1] there, elsewhere at offsets[0].
+    `as_stored`, windows inside of the array read its cells where they are: taps lie at offsets[1] there, and at offsets[0]
+    among copied cells.
     """
     _, fill_block = filler(lanes)
     sum_row, slack = summing(columns, lanes, exact), SLACK * lanes
@@ -93,7 +94,7 @@ def kernel(columns: int, lanes: int, exact: bool, as_stored: bool, types: str, i
         work, memory = carve(Parts(cells=field.outer_taps * rows_of(field) * field.pitch + slack), w)
         for item in range(begin, end):
             whole = block_of(item, field)
-            inner = inner_block(whole, field, columns * lanes, len(x) if as_stored else 0)
+            inner = inner_block(whole, field, columns * lanes, 4 * columns * lanes, len(x) if as_stored else 0)
             for part in range(PARTS):
                 block = part_of(whole, inner, part)
                 if block.rows == 0 or block.elements == 0:

@@ -168,10 +168,11 @@ def stored_offsets(geometry: FilterGeometry) -> Array:
 
 
 @compiled
-def inner_block(block, field, slack, elements):
+def inner_block(block, field, slack, least, elements):
     """The windows of a block that lie inside of the array, with `slack` elements that tiles read behind their cells.
 
-    The array has so many elements; none where its cells are not read as they are stored. Of several planes there are no windows.
+    The array has so many elements; none where its cells are not read as they are stored. There are no windows over several
+    planes, nor of less than `least` elements a row, beside which what lies around them would take as long.
     """
     line, after = field.w.size * field.inner, (field.w.taps - 1 - field.w.before) * field.inner
     h, w = max(block.h, field.h.before), max(block.w, field.w.before * field.inner)
@@ -179,9 +180,16 @@ def inner_block(block, field, slack, elements):
     right = min(block.w + block.elements, line - after)
     last = (elements - slack - right - after) // line - block.plane * field.h.size  # the last row of cells
     bottom = min(block.h + block.rows, min(field.h.size - 1, last) - below + 1)
-    if field.outer_taps > 1 or bottom <= h or right <= w:
+    found = Block(block.plane, h, w, bottom - h, right - w)
+    return trimmed(found, 0 if field.outer_taps > 1 or found.elements < least else found.rows, found.elements)
+
+
+@compiled
+def trimmed(block, rows, elements):
+    """The first rows and elements of a block; none where there are none of either."""
+    if rows <= 0 or elements <= 0:
         return Block(block.plane, block.h, block.w, 0, 0)
-    return Block(block.plane, h, w, bottom - h, right - w)
+    return Block(block.plane, block.h, block.w, rows, elements)
 
 
 @compiled
@@ -267,7 +275,8 @@ def filler(lanes: int) -> tuple[Any, Any]:
 
     fill_row(to, row, first, count, field, border): to[e] = the element first + e of a row, or what stands for it; whole cells.
     fill_block(cells, x, block, outer, field, border): all cells under a block, in rows `field.pitch` apart, and SLACK zeros
-    behind each: a tile reads on there, and arithmetic on the denormal numbers that memory may hold takes a hundred times as long.
+    behind each: a tile reads on there, where arithmetic on the denormal numbers that memory may hold would take a hundred times
+    as long.
     `border` points to what cells of a constant border hold, of the type of the cells.
     """
     _, clear = runs(lanes)
