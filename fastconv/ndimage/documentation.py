@@ -64,6 +64,33 @@ array
 ------
 RuntimeError, ValueError, TypeError
     As SciPy's function does; nothing is written before.""",
+    "grey": """Parameters
+----------
+{input}
+{window}
+{structure}
+{output}
+{modes}
+{cval}
+{origins}
+{axes}
+
+{result}
+
+{raises}""",
+    "line": """Parameters
+----------
+{input}
+{length}
+{axis}
+{output}
+{mode}
+{cval}
+{origin}
+
+{result}
+
+{raises}""",
     "examples": """Examples
 --------
 >>> import numpy as np
@@ -74,14 +101,17 @@ RuntimeError, ValueError, TypeError
 def documented(function: Function) -> Function:
     """`function`, each line {name} of whose docstring is what PARAMETERS has of that name."""
     text = function.__doc__ or ""
-    complex_too = ", complex" if "omplex" in text else ""
+    function.__doc__ = filled(text).replace("{complex}", ", complex" if "omplex" in text else "")
+    return function
+
+
+def filled(text: str) -> str:
+    """Text, each line {name} of which is what PARAMETERS has of that name, filled in itself."""
     lines = []
     for line in text.splitlines():
         found = re.fullmatch(r"( *)\{(\w+)\}", line)
         if found is None:
             lines.append(line)
         else:
-            described = PARAMETERS[found[2]].replace("{complex}", complex_too)
-            lines += [f"{found[1]}{part}" if part else "" for part in described.splitlines()]
-    function.__doc__ = "\n".join(lines)
-    return function
+            lines += [f"{found[1]}{part}" if part else "" for part in filled(PARAMETERS[found[2]]).splitlines()]
+    return "\n".join(lines)

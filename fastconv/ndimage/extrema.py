@@ -120,19 +120,7 @@ def maximum_filter1d(
     """
     The largest of `size` neighbouring cells along an axis; scipy.ndimage.maximum_filter1d.
 
-    Parameters
-    ----------
-    {input}
-    {length}
-    {axis}
-    {output}
-    {mode}
-    {cval}
-    {origin}
-
-    {result}
-
-    {raises}
+    {line}
 
     {examples}
     >>> fc.ndimage.maximum_filter1d(np.array([2, 8, 0, 4, 1, 9, 9, 0]), size=3)
@@ -148,19 +136,7 @@ def minimum_filter1d(
     """
     The smallest of `size` neighbouring cells along an axis; scipy.ndimage.minimum_filter1d.
 
-    Parameters
-    ----------
-    {input}
-    {length}
-    {axis}
-    {output}
-    {mode}
-    {cval}
-    {origin}
-
-    {result}
-
-    {raises}
+    {line}
 
     {examples}
     >>> fc.ndimage.minimum_filter1d(np.array([2, 8, 0, 4, 1, 9, 9, 0]), size=3)

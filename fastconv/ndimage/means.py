@@ -60,19 +60,7 @@ def uniform_filter1d(
     """
     The mean of `size` neighbouring cells along an axis; scipy.ndimage.uniform_filter1d. Complex arrays too.
 
-    Parameters
-    ----------
-    {input}
-    {length}
-    {axis}
-    {output}
-    {mode}
-    {cval}
-    {origin}
-
-    {result}
-
-    {raises}
+    {line}
 
     {examples}
     >>> fc.ndimage.uniform_filter1d(np.array([2, 8, 0, 4, 1, 9, 9, 0]), size=3)

@@ -30,20 +30,7 @@ def grey_erosion(
     """
     The smallest cell under a window, or of cells less a structure; scipy.ndimage.grey_erosion.
 
-    Parameters
-    ----------
-    {input}
-    {window}
-    {structure}
-    {output}
-    {modes}
-    {cval}
-    {origins}
-    {axes}
-
-    {result}
-
-    {raises}
+    {grey}
 
     {examples}
     >>> x = np.array([0, 0, 5, 7, 6, 0, 0, 3, 0])
@@ -70,20 +57,7 @@ def grey_dilation(
     """
     The largest cell under a mirrored window, or of cells and a structure; scipy.ndimage.grey_dilation.
 
-    Parameters
-    ----------
-    {input}
-    {window}
-    {structure}
-    {output}
-    {modes}
-    {cval}
-    {origins}
-    {axes}
-
-    {result}
-
-    {raises}
+    {grey}
 
     {examples}
     >>> x = np.array([0, 0, 5, 7, 6, 0, 0, 3, 0])
@@ -116,20 +90,7 @@ def grey_opening(
     """
     An erosion, and a dilation of it: peaks narrower than the window go; scipy.ndimage.grey_opening.
 
-    Parameters
-    ----------
-    {input}
-    {window}
-    {structure}
-    {output}
-    {modes}
-    {cval}
-    {origins}
-    {axes}
-
-    {result}
-
-    {raises}
+    {grey}
 
     {examples}
     >>> x = np.array([0, 0, 5, 7, 6, 0, 0, 3, 0])
@@ -158,20 +119,7 @@ def grey_closing(
     """
     A dilation, and an erosion of it: valleys narrower than the window go; scipy.ndimage.grey_closing.
 
-    Parameters
-    ----------
-    {input}
-    {window}
-    {structure}
-    {output}
-    {modes}
-    {cval}
-    {origins}
-    {axes}
-
-    {result}
-
-    {raises}
+    {grey}
 
     {examples}
     >>> x = np.array([0, 0, 5, 7, 6, 0, 0, 3, 0])
@@ -200,20 +148,7 @@ def morphological_gradient(
     """
     A dilation less an erosion; scipy.ndimage.morphological_gradient.
 
-    Parameters
-    ----------
-    {input}
-    {window}
-    {structure}
-    {output}
-    {modes}
-    {cval}
-    {origins}
-    {axes}
-
-    {result}
-
-    {raises}
+    {grey}
 
     Notes
     -----
@@ -246,20 +181,7 @@ def morphological_laplace(
     """
     A dilation and an erosion, less the image twice; scipy.ndimage.morphological_laplace.
 
-    Parameters
-    ----------
-    {input}
-    {window}
-    {structure}
-    {output}
-    {modes}
-    {cval}
-    {origins}
-    {axes}
-
-    {result}
-
-    {raises}
+    {grey}
 
     Notes
     -----
@@ -297,20 +219,7 @@ def white_tophat(
     """
     An image less its opening: peaks narrower than the window; scipy.ndimage.white_tophat.
 
-    Parameters
-    ----------
-    {input}
-    {window}
-    {structure}
-    {output}
-    {modes}
-    {cval}
-    {origins}
-    {axes}
-
-    {result}
-
-    {raises}
+    {grey}
 
     {examples}
     >>> x = np.array([0, 0, 5, 7, 6, 0, 0, 3, 0])
@@ -340,20 +249,7 @@ def black_tophat(
     """
     A closing less the image: valleys narrower than the window; scipy.ndimage.black_tophat.
 
-    Parameters
-    ----------
-    {input}
-    {window}
-    {structure}
-    {output}
-    {modes}
-    {cval}
-    {origins}
-    {axes}
-
-    {result}
-
-    {raises}
+    {grey}
 
     {examples}
     >>> x = np.array([0, 0, 5, 7, 6, 0, 0, 3, 0])
