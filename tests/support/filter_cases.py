@@ -15,7 +15,8 @@ from fastconv.problem.problem import Problem
 from fastconv.problem.types import Types
 
 MODES = ("reflect", "mirror", "nearest", "wrap", "constant")
-# (shape, window): one axis to four, windows larger than the array, axes without taps, short last axes, strips and bands.
+# (shape, window): one axis to four, windows larger than the array, axes without taps, short last axes, strips and bands, and
+# rows that are long enough for windows inside of the array to be read where they are.
 SHAPES = (
     ((11,), (5,)),
     ((7, 9), (3, 2)),
@@ -23,6 +24,8 @@ SHAPES = (
     ((1, 1), (3, 3)),
     ((40, 90), (5, 7)),
     ((30, 40), (5, 1)),
+    ((9, 531), (3, 3)),
+    ((2, 6, 180, 3), (1, 4, 2, 1)),
     ((30, 40), (1, 4)),
     ((5, 6, 3), (3, 3, 1)),
     ((4, 5, 6), (2, 3, 3)),
