@@ -136,6 +136,7 @@ def _add_compare(commands: Any) -> None:
     ):
         case.add_argument(f"--{name}", type=_ints, metavar="K", help=text)
     for name, kind, text in (
+        ("rank", int, "of a rank pool: 0 is the smallest cell of a window, -1 the largest"),
         ("sigma", float, "of a Gaussian filter, in cells"),
         ("size", _ints, "of a window filter: 3, 3x5"),
         ("mode", str, "of ndimage's functions: what lies around the array"),
@@ -273,7 +274,7 @@ def _chosen_layers(given: argparse.Namespace) -> list[layers.Layer]:
     for name in ("sigma", "size", "mode"):
         if getattr(given, name) is not None:
             raise ValueError(f"--{name} goes with --op ndimage.gaussian_filter and its kin")
-    names = ("shape", "weight", "kernel", "stride", "dilation", "output_padding", "padding", "groups")
+    names = ("shape", "weight", "rank", "kernel", "stride", "dilation", "output_padding", "padding", "groups")
     described = [name for name in names if getattr(given, name) is not None]
     ways = [way for way, value in (("--layer", given.layer), ("--network", given.network), ("--op", given.op)) if value]
     if len(ways) > 1:

@@ -55,10 +55,13 @@ MEAN = (
     "layout=None, out=None"
 )
 NORM = "x, norm_type, kernel_size, stride=None, ceil_mode=False, padding=0, dilation=1, layout=None, out=None"
+MEDIAN = "x, kernel_size, stride=None, padding=0, dilation=1, layout=None, out=None"
 SIGNATURES: dict[str, tuple[int, str]] = {
     **{f"conv{rank}d": (rank, CONVOLUTION) for rank in (1, 2, 3)},
     **{f"conv_transpose{rank}d": (rank, TRANSPOSED) for rank in (1, 2, 3)},
     **{f"{kind}_pool{rank}d": (rank, ORDER) for kind in ("max", "min") for rank in (1, 2, 3)},
+    **{f"median_pool{rank}d": (rank, MEDIAN) for rank in (1, 2, 3)},
+    **{f"rank_pool{rank}d": (rank, MEDIAN.replace("x,", "x, rank,")) for rank in (1, 2, 3)},
     **{f"avg_pool{rank}d": (rank, MEAN) for rank in (1, 2, 3)},
     **{f"lp_pool{rank}d": (rank, NORM) for rank in (1, 2, 3)},
     **{f"adaptive_{kind}_pool{n}d": (n, "x, output_size, layout=None, out=None") for kind in ("avg", "max") for n in (1, 2, 3)},

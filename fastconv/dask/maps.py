@@ -142,7 +142,7 @@ def pool(operation: Any, arguments: dict[str, Any]) -> Any:
     implementation = arguments.pop("implementation", "auto")
     dtype = pool_dtype(operation.name, x.dtype)
     full, _ = check.batched("x", x.shape, operation.rank)
-    g = signatures.pool(full, rank=operation.rank, dtype=dtype, **arguments)
+    g = signatures.pool(full, rank=operation.rank, dtype=dtype, **operation.named(arguments))
     chosen_form(operation.name, Problem(g, uniform(dtype)), host(), implementation)
     arguments.pop("kind")
     axes = Axes.of(x.ndim, g.rank, g.channels_last)
@@ -157,8 +157,9 @@ def pool(operation: Any, arguments: dict[str, Any]) -> Any:
         ]
     found = rules_of(rules, axes, x.chunks)
     common = arguments | {"implementation": implementation}
+    rounds_up = "ceil_mode" in arguments
     if mode is not None:  # what lies around is part of the regions
-        common |= {"padding": 0, "padding_mode": None, "padding_value": None, "ceil_mode": False}
+        common |= {"padding": 0, "padding_mode": None, "padding_value": None} | ({"ceil_mode": False} if rounds_up else {})
     bounds = [bounds_of(x.chunks[axis]) for axis in axes.spatial]
 
     def local(of_block: Pieces) -> Block:
@@ -168,7 +169,9 @@ def pool(operation: Any, arguments: dict[str, Any]) -> Any:
         options = common
         if mode is None:
             pads = tuple(piece.padding for piece in along)
-            options = common | {"padding": pads, "ceil_mode": any(piece.overhangs for piece in along)}
+            options = common | {"padding": pads}
+            if rounds_up:
+                options["ceil_mode"] = any(piece.overhangs for piece in along)
         tables = tuple(piece.sources(bound) for piece, bound in zip(along, bounds, strict=True)) if g.return_indices else ()
         return Block(options, behind(of_block), GlobalIndices(tables, g.in_size) if tables else None)
 

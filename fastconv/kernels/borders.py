@@ -43,19 +43,27 @@ def folded(dy: Array, pads: Pairs, border: Border, first: int) -> Array:
     return np.ascontiguousarray(dy)
 
 
-def plain(problem: Problem) -> Problem:
-    """The pool of the input with its border around it; the problem itself, where padding is no part of a window."""
-    if problem.geometry.border is None:
+def never(problem: Problem) -> bool:
+    """No border is served."""
+    return False
+
+
+def plain(problem: Problem, serves: Callable[[Problem], bool] = never) -> Problem:
+    """The pool of the input with its border around it; the problem itself, where it has none or one that is served."""
+    if problem.geometry.border is None or serves(problem):
         return problem
     return replace(problem, geometry=problem.geometry.without_border)
 
 
-def bordered(run: Run) -> Run:
-    """`run`, which serves pools without a border, for pools with one: it gets a copy of the input that holds its cells."""
+def bordered(run: Run, serves: Callable[[Problem], bool] = never) -> Run:
+    """`run`, which serves pools without a border, for pools with one: it gets a copy of the input that holds its cells.
+
+    `serves` tells the problems whose border it serves itself.
+    """
 
     def run_with_border(operands: Operands, packed: Any, problem: Problem, out: Any) -> None:
         g: PoolGeometry = problem.geometry
-        if g.border is None:
+        if g.border is None or serves(problem):
             run(operands, packed, problem, out)
             return
         x = with_border(g.channels_first(operands["x"]), g.reach, g.border)

@@ -280,7 +280,7 @@ def norm(begin, end, x, y, xs, ys, axes, channels, p, inverse):
 
 
 def run_pool(operands: Operands, packed: None, problem: Problem, out: Any) -> None:
-    """Pools of every kind, adaptive ones and those with indices included."""
+    """Pools of boxes, adaptive ones and those with indices included; ordering.py has ranks and footprints."""
     x, geometry = operands["x"], problem.geometry
     y, indices = out if geometry.return_indices else (out, np.empty(0, np.int64))
     axes = (WHOLE,) * (sizes.SPATIAL_AXES - geometry.rank) + geometry.axes

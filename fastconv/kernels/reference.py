@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from fastconv.kernels.activations import KINDS, activated
-from fastconv.problem.borders import source_cell
+from fastconv.problem.borders import Border, source_cell
 from fastconv.problem.convolutions import Array, ConvGeometry, Size
 from fastconv.problem.pools import PoolGeometry, span
 from fastconv.problem.problem import Operands, Problem
@@ -101,22 +101,27 @@ def conv(operands: Operands, packed: tuple[Array, Array], problem: Problem, out:
 
 def window(geometry: PoolGeometry, position: Size) -> Iterator[Size | None]:
     """The input cells of one output's window, padding left out, in row-major order."""
-    if geometry.border is not None:
-        return bordered_window(geometry, position)
+    if geometry.border is not None or geometry.footprint is not None:
+        return window_by_taps(geometry, position)
     spans = map(span, geometry.axes, position)
     return itertools.product(
         *(range(start, stop, step) for (start, stop, _), step in zip(spans, geometry.dilation, strict=True))
     )
 
 
-def bordered_window(geometry: PoolGeometry, position: Size) -> Iterator[Size | None]:
-    """The cells that a window sees where padding holds the cells of a border: None for a constant."""
+def window_by_taps(geometry: PoolGeometry, position: Size) -> Iterator[Size | None]:
+    """The cells under the taps of a footprint; where padding holds the cells of a border these too, None for a constant."""
     g = geometry
-    assert g.border is not None
-    for tap in positions(g.kernel):
+    mode = Border().code if g.border is None else g.border.code
+    for number, tap in enumerate(positions(g.kernel)):
+        if g.footprint is not None and not g.footprint[number]:
+            continue
         axes = zip(position, g.stride, tap, g.dilation, g.padding, g.in_size, strict=True)
-        cells = tuple(source_cell(o * s + t * d - before, size, g.border.code) for o, s, t, d, (before, _), size in axes)
-        yield None if -1 in cells else cells
+        cells = tuple(source_cell(o * s + t * d - before, size, mode) for o, s, t, d, (before, _), size in axes)
+        if -1 not in cells:
+            yield cells
+        elif g.border is not None:
+            yield None
 
 
 def value_of(x: Array, geometry: PoolGeometry, n: int, c: int, cell: Size | None) -> Any:
@@ -132,15 +137,30 @@ def is_nan(value: Any) -> bool:
     return bool(value != value)
 
 
+def index_of(cell: Size | None, geometry: PoolGeometry) -> int:
+    """The index of a cell in its plane of the input."""
+    return sum(i * math.prod(geometry.in_size[axis + 1 :]) for axis, i in enumerate(cell or ()))
+
+
+def cell_of_rank(x: Array, geometry: PoolGeometry, n: int, c: int, position: Size) -> tuple[Any, int]:
+    """(value, index in the input plane) of the cell of a window in the geometry's place in order; NaN last."""
+    found = [(value_of(x, geometry, n, c, cell), cell) for cell in window(geometry, position)]
+    found.sort(key=lambda pair: (is_nan(pair[0]), 0 if is_nan(pair[0]) else pair[0]))  # equal cells stay in their order
+    value, cell = found[geometry.order]
+    return value, index_of(cell, geometry)
+
+
 def best_cell(x: Array, geometry: PoolGeometry, n: int, c: int, position: Size) -> tuple[Any, int]:
     """(value, index in the input plane) of a window's largest cell, or smallest; the first of equals, the first NaN."""
+    if geometry.kind == "rank":
+        return cell_of_rank(x, geometry, n, c, position)
     best, index = None, -1
     for cell in window(geometry, position):
         value = value_of(x, geometry, n, c, cell)
         better = best is None or (value > best if geometry.kind == "max" else value < best)
         if better or (is_nan(value) and not is_nan(best)):
             best = value
-            index = sum(i * math.prod(geometry.in_size[axis + 1 :]) for axis, i in enumerate(cell or ()))
+            index = index_of(cell, geometry)
     return best, index
 
 
@@ -169,7 +189,7 @@ def norm_cell(x: Array, geometry: PoolGeometry, n: int, c: int, position: Size) 
 
 def pool_cell(x: Array, geometry: PoolGeometry, n: int, c: int, position: Size) -> Any:
     """One output of any pool; x is widened, as (n, c, ...)."""
-    if geometry.kind in ("max", "min"):
+    if geometry.kind in ("max", "min", "rank"):
         return best_cell(x, geometry, n, c, position)[0]
     return (average_cell if geometry.kind == "avg" else norm_cell)(x, geometry, n, c, position)
 

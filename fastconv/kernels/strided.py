@@ -79,7 +79,16 @@ def supports_pool(problem: Problem) -> str | None:
         return None if even else "adaptive windows differ in size, and a strided view has one size"
     if geometry.return_indices and geometry.reach != ((0, 0),) * geometry.rank:
         return "a padded window may find its index in the padding"
+    if picks_cells(geometry):
+        copied = problem.dtype.itemsize * prod(geometry.out_shape) * geometry.taps
+        if copied > memory():
+            return f"its copy of the windows would take {copied >> 30:,} GiB"
     return too_large(geometry, geometry.reach, problem.dtype.itemsize)
+
+
+def picks_cells(geometry: PoolGeometry) -> bool:
+    """Whether windows are copied: to leave cells out, or to bring them into order."""
+    return geometry.kind == "rank" or geometry.footprint is not None
 
 
 def regular(geometry: PoolGeometry) -> PoolGeometry:
@@ -110,20 +119,35 @@ def pool(operands: Operands, packed: None, problem: Problem, out: Any) -> None:
     # A window may be left over where ceil_mode is off.
     view = view[(slice(None), slice(None), *(slice(outputs) for outputs in g.out_size))]
     taps, y = tuple(range(2 + g.rank, 2 + 2 * g.rank)), g.channels_first(values)
+    if picks_cells(g):
+        view, taps = view.reshape(*y.shape, -1)[..., g.members], (y.ndim,)
     with np.errstate(over="ignore", invalid="ignore"):
         if g.kind == "avg":
             y[...] = averaged(view, taps, g)
         elif g.kind == "lp":
             y[...] = normed(view, taps, x.dtype.type(g.norm_type))
+        elif g.kind == "rank":
+            y[...] = np.partition(view, g.order, -1)[..., g.order]
+            if indices is not None:
+                g.channels_first(indices)[...] = cell_indices(g.members[places_of(y, view, g.order)], g)
         elif indices is None:
             (np.max if g.kind == "max" else np.min)(view, axis=taps, out=y)
         else:
             chosen = (np.argmax if g.kind == "max" else np.argmin)(view.reshape(*view.shape[: 2 + g.rank], -1), axis=-1)
-            cells = cell_indices(chosen, g)
+            cells = cell_indices(chosen if g.footprint is None else g.members[chosen], g)
             y[...] = np.take_along_axis(
                 g.channels_first(x).reshape(*y.shape[:2], -1), cells.reshape(*y.shape[:2], -1), 2
             ).reshape(y.shape)
             g.channels_first(indices)[...] = cells
+
+
+def places_of(y: Array, cells: Array, order: int) -> Array:
+    """Where each y[...], of a place in order among cells[..., :], lies: of equal ones in the order of their places."""
+    value, nan = y[..., None], np.isnan(cells)
+    before = np.where(np.isnan(value), ~nan, (cells < value) & ~nan)
+    same = np.where(np.isnan(value), nan, cells == value)
+    among = order - before.sum(-1, keepdims=True)
+    return np.asarray((same & (same.cumsum(-1) == among + 1)).argmax(-1))
 
 
 def averaged(view: Array, taps: Size, geometry: PoolGeometry) -> Array:

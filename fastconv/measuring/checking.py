@@ -231,7 +231,7 @@ class _Cells:
     def bounds(self, positions: list[Size], expected: list[Any]) -> Array:
         """The bound at each position; zero where results must be equal."""
         geometry = self.geometry
-        if self.dtype.kind in "iu" or getattr(geometry, "kind", "") in ("max", "min"):
+        if self.dtype.kind in "iu" or getattr(geometry, "kind", "") in ("max", "min", "rank"):
             return np.zeros(len(positions))
         length = roundings(geometry, self.dtype)
         if isinstance(geometry, ConvGeometry):

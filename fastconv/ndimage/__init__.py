@@ -6,6 +6,7 @@ Where SciPy leaves a NaN's reach undefined, here it reaches the windows that hol
 """
 
 from fastconv.doors import open_to_lazy_arrays
+from fastconv.ndimage.binary import binary_closing, binary_dilation, binary_erosion, binary_opening
 from fastconv.ndimage.correlation import convolve, convolve1d, correlate, correlate1d
 from fastconv.ndimage.derivatives import (
     gaussian_gradient_magnitude,
@@ -20,10 +21,6 @@ from fastconv.ndimage.extrema import maximum_filter, maximum_filter1d, minimum_f
 from fastconv.ndimage.filters import gaussian_filter, gaussian_filter1d
 from fastconv.ndimage.means import uniform_filter, uniform_filter1d
 from fastconv.ndimage.morphology import (
-    binary_closing,
-    binary_dilation,
-    binary_erosion,
-    binary_opening,
     black_tophat,
     grey_closing,
     grey_dilation,

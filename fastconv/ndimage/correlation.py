@@ -1,6 +1,7 @@
 """Correlation and convolution, over all axes at once or along one."""
 
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -31,14 +32,14 @@ class Line(NamedTuple):
     border: Border
 
 
-def summed_in(x: Array, output: Array, weights: Sequence[Array], cval: Any) -> type:
+def summed_in(dtype: np.dtype[Any], result: np.dtype[Any], weights: Sequence[Array], cval: Any) -> type:
     """What sums are made in: float32 where nothing else is read or written, or where whole sums are exact in it."""
-    if x.dtype.kind == "f":
-        return np.float32 if x.dtype.itemsize <= 4 and output.dtype.kind == "f" and output.dtype.itemsize <= 4 else np.float64
-    if x.dtype.itemsize > 2:
+    if dtype.kind == "f":
+        return np.float32 if dtype.itemsize <= 4 and result.kind == "f" and result.itemsize <= 4 else np.float64
+    if dtype.itemsize > 2:
         return np.float64
     whole = cval == int(cval) if np.isfinite(cval) else False
-    most = max(abs(cval), 2.0 ** (8 * x.dtype.itemsize))
+    most = max(abs(cval), 2.0 ** (8 * dtype.itemsize))
     for w in weights:
         most *= float(np.abs(w).sum())
         whole = whole and bool((w == np.rint(w)).all())
@@ -53,29 +54,49 @@ def in_passes(x: Array, lines: Sequence[Line], output: Array, cval: Any) -> Arra
     if not lines:
         output[...] = x
         return output
-    summed = summed_in(x, output, [line.weights for line in lines], cval)
-    pending = list(lines) if not may_be_swapped(x, lines, output, cval) else sorted(lines, key=lambda line: line.axis)
+    vectors = tuple(
+        [(axis, np.asarray(weights, np.float64).tobytes(), origin, border) for axis, weights, origin, border in lines]
+    )
+    steps, summed = steps_of(x.shape, x.dtype, output.dtype, vectors, float(cval))
 
     def compute(source: Array, out: Array) -> None:
-        left = pending
-        while left:
-            count = together(source.shape, left)
-            now, left = left[:count], left[count:]
-            to = np.empty(out.shape, out.dtype) if left else out
-            run_together(source, now, to, summed, cval)
+        for number, (window, operands) in enumerate(steps, 1):
+            to = np.empty(out.shape, out.dtype) if number < len(steps) else out
+            filters.run(window, {"x": source, **operands}, to, summed, cval)
             source = to
 
     return check.computed(x, output, compute)
 
 
-def may_be_swapped(x: Array, lines: Sequence[Line], output: Array, cval: Any) -> bool:
+Step = tuple[FilterGeometry, dict[str, Array]]
+
+
+@lru_cache(maxsize=256)
+def steps_of(
+    shape: tuple[int, ...], dtype: Any, result: Any, vectors: tuple[tuple[Any, ...], ...], cval: float
+) -> tuple[list[Step], type]:
+    """(what each kernel sums: a window with a vector for each axis, what sums are made in); weights as bytes of float64."""
+    lines = [Line(axis, np.frombuffer(weights), origin, border) for axis, weights, origin, border in vectors]
+    summed = summed_in(dtype, result, [line.weights for line in lines], cval)
+    if may_be_swapped(dtype, lines, result, cval):
+        lines.sort(key=lambda line: line.axis)
+    steps = []
+    while lines:
+        count = together(shape, lines)
+        now, lines = lines[:count], lines[count:]
+        operands = {f"w{axis}": ONE for axis in range(len(shape))} | {f"w{line.axis}": line.weights for line in now}
+        steps.append((geometry_of(shape, now), operands))
+    return steps, summed
+
+
+def may_be_swapped(dtype: np.dtype[Any], lines: Sequence[Line], result: np.dtype[Any], cval: Any) -> bool:
     """Whether passes give the same in any order, but for the rounding of floats."""
     if any(line.border.mode == "constant" for line in lines) and cval != 0:
         return False
-    whole = x.dtype.kind in "biu" and all((line.weights == np.rint(line.weights)).all() for line in lines)
-    if output.dtype.kind in "iu" and output.dtype.itemsize == 8:  # what wraps there is no longer exact in float64
+    whole = dtype.kind in "biu" and all((line.weights == np.rint(line.weights)).all() for line in lines)
+    if result.kind in "iu" and result.itemsize == 8:  # what wraps there is no longer exact in float64
         return False
-    return output.dtype.kind == "f" or whole
+    return result.kind == "f" or whole
 
 
 def together(shape: Sequence[int], lines: Sequence[Line]) -> int:
@@ -96,12 +117,6 @@ def geometry_of(shape: Sequence[int], lines: Sequence[Line]) -> FilterGeometry:
     origin = check.over_all_axes([line.origin for line in lines], axes, rank, 0)
     borders = check.over_all_axes([line.border for line in lines], axes, rank, Border())
     return geometry("passes", tuple(shape), taps, origin, borders)
-
-
-def run_together(x: Array, lines: Sequence[Line], out: Array, summed: type, cval: Any) -> None:
-    """Passes that one kernel serves."""
-    operands = {"x": x} | {f"w{axis}": ONE for axis in range(x.ndim)} | {f"w{line.axis}": line.weights for line in lines}
-    filters.run(geometry_of(x.shape, lines), operands, out, summed, cval)
 
 
 def is_complex_call(x: Array, w: Array, cval: Any) -> bool:
@@ -256,21 +271,30 @@ def correlated(
     x: Array, w: Array, axes: Sequence[int], origins: Sequence[int], borders: Sequence[Border], output: Array, cval: Any
 ) -> Array:
     """`output`, of real weights along some axes; as passes, where they are a product of vectors and only rounding tells."""
-    w = np.where(np.abs(w) > SKIPPED, w, 0)
-    summed = summed_in(x, output, [w], cval)
-    if summed is np.float32 and w.size >= LEAST and w.all():
-        factors = vectors_of(w)
-        if factors is not None:
-            return in_passes(x, list(map(Line, axes, factors, origins, borders)), output, cval)
+    weights, factors, summed = weighed(w.shape, w.tobytes(), x.dtype, output.dtype, float(cval))
+    if factors is not None:
+        return in_passes(x, list(map(Line, axes, factors, origins, borders)), output, cval)
     taps = check.over_all_axes(w.shape, axes, x.ndim, 1)
     origin = check.over_all_axes(origins, axes, x.ndim, 0)
     around = check.over_all_axes(borders, axes, x.ndim, Border())
-    window = geometry("correlation", x.shape, taps, origin, around)
+    window, weights = geometry("correlation", x.shape, taps, origin, around), weights.reshape(taps)
 
     def compute(source: Array, out: Array) -> None:
-        filters.run(window, {"x": source, "w": w.reshape(taps)}, out, summed, cval)
+        filters.run(window, {"x": source, "w": weights}, out, summed, cval)
 
     return check.computed(x, output, compute)
+
+
+@lru_cache(maxsize=256)
+def weighed(
+    shape: tuple[int, ...], weights: bytes, dtype: np.dtype[Any], result: np.dtype[Any], cval: float
+) -> tuple[Array, list[Array] | None, type]:
+    """(weights without those that are none, the vectors to pass along axes with instead, what sums are made in)."""
+    w = np.frombuffer(weights).reshape(shape)
+    w = np.where(np.abs(w) > SKIPPED, w, 0)
+    summed = summed_in(dtype, result, [w], cval)
+    in_vectors = summed is np.float32 and w.size >= LEAST and bool(w.all())
+    return w, vectors_of(w) if in_vectors else None, summed
 
 
 def vectors_of(w: Array) -> list[Array] | None:

@@ -201,14 +201,20 @@ def is_one_sum(x: Array, output: Array, cval: Any) -> bool:
     return small or (x.dtype.kind == output.dtype.kind == "f" and x.dtype.itemsize <= output.dtype.itemsize)
 
 
-def at_once(x: Array, axes: Sequence[int], borders: Sequence[Border], output: Array, cval: Any) -> Array:
-    """The sum of second differences in one correlation over all axes. A border that differs by axis is met along axes alone."""
-    weights = np.zeros((3,) * len(axes))
-    middle = (1,) * len(axes)
-    for i in range(len(axes)):
+@lru_cache(maxsize=8)
+def second_differences(axes: int) -> Array:
+    """The sum of 1, -2, 1 along so many axes, as weights."""
+    weights, middle = np.zeros((3,) * axes), (1,) * axes
+    for i in range(axes):
         for at in (0, 2):
             weights[(*middle[:i], at, *middle[i + 1 :])] = 1
-    weights[middle] = -2 * len(axes)
+    weights[middle] = -2 * axes
+    return weights
+
+
+def at_once(x: Array, axes: Sequence[int], borders: Sequence[Border], output: Array, cval: Any) -> Array:
+    """The sum of second differences in one correlation over all axes. A border that differs by axis is met along axes alone."""
+    weights = second_differences(len(axes))
     order = sorted(range(len(axes)), key=axes.__getitem__)
     along, around = [axes[i] for i in order], [borders[i] for i in order]
     return correlated(x, weights, along, [0] * len(along), around, output, cval)

@@ -35,6 +35,27 @@ PARAMETERS = {
     Cells of the window, along all axes or along each one.
 footprint : array_like of bool, optional
     The cells of the window, in place of `size`: those that are not False.""",
+    "sizes": """size : int or sequence of int
+    Cells of the window, along all axes or along each one.""",
+    "length": """size : int
+    Cells of the window.""",
+    "structure": """structure : array_like, optional
+    What is added to the cells of a dilation, and subtracted from those of an erosion; all of its cells count unless a footprint
+    says which do.""",
+    "set": """input : array_like
+    Any number of axes; what is not zero is set.""",
+    "set_output": """output : array, dtype, type or str, optional
+    The array to write, of the shape of `input`, which may overlap it; or bool, the dtype of a new one.""",
+    "cross": """structure : array_like of bool, optional
+    The cells of the window that count; by default the cell and its neighbours along each axis.""",
+    "iterations": """iterations : int
+    How often, each time on the result; below one until nothing changes.""",
+    "mask": """mask : array_like, optional
+    Where it is zero, cells stay as they are.""",
+    "border_value": """border_value : int
+    Whether cells outside the array are set.""",
+    "brute_force": """brute_force : bool
+    Accepted and without effect: all cells are visited each time.""",
     "result": """Returns
 -------
 array
@@ -43,6 +64,33 @@ array
 ------
 RuntimeError, ValueError, TypeError
     As SciPy's function does; nothing is written before.""",
+    "grey": """Parameters
+----------
+{input}
+{window}
+{structure}
+{output}
+{modes}
+{cval}
+{origins}
+{axes}
+
+{result}
+
+{raises}""",
+    "line": """Parameters
+----------
+{input}
+{length}
+{axis}
+{output}
+{mode}
+{cval}
+{origin}
+
+{result}
+
+{raises}""",
     "examples": """Examples
 --------
 >>> import numpy as np
@@ -53,14 +101,17 @@ RuntimeError, ValueError, TypeError
 def documented(function: Function) -> Function:
     """`function`, each line {name} of whose docstring is what PARAMETERS has of that name."""
     text = function.__doc__ or ""
-    complex_too = ", complex" if "omplex" in text else ""
+    function.__doc__ = filled(text).replace("{complex}", ", complex" if "omplex" in text else "")
+    return function
+
+
+def filled(text: str) -> str:
+    """Text, each line {name} of which is what PARAMETERS has of that name, filled in itself."""
     lines = []
     for line in text.splitlines():
         found = re.fullmatch(r"( *)\{(\w+)\}", line)
         if found is None:
             lines.append(line)
         else:
-            described = PARAMETERS[found[2]].replace("{complex}", complex_too)
-            lines += [f"{found[1]}{part}" if part else "" for part in described.splitlines()]
-    function.__doc__ = "\n".join(lines)
-    return function
+            lines += [f"{found[1]}{part}" if part else "" for part in filled(PARAMETERS[found[2]]).splitlines()]
+    return "\n".join(lines)

@@ -19,6 +19,7 @@ from fastconv.ndimage.arguments import (
     sequence,
     values,
 )
+from fastconv.ndimage.documentation import documented
 from fastconv.plans import filters
 from fastconv.problem.borders import Border
 from fastconv.problem.convolutions import Array
@@ -30,6 +31,7 @@ SEVERAL = "A sequence of modes is not supported for non-separable footprints"
 UNTOUCHED = Border("replicate")  # of an axis without taps
 
 
+@documented
 def maximum_filter(
     input: Any,
     size: Any = None,
@@ -41,57 +43,36 @@ def maximum_filter(
     *,
     axes: Any = None,
 ) -> Array:
-    """The largest cell of the window over each cell.
+    """
+    The largest cell of the window over each cell; scipy.ndimage.maximum_filter.
 
     Parameters
     ----------
-    input : array_like
-        Any shape; bool, integers or floats.
-    size : int or sequence of int, optional
-        Cells of the window, one number or one an axis.
-    footprint : array_like of bool, optional
-        The cells of the window that count, instead of `size`.
-    output : array or dtype, optional
-        Where the result goes; may be or overlap the input. Its dtype is the input's by default.
-    mode : str or sequence of str
-        What lies around the array: "reflect" (also "grid-mirror"), "mirror", "nearest", "wrap" ("grid-wrap") or "constant"
-        ("grid-constant"); one an axis unless a footprint is no box.
-    cval : scalar
-        What cells of the mode "constant" hold.
-    origin : int or sequence of int
-        How far the window is moved to lower indices, from -(size // 2) to (size - 1) // 2.
-    axes : int or sequence of int, optional
-        The axes that are filtered, all by default; `size`, `origin` and `mode` have one value for each of them.
+    {input}
+    {window}
+    {output}
+    {modes}
+    {cval}
+    {origins}
+    {axes}
 
-    Returns
-    -------
-    array
-        Of the input's shape. A NaN reaches the windows that hold it, and no other.
+    {result}
 
-    Raises
-    ------
-    RuntimeError
-        Without size and footprint, for sequences of wrong lengths, modes that do not exist, outputs of a wrong shape.
-    ValueError
-        For an origin outside its window, a footprint without cells, axes that do not exist.
-    TypeError
-        For complex numbers.
+    {raises}
 
     Notes
     -----
-    The counterpart of `scipy.ndimage.maximum_filter`. A box costs nearly the same whatever its size (van Herk 1992; Gil and
-    Werman 1993).
+    A NaN reaches the windows that hold it, and no other. A box costs nearly the same whatever its size (van Herk 1992; Gil and
+    Werman 1993). One mode an axis goes with boxes only.
 
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from fastconv import ndimage
-    >>> ndimage.maximum_filter(np.array([2, 8, 0, 4, 1, 9, 9, 0]), size=3)
+    {examples}
+    >>> fc.ndimage.maximum_filter(np.array([2, 8, 0, 4, 1, 9, 9, 0]), size=3)
     array([8, 8, 8, 4, 9, 9, 9, 9])
     """
     return extremes(MAXIMUM, input, size, footprint, None, output, mode, cval, origin, axes)
 
 
+@documented
 def minimum_filter(
     input: Any,
     size: Any = None,
@@ -103,76 +84,62 @@ def minimum_filter(
     *,
     axes: Any = None,
 ) -> Array:
-    """The smallest cell of the window over each cell.
+    """
+    The smallest cell of the window over each cell; scipy.ndimage.minimum_filter.
 
-    Parameters, returns and raises as of `maximum_filter`; the counterpart of `scipy.ndimage.minimum_filter`.
+    Parameters
+    ----------
+    {input}
+    {window}
+    {output}
+    {modes}
+    {cval}
+    {origins}
+    {axes}
 
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from fastconv import ndimage
-    >>> ndimage.minimum_filter(np.array([2, 8, 0, 4, 1, 9, 9, 0]), size=3)
+    {result}
+
+    {raises}
+
+    Notes
+    -----
+    A NaN reaches the windows that hold it, and no other. A box costs nearly the same whatever its size (van Herk 1992; Gil and
+    Werman 1993). One mode an axis goes with boxes only.
+
+    {examples}
+    >>> fc.ndimage.minimum_filter(np.array([2, 8, 0, 4, 1, 9, 9, 0]), size=3)
     array([2, 0, 0, 0, 1, 1, 0, 0])
     """
     return extremes(MINIMUM, input, size, footprint, None, output, mode, cval, origin, axes)
 
 
+@documented
 def maximum_filter1d(
     input: Any, size: Any, axis: Any = -1, output: Any = None, mode: Any = "reflect", cval: Any = 0.0, origin: Any = 0
 ) -> Array:
-    """The largest of `size` neighbouring cells along an axis.
+    """
+    The largest of `size` neighbouring cells along an axis; scipy.ndimage.maximum_filter1d.
 
-    Parameters
-    ----------
-    input : array_like
-        Any shape; bool, integers or floats.
-    size : int
-        Cells of the window.
-    axis : int
-        The axis it lies along.
-    output, mode, cval, origin
-        As of `maximum_filter`; one mode, one origin.
+    {line}
 
-    Returns
-    -------
-    array
-        Of the input's shape.
-
-    Raises
-    ------
-    RuntimeError
-        For a size below 1, a mode that does not exist, an output of a wrong shape.
-    ValueError
-        For an origin outside the window, an axis that does not exist.
-    TypeError
-        For complex numbers.
-
-    Notes
-    -----
-    The counterpart of `scipy.ndimage.maximum_filter1d`.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from fastconv import ndimage
-    >>> ndimage.maximum_filter1d(np.array([2, 8, 0, 4, 1, 9, 9, 0]), size=3)
+    {examples}
+    >>> fc.ndimage.maximum_filter1d(np.array([2, 8, 0, 4, 1, 9, 9, 0]), size=3)
     array([8, 8, 8, 4, 9, 9, 9, 9])
     """
     return along_axis(MAXIMUM, input, size, axis, output, mode, cval, origin)
 
 
+@documented
 def minimum_filter1d(
     input: Any, size: Any, axis: Any = -1, output: Any = None, mode: Any = "reflect", cval: Any = 0.0, origin: Any = 0
 ) -> Array:
-    """The smallest of `size` neighbouring cells along an axis.
+    """
+    The smallest of `size` neighbouring cells along an axis; scipy.ndimage.minimum_filter1d.
 
-    Parameters, returns and raises as of `maximum_filter1d`; the counterpart of `scipy.ndimage.minimum_filter1d`.
+    {line}
 
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from fastconv import ndimage
-    >>> ndimage.minimum_filter1d(np.array([2, 8, 0, 4, 1, 9, 9, 0]), size=3)
+    {examples}
+    >>> fc.ndimage.minimum_filter1d(np.array([2, 8, 0, 4, 1, 9, 9, 0]), size=3)
     array([2, 0, 0, 0, 1, 1, 0, 0])
     """
     return along_axis(MINIMUM, input, size, axis, output, mode, cval, origin)

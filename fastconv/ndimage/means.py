@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from fastconv.ndimage.arguments import axes_of, axis_of, border, computed, image, result
+from fastconv.ndimage.documentation import documented
 from fastconv.ndimage.extrema import UNTOUCHED, geometry_of, inside, is_constant, separate
 from fastconv.plans import filters
 from fastconv.problem.convolutions import Array
@@ -16,51 +17,35 @@ from fastconv.problem.types import Types
 MEAN = "mean"
 
 
+@documented
 def uniform_filter(
     input: Any, size: Any = 3, output: Any = None, mode: Any = "reflect", cval: Any = 0.0, origin: Any = 0, *, axes: Any = None
 ) -> Array:
-    """The mean of the window over each cell.
+    """
+    The mean of the window over each cell; scipy.ndimage.uniform_filter. Complex arrays too.
 
     Parameters
     ----------
-    input : array_like
-        Any shape; bool, integers, floats or complex numbers.
-    size : int or sequence of int
-        Cells of the window, one number or one an axis.
-    output : array or dtype, optional
-        Where the result goes; may be or overlap the input. Its dtype is the input's by default, complex for complex numbers.
-    mode : str or sequence of str
-        What lies around the array, as of `maximum_filter`; one, or one an axis.
-    cval : scalar
-        What cells of the mode "constant" hold.
-    origin : int or sequence of int
-        How far the window is moved to lower indices, from -(size // 2) to (size - 1) // 2.
-    axes : int or sequence of int, optional
-        The axes that are filtered, all by default; `size`, `origin` and `mode` have one value for each of them.
+    {input}
+    {sizes}
+    {output}
+    {modes}
+    {cval}
+    {origins}
+    {axes}
 
-    Returns
-    -------
-    array
-        Of the input's shape. A NaN, an infinity or a huge number reaches the windows that hold it, and no other.
+    {result}
 
-    Raises
-    ------
-    RuntimeError
-        For sequences of wrong lengths, modes that do not exist, outputs of a wrong shape or of real numbers for complex ones.
-    ValueError
-        For an origin outside its window, axes that do not exist.
+    {raises}
 
     Notes
     -----
-    The counterpart of `scipy.ndimage.uniform_filter`: axes are filtered one after the other, and each time stored in the dtype
-    of the output, so that integers are truncated each time. float32 is summed in float32. Nothing is subtracted, as in a
-    running sum: errors are relative to the cells of the window. The cost hardly grows with the size.
+    Axes are filtered one after the other, and each time stored in the dtype of the output, so that integers are truncated each
+    time. float32 is summed in float32. Nothing is subtracted, as in a running sum: errors are relative to the cells of the
+    window, and a NaN reaches the windows that hold it, and no other. The cost hardly grows with the size.
 
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from fastconv import ndimage
-    >>> ndimage.uniform_filter(np.array([2, 8, 0, 4, 1, 9, 9, 0]), size=3)
+    {examples}
+    >>> fc.ndimage.uniform_filter(np.array([2, 8, 0, 4, 1, 9, 9, 0]), size=3)
     array([4, 3, 4, 1, 4, 6, 6, 3])
     """
     x = image(input, complex_too=True)
@@ -68,43 +53,17 @@ def uniform_filter(
     return averaged(x, y, separate(MEAN, x, axes_of(axes, x.ndim), size, mode, origin), cval)
 
 
+@documented
 def uniform_filter1d(
     input: Any, size: Any, axis: Any = -1, output: Any = None, mode: Any = "reflect", cval: Any = 0.0, origin: Any = 0
 ) -> Array:
-    """The mean of `size` neighbouring cells along an axis.
+    """
+    The mean of `size` neighbouring cells along an axis; scipy.ndimage.uniform_filter1d. Complex arrays too.
 
-    Parameters
-    ----------
-    input : array_like
-        Any shape; bool, integers, floats or complex numbers.
-    size : int
-        Cells of the window.
-    axis : int
-        The axis it lies along.
-    output, mode, cval, origin
-        As of `uniform_filter`; one mode, one origin.
+    {line}
 
-    Returns
-    -------
-    array
-        Of the input's shape.
-
-    Raises
-    ------
-    RuntimeError
-        For a size below 1, a mode that does not exist, an output of a wrong shape.
-    ValueError
-        For an origin outside the window, an axis that does not exist.
-
-    Notes
-    -----
-    The counterpart of `scipy.ndimage.uniform_filter1d`.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from fastconv import ndimage
-    >>> ndimage.uniform_filter1d(np.array([2, 8, 0, 4, 1, 9, 9, 0]), size=3)
+    {examples}
+    >>> fc.ndimage.uniform_filter1d(np.array([2, 8, 0, 4, 1, 9, 9, 0]), size=3)
     array([4, 3, 4, 1, 4, 6, 6, 3])
     """
     x = image(input, complex_too=True)

@@ -3,6 +3,7 @@
 import operator
 import warnings
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,7 @@ from fastconv.ndimage.documentation import documented
 from fastconv.ndimage.extrema import maximum_filter, minimum_filter
 from fastconv.plans import filters
 from fastconv.problem.borders import Border
-from fastconv.problem.convolutions import Array
+from fastconv.problem.convolutions import Array, Size
 from fastconv.problem.filters import RankGeometry
 
 
@@ -24,10 +25,9 @@ def ranked(
 
     As in SciPy, `cval` is first converted to what x holds.
     """
-    box = bool(footprint.all())
     constant = any(border.mode == "constant" for border in borders)
-    used = None if box else np.ascontiguousarray(footprint, np.uint8).tobytes()
-    geometry = RankGeometry("rank", x.shape, footprint.shape, tuple(origins), tuple(borders), rank, used)
+    used = None if np.count_nonzero(footprint) == footprint.size else np.ascontiguousarray(footprint, np.uint8).tobytes()
+    geometry = geometry_of(x.shape, footprint.shape, tuple(origins), tuple(borders), rank, used)
 
     def compute(source: Array, out: Array) -> None:
         operands = {"x": source, "footprint": footprint, "rank": np.array(rank)}
@@ -37,6 +37,20 @@ def ranked(
         output[...] = x
         return output
     return check.computed(x, output, compute)
+
+
+@lru_cache(maxsize=256)
+def geometry_of(
+    shape: Size, taps: Size, origin: Size, borders: tuple[Border, ...], rank: int, footprint: bytes | None
+) -> RankGeometry:
+    """The geometry, the same object for the same arguments: what is derived from it is derived once."""
+    return RankGeometry("rank", shape, taps, origin, borders, rank, footprint)
+
+
+@lru_cache(maxsize=64)
+def box(sizes: Size) -> Array:
+    """The footprint of a box."""
+    return np.ones(sizes, bool)
 
 
 def of_windows(
@@ -52,7 +66,7 @@ def of_windows(
     if footprint is None:
         if size is None:
             raise RuntimeError("no footprint or filter size provided")
-        footprint = np.ones([operator.index(one) for one in check.sequence(size, len(axes))], bool)
+        footprint = box(tuple([operator.index(one) for one in check.sequence(size, len(axes))]))
     else:
         footprint = check.values("footprint", footprint, bool)
     if footprint.ndim != len(axes) or not all(footprint.shape):
@@ -60,13 +74,13 @@ def of_windows(
     origins = check.sequence(origin, len(axes))
     for one, taps in zip(origins, footprint.shape, strict=True):
         check.check_origin(one, taps, "invalid origin")
-    count = int(footprint.sum())
+    count = int(np.count_nonzero(footprint))
     rank = rank_of(kind, wanted, count)
     if rank == count - 1 or (rank == 0 and x.dtype.kind != "f"):  # a NaN is the largest, and not the smallest
         extreme = maximum_filter if rank == count - 1 else minimum_filter
         return extreme(x, None, footprint, output, mode, cval, origin, axes=axes)
     several = not isinstance(mode, str) and np.iterable(mode)
-    if several and (0 < rank < count - 1 or not footprint.all()):
+    if several and (0 < rank < count - 1 or count < footprint.size):
         raise RuntimeError("A sequence of modes is not supported by non-separable rank filters")
     borders = [check.border(one) for one in check.sequence(mode, len(axes))]
     footprint = footprint.reshape(check.over_all_axes(footprint.shape, sorted(axes), x.ndim, 1))

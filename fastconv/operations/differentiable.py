@@ -17,7 +17,8 @@ ALONE = (
     "global_avg_pool",
     "global_max_pool",
 )
-RANKED = ("conv", "conv_transpose", "max_pool", "min_pool", "avg_pool", "lp_pool", "adaptive_avg_pool", "adaptive_max_pool")
+POOLS = ("max_pool", "min_pool", "rank_pool", "median_pool", "avg_pool", "lp_pool", "adaptive_avg_pool", "adaptive_max_pool")
+RANKED = ("conv", "conv_transpose", *POOLS)
 NAMES = (*ALONE, *(f"{name}{rank}d" for name in RANKED for rank in (1, 2, 3)))  # of one result and arrays of floats alone
 ARRAYS = ("x", "w", "bias", "residual")
 

@@ -5,10 +5,10 @@ from typing import Any, ClassVar, Unpack
 import numpy.typing as npt
 
 from fastconv.operations.operation import Operation
-from fastconv.operations.types import Array, Ints, LayoutOptions, OutputSize, Padding, PoolOptions
+from fastconv.operations.types import Array, Ints, LayoutOptions, OrderPoolOptions, OutputSize, Padding, PoolOptions
 from fastconv.plans.plan import PoolPlan
 from fastconv.plans.planning import plan_pool, pooled
-from fastconv.problem.arguments import LazyArray, array, shape
+from fastconv.problem.arguments import LazyArray, array, footprint, shape
 from fastconv.problem.convolutions import LAYOUTS, Size
 
 RANKS = {name: rank for rank, names in LAYOUTS.items() for name in names}
@@ -36,12 +36,16 @@ class Pool(Operation):
 
     def planned(self, x_shape: Any, x_dtype: Any, options: dict[str, Any]) -> PoolPlan:
         """The plan for arguments by name."""
-        return plan_pool(self.name, self.rank, x_shape, x_dtype, kind=self.kind, **options)
+        return plan_pool(self.name, self.rank, x_shape, x_dtype, kind=self.kind, **self.named(options))
+
+    def named(self, options: dict[str, Any]) -> dict[str, Any]:
+        """Arguments by the names of problem.signatures.pool, which can be looked up."""
+        return options
 
     def pooled(self, x: Any, out: Any, options: dict[str, Any]) -> Any:
         """A plan made and called once."""
         try:
-            return pooled(self.name, self.rank, x, out, options)
+            return pooled(self.name, self.rank, x, out, self.named(options))
         except LazyArray as error:
             return self.lazily({"x": x, "out": out, **options}, error)
 
@@ -70,7 +74,27 @@ Notes
 """
 
 
-class OrderPool(Pool):
+class SelectingPool(Pool):
+    """What pools share whose result is one of the cells of a window."""
+
+    OPTIONS: ClassVar[Any] = OrderPoolOptions
+    OWN: ClassVar[Any] = {
+        **Pool.OWN,
+        "kernel_size": ("{ints}, or None", "Taps of a window; None where `footprint` has them."),
+        "footprint": ("array of bool, shape ({axes}), optional", "The taps of a window that count; all by default."),
+    }
+
+    def named(self, options: dict[str, Any]) -> dict[str, Any]:
+        """The footprint in bytes, and a rank by another name: problem.signatures.pool has a number of axes by this one."""
+        if options.get("footprint") is not None:
+            options = {**options, "footprint": footprint(options["footprint"])}
+        if "rank" in options:
+            options = {**options, "order": options["rank"]}
+            del options["rank"]
+        return options
+
+
+class OrderPool(SelectingPool):
     """The largest or the smallest cell of windows: max_pool and min_pool."""
 
     TEMPLATE = template(
@@ -90,7 +114,7 @@ class OrderPool(Pool):
     def __call__(
         self,
         x: npt.ArrayLike,
-        kernel_size: Ints,
+        kernel_size: Ints | None,
         stride: Ints | None = None,
         padding: Padding = 0,
         dilation: Ints = 1,
@@ -98,7 +122,7 @@ class OrderPool(Pool):
         return_indices: bool = False,
         *,
         out: Any = None,
-        **options: Unpack[PoolOptions],
+        **options: Unpack[OrderPoolOptions],
     ) -> Any:
         """The result; see the operation's own documentation."""
         self.check_options(options)
@@ -111,6 +135,95 @@ class OrderPool(Pool):
         }
         given |= {"ceil_mode": ceil_mode, "return_indices": return_indices, "kind": self.kind, **options}
         return self.pooled(x, out, given)
+
+
+class MedianPool(SelectingPool):
+    """The median of windows: median_pool."""
+
+    kind = "rank"
+    OWN: ClassVar[Any] = {
+        **SelectingPool.OWN,
+        "padding": ('{ints_or}, {pairs}, "valid", "same" or "same_lower"', "Cells added around `x`."),
+        "padding_mode": (
+            '{{"zeros", "constant", "reflect", "symmetric", "replicate", "circular"}}',
+            "What windows see in the added cells, zeros by default.",
+        ),
+        "out": ("array, optional", "Where to write the result."),
+    }
+    RAISES = "If an argument does not fit."
+    TEMPLATE = template(
+        "The median of each window over {plural}: of n cells in order the one of rank n // 2.",
+        "Of the dtype of `x`.",
+        "A NaN is the last in order, as `numpy.sort` has it. A gradient goes to the cell that is the median; of equal cells\n"
+        "those before it in row-major order have the smaller ranks.",
+    )
+
+    def default_of(self, option: str) -> Any:
+        """Padding is part of windows, which all have one number of cells."""
+        return "zeros" if option == "padding_mode" else super().default_of(option)
+
+    def __call__(
+        self,
+        x: npt.ArrayLike,
+        kernel_size: Ints | None,
+        stride: Ints | None = None,
+        padding: Padding = 0,
+        dilation: Ints = 1,
+        *,
+        out: Array | None = None,
+        **options: Unpack[OrderPoolOptions],
+    ) -> Array:
+        """The result; see the operation's own documentation."""
+        self.check_options(options)
+        given: dict[str, Any] = {"kernel_size": kernel_size, "stride": stride, "padding": padding, "dilation": dilation}
+        result: Array = self.pooled(x, out, {**given, "kind": self.kind, **options})
+        return result
+
+
+class RankPool(MedianPool):
+    """The cell of a rank of windows: rank_pool."""
+
+    OWN: ClassVar[Any] = {
+        **MedianPool.OWN,
+        "rank": (
+            "int or None",
+            "The place of the result among the cells of a window in order, from 0 on; a negative one counts from the last, -1.",
+        ),
+        "percentile": (
+            "float, optional",
+            "0 to 100, where `rank` is None: of n cells the rank n * percentile / 100, rounded down; 100 is the last.",
+        ),
+    }
+    TEMPLATE = MedianPool.TEMPLATE.replace(
+        "The median of each window over {plural}: of n cells in order the one of rank n // 2.",
+        "The cell of a rank of each window over {plural}.",
+    ).replace("that is the median", "that has the rank")
+
+    def __call__(  # type: ignore[override]
+        self,
+        x: npt.ArrayLike,
+        rank: int | None,
+        kernel_size: Ints | None,
+        stride: Ints | None = None,
+        padding: Padding = 0,
+        dilation: Ints = 1,
+        *,
+        percentile: float | None = None,
+        out: Array | None = None,
+        **options: Unpack[OrderPoolOptions],
+    ) -> Array:
+        """The result; see the operation's own documentation."""
+        self.check_options(options)
+        given: dict[str, Any] = {"rank": rank, "percentile": percentile, "kernel_size": kernel_size}
+        given |= {"stride": stride, "padding": padding, "dilation": dilation, "kind": self.kind, **options}
+        result: Array = self.pooled(x, out, given)
+        return result
+
+    def named(self, options: dict[str, Any]) -> dict[str, Any]:
+        """One of rank and percentile."""
+        if options.get("rank") is None and options.get("percentile") is None:
+            raise ValueError("rank must be an int, or None where percentile is given, got None without a percentile")
+        return super().named(options)
 
 
 class AveragePool(Pool):
@@ -333,6 +446,7 @@ def example(call: str, rank: int, result: str) -> str:
 
 LARGEST = ("array([[5., 4.]])", "array([[[ 5.,  7.],\n        [13., 15.]]])", "array([[[[7.]]]])")
 SMALLEST = ("array([[1., 2.]])", "array([[[ 0.,  2.],\n        [ 8., 10.]]])", "array([[[[0.]]]])")
+THIRDS = "array([[[ 4.,  6.],\n        [12., 14.]]])"
 MEANS = ("array([[3., 3.]])", "array([[[ 2.5,  4.5],\n        [10.5, 12.5]]])", "array([[[[3.5]]]])")
 SUMS = ("array([[6., 6.]])", "array([[[10., 18.],\n        [42., 50.]]])", "array([[[[28.]]]])")
 
@@ -342,6 +456,12 @@ max_pool3d = OrderPool("max_pool3d", 3, example("max_pool3d(x, 2)", 3, LARGEST[2
 min_pool1d = OrderPool("min_pool1d", 1, example("min_pool1d(x, 2)", 1, SMALLEST[0]))
 min_pool2d = OrderPool("min_pool2d", 2, example("min_pool2d(x, 2)", 2, SMALLEST[1]))
 min_pool3d = OrderPool("min_pool3d", 3, example("min_pool3d(x, 2)", 3, SMALLEST[2]))
+rank_pool1d = RankPool("rank_pool1d", 1, example("rank_pool1d(x, 0, 2)", 1, SMALLEST[0]))
+rank_pool2d = RankPool("rank_pool2d", 2, example("rank_pool2d(x, 2, 2)", 2, THIRDS))
+rank_pool3d = RankPool("rank_pool3d", 3, example("rank_pool3d(x, -1, 2)", 3, LARGEST[2]))
+median_pool1d = MedianPool("median_pool1d", 1, example("median_pool1d(x, 3, 1)", 1, "array([[2., 4.]])"))
+median_pool2d = MedianPool("median_pool2d", 2, example("median_pool2d(x, 2)", 2, THIRDS))
+median_pool3d = MedianPool("median_pool3d", 3, example("median_pool3d(x, 2)", 3, "array([[[[4.]]]])"))
 avg_pool1d = AveragePool("avg_pool1d", 1, example("avg_pool1d(x, 2)", 1, MEANS[0]))
 avg_pool2d = AveragePool("avg_pool2d", 2, example("avg_pool2d(x, 2)", 2, MEANS[1]))
 avg_pool3d = AveragePool("avg_pool3d", 3, example("avg_pool3d(x, 2)", 3, MEANS[2]))

@@ -31,6 +31,12 @@ class PoolOptions(LayoutOptions, total=False):
     padding_value: float | None
 
 
+class OrderPoolOptions(PoolOptions, total=False):
+    """What pools that look for one cell take by name."""
+
+    footprint: npt.ArrayLike | None
+
+
 class TransposedOptions(LayoutOptions, total=False):
     """What transposed convolutions take by name."""
 
@@ -59,6 +65,7 @@ class ConvOptions(TransposedOptions, total=False):
 
 
 DEFAULTS: dict[str, Any] = {
+    "footprint": None,
     "padding_mode": "zeros",
     "padding_value": None,
     "activation": None,

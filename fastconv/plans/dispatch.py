@@ -15,6 +15,7 @@ FAMILIES = {
     "global_avg_pool": "avg_pool",
     "conv_input": "conv_transpose",
     "min_pool_input": "max_pool_input",
+    "median_pool": "rank_pool",
     **dict.fromkeys(("relu", "relu6", "leaky_relu", "silu", "hardswish", "gelu", "clip"), "activation"),
 }
 

@@ -250,9 +250,9 @@ def channel_sums(dz: Array, channels_last: bool) -> Array:
 
 
 def pool(plan: PoolPlan, x: Array, out: Any) -> tuple[Any, Pullback]:
-    """A pool's result; of max and min pools the gradient goes to the cells whose indices the pool finds."""
+    """A pool's result; the gradient of one that looks for a cell of a window goes to the cells whose indices it finds."""
     g: PoolGeometry = plan.geometry
-    if g.kind in ("max", "min"):
+    if g.kind in ("max", "min", "rank"):
         return best(plan, x, out)
     y = plan.run({"x": x}, out, None, {})
     if g.kind == "avg":
@@ -269,7 +269,7 @@ def indices_plan(geometry: PoolGeometry, dtype: np.dtype[Any]) -> IndicesPlan:
 
 
 def best(plan: PoolPlan, x: Array, out: Any) -> tuple[Any, Pullback]:
-    """A max or min pool's result, values alone or with indices as the plan has it."""
+    """The result of a pool that looks for one cell, values alone or with indices as the plan has it."""
     g: PoolGeometry = plan.geometry
     if isinstance(plan, IndicesPlan):
         found = plan.run({"x": x}, out, None, {})

@@ -13,7 +13,7 @@ from fastconv.plans.registry import OPERATIONS
 from fastconv.problem.problem import Problem
 
 AnyPlan = TypeVar("AnyPlan", bound=Plan)
-PLAIN = {int, str, type(None)}
+PLAIN = {int, str, bytes, type(None)}
 HASHABLE = {*PLAIN, bool, float, tuple}
 
 # The operation's choices, its family, and its plan, of an operation without weights, by all that decided it.

@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from fastconv.kernels import im2col, loops, reference, strided
-from fastconv.kernels.borders import bordered, plain
+from fastconv.kernels import im2col, loops, ordering, reference, strided
+from fastconv.kernels.borders import bordered, never, plain
 from fastconv.kernels.gradients import loops as gradient_loops
 from fastconv.kernels.gradients import pools as gradient_pools
 from fastconv.kernels.gradients import products as gradient_products
@@ -20,13 +20,15 @@ from fastconv.kernels.simd.arrays import columns, elementwise
 from fastconv.kernels.simd.depthwise import choice as depthwise
 from fastconv.kernels.simd.direct import choice as direct
 from fastconv.kernels.simd.direct import unpacked
-from fastconv.kernels.simd.engine import costs
+from fastconv.kernels.simd.engine import costs, dense
 from fastconv.kernels.simd.engine.filtering import cells_of
+from fastconv.kernels.simd.extrema import pools as footprints
 from fastconv.kernels.simd.filters import choice as separable
 from fastconv.kernels.simd.fourier import choice as fft
 from fastconv.kernels.simd.gradients import choice as gradients
 from fastconv.kernels.simd.pools import choice as pool
 from fastconv.kernels.simd.pools import running, unpool
+from fastconv.kernels.simd.ranks import pools as ranks
 from fastconv.kernels.simd.strassen import choice as strassen
 from fastconv.kernels.simd.winograd import choice as winograd
 from fastconv.kernels.simd.winograd import row_tiles
@@ -144,26 +146,42 @@ FAR = 1 << 24  # cells that a window, a padding or a stride may have where kerne
 MOSTLY_PADDING = 256  # cells of a copy for each that a window sees: plain Python then takes no longer
 
 
-def _bordered(one: Implementation) -> Implementation:
-    """An implementation of pools that sees a border's cells in a copy of the input."""
+def _bordered(one: Implementation, serves: Callable[[Problem], bool] = never) -> Implementation:
+    """An implementation of pools that sees a border's cells in a copy of the input, but where it serves the border itself."""
 
     def supports(problem: Problem) -> str | None:
-        inner = plain(problem)
+        inner = plain(problem, serves)
         cells = 0 if inner is problem else prod(inner.geometry.x_shape)
         if cells * problem.dtype.itemsize > memory() or cells > max(FAR, MOSTLY_PADDING * inner.geometry.flops):
             return f"its copy of x with a border would have {cells:,} cells"
         return one.supports(inner)
 
     def cost(problem: Problem, machine: Machine) -> float:
-        inner = plain(problem)
+        inner = plain(problem, serves)
         copied = 0 if inner is problem else 2 * inner.geometry.bytes(problem.dtype.itemsize)
         return one.cost(inner, machine) + (1e-5 + copied / machine.bandwidth if copied else 0.0)
 
     def kernel(problem: Problem, machine: Machine) -> str:
         assert one.kernel is not None
-        return one.kernel(plain(problem), machine)
+        return one.kernel(plain(problem, serves), machine)
 
-    return replace(one, run=bordered(one.run), supports=supports, cost=cost, kernel=kernel if one.kernel else None)
+    return replace(one, run=bordered(one.run, serves), supports=supports, cost=cost, kernel=kernel if one.kernel else None)
+
+
+def _of_boxes(one: Implementation) -> Implementation:
+    """An implementation of pools whose windows have all of their cells."""
+
+    def supports(problem: Problem) -> str | None:
+        whole = problem.geometry.footprint is None
+        return one.supports(problem) if whole else "it serves boxes, whose cells all count, and no footprints"
+
+    return replace(one, supports=supports)
+
+
+def _filtered(summary: str, family: Any) -> Implementation:
+    """A family of filters as an implementation of pools: it serves the borders of pools with one output a cell."""
+    one = Implementation("filter", summary, family.run, family.cost, family.supports, kernel=family.kernel)
+    return _bordered(one, lambda problem: dense.is_same(problem.geometry))
 
 
 def _near(one: Implementation) -> Implementation:
@@ -187,6 +205,17 @@ def _loops(run: Any, cost: Any = None, pack: Any = None) -> Implementation:
     return Implementation("loops", _LOOPS, run, cost, pack=pack, reads=_reads_all if pack else lambda problem: False)
 
 
+def _pool_cost(problem: Problem, machine: Machine) -> float:
+    """Loops over windows: 2 ns a cell, 8 of a footprint, 30 where cells are brought into order."""
+    g = problem.geometry
+    return 2e-5 + g.flops * (3e-8 if g.kind == "rank" else 2e-9 if g.footprint is None else 8e-9)
+
+
+def _strided_pool_cost(problem: Problem, machine: Machine) -> float:
+    """NumPy's reductions of windows, or its partition of them."""
+    return 6e-5 + problem.geometry.flops * (1.8e-8 if problem.geometry.kind == "rank" else 1e-8)
+
+
 def _sparse_cost(problem: Problem, machine: Machine) -> float:
     """Loops over the taps of a transposed convolution, and 30 ns for an output that meets none."""
     g = problem.geometry
@@ -198,25 +227,18 @@ def _reference(run: Any, pack: Any = None) -> Implementation:
 
 
 _VECTOR_POOLS = tuple(
-    map(
-        _bordered,
-        (
-            Implementation(
-                "running",
-                "what neighbouring windows share is taken in once, for any channels",
-                running.run,
-                running.cost,
-                running.supports,
-                kernel=running.kernel,
-            ),
-            Implementation(
-                "direct",
-                "vectors of channels, or of rows before columns",
-                pool.run,
-                pool.cost,
-                pool.supports,
-                kernel=pool.kernel,
-            ),
+    _of_boxes(_bordered(one))
+    for one in (
+        Implementation(
+            "running",
+            "what neighbouring windows share is taken in once, for any channels",
+            running.run,
+            running.cost,
+            running.supports,
+            kernel=running.kernel,
+        ),
+        Implementation(
+            "direct", "vectors of channels, or of rows before columns", pool.run, pool.cost, pool.supports, kernel=pool.kernel
         ),
     )
 )
@@ -231,12 +253,17 @@ _VECTOR_COLUMNS = Implementation(
 )
 
 _POOLS = (
-    _bordered(_loops(loops.run_pool)),
+    _bordered(_loops(ordering.run_pool, _pool_cost)),
     _bordered(
-        Implementation("strided", "sliding_window_view, reduced by NumPy", strided.pool, _at(1e8, 6e-5), strided.supports_pool)
+        Implementation(
+            "strided", "sliding_window_view, reduced by NumPy", strided.pool, _strided_pool_cost, strided.supports_pool
+        )
     ),
     _reference(reference.pool),
 )
+
+_OF_FOOTPRINTS = _filtered("runs of the cells of a footprint around each cell, over blocks in the cache", footprints)
+_OF_RANKS = _filtered("selection networks and histograms around each cell, over blocks in the cache", ranks)
 
 _DIRECT = Implementation(
     "direct",
@@ -387,7 +414,9 @@ OPERATIONS: dict[str, tuple[Implementation, ...]] = {
         _loops(loops.run_conv, _sparse_cost, pack=_as_given),
         _reference(reference.conv, pack=_as_given),
     ),
-    **dict.fromkeys(("max_pool", "min_pool", "avg_pool", "lp_pool"), (*_VECTOR_POOLS, *_POOLS)),
+    **dict.fromkeys(("max_pool", "min_pool"), (*_VECTOR_POOLS, _OF_FOOTPRINTS, *_POOLS)),
+    **dict.fromkeys(("avg_pool", "lp_pool"), (*_VECTOR_POOLS, *_POOLS)),
+    "rank_pool": (_OF_RANKS, *_POOLS),
     **dict.fromkeys(("adaptive_avg_pool", "adaptive_max_pool"), (_VECTOR_POOLS[1], *_POOLS)),
     "max_unpool": (
         Implementation(

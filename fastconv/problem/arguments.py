@@ -270,6 +270,19 @@ def per_axis(name: str, value: Any, rank: int, minimum: int = 1) -> Size:
     return (integer(name, value, minimum),) * rank
 
 
+def footprint(value: Any) -> tuple[Size, bytes] | None:
+    """(shape, a byte for each cell) of an array of bools, which can be compared and looked up."""
+    if value is None:
+        return None
+    found = converted("footprint", value)
+    if found.dtype.kind not in "biu":
+        raise TypeError(f"footprint must be an array of bools, got dtype {found.dtype}")
+    mask = found != 0
+    if not mask.any():
+        raise ValueError(f"footprint must have a cell that is True, got shape {found.shape} without one")
+    return mask.shape, mask.tobytes()
+
+
 def boolean(name: str, value: Any) -> bool:
     """True or False, NumPy's included."""
     if not isinstance(value, (bool, np.bool_)):

@@ -80,6 +80,16 @@ def counts(axis: Axis, outputs: Array) -> Array:
     return np.maximum(0, -((first - end) // axis.dilation) - missed)
 
 
+def taps_inside(axis: Axis) -> tuple[Array, Array]:
+    """(first tap, last + 1) inside the input: of the outputs of an axis all that differ, and maybe some more often."""
+    a = axis
+    at = a.before - np.arange(a.taps + 1) * a.dilation  # where a tap comes into the input, and where it leaves it
+    changes = np.concatenate([[0], -(-at // a.stride), -(-(at + a.cells) // a.stride)])
+    first_cell = changes[(changes >= 0) & (changes < a.outputs)] * a.stride - a.before
+    first = np.clip(-(first_cell // a.dilation), 0, a.taps)
+    return first, np.clip(-((first_cell - a.cells) // a.dilation), first, a.taps)
+
+
 def has_empty_window(axis: Axis) -> bool:
     """Whether some window holds no cell: the last one behind the input, or one before it, whose taps may step over it."""
     a = axis
@@ -123,7 +133,7 @@ class PoolGeometry(SpatialGeometry):
     Attributes
     ----------
     kind : str
-        "max", "min", "avg" or "lp".
+        "max", "min", "avg", "lp" or "rank".
     in_size, kernel, stride, dilation : tuple of int
         One entry per spatial axis.
     padding : tuple of (before, after)
@@ -134,6 +144,10 @@ class PoolGeometry(SpatialGeometry):
         The p of an Lp pool.
     border : Border or None
         What windows see in padding; None where padding is no part of a window: it never wins and adds nothing.
+    order : int
+        Of the kind "rank", the place of the result among the cells of a window in order, from 0 on.
+    footprint : bytes or None
+        One byte for each cell of the kernel in row-major order, 0 for those left out; None where no cell is.
     """
 
     kind: str
@@ -152,6 +166,8 @@ class PoolGeometry(SpatialGeometry):
     norm_type: float = 2.0
     channels_last: bool = False
     border: Border | None = None
+    order: int = 0
+    footprint: bytes | None = None
 
     __hash__ = Hashed.__hash__
 
@@ -230,7 +246,14 @@ class PoolGeometry(SpatialGeometry):
         """Taps of the largest window."""
         if self.adaptive:
             return prod(map(largest_window, self.in_size, self.out_size))
-        return prod(self.kernel)
+        return prod(self.kernel) if self.footprint is None else sum(map(bool, self.footprint))
+
+    @cached_property
+    def members(self) -> Array:
+        """The cells of the kernel that are not left out, by their numbers in row-major order."""
+        if self.footprint is None:
+            return np.arange(prod(self.kernel))
+        return np.flatnonzero(np.frombuffer(self.footprint, np.uint8))
 
     @cached_property
     def flops(self) -> int:
@@ -252,6 +275,18 @@ class PoolGeometry(SpatialGeometry):
     def empty_window(self) -> int | None:
         """The first axis on which some window holds no cell of the input, or None."""
         return next((number for number, axis in enumerate(self.axes) if has_empty_window(axis)), None)
+
+    @cached_property
+    def has_empty_footprint(self) -> bool:
+        """Whether some window holds no cell of the input that its footprint has."""
+        if self.footprint is None or not prod(self.out_size):
+            return False
+        count = np.frombuffer(self.footprint, np.uint8).reshape(self.kernel) != 0
+        for number, axis in enumerate(self.axes):
+            first, stop = taps_inside(axis)
+            sums = np.insert(np.cumsum(count, number), 0, 0, number)
+            count = np.take(sums, stop, number) - np.take(sums, first, number)
+        return bool((count == 0).any())
 
 
 @dataclass(frozen=True)

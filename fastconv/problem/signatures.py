@@ -1,6 +1,7 @@
 """The arguments of each operation, checked together: shapes and parameters in, a geometry out."""
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -158,17 +159,22 @@ def pool(
     norm_type: Any = 2.0,
     padding_mode: Any = None,
     padding_value: Any = None,
+    order: Any = None,
+    percentile: Any = None,
+    footprint: Any = None,
     layout: Any = None,
     dtype: np.dtype[Any],
 ) -> PoolGeometry:
-    """The geometry of a pool with a kernel, on a batched shape."""
+    """The geometry of a pool with a kernel, on a batched shape. `order` is the argument `rank` of rank pools."""
     last = check.channels_last(layout, rank)
     channels, size = (x_shape[-1], x_shape[1:-1]) if last else (x_shape[1], x_shape[2:])
-    kernel = check.per_axis("kernel_size", kernel_size, rank)
+    kernel, mask = pool_window(kernel_size, footprint, rank)
     strides = kernel if stride is None else check.per_axis("stride", stride, rank)
     dilations = check.per_axis("dilation", dilation, rank)
     pads = check.padding(padding, rank, size, kernel, strides, dilations)
     ceil_mode = check.boolean("ceil_mode", ceil_mode)
+    if kind == "rank":  # whose windows have one number of cells
+        padding_mode = "zeros" if padding_mode is None else padding_mode
     border = pool_border(padding_mode, padding_value, size, pads, dtype)
     padded = _padded(size, pads, dilations)
     for axis, pair in enumerate(pads):
@@ -182,6 +188,8 @@ def pool(
                 f"{dilations[axis]}"
             )
     taps, steps = _without_overhang(kernel, strides, dilations, padded)
+    if mask is not None and taps != kernel:
+        mask = np.frombuffer(mask, np.uint8).reshape(kernel)[tuple(map(slice, taps))].tobytes()
     if math.prod(kernel) > check.LARGEST:
         raise ValueError(f"kernel_size must have at most 2**62 taps, got {kernel}")
     if divisor_override is not None:
@@ -203,8 +211,11 @@ def pool(
         divisor_override=divisor_override,
         norm_type=_norm(norm_type),
         channels_last=last,
-        border=border,
+        border=border if kind != "rank" or any(map(any, pads)) else None,
+        footprint=mask,
     )
+    if kind == "rank":
+        geometry = replace(geometry, order=pool_order(order, percentile, geometry.taps))
     _fits(geometry.shaped_by, geometry.out_shape)
     if border is not None:
         if geometry.return_indices and border.mode in ("zeros", "constant") and any(map(any, geometry.reach)):
@@ -216,7 +227,44 @@ def pool(
             f"padding {pads} leaves a window on axis {geometry.empty_window} without any cell of x: kernel_size {kernel}, "
             f"stride {strides}, dilation {dilations}"
         )
+    if needs_cells and geometry.has_empty_footprint:
+        raise ValueError(
+            f"padding {pads} leaves a window without any cell of x under its footprint: kernel_size {kernel}, "
+            f"stride {strides}, dilation {dilations}; with a padding_mode, windows see what lies there"
+        )
     return geometry
+
+
+def pool_window(kernel_size: Any, footprint: Any, rank: int) -> tuple[Size, bytes | None]:
+    """(taps of a window, one byte for each of them that is 0 where it is left out, or None where none is).
+
+    A footprint is None, or what check.footprint gives.
+    """
+    if footprint is None:
+        return check.per_axis("kernel_size", kernel_size, rank), None
+    shape, mask = footprint
+    if len(shape) != rank:
+        raise ValueError(f"footprint must have {rank} dimension{'s' * (rank > 1)}, one an axis, got shape {shape}")
+    if kernel_size is not None and check.per_axis("kernel_size", kernel_size, rank) != shape:
+        raise ValueError(f"kernel_size must be None or the shape of footprint, {shape}, got {kernel_size!r}")
+    return shape, mask if 0 in mask else None
+
+
+def pool_order(order: Any, percentile: Any, count: int) -> int:
+    """The place among so many cells: a rank, a percentile, or by default that of the median."""
+    if order is not None and percentile is not None:
+        raise ValueError(f"rank must be None where percentile is given, got {order!r} and percentile {percentile!r}")
+    if percentile is not None:
+        share = float(check.real("percentile", percentile))
+        if not 0 <= share <= 100:
+            raise ValueError(f"percentile must be 0 .. 100, got {percentile!r}")
+        return min(count - 1, int(count * share / 100))
+    if order is None:
+        return count // 2
+    found = check.integer("rank", order, -check.LARGEST)
+    if not -count <= found < count:
+        raise ValueError(f"rank must be {-count} .. {count - 1}, of the {count} cells of a window, got {order!r}")
+    return found % count
 
 
 def _without_overhang(kernel: Size, stride: Size, dilation: Size, padded: Size) -> tuple[Size, Size]:

@@ -89,15 +89,17 @@ def test_transposed_convolutions(drawn: Any, extra: int) -> None:
 @SETTINGS
 @given(
     maps((None, None, "zeros", "reflect", "symmetric", "replicate", "circular"), 3),
-    st.sampled_from(["max_pool", "min_pool", "avg_pool", "lp_pool"]),
+    st.sampled_from(["max_pool", "min_pool", "avg_pool", "lp_pool", "median_pool", "rank_pool"]),
     st.booleans(),
 )
 def test_pools(drawn: Any, name: str, ceil_mode: bool) -> None:
     """Every kind of pool; indices too, which count cells of the whole plane."""
     x, chunks, taps, options = drawn
     operation = getattr(fc, f"{name}{x.ndim - 2}d")
-    arguments = (2.0, taps) if name == "lp_pool" else (taps,)
-    options |= {"ceil_mode": ceil_mode, "implementation": "reference"}
+    arguments = (2.0, taps) if name == "lp_pool" else (-1, taps) if name == "rank_pool" else (taps,)
+    options |= {"implementation": "reference"} | ({} if name in ("median_pool", "rank_pool") else {"ceil_mode": ceil_mode})
+    if name in ("max_pool", "min_pool") and x.ndim == 4 and not ceil_mode:
+        options["footprint"] = np.eye(taps, dtype=bool) | (np.arange(taps) == taps // 2)
     if name in ("max_pool", "min_pool"):
         options["return_indices"] = options["padding_mode"] != "zeros"
     if name == "avg_pool":

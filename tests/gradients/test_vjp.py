@@ -90,6 +90,30 @@ def test_one_window_shares_its_gradient_with_its_cells(kernel: tuple[int, int], 
     assert_same_bits(fc.grad.avg_pool2d_input(size, dy, **call, implementation="loops"), expected)
 
 
+@pytest.mark.parametrize("options", [{"rank": 5}, {"rank": None, "percentile": 20}, {"rank": -1}], ids=str)
+@pytest.mark.parametrize("layout", ["NCHW", "NHWC"])
+def test_the_cell_of_a_rank_takes_the_gradient(options: dict[str, Any], layout: str) -> None:
+    """Of equal cells the one that a stable sort puts at the rank, NaN last; windows add up."""
+    rng = np.random.default_rng(6)
+    x = rng.integers(-2, 3, (1, 2, 6, 7)).astype(np.float32)
+    x[0, 1, 2, 3] = np.nan
+    rank = {5: 5, None: 1, -1: 8}[options["rank"]]
+    given = np.moveaxis(x, 1, -1) if layout == "NHWC" else x
+    y, pull = fc.rank_pool2d.vjp(given, kernel_size=3, stride=1, padding=1, padding_mode="circular", layout=layout, **options)
+    dy = rng.integers(1, 5, (1, 2, 6, 7)).astype(np.float32)
+    dx, value = pull(np.moveaxis(dy, 1, -1) if layout == "NHWC" else dy), np.empty_like(x)
+    expected, where = np.zeros_like(x), np.pad(np.arange(42).reshape(6, 7), 1, "wrap")
+    for n, c, i, j in np.ndindex(dy.shape):
+        seen = where[i : i + 3, j : j + 3].ravel()
+        cell = np.unravel_index(seen[np.argsort(x[n, c].ravel()[seen], kind="stable")[rank]], (6, 7))
+        value[n, c, i, j] = x[(n, c, *cell)]
+        expected[(n, c, *cell)] += dy[n, c, i, j]
+    if layout == "NHWC":
+        value, expected = np.moveaxis(value, 1, -1), np.moveaxis(expected, 1, -1)
+    assert_same_bits(y, np.ascontiguousarray(value))
+    assert_same_bits(dx, np.ascontiguousarray(expected))
+
+
 @pytest.mark.parametrize("mode", [None, "zeros", "constant", "reflect", "circular"])
 @pytest.mark.parametrize("kind", ["max", "min"])
 def test_the_winner_takes_the_gradient(kind: str, mode: str | None) -> None:

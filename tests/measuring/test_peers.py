@@ -45,6 +45,7 @@ CASES = [
     (Layer("avg-same", "avg_pool2d", (2, 3, 9, 8), None, SAME5), EVERYONE),
     (Layer("lp", "lp_pool2d", (1, 2, 9, 8), None, (("norm_type", 2), ("kernel_size", 3))), FRAMEWORKS),
     (Layer("max3d", "max_pool3d", (1, 2, 5, 6, 7), None, (("kernel_size", 2),)), FRAMEWORKS),
+    (Layer("median-same", "median_pool2d", (2, 3, 9, 8), None, SAME5), ("scipy",)),
     (Layer("adaptive", "adaptive_avg_pool2d", (1, 2, 9, 8), None, (("output_size", 1),)), FRAMEWORKS),
 ]
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from filtering import by_each, cells, geometry_of
+from filter_cases import by_each, cells, geometry_of
 from guards import SUPPORTED, Worker
 
 from fastconv import get_num_threads, ndimage, set_num_threads
@@ -151,7 +151,7 @@ def test_kernels_stay_inside_their_arrays(operation, at):
         for shape, taps in (*BOXES[:10], ((20, 4200), (5, 3)), ((30000,), (9,))):
             for mode in ("symmetric", "constant"):
                 summed = "float64" if operation == "dilation" else "uint8"
-                worker.call("filtering.run_guarded", operation, shape, taps, mode, "uint8", summed, at)
+                worker.call("filter_cases.run_guarded", operation, shape, taps, mode, "uint8", summed, at)
     finally:
         worker.close()
 

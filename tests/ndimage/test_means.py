@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from filtering import by_each, cells, geometry_of
+from filter_cases import by_each, cells, geometry_of
 from guards import SUPPORTED, Worker
 from test_extrema import BOXES, MODES, SCIPY_MODES, agree, origins
 
@@ -147,7 +147,7 @@ def test_kernels_stay_inside_their_arrays(at):
     try:
         for shape, taps in (*BOXES[:10], ((20, 4200), (5, 3)), ((30000,), (9,))):
             for dtype, summed in (("uint8", "uint16"), ("float32", "float32")):
-                worker.call("filtering.run_guarded", "mean", shape, taps, "constant", dtype, summed, at)
+                worker.call("filter_cases.run_guarded", "mean", shape, taps, "constant", dtype, summed, at)
     finally:
         worker.close()
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from filtering import cells
+from filter_cases import cells
 
 from fastconv import ndimage
 

@@ -91,6 +91,19 @@ def test_windows_are_those_of_the_loops(rng: np.random.Generator, shape: tuple[i
         np.testing.assert_array_equal(answer(x, g, "strided"), answer(x, g, "reference"))
 
 
+@pytest.mark.skipif(not SUPPORTED, reason="guard pages need Linux")
+@pytest.mark.parametrize("at", ["begin", "end"])
+@pytest.mark.parametrize(("dtype", "shape"), [("float32", (13, 531)), ("uint8", (2, 6, 1101)), ("float32", (3, 7, 120, 3))])
+def test_windows_inside_are_read_where_they_are(rng: np.random.Generator, dtype: str, shape: tuple[int, ...], at: str) -> None:
+    """Long rows of arrays at guard pages, an odd number of them; a NaN among them, and none."""
+    taps = (1,) * (len(shape) - 2) + (3, 3) if len(shape) < 4 else (1, 3, 3, 1)
+    for nan in (0.0, 0.001) if dtype == "float32" else (0.0,):
+        x = cells(rng, shape, dtype, nan)
+        g = geometry(shape, taps, 4)
+        out = guarded(np.full_like(x, 77), at)
+        np.testing.assert_array_equal(answer(guarded(x, at), g, "network", out=out), answer(x, g, "strided"))
+
+
 @pytest.mark.parametrize("mode", PADDING_MODES)
 def test_every_border_and_origin(rng: np.random.Generator, mode: str) -> None:
     """Windows that reach far outside, moved as far as they may be."""

@@ -148,8 +148,10 @@ def test_a_plan_takes_its_operations_arguments(name: str) -> None:
             "conv_transpose{}d",
             f"x w bias stride padding output_padding groups dilation * activation dtype {COMMON} residual out",
         ),
-        ("max_pool{}d", f"x kernel_size stride padding dilation ceil_mode return_indices * {BORDER} {COMMON} out"),
-        ("min_pool{}d", f"x kernel_size stride padding dilation ceil_mode return_indices * {BORDER} {COMMON} out"),
+        ("max_pool{}d", f"x kernel_size stride padding dilation ceil_mode return_indices * footprint {BORDER} {COMMON} out"),
+        ("min_pool{}d", f"x kernel_size stride padding dilation ceil_mode return_indices * footprint {BORDER} {COMMON} out"),
+        ("median_pool{}d", f"x kernel_size stride padding dilation * footprint {BORDER} {COMMON} out"),
+        ("rank_pool{}d", f"x rank kernel_size stride padding dilation * footprint {BORDER} {COMMON} percentile out"),
         (
             "avg_pool{}d",
             f"x kernel_size stride padding ceil_mode count_include_pad divisor_override * {BORDER} {COMMON} dilation out",

@@ -40,6 +40,7 @@ ROOMS: dict[str, tuple[str, ...]] = {
     "kernels.strided": ("kernels.activations", "kernels.borders", "problem", "machine"),
     "kernels.im2col": ("kernels.activations", "problem"),
     "kernels.loops": ("kernels.activations", "kernels.jit", "problem"),
+    "kernels.ordering": ("kernels.jit", "kernels.loops", "problem"),
     "kernels.gradients": (
         "kernels.activations",
         "kernels.borders",

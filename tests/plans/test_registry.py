@@ -21,7 +21,7 @@ FIRST_DTYPES = tuple(map(np.dtype, ("float64", "uint8")))  # a leg of its own ha
 PLACED = list({(case.operation, dict(case.options).get("layout"), case.family): case for case in BROAD}.values())
 PLACED += [case for case in BROAD if case.name in ("depthwise-stride2", "kernel3x3-two-images", "indices-padding")]
 PLAIN = ("loops", "strided", "im2col")  # implementations without vectors of their own
-ORDERED = ("max_pool", "min_pool", "adaptive_max_pool", "activation", "lp_pool")
+ORDERED = ("max_pool", "min_pool", "rank_pool", "adaptive_max_pool", "activation", "lp_pool")
 
 
 def rivals(case: Case) -> list[Implementation]:

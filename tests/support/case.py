@@ -135,7 +135,7 @@ class Case:
         if self.is_gradient:
             return kind == "f"
         if kind == "c":
-            ordered = self.family in ("max_pool", "min_pool", "adaptive_max_pool", "lp_pool", "activation")
+            ordered = self.family in ("max_pool", "min_pool", "rank_pool", "adaptive_max_pool", "lp_pool", "activation")
             return not ordered and not self.floats_only and "activation" not in dict(self.options)
         return kind == "f" or not (self.floats_only or self.family == "lp_pool")
 

@@ -91,7 +91,7 @@ def is_exact(case: Case, inputs: dict[str, Array], dtype: np.dtype[Any]) -> bool
     """Whether every sum is of whole numbers, each of which, and whose total, a float holds."""
     if case.family in ("avg_pool_input", "lp_pool_input"):
         return False
-    if case.family in ("max_pool", "min_pool", "adaptive_max_pool", "max_unpool", "unfold"):
+    if case.family in ("max_pool", "min_pool", "rank_pool", "adaptive_max_pool", "max_unpool", "unfold"):
         return True
     if not all(is_whole(array) for array in inputs.values()):
         return False

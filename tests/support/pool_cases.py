@@ -91,6 +91,37 @@ def special_pools() -> Iterator[Case]:
     yield pool("p3-1d", "lp", 7, 3, norm_type=3)
 
 
+CROSS = ((False, True, False), (True, True, True), (False, True, True))  # with a cell more
+
+
+def selecting_pools() -> Iterator[Case]:
+    """Footprints of max and min pools; ranks and medians, whose windows all have one number of cells."""
+    for kind in ("max", "min"):
+        yield pool("footprint-padding", kind, (6, 7), None, stride=1, padding=1, footprint=CROSS)
+        yield pool("footprint-border-stride2", kind, (6, 7), 3, stride=2, padding=2, footprint=CROSS, padding_mode="circular")
+        yield pool("footprint-ceil", kind, (6, 7), 3, stride=2, ceil_mode=True, footprint=CROSS)
+        yield pool("footprint-1d", kind, 7, None, batch=None, stride=1, footprint=(True, False, True))
+        yield pool("footprint-indices", kind, (6, 7), 3, stride=2, dilation=2, padding=1, return_indices=True, footprint=CROSS)
+
+    def ranks(name: str, rank: Any, size: Any, kernel_size: Any, channels: int = 2, batch: int | None = 1, **more: Any) -> Case:
+        return pool(name, "rank", size, kernel_size, channels, batch, rank=rank, **more)
+
+    for n in TILE:
+        yield pool(f"width{n}", "median", (2, n), 3, stride=1, padding=1)
+    yield pool("median-of-borders", "median", (6, 7), 3, stride=1, padding=1, padding_mode="reflect")
+    yield pool("median-1d", "median", 9, 3, batch=None, stride=1, padding="same")
+    yield pool("median-3d", "median", (3, 4, 5), 3, stride=(1, 2, 1), padding=1, padding_mode="symmetric")
+    yield pool("median-batch0", "median", (4, 4), 3, batch=0)
+    yield ranks("rank-dilation", 2, (7, 8), 3, stride=1, dilation=2, padding=2)
+    yield ranks("rank-first", 0, (6, 7), 3, batch=2)
+    yield ranks("rank-last", -1, (6, 7), (2, 3), stride=2, padding=1, padding_mode="constant", padding_value=2)
+    yield ranks("rank-percentile", None, (6, 7), 3, stride=1, padding=((2, 0), (1, 1)), percentile=20)
+    yield ranks("rank-footprint", -2, (6, 7), None, stride=1, padding=1, footprint=CROSS)
+    yield ranks("rank-1d", 1, 9, 4, stride=1)
+    yield ranks("rank-3d", 3, (3, 4, 5), 2, stride=1)
+    yield ranks("rank-channels", 4, (5, 6), 3, TILE[4], stride=1)
+
+
 def adaptive_pools(kind: str) -> Iterator[Case]:
     """Output sizes that divide the input's, that do not, and larger ones."""
     operation, indices = f"adaptive_{kind}_pool", ({"return_indices": True},) if kind == "max" else ()
@@ -187,6 +218,7 @@ def elementwise() -> Iterator[Case]:
 SPATIAL = [
     *(case for kind in KINDS for case in pools(kind)),
     *special_pools(),
+    *selecting_pools(),
     *adaptive_pools("avg"),
     *adaptive_pools("max"),
     *unpools(),

@@ -95,8 +95,10 @@ def _activated(convolve: Call, geometry: ConvGeometry) -> Call:
 def _pool(case: Case, channels_last: bool) -> Call:
     geometry = case.geometry
     assert isinstance(geometry, PoolGeometry)
-    if geometry.kind == "min":
-        raise Refused("torch has no min pool")
+    if geometry.kind in ("min", "rank"):
+        raise Refused(f"torch has no {geometry.kind} pool")
+    if geometry.footprint is not None:
+        raise Refused("torch has no footprints")
     function = getattr(functional, f"{geometry.operation}{geometry.rank}d")
     if geometry.adaptive:
         extra = {"return_indices": geometry.return_indices} if geometry.kind == "max" else {}

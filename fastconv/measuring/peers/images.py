@@ -61,11 +61,18 @@ def _require_plain(case: Case, who: str) -> None:
         if geometry.activation.kind != "none":
             raise Refused(f"{who} has no activation")
     elif geometry.kind == "lp" or geometry.return_indices or geometry.divisor_override is not None:
-        raise Refused(f"{who} has only plain max, min and average pools")
+        raise Refused(f"{who} has only plain max, min, rank and average pools")
     elif geometry.kind == "avg" and not geometry.count_include_pad and any(map(sum, geometry.padding)):
         raise Refused(f"{who} counts padding into averages")
     if any(out > size for out, size in zip(geometry.out_size, geometry.in_size, strict=True)):
         raise Refused(f"{who} gives an output as large as the image at most")
+
+
+def footprint_of(geometry: PoolGeometry) -> Array:
+    """The cells of a window that count, as an array of bools."""
+    found = np.zeros(geometry.kernel, bool)
+    found.flat[geometry.members] = True
+    return found
 
 
 def _crop(case: Case, y: Array) -> Array:
@@ -112,7 +119,9 @@ def _box(cv2: Any, case: Case, geometry: PoolGeometry) -> Prepared:
     if geometry.kind == "avg":
         pool = partial(cv2.boxFilter, ddepth=-1, ksize=size, anchor=anchor, normalize=True, borderType=border)
     else:
-        element = np.ones(geometry.kernel, np.uint8)
+        if geometry.kind == "rank":
+            raise Refused("cv2 has medians with a border of its own, and no other ranks")
+        element = footprint_of(geometry).astype(np.uint8)
         function = cv2.dilate if geometry.kind == "max" else cv2.erode
         pool = partial(function, kernel=element, anchor=anchor, borderType=border)
 
@@ -169,12 +178,23 @@ def _ndimage(case: Case, geometry: PoolGeometry) -> Prepared:
     x = np.ascontiguousarray(case.image)
     y = np.empty_like(x)
     origin = tuple(before - taps // 2 for before, taps in zip(case.before, geometry.kernel, strict=True))
+    if geometry.kind == "rank":
+        modes = {"reflect": "mirror", "symmetric": "reflect", "replicate": "nearest", "circular": "wrap"}
+        border = geometry.border
+        if border is not None and geometry.in_size != geometry.out_size:
+            raise Refused("ndimage.rank_filter is compared without padding, or with one output a cell")
+        find = partial(ndimage.rank_filter, x, geometry.order, footprint=footprint_of(geometry)[None, None], output=y)
+        mode = "constant" if border is None else modes.get(border.mode, "constant")
+        run = partial(find, mode=mode, cval=0 if border is None else border.value, origin=(0, 0, *origin))
+        return Prepared(run, lambda _: _crop(case, y), "ndimage.rank_filter, one thread")
     functions = {
         "max": (ndimage.maximum_filter, -np.inf),
         "min": (ndimage.minimum_filter, np.inf),
         "avg": (ndimage.uniform_filter, 0.0),
     }
     function, outside = functions[geometry.kind]
-    size, origins = (1, 1, *geometry.kernel), (0, 0, *origin)
-    run = partial(function, x, size=size, output=y, mode="constant", cval=outside, origin=origins)
+    window: dict[str, Any] = {"size": (1, 1, *geometry.kernel)}
+    if geometry.footprint is not None:
+        window = {"footprint": footprint_of(geometry)[None, None]}
+    run = partial(function, x, **window, output=y, mode="constant", cval=outside, origin=(0, 0, *origin))
     return Prepared(run, lambda _: _crop(case, y), f"ndimage.{function.__name__}, one thread")

@@ -142,6 +142,8 @@ def _pool_nodes(case: Case) -> tuple[list[Any], dict[str, Any]]:
     names = {"max": "MaxPool", "avg": "AveragePool", "lp": "LpPool"}
     if geometry.kind not in names:
         raise Refused(f"ONNX has no {geometry.kind} pool")
+    if geometry.footprint is not None:
+        raise Refused("ONNX has no footprints")
     if geometry.return_indices or geometry.divisor_override is not None:
         raise Refused("return_indices and divisor_override are not compared")
     name = names[geometry.kind]

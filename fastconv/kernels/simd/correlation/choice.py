@@ -13,7 +13,7 @@ from fastconv.kernels.jit import Kernel, element
 from fastconv.kernels.keeping import remembered
 from fastconv.kernels.simd.correlation import dense, passes
 from fastconv.kernels.simd.engine.costs import Candidate, cheapest
-from fastconv.kernels.simd.engine.neighbourhoods import cut, field_of, items_of, outer_table, tap_offsets
+from fastconv.kernels.simd.engine.neighbourhoods import cut, field_of, items_of, outer_table, stored_offsets, tap_offsets
 from fastconv.kernels.simd.engine.sizes import written
 from fastconv.kernels.simd.engine.tables import TILES
 from fastconv.machine import Machine, host
@@ -62,13 +62,14 @@ def cost(problem: Problem, machine: Machine) -> float:
 
 @remembered
 def launch(problem: Problem, machine: Machine) -> tuple[Kernel, Any, Array, Array]:
-    """(kernel, field, offsets of all taps, axes over planes)."""
+    """(kernel, field, offsets of all taps among copied cells and in the array, axes over planes)."""
     g, types = problem.geometry, problem.types
     lanes = machine.lanes(types.summed)
     field = field_of(g, cheapest(candidates(problem, machine)).cut, lanes)
     columns = TILES[machine.isa].filter_vectors
-    made = dense.kernel(columns, lanes, stepwise(types), names(types), machine.isa)
-    return made, field, tap_offsets(g, field), outer_table(g.folded)
+    made = dense.kernel(columns, lanes, stepwise(types), types.stored == types.summed, names(types), machine.isa)
+    stored = stored_offsets(g) if g.folded.outer_taps == 1 else tap_offsets(g, field)
+    return made, field, np.stack([tap_offsets(g, field), stored]), outer_table(g.folded)
 
 
 def stepwise(types: Types) -> bool:
@@ -81,14 +82,34 @@ def kernel(problem: Problem, machine: Machine) -> str:
     return launch(problem, machine)[0].__name__
 
 
-def run(operands: Operands, packed: None, problem: Problem, out: Array) -> None:
-    """All blocks."""
-    made, field, offsets, outer = launch(problem, host())
-    w = np.ascontiguousarray(operands["w"].ravel(), problem.types.summed)
+class Weighed(NamedTuple):
+    """A kernel with its weights, and all of its arguments but arrays of numbers."""
+
+    kernel: Kernel
+    items: int
+    work: int
+    w: Array
+    offsets: Array
+    outer: Array
+    sizes: Array
+
+
+@remembered
+def weighed(problem: Problem, weights: bytes, machine: Machine) -> Weighed:
+    """The launch for weights in float64, of which those that are zero are left out."""
+    made, field, offsets, outer = launch(problem, machine)
+    w = np.frombuffer(weights).astype(problem.types.summed)
     used = np.flatnonzero(w)
     sizes = written(dense.Sizes(field, len(used)))
-    work = int(1e9 * seconds(problem.geometry, problem.types, len(used), host()))
-    made(items_of(field), work, operands["x"].ravel(), w[used], offsets[used], operands["cval"], out.ravel(), outer, sizes)
+    work = int(1e9 * seconds(problem.geometry, problem.types, len(used), machine))
+    return Weighed(made, items_of(field), work, w[used], np.ascontiguousarray(offsets[:, used]), outer, sizes)
+
+
+def run(operands: Operands, packed: None, problem: Problem, out: Array) -> None:
+    """All blocks."""
+    made = weighed(problem, operands["w"].astype(np.float64, copy=False).tobytes(), host())
+    cells = operands["x"].ravel(), made.w, made.offsets, operands["cval"], out.ravel()
+    made.kernel(made.items, made.work, *cells, made.outer, made.sizes)
 
 
 # Passes -----------------------------------------------------------------------------------------------------------------------
@@ -135,7 +156,8 @@ def pass_launch(problem: Problem, mirrors: tuple[str, ...], machine: Machine) ->
     block = cut(g, types.summed.itemsize, machine, planes=1, beside=f.outer_taps if f.outer_taps > 1 else passes.TOGETHER)
     field = field_of(g, block, lanes)
     pitch = (-(-field.pitch // (columns * lanes)) * columns + 1) * lanes
-    made = passes.kernel(columns, lanes, stepwise(types), f.outer_taps > 1, names(types), machine.isa)
+    as_stored = types.stored == types.summed
+    made = passes.kernel(columns, lanes, stepwise(types), f.outer_taps > 1, as_stored, names(types), machine.isa)
     first, found = 0, []
     for axis, mirror in zip(passes_of(g), mirrors, strict=True):
         taps = 1 if axis is None else g.taps[axis]
@@ -175,15 +197,23 @@ def pass_kernel(problem: Problem, machine: Machine) -> str:
 ONE = np.ones(1)
 
 
-def run_passes(operands: Operands, packed: None, problem: Problem, out: Array) -> None:
-    """All blocks."""
-    types = problem.types
-    weights = [ONE if axis is None else operands[f"w{axis}"] for axis in passes_of(problem.geometry)]
+@remembered
+def weighed_passes(problem: Problem, vectors: tuple[bytes, ...], machine: Machine) -> tuple[PassLaunch, Array]:
+    """(launch, weights of all passes) for a vector in float64 for each axis."""
+    types, of_axis = problem.types, [np.frombuffer(one) for one in vectors]
+    weights = [ONE if axis is None else of_axis[axis] for axis in passes_of(problem.geometry)]
     if problem.geometry.window == 1:
-        weights[1] = np.prod([operands[f"w{axis}"] for axis in range(len(problem.geometry.shape))], 0).reshape(1)
+        weights[1] = np.prod(of_axis, 0).reshape(1)
     mirrors = tuple(map(mirrored, weights)) if stepwise(types) else (PLAIN,) * 3
-    kernel, items, work, outer, sizes = pass_launch(problem, mirrors, host())
+    made = pass_launch(problem, mirrors, machine)
     if types.summed == np.float32:
         weights = [w if w is ONE else in_single(w) for w in weights]
-    w = np.concatenate(weights, dtype=types.summed)
+    return made, np.concatenate(weights, dtype=types.summed)
+
+
+def run_passes(operands: Operands, packed: None, problem: Problem, out: Array) -> None:
+    """All blocks."""
+    vectors = [operands[f"w{axis}"] for axis in range(len(problem.geometry.shape))]
+    key = tuple([w.astype(np.float64, copy=False).tobytes() for w in vectors])
+    (kernel, items, work, outer, sizes), w = weighed_passes(problem, key, host())
     kernel(items, work, operands["x"].ravel(), w, operands["cval"], out.ravel(), outer, sizes)

@@ -10,7 +10,19 @@ from typing import Any, NamedTuple
 
 from fastconv.kernels.jit import Kernel, compiled
 from fastconv.kernels.simd import vector
-from fastconv.kernels.simd.engine.neighbourhoods import SLACK, Field, block_of, filler, first_output, rows_of
+from fastconv.kernels.simd.engine.neighbourhoods import (
+    INNER,
+    PARTS,
+    SLACK,
+    Field,
+    block_of,
+    filler,
+    first_cell,
+    first_output,
+    inner_block,
+    part_of,
+    rows_of,
+)
 from fastconv.kernels.simd.engine.sizes import reader
 from fastconv.kernels.simd.engine.workspace import keep, workspace
 
@@ -50,10 +62,30 @@ def summing(columns: int, lanes: int, exact: bool) -> Any:
 
 
 @lru_cache(maxsize=16)
-def kernel(columns: int, lanes: int, exact: bool, types: str, isa: str) -> Kernel:
-    """The compiled loop over blocks; `types` of x, the sums and y: u8_f64_u8_correlation_8_avx512."""
+def kernel(columns: int, lanes: int, exact: bool, as_stored: bool, types: str, isa: str) -> Kernel:
+    """The compiled loop over blocks; `types` of x, the sums and y: u8_f64_u8_correlation_8_avx512.
+
+    `as_stored`, windows inside of the array read its cells where they are: taps lie at offsets[1] there, and at offsets[0]
+    among copied cells.
+    """
     _, fill_block = filler(lanes)
     sum_row, slack = summing(columns, lanes, exact), SLACK * lanes
+
+    @compiled
+    def sum_block(cells, pitch, w, offsets, y, block, s):
+        """All rows of a block."""
+        for row in range(block.rows):
+            to = pointer(y) + first_output(block, row, s.field)
+            sum_row(cells + row * pitch, pointer(w), offsets, to, block.elements, s)
+
+    def sum_stored(x, w, offsets, y, block, s):
+        cells = pointer(x) + first_cell(block, s.field)
+        sum_block(cells, s.field.w.size * s.field.inner, w, offsets[1], y, block, s)
+
+    def sum_nothing(x, w, offsets, y, block, s):
+        pass
+
+    sum_inner = compiled(sum_stored if as_stored else sum_nothing)
 
     def correlation(begin, end, x, w, offsets, cval, y, outer, sizes):
         """y [e] = sum over t of w[t] * cells [e + offset of t]"""
@@ -61,11 +93,17 @@ def kernel(columns: int, lanes: int, exact: bool, types: str, isa: str) -> Kerne
         field = s.field
         work, memory = carve(Parts(cells=field.outer_taps * rows_of(field) * field.pitch + slack), w)
         for item in range(begin, end):
-            block = block_of(item, field)
-            fill_block(work.cells, x, block, outer, field, pointer(cval))
-            for row in range(block.rows):
-                to = pointer(y) + first_output(block, row, field)
-                sum_row(work.cells + row * field.pitch, pointer(w), offsets, to, block.elements, s)
+            whole = block_of(item, field)
+            inner = inner_block(whole, field, columns * lanes, 4 * columns * lanes, len(x) if as_stored else 0)
+            for part in range(PARTS):
+                block = part_of(whole, inner, part)
+                if block.rows == 0 or block.elements == 0:
+                    continue
+                if part == INNER:
+                    sum_inner(x, w, offsets, y, block, s)
+                else:
+                    fill_block(work.cells, x, block, outer, field, pointer(cval))
+                    sum_block(work.cells, field.pitch, w, offsets[0], y, block, s)
         keep(memory)
 
     correlation.__name__ = f"{types}_correlation_{columns}_{isa}"

@@ -16,7 +16,20 @@ from typing import Any, NamedTuple
 
 from fastconv.kernels.jit import Kernel, compiled, inlined
 from fastconv.kernels.simd import vector
-from fastconv.kernels.simd.engine.neighbourhoods import SLACK, Field, block_of, filler, first_output, plane_under, rows_of
+from fastconv.kernels.simd.engine.neighbourhoods import (
+    INNER,
+    PARTS,
+    SLACK,
+    Field,
+    block_of,
+    filler,
+    first_cell,
+    first_output,
+    inner_block,
+    part_of,
+    plane_under,
+    rows_of,
+)
 from fastconv.kernels.simd.engine.sizes import Plane, reader
 from fastconv.kernels.simd.engine.windows import cell_under, runs
 from fastconv.kernels.simd.engine.workspace import keep, workspace
@@ -55,7 +68,7 @@ class Sizes(NamedTuple):
     pitch: int
 
 
-class Parts(NamedTuple):
+class Workspace(NamedTuple):
     """The workspace of a thread: planes under a row, cells under a block, and lines of sums over rows."""
 
     column: int
@@ -63,7 +76,7 @@ class Parts(NamedTuple):
     lines: int
 
 
-read, carve = reader(Sizes), workspace(Parts)
+read, carve = reader(Sizes), workspace(Workspace)
 
 
 @lru_cache(maxsize=8)
@@ -122,8 +135,11 @@ def summing(columns: int, lanes: int, exact: bool) -> tuple[Any, Any]:
 
 
 @lru_cache(maxsize=16)
-def kernel(columns: int, lanes: int, exact: bool, over_planes: bool, types: str, isa: str) -> Kernel:
-    """The compiled loop over blocks; `types` of x, the sums and y: f32_passes_8_avx512."""
+def kernel(columns: int, lanes: int, exact: bool, over_planes: bool, as_stored: bool, types: str, isa: str) -> Kernel:
+    """The compiled loop over blocks; `types` of x, the sums and y: f32_passes_8_avx512.
+
+    `as_stored`, windows inside of the array read its cells where they are.
+    """
     fill_row, fill_block = filler(lanes)
     sum_lines, sum_outputs = summing(columns, lanes, exact)
     slack = SLACK * lanes
@@ -134,7 +150,7 @@ def kernel(columns: int, lanes: int, exact: bool, over_planes: bool, types: str,
         """The workspace."""
         field = s.field
         column = field.outer_taps * field.pitch if over_planes else 0
-        return Parts(column=column + slack, cells=rows_of(field) * field.pitch + slack, lines=TOGETHER * s.pitch + slack)
+        return Workspace(column=column + slack, cells=rows_of(field) * field.pitch + slack, lines=TOGETHER * s.pitch + slack)
 
     @compiled
     def close_line(to, first, count, field, border):
@@ -167,33 +183,46 @@ def kernel(columns: int, lanes: int, exact: bool, over_planes: bool, types: str,
                 close_line(to, first, count, field, border)
 
     @compiled
-    def sum_rows(cells, block, rows, w, like, work, s, border):
+    def sum_rows(cells, step, block, rows, w, like, work, s, border):
         """lines [r][e] = T(sum over t of b[t] * cells [r + t][e])"""
         field = s.field
         first, count = block.w - field.w.before * field.inner, block.elements + (field.w.taps - 1) * field.inner
-        sum_lines(
-            Source(cells, field.pitch, field.pitch), w + s.rows.first, s.rows, work.lines, s.pitch, like, Plane(rows, count)
-        )
+        sum_lines(Source(cells, step, step), w + s.rows.first, s.rows, work.lines, s.pitch, like, Plane(rows, count))
         if field.w.mode == CONSTANT:
             for row in range(rows):
                 close_line(work.lines + row * s.pitch, first, count, field, border)
 
     @compiled
-    def sum_block(work, block, top, rows, w, y, s, border):
-        """`rows` rows of y from row `top` of a block on: the passes over rows and over cells of a row, as there are."""
-        field, extent = s.field, Plane(rows, block.elements)
-        cells, to, pitch = (
-            work.cells + top * field.pitch,
+    def sum_band(cells, step, work, block, top, w, y, s, border):
+        """Some rows of y from row `top` of a block on: the passes over rows and over cells of a row, as there are."""
+        field, rows = s.field, min(TOGETHER, block.rows - top)
+        to, pitch, extent = (
             pointer(y) + first_output(block, top, field),
             field.w.size * field.inner,
+            Plane(rows, block.elements),
         )
         if field.w.taps == 1:
-            sum_outputs(Source(cells, field.pitch, field.pitch), w + s.rows.first, s.rows, to, pitch, extent)
+            sum_outputs(Source(cells, step, step), w + s.rows.first, s.rows, to, pitch, extent)
         elif field.h.taps == 1:
-            sum_outputs(Source(cells, field.pitch, field.inner), w + s.cells.first, s.cells, to, pitch, extent)
+            sum_outputs(Source(cells, step, field.inner), w + s.cells.first, s.cells, to, pitch, extent)
         else:
-            sum_rows(cells, block, rows, w, pointer(y), work, s, border)
+            sum_rows(cells, step, block, rows, w, pointer(y), work, s, border)
             sum_outputs(Source(work.lines, s.pitch, field.inner), w + s.cells.first, s.cells, to, pitch, extent)
+
+    @compiled
+    def sum_block(cells, step, work, block, w, y, s, border):
+        """All rows of a block, whose cells lie in rows `step` apart."""
+        for top in range(0, block.rows, TOGETHER):
+            sum_band(cells + top * step, step, work, block, top, w, y, s, border)
+
+    def sum_stored(x, work, block, w, y, s, border):
+        sum_block(pointer(x) + first_cell(block, s.field), s.field.w.size * s.field.inner, work, block, w, y, s, border)
+
+    def sum_nothing(x, work, block, w, y, s, border):
+        pass
+
+    direct = as_stored and not over_planes
+    sum_inner = compiled(sum_stored if direct else sum_nothing)
 
     def passes(begin, end, x, weights, cval, y, outer, sizes):
         """y = T(c * T(b * T(a * x)))"""
@@ -204,13 +233,20 @@ def kernel(columns: int, lanes: int, exact: bool, over_planes: bool, types: str,
             clear(work.column, vector.zero(w), vector.distance(work.column, work.lines))
         clear(work.lines, vector.zero(w), TOGETHER * s.pitch + slack)
         for item in range(begin, end):
-            block = block_of(item, s.field)
-            if over_planes:
-                sum_planes(work, x, block, outer, w, pointer(y), s, border)
-            else:
-                fill_block(work.cells, x, block, outer, s.field, border)
-            for top in range(0, block.rows, TOGETHER):
-                sum_block(work, block, top, min(TOGETHER, block.rows - top), w, y, s, border)
+            whole = block_of(item, s.field)
+            inner = inner_block(whole, s.field, columns * lanes, 4 * columns * lanes, len(x) if direct else 0)
+            for part in range(PARTS):
+                block = part_of(whole, inner, part)
+                if block.rows == 0 or block.elements == 0:
+                    continue
+                if part == INNER:
+                    sum_inner(x, work, block, w, y, s, border)
+                    continue
+                if over_planes:
+                    sum_planes(work, x, block, outer, w, pointer(y), s, border)
+                else:
+                    fill_block(work.cells, x, block, outer, s.field, border)
+                sum_block(work.cells, s.field.pitch, work, block, w, y, s, border)
         keep(memory)
 
     passes.__name__ = f"{types}_passes_{'3_' if over_planes else ''}{columns}_{isa}"

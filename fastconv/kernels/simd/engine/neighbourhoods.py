@@ -9,6 +9,9 @@ element e + s * inner those under tap s of its element e: `tap_offsets` tells ho
     field = field_of(geometry, block)            # in Python: Field is part of a kernel's Sizes, outer_table an argument
     block = block_of(item, s.field)              # in a kernel
     fill_block(cells, x, block, outer, s.field, border)
+
+Where cells are read as they are stored, the windows that lie inside of the array need no copy: PARTS of a block are what lies
+around them, and INNER, whose cells are read from the array itself.
 """
 
 from functools import lru_cache
@@ -29,6 +32,7 @@ pointer = vector.pointer
 SLACK = 16  # vectors behind a block's cells that a tile may read and not use
 BLOCKS = 8  # or more, of a large array
 LEAST = 8192  # elements of a block that is worth a thread
+PARTS, INNER = 5, 4  # of a block: above, below, before and behind the windows inside of the array, and these
 
 
 class Line(NamedTuple):
@@ -153,7 +157,63 @@ def tap_offsets(geometry: FilterGeometry, field: Field) -> Array:
     return ((q * rows_under(field) + t) * field.pitch + s * f.inner).ravel()
 
 
+def stored_offsets(geometry: FilterGeometry) -> Array:
+    """The same in the array itself, of windows over one plane."""
+    f = geometry.folded
+    t, s = np.ix_(np.arange(f.h.taps), np.arange(f.w.taps))
+    return ((t * f.w.size + s) * f.inner).ravel()
+
+
 # In kernels -------------------------------------------------------------------------------------------------------------------
+
+
+@compiled
+def inner_block(block, field, slack, least, elements):
+    """The windows of a block that lie inside of the array, with `slack` elements that tiles read behind their cells.
+
+    The array has so many elements; none where its cells are not read as they are stored. There are no windows over several
+    planes, nor of less than `least` elements a row, beside which what lies around them would take as long.
+    """
+    line, after = field.w.size * field.inner, (field.w.taps - 1 - field.w.before) * field.inner
+    h, w = max(block.h, field.h.before), max(block.w, field.w.before * field.inner)
+    below = field.h.taps - 1 - field.h.before
+    right = min(block.w + block.elements, line - after)
+    last = (elements - slack - right - after) // line - block.plane * field.h.size  # the last row of cells
+    bottom = min(block.h + block.rows, min(field.h.size - 1, last) - below + 1)
+    found = Block(block.plane, h, w, bottom - h, right - w)
+    return trimmed(found, 0 if field.outer_taps > 1 or found.elements < least else found.rows, found.elements)
+
+
+@compiled
+def trimmed(block, rows, elements):
+    """The first rows and elements of a block; none where there are none of either."""
+    if rows <= 0 or elements <= 0:
+        return Block(block.plane, block.h, block.w, 0, 0)
+    return Block(block.plane, block.h, block.w, rows, elements)
+
+
+@compiled
+def part_of(block, inner, part):
+    """A part of a block around the windows inside of the array, or these; where there are none, the first is the block."""
+    if inner.rows == 0:
+        return Block(block.plane, block.h, block.w, block.rows if part == 0 else 0, block.elements)
+    if part == INNER:
+        return inner
+    bottom, right = inner.h + inner.rows, inner.w + inner.elements
+    if part == 0:
+        return Block(block.plane, block.h, block.w, inner.h - block.h, block.elements)
+    if part == 1:
+        return Block(block.plane, bottom, block.w, block.h + block.rows - bottom, block.elements)
+    if part == 2:
+        return Block(block.plane, inner.h, block.w, inner.rows, inner.w - block.w)
+    return Block(block.plane, inner.h, right, inner.rows, block.w + block.elements - right)
+
+
+@compiled
+def first_cell(block, field):
+    """Where the first cell under a block of windows inside of the array lies in it."""
+    row = block.plane * field.h.size + block.h - field.h.before
+    return row * field.w.size * field.inner + block.w - field.w.before * field.inner
 
 
 @compiled
@@ -214,8 +274,9 @@ def filler(lanes: int) -> tuple[Any, Any]:
     """The compiled fill_row and fill_block; `lanes` of the vectors that cells are converted by.
 
     fill_row(to, row, first, count, field, border): to[e] = the element first + e of a row, or what stands for it; whole cells.
-    fill_block(cells, x, block, outer, field, border): all cells under a block, in rows `field.pitch` apart, and zeros behind
-    them: a tile reads on there, and arithmetic on the denormal numbers that memory may hold takes a hundred times as long.
+    fill_block(cells, x, block, outer, field, border): all cells under a block, in rows `field.pitch` apart, and SLACK zeros
+    behind each: a tile reads on there, where arithmetic on the denormal numbers that memory may hold would take a hundred times
+    as long.
     `border` points to what cells of a constant border hold, of the type of the cells.
     """
     _, clear = runs(lanes)
@@ -261,7 +322,7 @@ def filler(lanes: int) -> tuple[Any, Any]:
                 else:
                     row = pointer(x) + (plane * field.h.size + h) * field.w.size * field.inner
                     fill_row(to, row, block.w - field.w.before * field.inner, reach, field, border)
-                clear(to + reach, none, field.pitch - reach)
+                clear(to + reach, none, min(field.pitch - reach, SLACK * lanes))
         clear(cells + field.outer_taps * rows_of(field) * field.pitch, none, SLACK * lanes)
 
     return fill_row, fill_block

@@ -11,7 +11,7 @@ from fastconv.kernels.simd.engine.neighbourhoods import field_of, items_of, oute
 from fastconv.kernels.simd.engine.sizes import Plane, written
 from fastconv.kernels.simd.ranks import columns, sliding, sorting
 from fastconv.kernels.simd.ranks.layouts import Layout, Spans, laid_out, tables, texts
-from fastconv.kernels.simd.ranks.networks import Program, box_program, columns_under, footprint_program
+from fastconv.kernels.simd.ranks.networks import Program, box_program, columns_under, flattened, footprint_program
 from fastconv.machine import Machine, host
 from fastconv.problem.convolutions import Array
 from fastconv.problem.filters import RankGeometry
@@ -19,8 +19,12 @@ from fastconv.problem.problem import Operands, Problem
 from fastconv.problem.types import Types
 
 ROW_BYTES = 2048  # of a block's rows of a network that is code
+LINE_BYTES = 8192  # and of one that has no rows but those of its results
 CODE = 1200  # minima and maxima of a network that may be code: it compiles within two seconds
 COMMON = ((1, 1, 3), (1, 3, 3), (1, 5, 5))  # windows whose networks are worth code for any array: planes, rows, columns
+FLAT = 9  # cells of a window whose network is worth more comparisons, and no rows that are written and read again
+VECTOR, NEAR = 64, 3  # bytes, and vectors
+ALIAS = 4096  # bytes: a read waits for a write that lies about so many before it
 MANY = 1 << 18  # cells of an array for which that of other windows is
 
 
@@ -64,9 +68,16 @@ def program_of(geometry: RankGeometry) -> Program:
 
 
 @remembered
-def layout_of(geometry: RankGeometry) -> Layout:
+def coded_program_of(geometry: RankGeometry) -> Program:
+    """The network as code: that of a small window stays in registers from its cells to its results."""
+    program = program_of(geometry)
+    return flattened(program) if geometry.window <= FLAT else program
+
+
+@remembered
+def layout_of(geometry: RankGeometry, code: bool = False) -> Layout:
     """Its levels."""
-    return laid_out(program_of(geometry))
+    return laid_out(coded_program_of(geometry) if code else program_of(geometry))
 
 
 def lines_of(geometry: RankGeometry) -> int:
@@ -75,12 +86,17 @@ def lines_of(geometry: RankGeometry) -> int:
     return f.h.taps + len(program_of(geometry).results) - 1
 
 
-def cut(geometry: RankGeometry, itemsize: int, rows: int, machine: Machine) -> Plane:
-    """Rows and elements of a block: so many rows of the network and the block's cells fit the L2 cache."""
+def row_bytes(geometry: RankGeometry, code: bool) -> int:
+    """Of a block's rows."""
+    return LINE_BYTES if code and geometry.window <= FLAT else ROW_BYTES
+
+
+def cut(geometry: RankGeometry, itemsize: int, rows: int, wide: int, machine: Machine) -> Plane:
+    """Rows and elements, of so many bytes, of a block: that many rows of the network and its cells fit the L2 cache."""
     f = geometry.folded
     whole, lanes, halo = f.w.size * f.inner, machine.vector_bytes // itemsize, (f.w.taps - 1) * f.inner
     room = machine.l2 // 3 // itemsize
-    most = max(ROW_BYTES // itemsize, 4 * halo)
+    most = max(wide // itemsize, 4 * halo)
     while most > max(8 * lanes, 2 * halo) and rows * most > room:
         most //= 2
     strips = -(-whole // most)
@@ -123,8 +139,11 @@ def cost_of_tables(problem: Problem, machine: Machine) -> float:
 
 
 def width_of(elements: int, lanes: int) -> int:
-    """Elements of a row of a network in whole vectors; an odd number of them, so that rows do not share cache sets."""
-    return (-(-elements // lanes) | 1) * lanes
+    """Elements of a row of a network in whole vectors: as many that no few rows lie about ALIAS bytes behind each other."""
+    vectors, around = -(-elements // lanes), ALIAS // VECTOR
+    while any((vectors * rows + NEAR) % around < 2 * NEAR + 1 for rows in range(1, 6)):
+        vectors += 1
+    return vectors * lanes
 
 
 def strip_of(layout: Layout, elements: int, lanes: int, machine: Machine) -> int:
@@ -140,25 +159,25 @@ Launch = tuple[Kernel, tuple[Any, ...], Any, int, int]
 def launch(problem: Problem, machine: Machine, code: bool) -> Launch:
     """(kernel, arguments but for arrays, offsets of all taps, items, work)."""
     g, types = problem.geometry, problem.types
-    program, layout = program_of(g), layout_of(g)
+    program, layout = coded_program_of(g) if code else program_of(g), layout_of(g, code)
     lanes, itemsize, tall = machine.lanes(types.summed), types.summed.itemsize, len(program.results)
     f = g.folded
-    block = cut(g, itemsize, layout.rows + layout.places // 8, machine)
+    block = cut(g, itemsize, layout.rows + layout.places // 8, row_bytes(g, code), machine)
     field = field_of(g, block, lanes)
     halo = (f.w.taps - 1) * f.inner
-    real, lines = types.summed.kind == "f", lines_of(g)
+    real, as_stored, lines = types.summed.kind == "f", types.stored == types.summed == types.result, lines_of(g)
     rows_under = field.block.h + field.h.taps - 1
     if code:
-        width = width_of(max(ROW_BYTES // itemsize, block.w) + halo, lanes)
+        width = width_of(max(row_bytes(g, code) // itemsize, block.w) + halo, lanes)
         levels = ";".join(f"{reach}:{text}" for reach, text in texts(program, lines, width))
-        made = sorting.kernel(lanes, real, names(types), machine.isa, levels)
+        made = sorting.kernel(lanes, real, as_stored, names(types), machine.isa, levels)
         strip, spread = 1, (np.empty((0, 4), np.int32), np.empty((0, 2), np.int64), np.empty((0, 2), np.int64))
     else:
         strip = strip_of(layout, block.w, lanes, machine)
         width = width_of(block.w + halo + (strip - 1) * lanes, lanes)
         spans = Spans(rows_under * field.pitch, field.pitch, width, strip * lanes, f.inner, lines)
         spread = tables(layout, spans)
-        made = sorting.kernel(lanes, real, names(types), machine.isa)
+        made = sorting.kernel(lanes, real, False, names(types), machine.isa)
     results = Plane(layout.results[0], layout.results[-1])
     s = sorting.Sizes(field, g.members, len(layout.levels), layout.rows, width, layout.places, strip, tall, results)
     work = int(1e9 * (cost_of_code if code else cost_of_tables)(problem, machine))

@@ -264,7 +264,8 @@ def texts(program: Program, lines: int, width: int) -> list[tuple[int, str]]:
                 reach = max(reach, uses.reach[number])
                 tokens.append("{}{}.{}".format("<" if kind == LEAST else ">", register(a), register(b)))
                 known[number] = len(known)
-                if uses.stored[number]:
+                tokens += [f"o{known[number]}.{k}" for k, result in enumerate(program.results) if result == number]
+                if uses.stored[number] and number not in program.results:
                     tokens.append(f"={known[number]}.{rows[number] * width}")
         found.append((reach, " ".join(tokens)))
     return found

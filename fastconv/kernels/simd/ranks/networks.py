@@ -270,6 +270,21 @@ def pruned(network: Network, results: Sequence[int]) -> Program:
     return Program(tuple(values), tuple(renamed[number] for number in results))
 
 
+def flattened(program: Program) -> Program:
+    """The same in which nothing is stored: what neighbours share is made for each of them, of cells further along the row."""
+    network = Network(0, 0)
+
+    def made(number: int, columns: int) -> int:
+        kind, a, b = program.values[number]
+        if kind == CELL:
+            return network.value(CELL, a, b + columns)
+        if kind == MOVED:
+            return made(a, columns + b)
+        return network.value(kind, made(a, columns), made(b, columns))
+
+    return pruned(network, [made(number, 0) for number in program.results])
+
+
 def ways(outer: int, h: int, w: int) -> Iterator[Way]:
     """The ways to make the network of a box."""
     small = outer * h * w <= CHAIN_LIMIT

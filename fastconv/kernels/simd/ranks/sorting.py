@@ -15,7 +15,20 @@ import numpy as np
 
 from fastconv.kernels.jit import Kernel, compiled
 from fastconv.kernels.simd import vector
-from fastconv.kernels.simd.engine.neighbourhoods import SLACK, Field, block_of, filler, first_output, rows_of
+from fastconv.kernels.simd.engine.neighbourhoods import (
+    INNER,
+    PARTS,
+    SLACK,
+    Field,
+    block_of,
+    filler,
+    first_cell,
+    first_output,
+    inner_block,
+    part_of,
+    rows_of,
+    trimmed,
+)
 from fastconv.kernels.simd.engine.sizes import Plane, reader
 from fastconv.kernels.simd.engine.workspace import keep, workspace
 from fastconv.kernels.simd.ranks.layouts import BOTH, LOW, PLACE_BITS
@@ -59,20 +72,38 @@ class Parts(NamedTuple):
     places: int
 
 
+class Source(NamedTuple):
+    """The cells under outputs: the first one, and elements from plane to plane and from line to line."""
+
+    at: Any
+    plane: int
+    line: int
+
+
+class Target(NamedTuple):
+    """Where code writes results: those of a first row of outputs, and elements to those of a second one."""
+
+    at: Any
+    step: int
+
+
 read, carve = reader(Sizes), workspace(Parts)
 
 
 @lru_cache(maxsize=16)
 def by_tables(lanes: int) -> Any:
-    """The compiled run_network(line, work, program, elements, s) that reads its operations."""
+    """The compiled run_network(source, target, work, program, elements, s) that reads its operations, of copied cells.
+
+    It leaves results in the rows of the workspace that tables name.
+    """
     both, low, bits = BOTH, LOW, PLACE_BITS
 
-    def run_network(line, work, program, elements, s):
+    def run_network(source, target, work, program, elements, s):
         operations, runs, levels = program
         codes, width = pointer(operations), s.strip * lanes
         shifts = np.empty(3, np.int64)
         shifts[2] = vector.distance(work.cells, work.places)
-        to, first, begin = pointer(shifts), 0, 0
+        to, first, begin, line = pointer(shifts), 0, 0, vector.distance(work.cells, source.at)
         for level in range(s.levels):
             last, done = levels[level, 0], begin
             for e in range(0, elements + levels[level, 1], width):
@@ -108,35 +139,40 @@ def one_level(lanes: int, reach: int, text: str, before: Any) -> Any:
     """The compiled levels up to one."""
 
     @compiled
-    def run_level(line, work, elements, s):
-        plane = rows_of(s.field) * s.field.pitch
-        for e in range(0, elements + reach * s.field.inner, lanes):
-            vector.network(work.cells + (line + e), plane, s.field.pitch, s.field.inner, work.rows + e, lanes, text)
+    def run_level(source, target, work, elements, s):
+        rows, inner = work.rows, s.field.inner
+        for e in range(0, elements + reach * inner, lanes):
+            to = target.at + e
+            vector.network(source.at + e, source.plane, source.line, inner, rows + e, to, target.step, lanes, text)
 
     if before is None:
 
         @compiled
-        def run_network(line, work, program, elements, s):
-            run_level(line, work, elements, s)
+        def run_network(source, target, work, program, elements, s):
+            run_level(source, target, work, elements, s)
 
     else:
 
         @compiled
-        def run_network(line, work, program, elements, s):
-            before(line, work, program, elements, s)
-            run_level(line, work, elements, s)
+        def run_network(source, target, work, program, elements, s):
+            before(source, target, work, program, elements, s)
+            run_level(source, target, work, elements, s)
 
     return run_network
 
 
 @lru_cache(maxsize=16)
-def finishing(lanes: int, real: bool) -> tuple[Any, Any, Any]:
-    """The compiled hide_nans, write_row and write_marked; `real` of floats.
+def finishing(lanes: int, real: bool) -> tuple[Any, Any, Any, Any]:
+    """The compiled find_nan, hide_nans, write_row and write_marked; `real` of floats.
 
+    find_nan(cells, rows, line, count): whether there is NaN in some rows of cells.
     hide_nans(work, block, values, field): whether a block holds NaN. Then infinity stands for it, and work.marks holds 1 there.
     write_row(to, row, count): a row of results, as it is stored.
     write_marked(to, row, marks, offsets, count, values, s): a row of a block that holds NaN.
     """
+
+    def none_is_found(cells, rows, line, count):
+        return False
 
     def none_are_hidden(work, block, values, field):
         return False
@@ -154,6 +190,13 @@ def finishing(lanes: int, real: bool) -> tuple[Any, Any, Any]:
         return not vector.first_are_set(fine, lanes)
 
     @compiled
+    def find_nan(cells, rows, line, count):
+        found = False
+        for r in range(rows):
+            found |= holds_nan(cells + r * line, count)
+        return found
+
+    @compiled
     def hide_row(row, marks, count, values):
         for e in range(0, count, lanes):
             v = vector.load(row + e, lanes)
@@ -165,8 +208,7 @@ def finishing(lanes: int, real: bool) -> tuple[Any, Any, Any]:
         rows, reach = block.rows + field.h.taps - 1, block.elements + (field.w.taps - 1) * field.inner
         found = False
         for q in range(field.outer_taps):
-            for r in range(rows):
-                found |= holds_nan(work.cells + (q * rows_of(field) + r) * field.pitch, reach)
+            found |= find_nan(work.cells + q * rows_of(field) * field.pitch, rows, field.pitch, reach)
         if found:
             for line in range(field.outer_taps * rows_of(field)):
                 hide_row(work.cells + line * field.pitch, work.marks + line * field.pitch, field.pitch, values)
@@ -190,17 +232,70 @@ def finishing(lanes: int, real: bool) -> tuple[Any, Any, Any]:
             vector.store_first_as(to + whole, vector.load(row + whole, lanes), count - whole)
 
     if real:
-        return compiled(hide_nans), write_row, compiled(write_marked)
-    return compiled(none_are_hidden), write_row, compiled(write_nothing)
+        return find_nan, compiled(hide_nans), write_row, compiled(write_marked)
+    return compiled(none_is_found), compiled(none_are_hidden), write_row, compiled(write_nothing)
 
 
 @lru_cache(maxsize=64)
-def kernel(lanes: int, real: bool, types: str, isa: str, levels: str = "") -> Kernel:
-    """The compiled loop over blocks; with `levels`, the network is code: f32_ranks_code_avx512."""
+def kernel(lanes: int, real: bool, as_stored: bool, types: str, isa: str, levels: str = "") -> Kernel:
+    """The compiled loop over blocks; with `levels`, the network is code: f32_ranks_code_avx512.
+
+    `as_stored`, code reads the cells of windows inside of the array where they are, unless there is NaN among them.
+    """
     _, fill_block = filler(lanes)
     run_network = by_code(lanes, levels) if levels else by_tables(lanes)
-    hide_nans, write_row, write_marked = finishing(lanes, real)
-    slack, marked = SLACK * lanes, 1 if real else 0
+    find_nan, hide_nans, write_row, write_marked = finishing(lanes, real)
+    slack, marked, direct = SLACK * lanes, 1 if real else 0, bool(levels) and as_stored
+
+    @compiled
+    def results_of(work, s):
+        """Rows of the workspace for results."""
+        return Target(work.rows + s.results.h * s.width, (s.results.w - s.results.h) * s.width)
+
+    @compiled
+    def rank_rows(source, work, program, block, y, s):
+        """The ranks of a block without NaN."""
+        target = results_of(work, s)
+        for row in range(0, block.rows, s.tall):
+            at = Source(source.at + row * source.line, source.plane, source.line)
+            run_network(at, target, work, program, block.elements, s)
+            for i in range(min(s.tall, block.rows - row)):
+                result = work.rows + (s.results.w if i else s.results.h) * s.width
+                write_row(pointer(y) + first_output(block, row + i, s.field), result, block.elements)
+
+    @compiled
+    def rank_marked(source, work, program, block, values, offsets, y, s):
+        """Those of a block where infinity stands for NaN."""
+        target = results_of(work, s)
+        for row in range(0, block.rows, s.tall):
+            at = Source(source.at + row * source.line, source.plane, source.line)
+            run_network(at, target, work, program, block.elements, s)
+            for i in range(min(s.tall, block.rows - row)):
+                result = work.rows + (s.results.w if i else s.results.h) * s.width
+                to, marks = pointer(y) + first_output(block, row + i, s.field), work.marks + (row + i) * s.field.pitch
+                write_marked(to, result, marks, offsets, block.elements, values, s)
+
+    def rank_stored(x, work, program, block, y, s):
+        """Rank a block of windows inside of the array. Whether it was without NaN, looked for where cells were just read."""
+        field = s.field
+        cells, line = pointer(x) + first_cell(block, field), field.w.size * field.inner
+        reach, found = block.elements + (field.w.taps - 1) * field.inner, False
+        for row in range(0, block.rows, s.tall):
+            target = Target(pointer(y) + first_output(block, row, field), line)
+            run_network(Source(cells + row * line, 0, line), target, work, program, block.elements, s)
+            found |= find_nan(cells + row * line, s.tall, line, reach)
+        return not (found or find_nan(cells + block.rows * line, field.h.taps - 1, line, reach))
+
+    def rank_none(x, work, program, block, y, s):
+        return False
+
+    rank_inner = compiled(rank_stored if direct else rank_none)
+
+    @compiled
+    def inner_of(block, elements, s):
+        """The part of a block whose cells are read, and results written, where they are: whole vectors, and pairs of rows."""
+        b = inner_block(block, s.field, 2 * lanes, 16 * lanes, elements if direct else 0)
+        return trimmed(b, b.rows - b.rows % s.tall, b.elements - b.elements % lanes)
 
     def ranks(begin, end, x, values, offsets, y, outer, operations, runs, levels, sizes):
         """y [e] = the cell of rank r among cells [e + offset of t]"""
@@ -210,18 +305,18 @@ def kernel(lanes: int, real: bool, types: str, isa: str, levels: str = "") -> Ke
         work, memory = carve(Parts(cells, marked * cells, s.rows * s.width + slack, s.places * s.strip * lanes), values)
         program = operations, runs, levels
         for item in range(begin, end):
-            block = block_of(item, field)
-            fill_block(work.cells, x, block, outer, field, pointer(values))
-            hidden = hide_nans(work, block, values, field)
-            for row in range(0, block.rows, s.tall):
-                run_network(row * field.pitch, work, program, block.elements, s)
-                for i in range(min(s.tall, block.rows - row)):
-                    result = work.rows + (s.results.w if i else s.results.h) * s.width
-                    to = pointer(y) + first_output(block, row + i, field)
-                    if hidden:
-                        write_marked(to, result, work.marks + (row + i) * field.pitch, offsets, block.elements, values, s)
-                    else:
-                        write_row(to, result, block.elements)
+            whole = block_of(item, field)
+            inner = inner_of(whole, len(x), s)
+            for part in range(PARTS):
+                block = part_of(whole, inner, part)
+                if block.rows == 0 or block.elements == 0 or (part == INNER and rank_inner(x, work, program, block, y, s)):
+                    continue
+                fill_block(work.cells, x, block, outer, field, pointer(values))
+                source = Source(work.cells, rows_of(field) * field.pitch, field.pitch)
+                if hide_nans(work, block, values, field):
+                    rank_marked(source, work, program, block, values, offsets, y, s)
+                else:
+                    rank_rows(source, work, program, block, y, s)
         keep(memory)
 
     ranks.__name__ = f"{types}_ranks_{'code' if levels else 'tables'}_{isa}"

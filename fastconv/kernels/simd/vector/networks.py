@@ -11,21 +11,24 @@ from fastconv.kernels.simd.vector.types import BYTES, I32, I64, Vector
 
 
 @intrinsic(prefer_literal=True)
-def network(context: Any, cells: Any, plane: Any, line: Any, cell: Any, rows: Any, lanes: Any, text: Any) -> Any:
-    """One vector of every value that a text names: words apart by spaces, each of which but the last kind makes a vector.
+def network(
+    context: Any, cells: Any, plane: Any, line: Any, cell: Any, rows: Any, out: Any, step: Any, lanes: Any, text: Any
+) -> Any:
+    """One vector of every value that a text names: words apart by spaces, each of which but the last two kinds makes a vector.
 
     ====== =================================================================
     cq.t.s the cells at cells + q * plane + t * line + s * cell
     rn.s   the values at rows + n + s * cell
     <i.j   the smaller of vectors i and j, >i.j the larger: none may be NaN
     =i.n   vector i to rows + n
+    oi.k   vector i to out + k * step
     ====== =================================================================
     """
     t = Vector(rows.dtype, lanes.literal_value)
     words = text.literal_value.split()
 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        cells, plane, line, cell, rows, *_ = args
+        cells, plane, line, cell, rows, out, step, *_ = args
         made: list[Any] = []
         steps: dict[tuple[Any, int], Any] = {}
 
@@ -44,12 +47,14 @@ def network(context: Any, cells: Any, plane: Any, line: Any, cell: Any, rows: An
                 made.append(read(builder, builder.add(rows, times(cell, numbers[1])), t, I64(numbers[0])))
             elif word[0] == "=":
                 write(builder, made[numbers[0]], rows, t, I64(numbers[1]))
+            elif word[0] == "o":
+                write(builder, made[numbers[0]], builder.add(out, times(step, numbers[1])), t, I64(0))
             else:
                 a, b = (made[i] for i in numbers)
                 made.append(builder.select(compared(builder, word[0], b, a, t.dtype), b, a))
         return context.get_dummy_value()
 
-    return types.void(cells, types.intp, types.intp, types.intp, rows, lanes, text), generate
+    return types.void(cells, types.intp, types.intp, types.intp, rows, out, types.intp, lanes, text), generate
 
 
 @intrinsic(prefer_literal=True)
