@@ -377,6 +377,14 @@ def _schema(given: argparse.Namespace) -> int:
 
 
 def _warmup(given: argparse.Namespace) -> int:
-    calls = api.warmup()
+    from fastconv.measuring.measure import progress
+    from fastconv.operations import warming
+
+    planned, calls = warming.planned(), 0
+    with progress(1) as bar:
+        bar.case(len(planned))
+        for text, call in planned:
+            bar.step(text)
+            calls += warming.made(call)
     print(f"{calls} calls compiled or found in {cache.folder() or 'memory: there is no cache folder'}")
     return 0
