@@ -288,9 +288,8 @@ def build_windows(operation: str, x_shape: Any, x_dtype: Any, *, implementation:
 def activation_of(operation: str, value: Any, dtype: np.dtype[Any]) -> Activation:
     """The activation that an operation of its name applies; a refusal names the operation's own arguments."""
     if dtype.kind == "c" or (dtype.kind != "f" and operation not in WHOLE):
-        raise TypeError(
-            f"x has dtype {dtype}, which {operation} is not defined for: it takes real {FLOATS[operation in WHOLE]}"
-        )
+        taken = "numbers" if operation in WHOLE else "floats"
+        raise TypeError(f"x has dtype {dtype}, which {operation} is not defined for: it takes real {taken}")
     names = NUMBERS.get(operation)
     if names is None:
         return check.activation(value, dtype)
