@@ -23,7 +23,7 @@ from fastconv.machine import cpu_name, host
 from fastconv.measuring import layers
 from fastconv.measuring.extras import MissingExtra, require
 
-PEER_PACKAGES = ("torch", "onnx", "onnxruntime", "openvino", "opencv-python-headless", "opencv-python", "scipy")
+PEER_PACKAGES = ("torch", "onnx", "onnxruntime", "openvino", "ncnn", "mnn", "opencv-python-headless", "opencv-python", "scipy")
 PICTURES = (".png", ".svg", ".pdf")
 
 

@@ -106,8 +106,8 @@ def compare(
     implementations : iterable of str, optional
         Which of `fastconv.implementations(operation)`; "auto" is the one it picks; all if not given.
     peers : bool or iterable of str
-        Whether to run other libraries too, or which: "torch", "torch_channels_last", "onnxruntime", "openvino", "cv2",
-        "scipy". Each runs in its own process, with the number of threads that fastconv uses.
+        Whether to run other libraries too, or which: "torch", "torch_channels_last", "onnxruntime", "openvino", "ncnn",
+        "mnn", "cv2", "scipy". Each runs in its own process, with the number of threads that fastconv uses.
     seconds : float
         About how long each is timed, all rounds together.
 
