@@ -60,6 +60,7 @@ class Results:
     cases: list[CaseResult] = field(default_factory=list)
     date: str = ""
     command: str = ""
+    busy: list[str] = field(default_factory=list)  # lines that say that the machine had something else to do
 
     @property
     def failed(self) -> bool:
@@ -159,6 +160,8 @@ def show(results: Results, console: Any) -> None:
             _show_case(case, console)
     elif results.cases:
         _show_network(results, console)
+    for line in results.busy:
+        _line(console, line, style="yellow")
     if not results.complete:
         _line(console, "\nInterrupted: this is what was measured until then.", style="yellow")
 
