@@ -68,7 +68,8 @@ class Watch:
             facts.append(f"load {self.load:.1f} on {processors.available()}")
         if self.spread is not None:
             facts.append(f"rounds differ {self.spread:.1f}x")
-        return [f"Busy machine: {', '.join(facts)}.", "Ratios are of rounds side by side; for times to quote, let the machine rest."]
+        advice = "Ratios are of rounds side by side; for times to quote, let the machine rest."
+        return [f"Busy machine: {', '.join(facts)}.", advice]
 
 
 def load_average() -> float | None:
