@@ -30,7 +30,7 @@ from fastconv.measuring.peers import Case, Peer, PeerError, opened
 from fastconv.plans.timing import timed_round
 from fastconv.problem.convolutions import LAYOUTS
 
-PEERS = ("torch", "torch_channels_last", "onnxruntime", "openvino")
+PEERS = ("torch", "torch_channels_last", "onnxruntime", "openvino", "ncnn", "mnn")
 ROUNDS, SECONDS = 5, 0.02  # rounds, and the seconds that each side has in one
 MOST_FLOPS, MOST_CELLS = 3e9, 3e7  # of a geometry that is worth its time here
 LOW = 0.9  # the ratio below which a row is shown

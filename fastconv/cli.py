@@ -23,7 +23,7 @@ from fastconv.machine import cpu_name, host
 from fastconv.measuring import layers
 from fastconv.measuring.extras import MissingExtra, require
 
-PEER_PACKAGES = ("torch", "onnx", "onnxruntime", "openvino", "opencv-python-headless", "opencv-python", "scipy")
+PEER_PACKAGES = ("torch", "onnx", "onnxruntime", "openvino", "ncnn", "mnn", "opencv-python-headless", "opencv-python", "scipy")
 PICTURES = (".png", ".svg", ".pdf")
 
 
@@ -156,6 +156,7 @@ def _add_compare(commands: Any) -> None:
     how.add_argument("--json", action="store_true", help='print a JSON document instead of tables; see "fastconv schema"')
     how.add_argument("--plot", type=Path, metavar="FILE", help="write speedup bars there, and a roofline beside it")
     how.add_argument("--report", type=Path, metavar="DIR", help="write DIR/index.html: tables and pictures on one page")
+    how.add_argument("--backward", action="store_true", help="gradients by input and weights beside torch's, both layouts")
     compare.set_defaults(run=_compare)
 
 
@@ -203,6 +204,8 @@ def _compare(given: argparse.Namespace) -> int:
     if given.op and "." in given.op:
         return _compare_filter(given)
     chosen = _chosen_layers(given)
+    if given.backward:
+        return _compare_backward(given, chosen)
     if given.seconds is not None and not given.seconds > 0:
         raise ValueError(f"--seconds must be above 0, got {given.seconds}")
     if given.plot is not None:
@@ -238,6 +241,38 @@ def _compare(given: argparse.Namespace) -> int:
     return 1 if results.failed else 0
 
 
+def _compare_backward(given: argparse.Namespace, chosen: Sequence[layers.Layer]) -> int:
+    """Gradients of layers beside torch's."""
+    from fastconv.measuring import backward
+    from fastconv.measuring.busy import Watch
+    from fastconv.measuring.measure import progress
+    from fastconv.measuring.report import gradients as reporting
+
+    for name in ("implementations", "layout", "plot", "report"):
+        if getattr(given, name):
+            raise ValueError(f"--{name} does not go with --backward, which compares what is picked in both layouts")
+    if given.dtype not in ("float32", "float64"):
+        raise ValueError(f"--dtype must be float32 or float64 with --backward, got {given.dtype!r}")
+    if given.seconds is not None and not given.seconds > 0:
+        raise ValueError(f"--seconds must be above 0, got {given.seconds}")
+    console = None if given.json else _console()
+    if given.threads is not None:
+        api.set_num_threads(given.threads)
+    rows, watch = [], Watch()
+    with progress(len(chosen)) as bar:
+        for layer in chosen:
+            bar.case(4 if layer.w_shape else 2)
+            bar.step(f"{layer.name}: first calls")
+            for row in backward.rows_of(layer, given.dtype, given.seconds or backward.SECONDS, watch):
+                rows.append(row)
+                bar.step(f"{layer.name}: by {row.operand}, {row.layout}")
+    if given.json:
+        print(reporting.document(rows, given.command_line))
+    else:
+        reporting.show(rows, watch, console)
+    return 1 if any(row.wrong for row in rows) else 0
+
+
 def _compare_filter(given: argparse.Namespace) -> int:
     """A function of SciPy's name beside SciPy and OpenCV."""
     from fastconv.measuring import filters
@@ -258,7 +293,19 @@ def _filter_call(given: argparse.Namespace) -> Any:
     """The call that the options tell."""
     from fastconv.measuring import filters
 
-    refused = ("layer", "network", "batch", "weight", "padding", "groups", "layout", "implementations", "plot", "report")
+    refused = (
+        "backward",
+        "layer",
+        "network",
+        "batch",
+        "weight",
+        "padding",
+        "groups",
+        "layout",
+        "implementations",
+        "plot",
+        "report",
+    )
     for name in refused:
         if getattr(given, name):
             raise ValueError(f"--{name} goes with convolutions and pools, not with {given.op}")
@@ -378,6 +425,14 @@ def _schema(given: argparse.Namespace) -> int:
 
 
 def _warmup(given: argparse.Namespace) -> int:
-    calls = api.warmup()
+    from fastconv.measuring.measure import progress
+    from fastconv.operations import warming
+
+    planned, calls = warming.planned(), 0
+    with progress(1) as bar:
+        bar.case(len(planned))
+        for text, call in planned:
+            bar.step(text)
+            calls += warming.made(call)
     print(f"{calls} calls compiled or found in {cache.folder() or 'memory: there is no cache folder'}")
     return 0

@@ -1,10 +1,11 @@
 """Compiled kernels on disk, so that a new process need not compile: every doubt about a file is a miss, never an error.
 
-One file holds one compiled signature. Its folder is named by a hash of the sources that any kernel may be made of, the
-versions of Python, NumPy, Numba and llvmlite, and the CPU; its key has the hash of the kernel's own family. Edited sources,
-another Numba or another CPU look elsewhere. A file begins with the SHA-256 of the rest and repeats its own key, so that a
-truncated, damaged or swapped file is noticed before it is unpickled.
-Files are pickles, which run code when read: folder and file must belong to this user and be writable by nobody else.
+One file holds one compiled signature. Its folder is named by a hash of the sources that any kernel may be made of, the versions
+of Python, NumPy, Numba, llvmlite and the C library, and the CPU; its key has the hash of the kernel's own family. Edited
+sources, another Numba or another CPU look elsewhere. A file begins with the SHA-256 of the rest and repeats its own key, so
+that a truncated, damaged or swapped file is noticed before it is unpickled.
+Files are pickles, which run code when read: folder and file must belong to this user, or to the administrator, and be writable
+by nobody else. A folder that cannot be written serves what it has: an image of a container can hold one.
 """
 
 import contextlib
@@ -27,6 +28,10 @@ from numba.core import compiler
 from numba.core.caching import _Cache
 from numba.core.serialize import dumps
 
+from fastconv.kernels.notice import Notice
+from fastconv.kernels.tidying import touched
+
+NOTICE = Notice()
 PACKAGE = Path(__file__).resolve().parent.parent
 DIGEST = hashlib.sha256().digest_size
 
@@ -82,10 +87,10 @@ def _parents() -> Iterator[Path]:
 
 
 def _ours(status: os.stat_result) -> bool:
-    """Whether a file or folder belongs to this user and nobody else can write it."""
+    """Whether a file or folder belongs to this user, or to the administrator, and nobody else can write it."""
     if not hasattr(os, "geteuid"):
         return True
-    return status.st_uid == os.geteuid() and not status.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
+    return status.st_uid in (os.geteuid(), 0) and not status.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
 
 
 def _made(folder: Path) -> bool:
@@ -104,7 +109,8 @@ def _name(cpu: tuple[Any, ...]) -> str | None:
     sources = sources_digest()
     if sources is None:
         return None
-    versions = (sys.version, np.__version__, numba.__version__, version("llvmlite"), platform.platform(terse=True))
+    system = (sys.platform, platform.machine(), *platform.libc_ver())  # not the kernel's version: containers move between hosts
+    versions = (sys.version, np.__version__, numba.__version__, version("llvmlite"), system)
     return hashlib.sha256(repr((sources, versions, cpu)).encode()).hexdigest()[:24]
 
 
@@ -113,7 +119,10 @@ def _folder(cpu: tuple[Any, ...], configured: str) -> Path | None:
     name = _name(cpu)
     if name is None:
         return None
-    return next((parent / name for parent in _parents() if _made(parent) and _made(parent / name)), None)
+    found = next((parent / name for parent in _parents() if _made(parent) and _made(parent / name)), None)
+    if found is not None:
+        touched(found)
+    return found
 
 
 def folder(codegen: Any = None) -> Path | None:
@@ -175,9 +184,12 @@ class DiskCache(_Cache):  # type: ignore[misc]
         try:
             found = self._file(signature, target_context.codegen())
             payload = None if found is None else _read(*found)
-            return None if payload is None else compiler.CompileResult._rebuild(target_context, *payload)
+            if payload is not None:
+                return compiler.CompileResult._rebuild(target_context, *payload)
         except Exception:  # whatever is wrong with a file, compiling again mends it
-            return None
+            found = None
+        NOTICE.begin(None if found is None else found[0].parent)
+        return None
 
     def save_overload(self, signature: Any, result: Any) -> None:
         """Write a compiled signature for later processes, where that can be done."""

@@ -15,7 +15,7 @@ from numba import njit
 from numba.core.codegen import JITCodeLibrary
 from numba.core.compiler import Compiler
 
-from fastconv.kernels.cache import DiskCache, lasting_name
+from fastconv.kernels.cache import NOTICE, DiskCache, lasting_name
 
 # A NaN or inf goes where the standard says: no flag lets LLVM assume that there are none, or change the order of a sum.
 OPTIONS: dict[str, Any] = {"nogil": True, "error_model": "numpy", "fastmath": {"contract"}}
@@ -92,7 +92,10 @@ def inlined(function: Callable[..., Any]) -> Any:
 
 
 def without_collections(function: Callable[..., Any]) -> Callable[..., Any]:
-    """`function` while Python's garbage collector rests: a compiler makes millions of objects, and few cycles of them."""
+    """`function` while Python's garbage collector rests: a compiler makes millions of objects, and few cycles of them.
+
+    What waits for it is told where that takes long.
+    """
 
     @wraps(function)
     def run(*arguments: Any) -> Any:
@@ -101,6 +104,7 @@ def without_collections(function: Callable[..., Any]) -> Callable[..., Any]:
         try:
             return function(*arguments)
         finally:
+            NOTICE.end()
             if was_enabled:
                 gc.enable()
 

@@ -9,6 +9,7 @@
 
 import inspect
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from statistics import median
 from typing import Any, Protocol
@@ -17,6 +18,7 @@ import numpy as np
 
 import fastconv as api
 from fastconv.machine import host
+from fastconv.measuring.busy import Watch
 from fastconv.measuring.checking import Sample, error_of, sample
 from fastconv.measuring.peers import NAMES, Case, Peer, PeerError, opened
 from fastconv.measuring.roofs import fma_peak
@@ -66,6 +68,8 @@ class Row:
         The largest absolute difference from the reference among the outputs compared.
     note : str
         What else the reader should know.
+    spread : float or None
+        The median of the slowest round over that of the fastest: how far times went up and down.
     """
 
     implementation: str
@@ -81,6 +85,7 @@ class Row:
     speedup: float | None = None
     max_error: float | None = None
     note: str = ""
+    spread: float | None = None
 
 
 def compare(
@@ -106,8 +111,8 @@ def compare(
     implementations : iterable of str, optional
         Which of `fastconv.implementations(operation)`; "auto" is the one it picks; all if not given.
     peers : bool or iterable of str
-        Whether to run other libraries too, or which: "torch", "torch_channels_last", "onnxruntime", "openvino", "cv2",
-        "scipy". Each runs in its own process, with the number of threads that fastconv uses.
+        Whether to run other libraries too, or which: "torch", "torch_channels_last", "onnxruntime", "openvino", "ncnn",
+        "mnn", "cv2", "scipy". Each runs in its own process, with the number of threads that fastconv uses.
     seconds : float
         About how long each is timed, all rounds together.
 
@@ -233,6 +238,7 @@ class _Entry:
     kernel: str | None = None
     note: str = ""
     times: list[float] = field(default_factory=list)
+    rounds: list[float] = field(default_factory=list)
     extrapolated: bool = False
 
 
@@ -252,6 +258,8 @@ class Comparison:
         The sizes of the case.
     dtype : numpy.dtype
         Of the result.
+    watch : Watch
+        What else the machine did meanwhile.
     """
 
     def __init__(
@@ -290,6 +298,7 @@ class Comparison:
             self._w = np.asarray(given["grad_output"], plan.operands[1].dtype)
             operands = (x, plan.checked(plan.operands[1], self._w))
         self._sample: Sample | None = None
+        self.watch = Watch()
         self._peers: tuple[Peer, ...] = ()
         chosen = make("auto").implementation.name  # weights may decide
         selected = _selected(operation, implementations, chosen)
@@ -357,9 +366,13 @@ class Comparison:
 
     def _time(self, entry: _Entry) -> None:
         try:
-            entry.times += entry.runner.run(self.seconds / ROUNDS)
+            with nullcontext() if entry.runner.peer else self.watch.calls():
+                times = entry.runner.run(self.seconds / ROUNDS)
         except PeerError as error:
             entry.status, entry.verified = "skipped", str(error)
+            return
+        entry.times += times
+        entry.rounds.append(median(times))
 
     def rows(self) -> list[Row]:
         """What is known so far: implementations best first, then peers; those not reached yet are left out."""
@@ -391,6 +404,7 @@ class Comparison:
             entry.verified,
             max_error=entry.max_error,
             note=entry.note,
+            spread=max(entry.rounds) / min(entry.rounds) if len(entry.rounds) > 1 and min(entry.rounds) else None,
             **row,
         )
 

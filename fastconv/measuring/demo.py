@@ -5,7 +5,6 @@ ReLU -> pool, after Ahmed Gad, "Building Convolutional Neural Network using NumP
 taken twice: with `fastconv.numpycnn`, and with the visible loops below, which compute the same in plain Python.
 """
 
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -16,7 +15,9 @@ import numpy as np
 import numpy.typing as npt
 
 from fastconv import numpycnn
+from fastconv.measuring.busy import Watch
 from fastconv.measuring.extras import require
+from fastconv.plans.timing import timed
 
 Maps = npt.NDArray[np.float64]
 
@@ -165,8 +166,8 @@ def smallest_side() -> int:
     return side
 
 
-def walk(image: Maps, crop: int = CROP) -> Iterator[Step]:
-    """Takes the nine steps, each on the whole image, on its central crop, and on that crop with the loops.
+def walk(image: Maps, crop: int = CROP, watch: Watch | None = None) -> Iterator[Step]:
+    """Takes the nine steps, each on the whole image, on its central crop, and on that crop with the loops, which `watch` sees.
 
     Raises
     ------
@@ -175,7 +176,7 @@ def walk(image: Maps, crop: int = CROP) -> Iterator[Step]:
     RuntimeError
         If the loops and fastconv disagree.
     """
-    least = smallest_side()
+    watch, least = watch or Watch(), smallest_side()
     if min(image.shape) < least:
         raise ValueError(f"the image must be at least {least} x {least}, got {image.shape[0]} x {image.shape[1]}")
     whole, part = image[:, :, np.newaxis], central(image, crop)[:, :, np.newaxis]
@@ -189,9 +190,8 @@ def walk(image: Maps, crop: int = CROP) -> Iterator[Step]:
         for name, fast, slow in steps:
             whole, seconds = _median_time(fast, whole)
             fast_part, crop_seconds = _median_time(fast, part)
-            begin = time.perf_counter()
-            part = slow(part)
-            loop_seconds = time.perf_counter() - begin
+            with watch.calls():
+                loop_seconds, part = _timed(slow, part)
             if not np.allclose(part, fast_part):
                 raise RuntimeError(f"layer {layer}, {name}: the loops and fastconv disagree")
             yield Step(layer, name, whole, seconds, crop_seconds, loop_seconds)
@@ -205,12 +205,14 @@ def central(image: Maps, side: int) -> Maps:
 
 
 def _median_time(function: Callable[[Maps], Maps], maps: Maps) -> tuple[Maps, float]:
-    result, times = function(maps), []
-    for _ in range(REPEATS):
-        begin = time.perf_counter()
-        function(maps)
-        times.append(time.perf_counter() - begin)
-    return result, float(np.median(times))
+    result = function(maps)
+    return result, float(np.median([timed(partial(function, maps)) for _ in range(REPEATS)]))
+
+
+def _timed(function: Callable[[Maps], Maps], maps: Maps) -> tuple[float, Maps]:
+    """(seconds, result) of one call."""
+    found: list[Maps] = []
+    return timed(lambda: found.append(function(maps))), found[0]
 
 
 def pictures(image: Maps, steps: list[Step], folder: Path) -> list[Path]:

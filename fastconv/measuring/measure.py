@@ -16,6 +16,7 @@ import numpy as np
 import fastconv as api
 from fastconv import __version__
 from fastconv.machine import cpu_name, host
+from fastconv.measuring.busy import Watch
 from fastconv.measuring.comparison import Comparison, Row, peer_names
 from fastconv.measuring.extras import require
 from fastconv.measuring.layers import Layer
@@ -75,17 +76,22 @@ def measure(
     begun = datetime.now(UTC).isoformat(timespec="seconds")
     results = Results(_machine(np.dtype(dtype)), network, date=begun, command=command)
     comparison: Comparison | None = None
+    watch = Watch()
     try:
         with opened(names, api.get_num_threads()) as running, progress(len(chosen)) as bar:
             for layer in chosen:
                 comparison = None
                 comparison, order = _comparison(layer, dtype, layout, wanted, spent, limit)
+                comparison.watch = watch
                 _run(comparison, layer, running, bar)
                 results.cases.append(_result(layer, order, comparison))
         results.complete = True
     except KeyboardInterrupt:
         if comparison is not None and len(results.cases) < len(chosen) and comparison.rows():
             results.cases.append(_result(chosen[len(results.cases)], order, comparison))
+    watch.spreads = [row.spread for case in results.cases for row in case.rows if row.spread is not None]
+    results.machine |= {"processor_share": watch.share, "load_average": watch.load}
+    results.busy = watch.told()
     return results
 
 

@@ -10,6 +10,7 @@ import numpy as np
 import fastconv as api
 from fastconv import training
 from fastconv.measuring import demo, digits, gallery, large, tour
+from fastconv.measuring.busy import Watch
 from fastconv.measuring.extras import require
 from fastconv.measuring.report.results import duration
 
@@ -47,8 +48,8 @@ def show_walk(given: argparse.Namespace) -> int:
     print(f"image {height} x {width}, grey; the loops run on its central {side_h} x {side_w}\n")
     header = f"{'step':12} {'shape':>15} {'whole image':>12} {'crop':>10} {'loops, crop':>12} {'speedup':>9}"
     print(header, "-" * len(header), sep="\n")
-    steps = []
-    for step in demo.walk(image):
+    steps, watch = [], Watch()
+    for step in demo.walk(image, watch=watch):
         steps.append(step)
         shape = " x ".join(map(str, step.maps.shape))
         times = f"{1e3 * step.seconds:9.2f} ms {1e3 * step.crop_seconds:7.2f} ms {1e3 * step.loop_seconds:9.1f} ms"
@@ -57,6 +58,8 @@ def show_walk(given: argparse.Namespace) -> int:
     print(
         f"\nall steps on the crop: loops {1e3 * loops:.0f} ms, fastconv {1e3 * fast:.2f} ms: {loops / fast:,.0f} times as fast"
     )
+    for line in watch.told():
+        print(line)
     for path in demo.pictures(image, steps, given.out):
         print(f"wrote {path}")
     return 0

@@ -48,9 +48,17 @@ array, shape (batch, out_channels, {out_axes})
 
 {raises}
 
-Notes
------
-A NaN or inf in `x` reaches the outputs whose window holds it, and under "winograd", "strassen" and "fft" some near them.
+Notes ----- ``implementation="direct"`` keeps errors local: relative to the terms of an output's own window. What "auto" chooses
+may be "winograd", "strassen", "separable" or "fft", whose errors are relative to the largest terms of a tile or a block, and a
+block may be the whole of `x`. One cell of 1e8 in an image of 256 x 256 cells in 0 .. 1, under 31 x 31 random weights, makes
+half of the outputs whose windows do not hold it wrong by over 0.1 %. A NaN or inf in `x` reaches the outputs whose window holds
+it, and under "winograd", "strassen" and "fft" some near them.
+
+Values of `x` and sums of products may be as large as the largest float; under "winograd" up to a 32nd of it, under "strassen"
+an 8th, under "separable" a quarter, under "fft" 2**-19: 1e37, 4e37, 8e37 and 6e32 in float32.
+
+Whole numbers in float arrays have exact sums, where those fit, but under "fft", "strassen" and "winograd" of several channels.
+"auto" takes neither for whole filters of one channel up to 15 x 15.
 
 ``{name}.plan(x.shape, w, ...)`` does once what does not depend on the data.
 """
@@ -127,6 +135,8 @@ A NaN or inf in `x` reaches the outputs whose window holds it, and under "winogr
 
     def plan_of_shapes(self, x_shape: Any, *arguments: Any, x_dtype: np.dtype[Any], **options: Any) -> ConvPlan:
         """A plan of weights that are known by their shape, `w_shape` or the first of the arguments."""
+        if "w" in options:
+            raise TypeError(f"{self.name}.explain() takes w_shape, the shape of the weights, not w")
         shape, *rest = arguments or (options.pop("w_shape", None),)
         return self.plan(x_shape, weights_of(shape, x_dtype), *rest, x_dtype=x_dtype, **options)
 

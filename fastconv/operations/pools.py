@@ -415,7 +415,7 @@ array, shape (batch, channels, 1, ...)
 
 def pooled_rank(size: Size, layout: str | None) -> tuple[int, Size]:
     """(number of spatial axes, their sizes) of a global pool's input."""
-    if layout is not None and layout not in RANKS:
+    if layout is not None and (not isinstance(layout, str) or layout not in RANKS):
         raise ValueError(f"layout must be None or one of {tuple(RANKS)}, got {layout!r}")
     rank = len(size) - 2 if layout is None else RANKS[layout]
     if not 1 <= rank <= 3 or len(size) not in (rank + 1, rank + 2):

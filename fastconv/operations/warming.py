@@ -41,27 +41,32 @@ def warmup(dtypes: Sequence[npt.DTypeLike] = (np.float32, np.float64)) -> int:
     >>> fc.warmup([]) == 0
     True
     """
-    calls, before = 0, threads.count()
-    try:
-        for dtype in [check.dtype("dtypes", dtype) for dtype in dtypes]:
-            for operation, call in small_calls(dtype):
-                names = [one.name for one in dispatch.candidates(operation) if one.name != "reference"]
-                for name in names:
-                    calls += _made(call, name, before)
-    finally:
-        threads.set_count(before)
-    return calls
+    return sum(made(call) for _, call in planned(dtypes))
 
 
-def _made(call: Call, name: str, most: int) -> int:
+def planned(dtypes: Sequence[npt.DTypeLike] = (np.float32, np.float64)) -> list[tuple[str, Call]]:
+    """(what it is, call) of all that is compiled ahead, for each implementation but the reference."""
+    return [
+        (f"{operation} by {one.name}, {dtype}", partial(call, implementation=one.name))
+        for dtype in [check.dtype("dtypes", dtype) for dtype in dtypes]
+        for operation, call in small_calls(dtype)
+        for one in dispatch.candidates(operation)
+        if one.name != "reference"
+    ]
+
+
+def made(call: Call) -> int:
     """How often a call was made, on one thread and on all; never where the implementation cannot serve it."""
+    most = threads.count()
     counts = sorted({1, most})
-    for n in counts:
-        threads.set_count(n)
-        try:
-            call(implementation=name)
-        except (ValueError, TypeError):
-            return 0
+    try:
+        for n in counts:
+            threads.set_count(n)
+            call()
+    except (ValueError, TypeError):
+        return 0
+    finally:
+        threads.set_count(most)
     return len(counts)
 
 
@@ -86,9 +91,9 @@ def small_calls(dtype: np.dtype[Any]) -> Iterator[tuple[str, Call]]:
     if dtype.kind == "f":
         yield "lp_pool2d", partial(api.lp_pool2d, x, 2.0, 2)
     if dtype.kind != "c":
-        values, where = api.max_pool2d(x, 2, return_indices=True)
-        yield "max_unpool2d", partial(api.max_unpool2d, values, where, 2)
+        values = x[..., :64, :64]
+        yield "max_unpool2d", partial(api.max_unpool2d, values, np.zeros(values.shape, np.int64), 2)
         yield "relu", partial(api.relu, x)
-    columns = api.unfold(x, 2, stride=2)
+    columns = np.ones((1, 128, 4096), dtype)
     yield "unfold", partial(api.unfold, x, 2, stride=2)
     yield "fold", partial(api.fold, columns, (128, 128), 2, stride=2)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from fastconv.kernels.finishing import finish
+from fastconv.kernels.jit import Launch
 from fastconv.kernels.memory import aligned
 from fastconv.kernels.simd.arrays import weaving
 from fastconv.machine import host, memory
@@ -335,6 +336,8 @@ class Plan:
     @property
     def kernel(self) -> str | None:
         """The name of the compiled kernel that runs, where the implementation has several."""
+        if isinstance(self.packed, Launch):  # weights may decide
+            return self.packed.kernel.__name__
         name = self.implementation.kernel
         return None if name is None else name(self.served, host())
 

@@ -19,7 +19,7 @@ from fastconv.plans.recall import may_be_kept, recalled, same, tuples_are_plain
 from fastconv.plans.registry import OPERATIONS, Implementation
 from fastconv.problem import arguments as check
 from fastconv.problem import signatures
-from fastconv.problem.convolutions import Array, Size
+from fastconv.problem.convolutions import Activation, Array, Size
 from fastconv.problem.pools import PoolGeometry
 from fastconv.problem.problem import Problem
 from fastconv.problem.types import Types, summed_in, uniform
@@ -27,6 +27,8 @@ from fastconv.problem.windows import ElementwiseGeometry
 
 AnyPlan = TypeVar("AnyPlan", bound=Plan)
 INT64 = np.dtype(np.int64)
+NUMBERS = {"clip": ("low", "high"), "leaky_relu": ("negative_slope",)}  # arguments of activations on their own
+WHOLE = frozenset(("relu", "relu6", "clip"))  # activations that integers have too
 PLAIN_LOOPS = 1 << 20  # operations that the reference makes in a second or two
 
 # The operation's choices, a plan without weights, and what weights may make cheaper, by all that decided it.
@@ -98,6 +100,11 @@ def plan_convolution(
     given, w = check.shape("x_shape", x_shape), check.array("w", w)
     x_dtype = check.native(w.dtype) if x_dtype is None else check.dtype("x_dtype", x_dtype)
     added = check.boolean("residual", residual)
+    if w.nbytes > memory():
+        raise MemoryError(
+            f"w of shape {w.shape} would be copied into {w.nbytes >> 30:,} GiB, where this machine has {memory() >> 30:,} GiB "
+            f"of memory"
+        )
     own = np.array(w, check.native(w.dtype), order="C")  # for gradients, and for what packs a view
     found, weights = decided_plan(operation, rank, given, x_dtype, own, added, options, for_one_call=False)
     added_bias = bias_array(bias, found)
@@ -280,12 +287,28 @@ def build_windows(operation: str, x_shape: Any, x_dtype: Any, *, implementation:
     return decided(Plan, operation, Problem(geometry, uniform(dtype)), implementation, shapes, out_shape)
 
 
+def activation_of(operation: str, value: Any, dtype: np.dtype[Any]) -> Activation:
+    """The activation that an operation of its name applies; a refusal names the operation's own arguments."""
+    if dtype.kind == "c" or (dtype.kind != "f" and operation not in WHOLE):
+        taken = "numbers" if operation in WHOLE else "floats"
+        raise TypeError(f"x has dtype {dtype}, which {operation} is not defined for: it takes real {taken}")
+    names = NUMBERS.get(operation)
+    if names is None:
+        return check.activation(value, dtype)
+    for name, number in zip(names, value[1:], strict=True):
+        check.real(name, number)
+    try:
+        return check.activation(value, dtype)
+    except ValueError as error:
+        raise ValueError(str(error).replace("activation", " and ".join(names), 1)) from None
+
+
 def build_activation(
     operation: str, activation: Any, x_shape: Any, x_dtype: Any, *, implementation: Any = "auto"
 ) -> ElementwisePlan:
     """The plan of an activation on its own."""
     dtype = check.dtype("x_dtype", np.float32 if x_dtype is None else x_dtype)
     given = check.shape("x_shape", x_shape)
-    geometry = ElementwiseGeometry(given, check.activation(activation, dtype))
+    geometry = ElementwiseGeometry(given, activation_of(operation, activation, dtype))
     shapes = {"x": (given, dtype)}
     return decided(ElementwisePlan, operation, Problem(geometry, uniform(dtype)), implementation, shapes, given)

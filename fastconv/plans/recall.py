@@ -57,7 +57,7 @@ def recalled(
         found = _planned.get(key) or _planned.found(key)
     except TypeError:  # lists have no hash
         found = None
-    if found is not None and found[0] is OPERATIONS.get(found[1]):
+    if found is not None and found[0] is OPERATIONS[found[1]]:
         plain = tuple not in kinds or tuples_are_plain(values)
         if plain and (known or tuples_are_plain(arguments)):
             return found[2]  # type: ignore[return-value]

@@ -31,8 +31,9 @@ SUPPORTED = frozenset(map(np.dtype, "efdFDbhilqBHILQ"))  # in this machine's byt
 
 
 def about_shapes(error: Exception) -> Exception:
-    """A refusal of an array x as that of x_shape, which the caller of a plan passed."""
-    error.args = (re.sub("^x(?= must have )", "x_shape", str(error)), *error.args[1:])
+    """A refusal of an array x as that of x_shape or x_dtype, which the caller of a plan passed."""
+    told = re.sub("^x has dtype ", "x_dtype is ", re.sub("^x(?= must have | and kernel_size must)", "x_shape", str(error)))
+    error.args = (told, *error.args[1:])
     return error
 
 
@@ -120,13 +121,17 @@ def device_of(value: Any) -> str | None:
 
 def dtype(name: str, value: Any) -> np.dtype[Any]:
     """`value` as a dtype that fastconv computes with, in this machine's byte order."""
+    if isinstance(value, bytes):
+        raise TypeError(f"{name} must be a dtype, got {value!r}")
     try:
         found = np.dtype(value)
     except (TypeError, ValueError) as error:
         raise TypeError(f"{name} must be a dtype, got {value!r}: {error}") from error
     if found.kind not in "fiuc" or found.itemsize > (16 if found.kind == "c" else 8):
-        view = f"; {name}.view(numpy.uint8) sees it as zeros and ones" if found.kind == "b" else ""
-        raise TypeError(f"{name} has dtype {found}, which is not supported: {DTYPES} is{view}")
+        asked = name.endswith("dtype")  # and no array's
+        viewed = "an array of numpy.uint8, x.view(numpy.uint8)," if asked else f"{name}.view(numpy.uint8)"
+        view = f"; {viewed} sees it as zeros and ones" if found.kind == "b" else ""
+        raise TypeError(f"{name} {'is' if asked else 'has dtype'} {found}, which is not supported: {DTYPES} is{view}")
     return native(found)
 
 
@@ -178,7 +183,7 @@ def _writeable_alias(value: Array) -> Array:
 
 def shape(name: str, value: Any) -> Size:
     """A shape: non-negative ints whose product a 64-bit offset can hold."""
-    if isinstance(value, (str, bytes)) or not isinstance(value, Iterable):
+    if isinstance(value, (str, bytes)) or not isinstance(value, Iterable) or getattr(value, "ndim", 1) == 0:
         raise TypeError(f"{name} must be a tuple of non-negative ints, got {value!r}")
     sizes = tuple(integer(name, size, 0) for size in value)
     if math.prod(size for size in sizes if size) * 16 > LARGEST:
@@ -263,7 +268,7 @@ def integer(name: str, value: Any, minimum: int) -> int:
 
 def per_axis(name: str, value: Any, rank: int, minimum: int = 1) -> Size:
     """One int for every axis, or one int per axis."""
-    if isinstance(value, (tuple, list)) or (isinstance(value, np.ndarray) and value.ndim):
+    if is_sequence(value):
         if len(value) != rank:
             raise ValueError(f"{name} must be an int or {rank} ints, one per axis, got {value!r}")
         return tuple(integer(name, entry, minimum) for entry in value)
@@ -290,6 +295,11 @@ def boolean(name: str, value: Any) -> bool:
     return bool(value)
 
 
+def is_sequence(value: Any) -> bool:
+    """Whether a value has entries: a tuple, a list, or an array that is no single number."""
+    return isinstance(value, (tuple, list)) or (isinstance(value, np.ndarray) and value.ndim > 0)
+
+
 def padding(value: Any, rank: int, size: Size, kernel: Size, stride: Size, dilation: Size) -> Pairs:
     """An int; one int per axis; one (before, after) pair per axis; "valid"; "same" or "same_lower"."""
     if isinstance(value, str):
@@ -301,8 +311,8 @@ def padding(value: Any, rank: int, size: Size, kernel: Size, stride: Size, dilat
         raise ValueError(f'padding must be "valid", "same", "same_lower", ints or pairs of ints, got {value!r}')
     if isinstance(value, np.ndarray) and value.ndim == 2:
         value = value.tolist() if value.dtype.kind in "iu" else list(map(tuple, value))
-    if isinstance(value, (tuple, list)) and value and isinstance(value[0], (tuple, list, np.ndarray)):
-        if len(value) != rank or any(not isinstance(pair, (tuple, list, np.ndarray)) or len(pair) != 2 for pair in value):
+    if isinstance(value, (tuple, list)) and value and is_sequence(value[0]):
+        if len(value) != rank or any(not is_sequence(pair) or len(pair) != 2 for pair in value):
             raise ValueError(f"padding must be one (before, after) pair for each of {rank} axes, got {value!r}")
         return tuple((integer("padding", before, 0), integer("padding", after, 0)) for before, after in value)
     return tuple((cells, cells) for cells in per_axis("padding", value, rank, 0))
@@ -340,6 +350,8 @@ def border(mode: Any, fill: Any, size: Size, pads: Pairs, dtype: np.dtype[Any]) 
             raise ValueError(
                 f"padding must be at most {most} on axis {axis} of {cells} cells with padding_mode {mode!r}, got {pair}"
             )
+    if fill is not None:
+        numeric("padding_value", fill)
     if mode == "constant":
         return Border(mode, number("padding_value", fill, dtype)) if fill is not None and fill != 0 else ZEROS
     if fill is not None and fill != 0:
@@ -347,10 +359,15 @@ def border(mode: Any, fill: Any, size: Size, pads: Pairs, dtype: np.dtype[Any]) 
     return Border(mode)
 
 
-def number(name: str, value: Any, dtype: np.dtype[Any]) -> Any:
-    """A number that an array of `dtype` can hold: an int, a float or a complex."""
+def numeric(name: str, value: Any) -> None:
+    """Refuse what is no number."""
     if isinstance(value, (bool, np.bool_)) or not isinstance(value, (int, float, complex, np.number)):
         raise TypeError(f"{name} must be a number, got {value!r}")
+
+
+def number(name: str, value: Any, dtype: np.dtype[Any]) -> Any:
+    """A number that an array of `dtype` can hold: an int, a float or a complex."""
+    numeric(name, value)
     if dtype.kind == "c":
         return complex(value)
     if isinstance(value, (complex, np.complexfloating)):

@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 from caching import NOBODY, PACKAGE, RIGHT, ROOT, SCRIPT, kernels, run
 
+from fastconv.kernels.tidying import USED
+
 
 @pytest.fixture(scope="module")
 def warm(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -45,7 +47,7 @@ def test_files_are_private(filled: Path) -> None:
     assert stat.S_IMODE(folder.stat().st_mode) & 0o077 == 0 or stat.S_IMODE(folder.stat().st_mode) & 0o022 == 0
     for path in kernels(filled):
         assert stat.S_IMODE(path.stat().st_mode) & 0o022 == 0
-    assert not [path for path in folder.iterdir() if path.suffix != ".kernel"], "temporary files stay behind"
+    assert [path.name for path in folder.iterdir() if path.suffix != ".kernel"] == [USED], "temporary files stay behind"
 
 
 def truncate(paths: list[Path]) -> None:
@@ -181,16 +183,34 @@ def test_a_place_that_cannot_be_written_means_no_cache(where: str, tmp_path: Pat
     assert folder is None
 
 
-def test_a_read_only_cache_is_used_or_passed_over(filled: Path, tmp_path: Path) -> None:
-    """A folder without write permission holds files that are as good as ever; new ones are simply not kept."""
-    for path in [filled, *filled.rglob("*")]:
+def test_a_read_only_cache_is_used(filled: Path) -> None:
+    """A folder without write permission holds files that are as good as ever: a process finds them, and changes nothing."""
+    everything = [filled, *filled.rglob("*")]
+    for path in everything:
         path.chmod(path.stat().st_mode & ~0o222)
+    before = {path: path.stat().st_mtime_ns for path in everything}
     try:
-        result, _, _ = run({"NUMBA_CACHE_DIR": str(filled)})
-        assert result == RIGHT
+        result, compiled, folder = run({"NUMBA_CACHE_DIR": str(filled)})
+        assert (result, compiled) == (RIGHT, 0)
+        assert folder in everything
+        assert {path: path.stat().st_mtime_ns for path in [filled, *filled.rglob("*")]} == before
     finally:
-        for path in [filled, *filled.rglob("*")]:
+        for path in everything:
             path.chmod(path.stat().st_mode | 0o700)
+
+
+@pytest.mark.skipif(not ROOT, reason="files belong to root where the tests are root's")
+def test_a_cache_of_the_administrators_serves_every_user(filled: Path) -> None:
+    """As in a container whose image was built with it: others read it, compile nothing and write nothing."""
+    for path in [filled, *filled.rglob("*"), *filled.parents]:
+        path.chmod(path.stat().st_mode | (0o555 if path.is_dir() else 0o444))
+    before = {path: path.stat().st_mtime_ns for path in filled.rglob("*")}
+    another = f"import os\nos.geteuid = lambda: {NOBODY}\n"  # another user may not be able to read this interpreter
+    result, compiled, folder = run({"NUMBA_CACHE_DIR": str(filled)}, another + SCRIPT)
+    assert (result, compiled) == (RIGHT, 0)
+    assert folder is not None
+    assert folder.parent == filled / "fastconv"
+    assert {path: path.stat().st_mtime_ns for path in filled.rglob("*")} == before
 
 
 # What is not trusted ----------------------------------------------------------------------------------------------------

@@ -19,34 +19,37 @@ POOL3 = (("kernel_size", 3), ("stride", 2), ("padding", 1))
 SAME5 = (("kernel_size", 5), ("stride", 1), ("padding", 2))
 VALID = (("kernel_size", (4, 3)), ("stride", 1))
 REFLECT = (("padding", ((1, 2), (0, 1))), ("padding_mode", "reflect"), ("activation", "relu6"))
+UNEVEN = (("stride", (2, 1)), ("padding", (0, 2)), ("dilation", (2, 1)), ("activation", "relu6"))
 EVERYONE, FRAMEWORKS = NAMES, NAMES[:4]
+PHONES = ("ncnn", "mnn")  # libraries for images, made for phones
 CASES = [
-    (Layer("conv2d", "conv2d", (2, 3, 9, 8), (4, 3, 3, 3), (("padding", 1),)), FRAMEWORKS),
-    (Layer("conv2d-last", "conv2d", (2, 3, 9, 8), (4, 3, 3, 3), (("stride", 2),), channels_last=True), FRAMEWORKS),
-    (Layer("grouped", "conv2d", (1, 4, 9, 8), (6, 2, 3, 3), (("groups", 2), ("dilation", 2))), FRAMEWORKS),
+    (Layer("conv2d", "conv2d", (2, 3, 9, 8), (4, 3, 3, 3), (("padding", 1),)), (*FRAMEWORKS, *PHONES)),
+    (Layer("conv2d-last", "conv2d", (2, 3, 9, 8), (4, 3, 3, 3), (("stride", 2),), channels_last=True), (*FRAMEWORKS, *PHONES)),
+    (Layer("grouped", "conv2d", (1, 4, 9, 8), (6, 2, 3, 3), (("groups", 2), ("dilation", 2))), (*FRAMEWORKS, "ncnn")),
     (Layer("reflected", "conv2d", (1, 2, 9, 8), (3, 2, 3, 3), REFLECT), FRAMEWORKS),
     (
         Layer("causal", "conv1d", (1, 3, 40), (4, 3, 2), (("padding", ((4, 0),)), ("dilation", 4))),
         FRAMEWORKS[:1] + FRAMEWORKS[2:],
     ),
     (Layer("conv3d", "conv3d", (1, 2, 5, 6, 7), (3, 2, 3, 3, 3), (("padding", 1),)), FRAMEWORKS),
-    (Layer("transposed", "conv_transpose2d", (1, 4, 5, 6), (4, 3, 2, 2), (("stride", 2),)), FRAMEWORKS),
+    (Layer("transposed", "conv_transpose2d", (1, 4, 5, 6), (4, 3, 2, 2), (("stride", 2),)), (*FRAMEWORKS, "ncnn")),
     (Layer("filter", "conv2d", (1, 1, 20, 21), (1, 1, 5, 5), (("padding", 2),)), EVERYONE),
     (Layer("filter-valid", "conv2d", (2, 1, 20, 21), (3, 1, 3, 5)), EVERYONE),
     (
         Layer("filter-rgb", "conv2d", (1, 3, 20, 21), (3, 1, 5, 5), (("padding", 2), ("groups", 3)), channels_last=True),
         EVERYONE,
     ),
-    (Layer("max-strided", "max_pool2d", (2, 3, 9, 8), None, POOL3), FRAMEWORKS),
+    (Layer("max-strided", "max_pool2d", (2, 3, 9, 8), None, POOL3), (*FRAMEWORKS, "ncnn")),
     (Layer("max-same", "max_pool2d", (2, 3, 9, 8), None, SAME5), EVERYONE),
     (Layer("max-last", "max_pool2d", (2, 3, 9, 8), None, VALID, channels_last=True), EVERYONE),
     (Layer("min-valid", "min_pool2d", (2, 3, 9, 8), None, VALID), ("cv2", "scipy")),
-    (Layer("avg-strided", "avg_pool2d", (2, 3, 9, 8), None, (*POOL3, ("count_include_pad", False))), FRAMEWORKS),
-    (Layer("avg-same", "avg_pool2d", (2, 3, 9, 8), None, SAME5), EVERYONE),
+    (Layer("avg-strided", "avg_pool2d", (2, 3, 9, 8), None, (*POOL3, ("count_include_pad", False))), (*FRAMEWORKS, "ncnn")),
+    (Layer("avg-same", "avg_pool2d", (2, 3, 9, 8), None, SAME5), tuple(name for name in NAMES if name != "mnn")),
     (Layer("lp", "lp_pool2d", (1, 2, 9, 8), None, (("norm_type", 2), ("kernel_size", 3))), FRAMEWORKS),
     (Layer("max3d", "max_pool3d", (1, 2, 5, 6, 7), None, (("kernel_size", 2),)), FRAMEWORKS),
     (Layer("median-same", "median_pool2d", (2, 3, 9, 8), None, SAME5), ("scipy",)),
-    (Layer("adaptive", "adaptive_avg_pool2d", (1, 2, 9, 8), None, (("output_size", 1),)), FRAMEWORKS),
+    (Layer("adaptive", "adaptive_avg_pool2d", (1, 2, 9, 8), None, (("output_size", 1),)), (*FRAMEWORKS, "ncnn")),
+    (Layer("uneven", "conv2d", (1, 3, 12, 15), (4, 3, 3, 5), UNEVEN), (*FRAMEWORKS, *PHONES)),
 ]
 
 

@@ -144,6 +144,37 @@ def test_every_value_in_every_argument_of_conv2d() -> None:
                 assert isinstance(fc.conv2d(**{**good, parameter: value}), np.ndarray)
 
 
+MAPS, PLANE = np.ones((1, 2, 5, 5), np.float32), np.ones((2, 7), np.float32)
+NAMED = [
+    ("clip", lambda f: f(PLANE, "a", 1), "^low must be a real number"),
+    ("clip", lambda f: f(PLANE, 0, (1,)), "^high must be a real number"),
+    ("clip", lambda f: f(PLANE, 2, 1), "^low and high must be"),
+    ("leaky_relu", lambda f: f(PLANE, None), "^negative_slope must be a real number"),
+    ("leaky_relu", lambda f: f(PLANE, float("inf")), "^negative_slope must have a finite slope"),
+    ("gelu", lambda f: f(PLANE.astype(int)), "^x has dtype int64, which gelu is not defined for"),
+    ("gelu", lambda f: f.plan((3,), x_dtype=int), "^x_dtype is int64, which gelu is not defined for"),
+    ("lp_pool2d", lambda f: f.plan((1, 2, 5, 5), 2, 2, x_dtype="i4"), "^x_dtype is int32"),
+    ("max_pool2d", lambda f: f.plan((1, 2, 5, 5), 2, x_dtype=bool), "^x_dtype is bool.*x.view[(]numpy.uint8[)]"),
+    ("max_pool2d", lambda f: f(MAPS > 0, 2), "^x has dtype bool.*x.view[(]numpy.uint8[)]"),
+    ("max_pool2d", lambda f: f.plan(np.array(3), 2), "^x_shape must be a tuple"),
+    ("avg_pool2d", lambda f: f(MAPS, 2, padding=(np.array(1), "x")), "^padding must be an int"),
+    ("avg_pool2d", lambda f: f(MAPS, 2, padding=[(0, 1), np.array(1)]), "^padding must be one"),
+    ("relu", lambda f: f.plan((3,), x_dtype=b"a"), "^x_dtype must be a dtype"),
+    ("global_avg_pool", lambda f: f(MAPS, layout=np.ones(2)), "^layout must be None or one of"),
+    ("conv2d", lambda f: f(MAPS, MAPS, padding_value=np.ones((0, 2))), "^padding_value must be a number"),
+    ("conv2d", lambda f: f.explain((1, 2, 5, 5), w=MAPS), "takes w_shape"),
+    ("conv2d", lambda f: f.plan((1, 2, 5, 5), np.broadcast_to(np.float32(0), (2**20, 2**20, 3, 3))), "^w of shape"),
+    ("unfold", lambda f: f.plan((2, 7), (3,) * 4), "^x_shape and kernel_size must"),
+    ("fold", lambda f: f(np.ones((1, 4, 9)), (9, 9), 2, stride=2**40), r"stride \(1099511627776, 1099511627776\)"),
+]
+
+
+@pytest.mark.parametrize(("name", "call", "words"), NAMED, ids=[f"{name}-{words[1:20]}" for name, _, words in NAMED])
+def test_refusals_name_the_argument_as_the_caller_wrote_it(name: str, call: Any, words: str) -> None:
+    with pytest.raises((ValueError, TypeError, MemoryError), match=words):
+        call(getattr(fc, name))
+
+
 @pytest.mark.parametrize("name", sorted(APART - {"compare", "warmup", *CACHES, *PATCHING}))
 def test_garbage_where_things_are_looked_up(name: str, threads: None) -> None:
     """Likewise: names and numbers. Only the name of an operation, and a number of threads, are good for anything."""

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 import fastconv as fc
+from fastconv.measuring.checking import error_of
 
 SPREADING = {"winograd"}  # families whose docstrings say that a NaN spreads further, by a cell here
 # test_fft.py and test_strassen.py tell how far those two spread it.
@@ -45,6 +46,24 @@ def test_the_first_cell_reaches_only_its_windows(implementation, case, layout, v
     assert not np.isfinite(found[..., :near, :near]).all()
     np.testing.assert_array_equal(found[..., near:, :], clean[..., near:, :])
     np.testing.assert_array_equal(found[..., near:], clean[..., near:])
+
+
+@pytest.mark.parametrize("layout", ["NCHW", "NHWC"])
+@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("implementation", [name for name in fc.implementations("conv2d") if name != "reference"])
+def test_large_values_have_the_room_that_the_record_states(implementation, case, layout):
+    """Up to the largest float over its `room`, powers of two change the exponent of a result and no digit of it."""
+    x, w, _, options = arrays(case, layout)
+    try:
+        ordinary = fc.conv2d(x, w, implementation=implementation, **options)
+    except ValueError as error:
+        pytest.skip(str(error))
+    terms = fc.conv2d(np.abs(x), np.abs(w), implementation="loops", **options)
+    largest = np.finfo(np.float32).max / error_of("conv2d", implementation).room
+    power = int(np.floor(np.log2(largest / max(np.abs(x).max(), terms.max()))))
+    found = fc.conv2d(np.ldexp(x, power), w, implementation=implementation, **options)
+    np.testing.assert_array_equal(found, np.ldexp(ordinary, power))
+    assert np.abs(found).max() > largest / 100
 
 
 @pytest.mark.parametrize("layout", ["NCHW", "NHWC"])

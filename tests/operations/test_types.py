@@ -91,7 +91,7 @@ def test_loops_read_bytes_as_they_are_stored() -> None:
         ("float32", "float32", "int32", "dtype must be one that float32, the dtype of x and w together, casts to, got int32"),
         ("complex64", "float32", "float32", "dtype must be one that complex64"),
         ("int16", "int8", "uint16", "dtype must be one that int16"),
-        ("float32", "float32", "bool", "dtype has dtype bool"),
+        ("float32", "float32", "bool", "dtype is bool"),
         ("float32", "float32", "no", "dtype must be a dtype, got 'no'"),
     ],
 )

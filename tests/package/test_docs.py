@@ -14,7 +14,8 @@ import pytest
 
 import fastconv as fc
 
-OPTIONAL = {"matplotlib", "rich", "torch", "onnx", "onnxruntime", "openvino", "cv2", "scipy", "PIL", "dask", "autograd", "jax"}
+PEERS = {"torch", "onnx", "onnxruntime", "openvino", "ncnn", "MNN", "cv2", "scipy"}
+OPTIONAL = {*PEERS, "matplotlib", "rich", "PIL", "dask", "autograd", "jax"}
 OPERATIONS = [name for name in fc.__all__ if isinstance(getattr(fc, name), fc.Operation)]
 GRADIENTS = list(fc.grad.__all__)
 FUNCTIONS = [*OPERATIONS, *(name for name in fc.__all__ if inspect.isfunction(getattr(fc, name)))]

@@ -23,7 +23,9 @@ COMPILED = ("kernels.jit", "kernels.activations", "kernels.memory", "kernels.kee
 ROOMS: dict[str, tuple[str, ...]] = {
     "problem": (),
     "machine": (),
-    "kernels.cache": (),
+    "kernels.notice": (),
+    "kernels.tidying": (),
+    "kernels.cache": ("kernels.notice", "kernels.tidying"),
     "kernels.processors": (),
     "kernels.keeping": (),
     "kernels.memory": ("problem",),

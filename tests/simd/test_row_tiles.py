@@ -26,9 +26,11 @@ def form(request, monkeypatch):
     monkeypatch.setattr(row_tiles, "TILES", {host().isa: only})
     monkeypatch.setattr(row_tiles, "LEAST", 1)
     monkeypatch.setattr(row_tiles, "STRIP", width + 20)
-    choice.chosen.cache_clear()
+    for cached in (choice.chosen, choice.paired):
+        cached.cache_clear()
     yield m, width
-    choice.chosen.cache_clear()
+    for cached in (choice.chosen, choice.paired):
+        cached.cache_clear()
 
 
 def agrees(form, size, kernel, dtype="float32", channels=2, **options):
@@ -115,3 +117,41 @@ def test_rounding_is_near_that_of_the_direct_sum(form, k):
         exact = fc.conv2d(x.astype(np.float64), w.astype(np.float64), implementation="direct")
         worst, direct = (np.abs(fc.conv2d(x, w, implementation=name) - exact).max() for name in ("winograd", "direct"))
         assert worst <= {2: 2, 3: 3, 4: 6}[form[0]] * direct
+
+
+def whole_filter(kind, taps):
+    """Ones, or whole numbers at random."""
+    made = np.ones((taps, taps)) if kind == "ones" else np.random.default_rng(taps).integers(-8, 9, (taps, taps))
+    return made.astype(np.float32)[None, None]
+
+
+@pytest.mark.parametrize("taps", range(3, 21))
+def test_whole_filters_go_by_pairs_of_rows(taps):
+    """Whatever the estimate says of others: what is packed is whole too, and nothing is divided afterwards."""
+    x_shape = (1, 1, 64, 96)
+    plan = fc.conv2d.plan(x_shape, whole_filter("random", taps), implementation="winograd")
+    assert "row_tiles_2_" in plan.kernel
+    np.testing.assert_array_equal(plan.packed.weights, np.rint(plan.packed.weights))
+    halves = fc.conv2d.plan(x_shape, whole_filter("random", taps) + 0.5, implementation="winograd")
+    assert f"row_tiles_{choice.chosen(halves.seen, host()).cut.m}_" in halves.kernel
+
+
+@pytest.mark.parametrize("kind", ["ones", "random"])
+@pytest.mark.parametrize("taps", [pytest.param(n, marks=[pytest.mark.slow] if n not in (1, 3) else []) for n in range(1, 16)])
+def test_whole_images_have_whole_sums(taps, kind):
+    """As plans and functions choose, up to 15 x 15: exactly what the sum in float64 is."""
+    x = np.random.default_rng(1).integers(0, 2 if kind == "ones" else 256, (1, 1, 64, 96)).astype(np.float32)
+    w = whole_filter(kind, taps)
+    expected = fc.conv2d(x.astype(np.float64), w.astype(np.float64), implementation="im2col")
+    np.testing.assert_array_equal(fc.conv2d(x, w), expected)
+    np.testing.assert_array_equal(fc.conv2d.plan(x.shape, w)(x), expected)
+
+
+@pytest.mark.parametrize("side", [16, 64, 300, 1024, 4000])
+def test_whole_filters_never_go_by_fourier_transforms(side):
+    """Nor by factors that are not whole: what "auto" takes for filters of up to 15 x 15 keeps their sums exact."""
+    for taps in range(1, 16):
+        for kind in ("ones", "random"):
+            plan = fc.conv2d.plan((1, 1, side, side), whole_filter(kind, taps), padding=taps // 2)
+            assert plan.implementation.name in {"direct", "depthwise", "winograd", "separable", "unpacked"}, (taps, kind)
+            assert plan.implementation.name != "separable" or kind == "ones"

@@ -1,4 +1,4 @@
-"""The same case in other libraries: torch, onnxruntime, openvino, cv2 and scipy, each in a process of its own.
+"""The same case in other libraries: torch, onnxruntime, openvino, ncnn, MNN, cv2 and scipy, each in a process of its own.
 
     case = Case(plan.geometry, x, w, bias)
     with opened(NAMES, threads=1) as peers:
@@ -15,6 +15,8 @@ leaves it. A library that is missing or cannot serve a case answers with a reaso
     worker.py      the other side: `python -m fastconv.measuring.peers.worker NAME THREADS`, messages over stdin and stdout
     frameworks.py  torch
     onnx_graph.py  onnxruntime and openvino, from one ONNX model
+    ncnn_layer.py  ncnn, from parameters and weights
+    mnn_session.py MNN, from a model of one layer
     images.py      cv2 and scipy
 """
 

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from fastconv.problem.convolutions import Array, ConvGeometry
 from fastconv.problem.pools import PoolGeometry
 
-NAMES = ("torch", "torch_channels_last", "onnxruntime", "openvino", "cv2", "scipy")
+NAMES = ("torch", "torch_channels_last", "onnxruntime", "openvino", "ncnn", "mnn", "cv2", "scipy")
 
 
 class Refused(Exception):

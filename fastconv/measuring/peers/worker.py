@@ -19,6 +19,8 @@ HOMES = {
     "torch_channels_last": ("frameworks", "load_torch_channels_last"),
     "onnxruntime": ("onnx_graph", "load_onnxruntime"),
     "openvino": ("onnx_graph", "load_openvino"),
+    "ncnn": ("ncnn_layer", "load_ncnn"),
+    "mnn": ("mnn_session", "load_mnn"),
     "cv2": ("images", "load_cv2"),
     "scipy": ("images", "load_scipy"),
 }

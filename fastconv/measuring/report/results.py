@@ -60,6 +60,7 @@ class Results:
     cases: list[CaseResult] = field(default_factory=list)
     date: str = ""
     command: str = ""
+    busy: list[str] = field(default_factory=list)  # lines that say that the machine had something else to do
 
     @property
     def failed(self) -> bool:
@@ -153,29 +154,34 @@ def show(results: Results, console: Any) -> None:
     if machine["fma_peak_gflops"]:
         limits.append(f"multiply-add peak {machine['fma_peak_gflops']:.0f} GFLOP/s")
     limits.append(f"copy {machine['copy_gbytes_per_second']:.0f} GB/s")
-    _line(console, f"{machine['cpu']}, {machine['isa']}; {'; '.join(limits)}", style="dim")
+    print_line(console, f"{machine['cpu']}, {machine['isa']}; {'; '.join(limits)}", style="dim")
     if results.network is None:
         for case in results.cases:
             _show_case(case, console)
     elif results.cases:
         _show_network(results, console)
+    for text in results.busy:
+        print_line(console, text, style="yellow")
     if not results.complete:
-        _line(console, "\nInterrupted: this is what was measured until then.", style="yellow")
+        print_line(console, "\nInterrupted: this is what was measured until then.", style="yellow")
 
 
-def _line(console: Any, text: str, style: str = "") -> None:
+def print_line(console: Any, text: str, style: str = "") -> None:
+    """Print a text as it is."""
     console.print(text, style=style or None, markup=False, highlight=False)
 
 
 def _show_case(case: CaseResult, console: Any) -> None:
     layer = case.layer
-    _line(console, f"\n{layer.name}", style="bold")
-    _line(console, f"{layer.operation} {layer.shapes} {arguments(layer)}".rstrip())
+    print_line(console, f"\n{layer.name}", style="bold")
+    print_line(console, f"{layer.operation} {layer.shapes} {arguments(layer)}".rstrip())
     is_conv = layer.w_shape is not None
     work = f"{scaled(case.flops)}FLOP, " if is_conv else ""
-    _line(console, f"{case.layout} {case.dtype}; {work}{scaled(case.bytes)}B moved at least", style="dim")
+    print_line(console, f"{case.layout} {case.dtype}; {work}{scaled(case.bytes)}B moved at least", style="dim")
     with_share = any(row.share_of_peak for row in case.rows)
-    table = _table("", "time", "GFLOP/s" if is_conv else "GB/s", *(("of peak",) if with_share else ()), "speedup", "max error")
+    table = new_table(
+        "", "time", "GFLOP/s" if is_conv else "GB/s", *(("of peak",) if with_share else ()), "speedup", "max error"
+    )
     fastest = min((row.seconds for row in case.rows if row.seconds), default=None)
     for row in case.rows:
         if row.status == "skipped":
@@ -204,23 +210,25 @@ def _explain(case: CaseResult, console: Any) -> None:
     """What was checked, and a line for each row that has something to say."""
     checked = {row.verified for row in case.rows if row.status == "ok"}
     for text in sorted(checked):
-        _line(console, f"Checked against the reference loops: {text}.", style="dim")
+        print_line(console, f"Checked against the reference loops: {text}.", style="dim")
     for row in case.rows:
         if row.status != "ok":
-            _line(
+            print_line(
                 console, f"{row.implementation}: {row.status}: {row.verified}", style="red" if row.status == "wrong" else "dim"
             )
         elif row.note and not row.peer:
-            _line(console, f"{row.implementation}: {row.note}", style="dim")
+            print_line(console, f"{row.implementation}: {row.note}", style="dim")
     peers = [f"{row.implementation.removesuffix('_channels_last')} {row.note}" for row in case.rows if row.peer and row.note]
     if peers:
-        _line(console, "; ".join(dict.fromkeys(peers)), style="dim")
+        print_line(console, "; ".join(dict.fromkeys(peers)), style="dim")
 
 
 def _show_network(results: Results, console: Any) -> None:
-    _line(console, f"\n{results.network}", style="bold")
+    print_line(console, f"\n{results.network}", style="bold")
     best_peers = any(row.peer for case in results.cases for row in case.rows)
-    table = _table("layer", "x", "picked", "time", "GFLOP/s", *(("best peer", "time", "ratio") if best_peers else ("speedup",)))
+    table = new_table(
+        "layer", "x", "picked", "time", "GFLOP/s", *(("best peer", "time", "ratio") if best_peers else ("speedup",))
+    )
     table.columns[2].justify = "left"
     if best_peers:
         table.columns[5].justify = "left"
@@ -242,18 +250,18 @@ def _show_network(results: Results, console: Any) -> None:
     for case in results.cases:
         for row in case.rows:
             if row.status == "wrong":
-                _line(console, f"{case.layer.name}, {row.implementation}: wrong: {row.verified}", style="red")
+                print_line(console, f"{case.layer.name}, {row.implementation}: wrong: {row.verified}", style="red")
 
 
 def _show_totals(results: Results, console: Any) -> None:
-    table = _table("all layers, times their counts", "time", "speedup")
+    table = new_table("all layers, times their counts", "time", "speedup")
     for total in results.totals():
         missing = "" if total.seconds is not None else f"serves {total.served} of {total.layers}"
         table.add_row(
             total.implementation, duration(total.seconds) or missing, f"{digits(total.speedup)}x" if total.speedup else ""
         )
     console.print(table)
-    _line(console, "Speedups are over the reference loops, whose time is extrapolated from a sample.", style="dim")
+    print_line(console, "Speedups are over the reference loops, whose time is extrapolated from a sample.", style="dim")
 
 
 def short(name: str) -> str:
@@ -267,20 +275,21 @@ def _ratio(peer: Row, ours: Row | None) -> str:
 
 def show_filter(title: str, rows: Sequence[FilterRow], console: Any) -> None:
     """A function beside SciPy's and OpenCV's: a line a library."""
-    table = _table("library", "time", "fastconv is", "largest difference")
+    table = new_table("library", "time", "fastconv is", "largest difference")
     mine = rows[0].seconds
     for row in rows:
         ratio = f"{row.seconds / mine:.2f} times as fast" if mine and row.seconds and row is not rows[0] else ""
         difference = "" if row.difference is None else f"{row.difference:.2g}"
         table.add_row(row.library, duration(row.seconds) or "not run", ratio, difference)
-    _line(console, title, "bold")
+    print_line(console, title, "bold")
     console.print(table)
     for row in rows:
         if row.note:
-            _line(console, f"{row.library}: {row.note}")
+            print_line(console, f"{row.library}: {row.note}")
 
 
-def _table(first: str, *others: str) -> Any:
+def new_table(first: str, *others: str) -> Any:
+    """A table whose first column has words and whose others numbers."""
     box = require("rich.box").SIMPLE_HEAD
     table = require("rich.table").Table(box=box, padding=(0, 1, 0, 0), pad_edge=False, header_style="", show_edge=False)
     table.add_column(first, no_wrap=True)

@@ -10,6 +10,8 @@ from collections.abc import Callable
 from functools import lru_cache
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from fastconv.kernels.jit import NO_WEIGHTS, Kernel, Launch, compiled, element
 from fastconv.kernels.memory import aligned
 from fastconv.kernels.simd import vector
@@ -215,6 +217,12 @@ class Draft(NamedTuple):
 def drafted(kernel: Kernel, items: int, work: int, arguments: tuple[Any, ...], lay: Any) -> Draft:
     """The draft of a launch without weights."""
     return Draft(Launch(kernel, items, work, NO_WEIGHTS, NO_WEIGHTS, arguments), lay)
+
+
+def are_whole(w: Array) -> bool:
+    """Whether all weights are whole numbers: sums of whole images then are too, and are exact where nothing is divided."""
+    first = w[(0,) * w.ndim] if w.size else 0.5
+    return bool(first == np.rint(first)) and bool(np.isfinite(w).all()) and bool((w == np.rint(w)).all())
 
 
 def launched(draft: Draft, w: Array, bias: Array) -> Launch:

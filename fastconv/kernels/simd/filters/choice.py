@@ -10,6 +10,7 @@ The rank is the smallest that gives every weight within 8 eps of the largest one
 """
 
 from functools import partial
+from math import inf
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,7 @@ from fastconv.kernels.simd.engine.blocks import cut_plane
 from fastconv.kernels.simd.engine.costs import Candidate, cheapest
 from fastconv.kernels.simd.engine.sizes import Plane, written
 from fastconv.kernels.simd.engine.tables import TILES
+from fastconv.kernels.simd.engine.weights import are_whole
 from fastconv.kernels.simd.filters import separable
 from fastconv.kernels.simd.filters.separable import STACK, values_of_column
 from fastconv.machine import Machine, host
@@ -79,13 +81,16 @@ def crosses(kernels: Array) -> tuple[Array, Array]:
 
 
 def whole_factors(kernel: Array, u: Array, v: Array) -> tuple[Array, Array]:
-    """The column and the row through the smallest weight of a whole kernel, where they give it exactly; else u and v.
+    """The whole column and row whose product a whole kernel is, where there are such; else u and v.
 
-    Whole images under Sobel, box and binomial kernels then have whole sums.
+    Whole images under box, Sobel and binomial kernels then have whole sums.
     """
-    sizes = np.where(kernel == 0, np.inf, np.abs(kernel))
-    r, s = np.unravel_index(np.argmin(sizes), kernel.shape)
-    column, row = kernel[:, s], kernel[r] / (kernel[r, s] or 1.0)
+    largest = np.abs(kernel).max(initial=0)
+    if not 0 < largest < 2**53:
+        return u, v
+    r, s = np.unravel_index(np.abs(kernel).argmax(), kernel.shape)
+    row = kernel[r] / np.gcd.reduce(np.abs(kernel[r]).astype(np.int64))
+    column = kernel[:, s] / row[s]
     return (column, row) if np.array_equal(np.outer(column, row), kernel) else (u, v)
 
 
@@ -122,9 +127,13 @@ def cost(problem: Problem, machine: Machine) -> float:
 
 
 def weigh(w: Array | None, problem: Problem, machine: Machine) -> float:
-    """The cost of these kernels; of None, of kernels of rank 1."""
-    rank = 1 if w is None else decomposed(w, problem.geometry)[0].shape[1]
-    return chosen(problem, rank, machine).seconds
+    """The cost of these kernels; of None, of kernels of rank 1. Whole ones whose factors are not are left to exact sums."""
+    if w is None:
+        return chosen(problem, 1, machine).seconds
+    u, v = decomposed(w, problem.geometry)
+    if are_whole(w) and not np.array_equal(np.einsum("gir,gis->grs", u, v), w.reshape(-1, *problem.geometry.kernel)):
+        return inf
+    return chosen(problem, u.shape[1], machine).seconds
 
 
 # Plan -------------------------------------------------------------------------------------------------------------------

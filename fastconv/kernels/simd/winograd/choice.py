@@ -1,6 +1,7 @@
 """Convolution with fewer products than the direct sum, by Winograd's minimal filtering: of tiles, or of rows.
 
-tiles.py serves groups of several channels, row_tiles.py groups of one, as filters of images are.
+tiles.py serves groups of several channels, row_tiles.py groups of one, as filters of images are. Filters whose weights are
+whole numbers go by pairs of rows, which divide nothing: sums of whole images stay exact.
 """
 
 from typing import Any
@@ -10,7 +11,7 @@ import numpy as np
 from fastconv.kernels.jit import Launch
 from fastconv.kernels.keeping import remembered
 from fastconv.kernels.simd.engine.costs import Candidate, cheapest
-from fastconv.kernels.simd.engine.weights import Draft, launched
+from fastconv.kernels.simd.engine.weights import Draft, are_whole, launched
 from fastconv.kernels.simd.winograd import row_tiles, tiles
 from fastconv.machine import Machine, host
 from fastconv.problem.convolutions import Array, ConvGeometry
@@ -53,9 +54,19 @@ def kernel(problem: Problem, machine: Machine) -> str:
     return draft(problem, machine).launch.kernel.__name__
 
 
+@remembered
+def paired(problem: Problem, machine: Machine) -> Draft:
+    """What runs of pairs of rows, or where there are none of what there is, without weights."""
+    found = tuple(row_tiles.candidates(problem.geometry, problem.dtype, machine))
+    made: Draft = cheapest(tuple(one for one in found if one.cut.m == 2) or found).launch()
+    return made
+
+
 def pack(w: Array, bias: Array, problem: Problem) -> Launch:
     """Weights as the kernel takes them."""
-    return launched(draft(problem, host()), w, bias)
+    machine = host()
+    exact = form_of(problem.geometry) is row_tiles and chosen(problem, machine).cut.m > 2 and are_whole(w)
+    return launched(paired(problem, machine) if exact else draft(problem, machine), w, bias)
 
 
 def pack_cost(problem: Problem, machine: Machine) -> float:

@@ -1,0 +1,158 @@
+"""Convolutions and transposed convolutions: ordered lists, best first, reference last."""
+
+from math import prod
+from typing import Any
+
+from fastconv.kernels import im2col, loops, reference, strided
+from fastconv.kernels.simd.depthwise import choice as depthwise
+from fastconv.kernels.simd.direct import choice as direct
+from fastconv.kernels.simd.direct import unpacked
+from fastconv.kernels.simd.engine.filtering import cells_of
+from fastconv.kernels.simd.filters import choice as separable
+from fastconv.kernels.simd.fourier import choice as fft
+from fastconv.kernels.simd.strassen import choice as strassen
+from fastconv.kernels.simd.winograd import choice as winograd
+from fastconv.kernels.simd.winograd import row_tiles
+from fastconv.kernels.simd.winograd.cuts import terms_of
+from fastconv.machine import Machine
+from fastconv.plans.errors import SPREAD
+from fastconv.plans.families.common import as_given, blas_cost, in_loops, in_plain_loops, near, per_weight
+from fastconv.plans.registry import Implementation
+from fastconv.problem.problem import Problem
+
+
+def _sparse_cost(problem: Problem, machine: Machine) -> float:
+    """Loops over the taps of a transposed convolution, and 30 ns for an output that meets none."""
+    g = problem.geometry
+    return 2e-5 + g.flops / 2e8 + 3e-8 * max(0, prod(g.out_shape) - g.flops // 2)
+
+
+def _of_seven_sums(problem: Problem, machine: Machine) -> float:
+    """Seven sums of quarters of the weights."""
+    return 7 / 4
+
+
+def _of_planes(problem: Problem, machine: Machine) -> float:
+    """The cells of a tile for its taps; one-channel filters are small."""
+    g = problem.geometry
+    if winograd.form_of(g) is row_tiles:
+        return 1.0
+    cut: Any = winograd.chosen(problem, machine).cut
+    return float(prod(cells_of(cut.form)) * terms_of(g.lifted()) / g.taps)
+
+
+_DIRECT = Implementation(
+    "direct",
+    "register tiles of vectors over blocks in the cache, padding filled in as a block is read",
+    direct.run,
+    direct.cost,
+    direct.supports,
+    direct.pack,
+    pack_cost=direct.pack_cost,
+    kernel=direct.kernel,
+)
+
+_STRASSEN = Implementation(
+    "strassen",
+    "seven products for eight of halves of positions and channels, at two to three times the rounding error",
+    strassen.run,
+    strassen.cost,
+    strassen.supports,
+    strassen.pack,
+    pack_cost=per_weight(1.5e-10, 1e-5),
+    growth=_of_seven_sums,
+    error=SPREAD["strassen"],
+    least=strassen.least,
+    kernel=strassen.kernel,
+)
+
+_WINOGRAD = Implementation(
+    "winograd",
+    "kernels of 3 taps and more with a quarter to three quarters of the products, at about twice the rounding error",
+    winograd.run,
+    winograd.cost,
+    winograd.supports,
+    winograd.pack,
+    pack_cost=winograd.pack_cost,
+    growth=_of_planes,
+    error=SPREAD["winograd"],
+    kernel=winograd.kernel,
+)
+
+_DEPTHWISE = Implementation(
+    "depthwise",
+    "a kernel for each channel, input rows reused in registers",
+    depthwise.run,
+    depthwise.cost,
+    depthwise.supports,
+    depthwise.pack,
+    pack_cost=per_weight(1e-9, 5e-6),
+    fuses=depthwise.fuses,
+    kernel=depthwise.kernel,
+)
+
+_UNPACKED = Implementation(
+    "unpacked",
+    "dot products of windows, copied into rows, with the weights as they lie: for one call on a small map",
+    unpacked.run,
+    unpacked.cost,
+    unpacked.supports,
+    unpacked.pack,
+    fuses=unpacked.fuses,
+    kernel=unpacked.kernel,
+)
+
+_SEPARABLE = Implementation(
+    "separable",
+    "filters of one channel as columns times rows, as many as their rank: auto looks at the weights",
+    separable.run,
+    separable.cost,
+    separable.supports,
+    separable.pack,
+    separable.weigh,
+    per_weight(2e-8, 1e-4),
+    error=SPREAD["separable"],
+    kernel=separable.kernel,
+)
+
+_FFT = Implementation(
+    "fft",
+    "Fourier transforms of overlapping blocks: for large kernels",
+    fft.run,
+    fft.cost,
+    fft.supports,
+    fft.pack,
+    pack_cost=fft.pack_cost,
+    error=SPREAD["fft"],
+    least=fft.least,
+    kernel=fft.kernel,
+)
+
+_VECTORS = tuple(map(near, (_WINOGRAD, _STRASSEN, _DEPTHWISE, _DIRECT, _UNPACKED, _SEPARABLE, _FFT)))
+
+FAMILIES: dict[str, tuple[Implementation, ...]] = {
+    "conv": (
+        *_VECTORS,
+        Implementation(
+            "im2col", "windows copied into columns, 16 MiB at a time, then BLAS", im2col.conv, blas_cost, pack=im2col.pack
+        ),
+        in_loops(loops.run_conv, pack=as_given),
+        Implementation(
+            "strided",
+            "sliding_window_view, then tensordot",
+            strided.conv,
+            lambda problem, machine: 3e-5 + 2 * blas_cost(problem, machine),
+            strided.supports_conv,
+            as_given,
+        ),
+        in_plain_loops(reference.conv, pack=as_given),
+    ),
+    "conv_transpose": (
+        near(_STRASSEN),
+        near(_DEPTHWISE),
+        near(_DIRECT),
+        Implementation("im2col", "a matrix product by BLAS, then col2im", im2col.conv_transpose, blas_cost, pack=im2col.pack),
+        in_loops(loops.run_conv, _sparse_cost, pack=as_given),
+        in_plain_loops(reference.conv, pack=as_given),
+    ),
+}

@@ -1,0 +1,32 @@
+"""What moves cells, and activations."""
+
+from fastconv.kernels import loops, reference
+from fastconv.kernels.simd.arrays import columns, elementwise
+from fastconv.plans.families.common import in_loops, in_plain_loops
+from fastconv.plans.registry import Implementation
+
+_VECTOR_COLUMNS = Implementation(
+    "direct",
+    "rows copied, or added, by the vector, padding left out",
+    columns.run,
+    columns.cost,
+    columns.supports,
+    kernel=columns.kernel,
+)
+
+FAMILIES: dict[str, tuple[Implementation, ...]] = {
+    "unfold": (_VECTOR_COLUMNS, in_loops(loops.run_windows), in_plain_loops(reference.unfold)),
+    "fold": (_VECTOR_COLUMNS, in_loops(loops.run_windows), in_plain_loops(reference.fold)),
+    "activation": (
+        Implementation(
+            "direct",
+            "vectors, each written once",
+            elementwise.run,
+            elementwise.cost,
+            elementwise.supports,
+            kernel=elementwise.kernel,
+        ),
+        in_loops(loops.run_activation),
+        in_plain_loops(reference.activation),
+    ),
+}

@@ -1,0 +1,59 @@
+"""Gradients: of convolutions by weights, of pools by input."""
+
+from dataclasses import replace
+
+from fastconv.kernels.gradients import loops as gradient_loops
+from fastconv.kernels.gradients import pools as gradient_pools
+from fastconv.kernels.gradients import products as gradient_products
+from fastconv.kernels.gradients import reference as gradient_reference
+from fastconv.kernels.simd.gradients import choice as gradients
+from fastconv.machine import Machine
+from fastconv.plans.errors import LOCAL, SPREAD, Error
+from fastconv.plans.families.common import blas_cost, in_loops, in_plain_loops, near
+from fastconv.plans.registry import Implementation
+from fastconv.problem.problem import Problem
+
+
+def _weight_blas_cost(problem: Problem, machine: Machine) -> float:
+    """As of the convolution itself: the same columns, and a product of the same size."""
+    g = problem.geometry.forward
+    calls = (g.batch - 1) * g.groups * (g.taps + 12)  # which take all images at once
+    return max(1e-5, blas_cost(replace(problem, geometry=g), machine) - 2e-6 * calls)
+
+
+# The gradient of a convolution by its weights: implementations that work in vectors come first.
+def _weight_gradient(name: str, summary: str, family: gradients.Family, error: Error = LOCAL) -> Implementation:
+    return near(Implementation(name, summary, family.run, family.cost, family.supports, kernel=family.kernel, error=error))
+
+
+_WEIGHT_GRADIENTS = (
+    _weight_gradient(
+        "winograd",
+        "kernels of 3 taps along an axis or two with a quarter to half of the products, at about twice the rounding error",
+        gradients.WINOGRAD,
+        SPREAD["winograd_weights"],
+    ),
+    _weight_gradient("depthwise", "sums of each channel's own taps, in registers", gradients.DEPTHWISE),
+    _weight_gradient(
+        "direct", "a matrix product over positions, in register tiles of vectors, of blocks in the cache", gradients.DIRECT
+    ),
+    Implementation(
+        "im2col", "windows copied into columns, 16 MiB at a time, then BLAS", gradient_products.im2col, _weight_blas_cost
+    ),
+    in_loops(gradient_loops.run_conv_weight),
+    Implementation(
+        "strided",
+        "sliding_window_view, then tensordot",
+        gradient_products.strided,
+        lambda problem, machine: 3e-5 + 2 * _weight_blas_cost(problem, machine),
+        gradient_products.supports_strided,
+    ),
+    in_plain_loops(gradient_reference.conv_weight),
+)
+
+FAMILIES: dict[str, tuple[Implementation, ...]] = {
+    "conv_weight": _WEIGHT_GRADIENTS,
+    "max_pool_input": (in_loops(gradient_pools.run_scatter), in_plain_loops(gradient_reference.scatter)),
+    "avg_pool_input": (in_loops(gradient_pools.run_average), in_plain_loops(gradient_reference.pool_input)),
+    "lp_pool_input": (in_loops(gradient_pools.run_norm), in_plain_loops(gradient_reference.pool_input)),
+}
