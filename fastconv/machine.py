@@ -54,6 +54,11 @@ class Machine:
     l3: int = 32 << 20
     bandwidth: float = 12e9
 
+    @property
+    def halves(self) -> bool:
+        """Whether vectors of float16 are read and written, whole and masked: kernels then convert on the way."""
+        return self.isa == "avx512"
+
     def lanes(self, dtype: np.dtype[Any]) -> int:
         """Elements of `dtype` in one vector."""
         return self.vector_bytes // dtype.itemsize

@@ -18,10 +18,11 @@ from fastconv.kernels import threads
 from fastconv.kernels.cache import lasting_name
 from fastconv.kernels.compiling import compiled, entry, inlined
 from fastconv.kernels.simd.vector.atomics import failed, laid_down
+from fastconv.kernels.simd.vector.types import HALF
 from fastconv.kernels.team import ALONE, lead
 from fastconv.problem.convolutions import Array
 
-__all__ = ["NO_WEIGHTS", "Kernel", "Launch", "compiled", "element", "inlined", "overload", "types"]
+__all__ = ["NO_WEIGHTS", "Kernel", "Launch", "compiled", "element", "flat", "inlined", "overload", "types"]
 
 GRAIN = 200_000  # operations that a thread must have to do before it is worth waking
 PARTS = 4  # of a thread at most, where it has ITEMS and more for each: neighbouring items share what was read and transformed
@@ -116,6 +117,12 @@ class Launch(NamedTuple):
             self.kernel.serial(0, self.items, x, self.weights, self.bias, residual, y, *self.arguments)
         else:
             self.kernel(self.items, self.work, x, self.weights, self.bias, residual, y, *self.arguments)
+
+
+def flat(array: Array) -> Array:
+    """An array in C order as kernels take it: along one axis, float16 as HALF."""
+    one = array.reshape(-1)
+    return one.view(HALF) if one.dtype == np.float16 else one
 
 
 def element(dtype: np.dtype[Any]) -> str:

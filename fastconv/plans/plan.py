@@ -12,7 +12,7 @@ import numpy as np
 
 from fastconv.kernels.finishing import finish
 from fastconv.kernels.memory import aligned
-from fastconv.kernels.simd.arrays import weaving
+from fastconv.kernels.simd.arrays import casting, weaving
 from fastconv.machine import host, memory
 from fastconv.plans.forms import Form
 from fastconv.plans.registry import Implementation
@@ -237,7 +237,7 @@ class Plan:
         """The same for arrays that have to be converted, or that are wrong."""
         arrays = {one.name: self.checked(one, operands[one.name]) for one in self.operands}
         y = self.output(out, arrays, others)
-        converted = {one.name: check.contiguous(arrays[one.name], one.kernel_dtype) for one in self.operands}
+        converted = {one.name: casting.contiguous(arrays[one.name], one.kernel_dtype) for one in self.operands}
         converted = {one.name: converted[one.name].reshape(one.kernel_shape) for one in self.operands}
         self.fill([y], lambda targets: self.compute(converted, packed, targets[0]))
         return y
@@ -279,8 +279,7 @@ class Plan:
         run(targets)
         for y, target in zip(outputs, targets, strict=True):
             if target is not y:
-                with np.errstate(over="ignore", invalid="ignore"):
-                    y[...] = target
+                casting.fill(y, target)
 
     @property
     def kernel(self) -> str | None:
@@ -342,7 +341,7 @@ class ConvPlan(Plan):
 
     def seen_weights(self, w: Array) -> Array:
         """Weights as the implementation is asked to pack them: in weights_dtype and C order."""
-        found = check.contiguous(w, self.weights_dtype)
+        found = casting.contiguous(w, self.weights_dtype)
         return found if found.shape == self.seen.geometry.w_shape else self.form.weights(found, self.geometry.channels_last)
 
     def packing(self, w: Array, bias: Array) -> Any:
@@ -396,7 +395,7 @@ class IndicesPlan(PoolPlan):
         values, indices = (None, None) if out is None else self._pair(out)
         values = check.output(values, self.out_shape, self.out_dtype, {"x": x}, "out[0]")
         indices = check.output(indices, self.out_shape, np.dtype(np.int64), {"x": x, "out[0]": values}, "out[1]")
-        operand = {"x": check.contiguous(x, one.kernel_dtype).reshape(one.kernel_shape)}
+        operand = {"x": casting.contiguous(x, one.kernel_dtype).reshape(one.kernel_shape)}
         shape = self.seen.geometry.out_shape
         self.fill(
             [values, indices],

@@ -28,7 +28,7 @@ from fastconv.kernels.simd.pools import choice as pool
 from fastconv.kernels.simd.pools import running, unpool
 from fastconv.kernels.simd.strassen import choice as strassen
 from fastconv.kernels.simd.winograd import choice as winograd
-from fastconv.machine import Machine, memory
+from fastconv.machine import Machine, host, memory
 from fastconv.plans.errors import LOCAL, SPREAD, Error
 from fastconv.problem.problem import Problem
 
@@ -120,6 +120,11 @@ def _reads_all(problem: Problem) -> bool:
     return np.dtype(np.float16) not in problem.types
 
 
+def _reads_halves(problem: Problem) -> bool:
+    """Vectors of all that are summed in float32 are read, and written, as float16 on the way."""
+    return problem.types.stored == problem.types.result == np.float16 and host().halves
+
+
 FAR = 1 << 24  # cells that a window, a padding or a stride may have where kernels copy what a few outputs reach over
 MOSTLY_PADDING = 256  # cells of a copy for each that a window sees: plain Python then takes no longer
 
@@ -187,6 +192,7 @@ _VECTOR_POOLS = tuple(
                 running.run,
                 running.cost,
                 running.supports,
+                reads=_reads_halves,
                 kernel=running.kernel,
             ),
             Implementation(
@@ -195,6 +201,7 @@ _VECTOR_POOLS = tuple(
                 pool.run,
                 pool.cost,
                 pool.supports,
+                reads=_reads_halves,
                 kernel=pool.kernel,
             ),
         ),
@@ -388,6 +395,7 @@ OPERATIONS: dict[str, tuple[Implementation, ...]] = {
             elementwise.run,
             elementwise.cost,
             elementwise.supports,
+            reads=_reads_halves,
             kernel=elementwise.kernel,
         ),
         _loops(loops.run_activation),

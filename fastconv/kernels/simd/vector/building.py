@@ -7,7 +7,9 @@ from llvmlite import ir
 from numba import types
 from numba.core import cgutils
 
-from fastconv.kernels.simd.vector.types import BYTES, I8, I32, I64, INTEGERS, Vector, vector_of
+from fastconv.kernels.simd.vector.types import BYTES, ELEMENTS, I8, I32, I64, INTEGERS, Vector, vector_of
+
+I16 = ir.IntType(16)
 
 
 def address_of(builder: Any, p: Any, dtype: Any, offset: Any = None) -> Any:
@@ -16,14 +18,36 @@ def address_of(builder: Any, p: Any, dtype: Any, offset: Any = None) -> Any:
     return builder.inttoptr(at, ir.PointerType())
 
 
-def read(builder: Any, p: Any, t: Any, offset: Any) -> Any:
-    """The vector `offset` elements behind p."""
+def halves_of(t: Any) -> tuple[Any, Any]:
+    """LLVM's types of as many float16 as a vector has elements, and of their bits."""
+    return ir.VectorType(ir.HalfType(), t.lanes), ir.VectorType(I16, t.lanes)
+
+
+def read(builder: Any, p: Any, t: Any, offset: Any, stored: Any = None) -> Any:
+    """The vector `offset` elements behind p, which are `stored` there as t has them or as float16."""
+    if stored == types.float16:
+        v = builder.load(address_of(builder, p, stored, offset), typ=halves_of(t)[0], align=BYTES[stored])
+        return builder.fpext(v, vector_of(t))
     return builder.load(address_of(builder, p, t.dtype, offset), typ=vector_of(t), align=BYTES[t.dtype])
 
 
-def write(builder: Any, vector: Any, p: Any, t: Any, offset: Any) -> None:
-    """The vector to the address `offset` elements behind p."""
-    builder.store(vector, address_of(builder, p, t.dtype, offset), align=BYTES[t.dtype])
+def write(builder: Any, vector: Any, p: Any, t: Any, offset: Any, stored: Any = None) -> None:
+    """The vector to the address `offset` elements behind p, where they are `stored` as t has them or as float16."""
+    if stored == types.float16:
+        vector = builder.fptrunc(vector, halves_of(t)[0])
+    builder.store(vector, address_of(builder, p, stored or t.dtype, offset), align=BYTES[stored or t.dtype])
+
+
+def read_one(builder: Any, p: Any, stored: Any, offset: Any = None) -> Any:
+    """The element `offset` elements behind p, as registers hold it."""
+    one = builder.load(address_of(builder, p, stored, offset), typ=ELEMENTS[stored])
+    return builder.fpext(one, ir.FloatType()) if stored == types.float16 else one
+
+
+def write_one(builder: Any, value: Any, p: Any, stored: Any) -> None:
+    """An element, as registers hold it, to p."""
+    value = builder.fptrunc(value, ir.HalfType()) if stored == types.float16 else value
+    builder.store(value, address_of(builder, p, stored))
 
 
 def splatted(builder: Any, scalar: Any, lanes: int) -> Any:
@@ -63,8 +87,14 @@ def mask_between(builder: Any, low: Any, high: Any, lanes: int) -> Any:
     return builder.and_(mask_of(builder, high, lanes), builder.not_(mask_of(builder, low, lanes)))
 
 
-def read_masked(builder: Any, p: Any, t: Any, mask: Any, others: Any = None) -> Any:
+def read_masked(builder: Any, p: Any, t: Any, mask: Any, others: Any = None, stored: Any = None) -> Any:
     """The lanes of `mask` at p, those of `others` or zeros elsewhere; no other memory is touched."""
+    if stored == types.float16:
+        halves, bits = halves_of(t)
+        arguments = [address_of(builder, p, stored), I32(BYTES[stored]), mask, ir.Constant(bits, None)]
+        found = builder.bitcast(call(builder, f"llvm.masked.load.v{t.lanes}i16.p0", bits, arguments), halves)
+        found = builder.fpext(found, vector_of(t))
+        return found if others is None else builder.select(mask, found, others)
     others = ir.Constant(vector_of(t), None) if others is None else others
     arguments = [address_of(builder, p, t.dtype), I32(BYTES[t.dtype]), mask, others]
     return call(builder, f"llvm.masked.load.{suffix(t)}.p0", others.type, arguments)
@@ -105,13 +135,19 @@ def mapped(tile: Any, function: Callable[[Any, Any, list[Any]], Any]) -> Any:
     return generate
 
 
-def write_masked(builder: Any, vector: Any, p: Any, t: Any, count: Any) -> None:
+def write_masked(builder: Any, vector: Any, p: Any, t: Any, count: Any, stored: Any = None) -> None:
     """The first `count` lanes to p; no other memory is touched."""
-    write_lanes(builder, vector, p, t, mask_of(builder, count, t.lanes))
+    write_lanes(builder, vector, p, t, mask_of(builder, count, t.lanes), stored)
 
 
-def write_lanes(builder: Any, vector: Any, p: Any, t: Any, mask: Any) -> None:
+def write_lanes(builder: Any, vector: Any, p: Any, t: Any, mask: Any, stored: Any = None) -> None:
     """The lanes of `mask` to p; no other memory is touched."""
+    if stored == types.float16:
+        halves, bits = halves_of(t)
+        found = builder.bitcast(builder.fptrunc(vector, halves), bits)
+        arguments = [found, address_of(builder, p, stored), I32(BYTES[stored]), mask]
+        call(builder, f"llvm.masked.store.v{t.lanes}i16.p0", ir.VoidType(), arguments)
+        return
     arguments = [vector, address_of(builder, p, t.dtype), I32(BYTES[t.dtype]), mask]
     call(builder, f"llvm.masked.store.{suffix(t)}.p0", ir.VoidType(), arguments)
 

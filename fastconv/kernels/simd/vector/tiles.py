@@ -18,7 +18,7 @@ from fastconv.kernels.simd.vector.building import (
     write_lanes,
     write_masked,
 )
-from fastconv.kernels.simd.vector.types import BYTES, ELEMENTS, I32, I64, Tile, Vector, vector_of
+from fastconv.kernels.simd.vector.types import BYTES, ELEMENTS, I32, I64, Tile, Vector, held, vector_of
 
 
 @intrinsic(prefer_literal=True)
@@ -65,14 +65,14 @@ def filled(context: Any, value: Any, rows: Any, columns: Any, lanes: Any) -> Any
 @intrinsic(prefer_literal=True)
 def load_tile(context: Any, p: Any, step: Any, rows: Any, columns: Any, lanes: Any) -> Any:
     """The tile of p[i * step + j * lanes:][:lanes]."""
-    result = Tile(p.dtype, rows.literal_value, columns.literal_value, lanes.literal_value)
+    result = Tile(held(p.dtype), rows.literal_value, columns.literal_value, lanes.literal_value)
 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         t = ir.Constant(context.get_value_type(result), ir.Undefined)
         for i in range(result.rows):
             for j in range(result.columns):
                 offset = builder.add(builder.mul(args[1], I64(i)), I64(j * result.lanes))
-                t = builder.insert_value(t, read(builder, args[0], result, offset), i * result.columns + j)
+                t = builder.insert_value(t, read(builder, args[0], result, offset, p.dtype), i * result.columns + j)
         return t
 
     return result(p, types.intp, rows, columns, lanes), generate
@@ -212,13 +212,14 @@ def store_first_rows(context: Any, tile: Any, p: Any, offsets: Any, count: Any, 
 @intrinsic
 def store_tile(context: Any, tile: Any, p: Any, step: Any) -> Any:
     """p[i * step + j * lanes:][:lanes] = tile[i, j]"""
+    stored = p.dtype
 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         t, p, step = args
         for i in range(tile.rows):
             for j in range(tile.columns):
                 offset = builder.add(builder.mul(step, I64(i)), I64(j * tile.lanes))
-                write(builder, builder.extract_value(t, i * tile.columns + j), p, tile, offset)
+                write(builder, builder.extract_value(t, i * tile.columns + j), p, tile, offset, stored)
         return context.get_dummy_value()
 
     return types.void(tile, p, types.intp), generate
@@ -227,16 +228,17 @@ def store_tile(context: Any, tile: Any, p: Any, step: Any) -> Any:
 @intrinsic
 def store_spans(context: Any, tile: Any, p: Any, step: Any, rows: Any, count: Any) -> Any:
     """p[i * step:][:count] = the first elements of row i, for the rows i < rows; nothing else is touched"""
+    stored = p.dtype
 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         t, p, step, rows, count = args
         for i in range(tile.rows):
             with builder.if_then(builder.icmp_signed("<", I64(i), rows)):
-                row = builder.add(p, builder.mul(step, I64(i * BYTES[tile.dtype])))
+                row = builder.add(p, builder.mul(step, I64(i * BYTES[stored])))
                 for j in range(tile.columns):
-                    here = builder.add(row, I64(j * tile.lanes * BYTES[tile.dtype]))
+                    here = builder.add(row, I64(j * tile.lanes * BYTES[stored]))
                     left = builder.sub(count, I64(j * tile.lanes))
-                    write_masked(builder, builder.extract_value(t, i * tile.columns + j), here, tile, left)
+                    write_masked(builder, builder.extract_value(t, i * tile.columns + j), here, tile, left, stored)
         return context.get_dummy_value()
 
     return types.void(tile, p, types.intp, types.intp, types.intp), generate

@@ -1,8 +1,13 @@
-"""The types: pointers, vectors, register tiles, and how LLVM represents them."""
+"""The types: pointers, vectors, register tiles, and how LLVM represents them.
+
+Elements of float16 are memory's alone: registers hold them as float32, and whatever reads or writes them converts. Numba knows
+no arrays of float16, so that they come to kernels as arrays of HALF, records of their bits.
+"""
 
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 from llvmlite import ir
 from numba import types
 from numba.extending import models, register_model
@@ -10,9 +15,22 @@ from numba.extending import models, register_model
 I1, I8, I32, I64 = ir.IntType(1), ir.IntType(8), ir.IntType(32), ir.IntType(64)
 INTEGERS = (*types.signed_domain, *types.unsigned_domain)
 ELEMENTS = {types.float32: ir.FloatType(), types.float64: ir.DoubleType(), types.boolean: I1}
-ELEMENTS |= {integer: ir.IntType(integer.bitwidth) for integer in INTEGERS}
-BYTES = {types.float32: 4, types.float64: 8} | {integer: integer.bitwidth // 8 for integer in INTEGERS}
+ELEMENTS |= {integer: ir.IntType(integer.bitwidth) for integer in INTEGERS} | {types.float16: ir.HalfType()}
+BYTES = {types.float16: 2, types.float32: 4, types.float64: 8} | {integer: integer.bitwidth // 8 for integer in INTEGERS}
 QUIET = {4: 1 << 22, 8: 1 << 51}  # the bit that every NaN of a result has set, by bytes of a float
+
+
+HALF = np.dtype([("half", np.uint16)], align=True)
+
+
+def held(stored: Any) -> Any:
+    """The type that registers have for elements of a type in memory."""
+    return types.float32 if stored == types.float16 else stored
+
+
+def element_of(dtype: Any) -> Any:
+    """The type of an array's elements in memory."""
+    return types.float16 if isinstance(dtype, types.Record) else dtype
 
 
 class Pointer(types.Type):
