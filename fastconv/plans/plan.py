@@ -111,7 +111,10 @@ class Plan:
     @cached_property
     def written_dtype(self) -> Dtype:
         """What the implementation writes: the result's dtype, or that of the sums, to be converted."""
-        return self.out_dtype if self.implementation.reads(self.seen) else self.problem.types.summed
+        if self.implementation.reads(self.seen):
+            return self.out_dtype
+        converts = self.form.phases is None and "y" in self.implementation.converts(self.seen)
+        return self.out_dtype if converts else self.problem.types.summed
 
     @cached_property
     def served(self) -> Problem:

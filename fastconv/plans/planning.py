@@ -64,7 +64,8 @@ def decided(
     problem = same(problem)
     form, chosen = chosen_form(operation, problem, host(), implementation, for_one_call)
     seen = same(form.problem)
-    reads, geometry = chosen.reads(seen), seen.geometry
+    geometry = seen.geometry
+    as_stored = frozenset(shapes) if chosen.reads(seen) else chosen.converts(seen) | {"indices"}
     kernel_shapes = {"residual": geometry.out_shape, "dy": getattr(geometry, "dy_shape", ())}
     kernel_shapes |= {"y": kernel_shapes["dy"], "indices": getattr(geometry, "indices_shape", geometry.x_shape)}
     operands = tuple(
@@ -73,7 +74,7 @@ def decided(
             shape,
             dtype,
             kernel_shapes.get(name, geometry.x_shape),
-            dtype if reads or name == "indices" else problem.types.summed,
+            dtype if name in as_stored else problem.types.summed,
         )
         for name, (shape, dtype) in shapes.items()
     )

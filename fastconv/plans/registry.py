@@ -20,7 +20,7 @@ from fastconv.kernels.simd.arrays import columns, elementwise
 from fastconv.kernels.simd.depthwise import choice as depthwise
 from fastconv.kernels.simd.direct import choice as direct
 from fastconv.kernels.simd.direct import unpacked
-from fastconv.kernels.simd.engine import costs
+from fastconv.kernels.simd.engine import costs, halves
 from fastconv.kernels.simd.filters import choice as separable
 from fastconv.kernels.simd.fourier import choice as fft
 from fastconv.kernels.simd.gradients import choice as gradients
@@ -58,6 +58,9 @@ class Implementation:
         pack_cost(problem, machine) -> the seconds that `pack` is expected to take.
     reads : callable
         reads(problem) -> whether `run` takes arrays as they are stored, and writes the result's dtype.
+    converts : callable
+        converts(problem) -> those of "x" and "y" that are float16 and that `run` takes so, converting as it reads or writes; its
+        weights have the dtype of the sums.
     fuses : callable
         fuses(problem) -> whether `run` adds the residual and applies the activation; else a pass of its own does so.
     least : callable or None
@@ -77,6 +80,7 @@ class Implementation:
     weigh: Callable[[Any, Problem, Machine], float] | None = None
     pack_cost: Callable[[Problem, Machine], float] = lambda problem, machine: 0.0
     reads: Callable[[Problem], bool] = lambda problem: False
+    converts: Callable[[Problem], frozenset[str]] = lambda problem: frozenset()
     fuses: Callable[[Problem], bool] = lambda problem: True
     least: Callable[[Problem, Machine], float] | None = None
     kernel: Callable[[Problem, Machine], str] | None = None
@@ -120,9 +124,9 @@ def _reads_all(problem: Problem) -> bool:
     return np.dtype(np.float16) not in problem.types
 
 
-def _reads_halves(problem: Problem) -> bool:
-    """Vectors of all that are summed in float32 are read, and written, as float16 on the way."""
-    return problem.types.stored == problem.types.result == np.float16 and host().halves
+def _converts(problem: Problem) -> frozenset[str]:
+    """Both, of an operation without weights."""
+    return frozenset("xy") if problem.types.stored == np.float16 and host().halves else frozenset()
 
 
 FAR = 1 << 24  # cells that a window, a padding or a stride may have where kernels copy what a few outputs reach over
@@ -192,7 +196,7 @@ _VECTOR_POOLS = tuple(
                 running.run,
                 running.cost,
                 running.supports,
-                reads=_reads_halves,
+                converts=_converts,
                 kernel=running.kernel,
             ),
             Implementation(
@@ -201,7 +205,7 @@ _VECTOR_POOLS = tuple(
                 pool.run,
                 pool.cost,
                 pool.supports,
-                reads=_reads_halves,
+                converts=_converts,
                 kernel=pool.kernel,
             ),
         ),
@@ -233,6 +237,7 @@ _DIRECT = Implementation(
     direct.supports,
     direct.pack,
     pack_cost=direct.pack_cost,
+    converts=direct.converts,
     kernel=direct.kernel,
 )
 
@@ -257,6 +262,7 @@ _WINOGRAD = Implementation(
     winograd.supports,
     winograd.pack,
     pack_cost=winograd.pack_cost,
+    converts=winograd.converts,
     error=SPREAD["winograd"],
     kernel=winograd.kernel,
 )
@@ -269,6 +275,7 @@ _DEPTHWISE = Implementation(
     depthwise.supports,
     depthwise.pack,
     pack_cost=_per_weight(1e-9, 5e-6),
+    converts=halves.both,
     fuses=depthwise.fuses,
     kernel=depthwise.kernel,
 )
@@ -395,7 +402,7 @@ OPERATIONS: dict[str, tuple[Implementation, ...]] = {
             elementwise.run,
             elementwise.cost,
             elementwise.supports,
-            reads=_reads_halves,
+            converts=_converts,
             kernel=elementwise.kernel,
         ),
         _loops(loops.run_activation),

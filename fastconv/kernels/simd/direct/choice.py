@@ -6,10 +6,10 @@ and dots.py kernels of one tap to few channels, channels last.
 
 import numpy as np
 
-from fastconv.kernels.jit import Launch
+from fastconv.kernels.jit import Launch, flat
 from fastconv.kernels.keeping import remembered
 from fastconv.kernels.simd.direct import dots, planar, pointwise, tiles
-from fastconv.kernels.simd.engine import costs, walks, weights
+from fastconv.kernels.simd.engine import costs, halves, walks, weights
 from fastconv.machine import Machine, host
 from fastconv.problem.convolutions import Array
 from fastconv.problem.problem import Operands, Problem
@@ -32,6 +32,14 @@ def cost(problem: Problem, machine: Machine) -> float:
     return choice(problem, machine).seconds
 
 
+def converts(problem: Problem) -> frozenset[str]:
+    """Arrays that are read or written as float16: by tiles, which store a sum once or in parts, and by panels of positions."""
+    cut = choice(problem, host()).cut
+    if isinstance(cut, tiles.Cuts):
+        return halves.both(problem) if cut.stores_once(problem.geometry) else halves.both(problem) - {"y"}
+    return halves.both(problem) if isinstance(cut, pointwise.Cut) else halves.NONE
+
+
 def pack_cost(problem: Problem, machine: Machine) -> float:
     """Of the kernel that is chosen; some take the weights as they lie."""
     lays = choice(problem, machine).cut.lays_weights
@@ -51,8 +59,8 @@ def pack(w: Array, bias: Array, problem: Problem) -> tuple[Launch, ...]:
 
 def run(operands: Operands, packed: tuple[Launch, ...], problem: Problem, out: Array) -> None:
     """Every launch, one after the other."""
-    x, y = operands["x"].ravel(), out.ravel()
-    residual = operands["residual"].ravel() if problem.residual else y
+    x, y = flat(operands["x"]), flat(out)
+    residual = flat(operands["residual"]) if problem.residual else y
     for launch in packed:
         launch.run(x, residual, y)
 

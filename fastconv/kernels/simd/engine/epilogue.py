@@ -68,7 +68,7 @@ def padding_value(parameters):
 @lru_cache(maxsize=16)
 def activation_of(dtype: str, silu: bool = False) -> Any:
     """The compiled activate(tile, e) of a tile, or of one vector; with `silu`, of a vector alone."""
-    real = np.dtype(dtype.replace("f", "float")).type
+    real = np.float64 if dtype == "f64" else np.float32
     three, six, sixth = real(3), real(6), real(1 / 6)
 
     def activate(tile, e):

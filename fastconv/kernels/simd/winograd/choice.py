@@ -7,8 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from fastconv.kernels.jit import Launch
+from fastconv.kernels.jit import Launch, flat
 from fastconv.kernels.keeping import remembered
+from fastconv.kernels.simd.engine import halves
 from fastconv.kernels.simd.engine.costs import Candidate, cheapest
 from fastconv.kernels.simd.engine.weights import Draft, launched
 from fastconv.kernels.simd.winograd import row_tiles, tiles
@@ -43,6 +44,11 @@ def draft(problem: Problem, machine: Machine) -> Draft:
     return made
 
 
+def converts(problem: Problem) -> frozenset[str]:
+    """Arrays that are read or written as float16: those of tiles."""
+    return halves.both(problem) if form_of(problem.geometry) is tiles else halves.NONE
+
+
 def cost(problem: Problem, machine: Machine) -> float:
     """Seconds of the fastest candidate."""
     return chosen(problem, machine).seconds
@@ -67,5 +73,5 @@ def pack_cost(problem: Problem, machine: Machine) -> float:
 
 def run(operands: Operands, packed: Launch, problem: Problem, out: Array) -> None:
     """All blocks."""
-    y = out.ravel()
-    packed.run(operands["x"].ravel(), operands["residual"].ravel() if problem.residual else y, y)
+    y = flat(out)
+    packed.run(flat(operands["x"]), flat(operands["residual"]) if problem.residual else y, y)
