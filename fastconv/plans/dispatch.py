@@ -1,7 +1,10 @@
 """Which implementation serves a call: a pure function of the problem and the kind of CPU, never of a timing."""
 
 import re
+from math import prod
 from typing import Any
+
+import numpy as np
 
 from fastconv.machine import Machine
 from fastconv.plans.forms import Form, forms
@@ -18,6 +21,7 @@ FAMILIES = {
 
 RANK = re.compile("[123]d(?=_|$)")  # conv2d is conv, and conv2d_weight conv_weight
 WORTH = 1e-5  # seconds of packing, from which on a call that packs for itself may be served otherwise
+CAST = 3e-10  # seconds of an element that is converted in a pass of its own
 HOPELESS = 8.0  # times the least estimate: what is estimated dearer is not worth a measurement
 
 
@@ -38,9 +42,20 @@ def family_of(operation: Any) -> str:
     return family
 
 
-def estimate(one: Implementation, problem: Problem, machine: Machine, once: bool) -> float:
+def estimate(one: Implementation, problem: Problem, machine: Machine, once: bool = False) -> float:
     """The seconds of a call of a plan; or, `once`, of making the plan too."""
-    return one.cost(problem, machine) + (one.pack_cost(problem, machine) if once else 0.0)
+    seconds = one.cost(problem, machine) + casts(one, problem)
+    return seconds + (one.pack_cost(problem, machine) if once else 0.0)
+
+
+def casts(one: Implementation, problem: Problem) -> float:
+    """The seconds of passes that convert x and the result, where they are float16 and an implementation does not."""
+    stored, _, _, result = problem.types
+    if np.float16 not in (stored, result) or one.reads(problem):
+        return 0.0
+    g, converts = problem.geometry, one.converts(problem)
+    cells = prod(g.x_shape) * (stored == np.float16 and "x" not in converts)
+    return CAST * (cells + prod(g.out_shape) * (result == np.float16 and "y" not in converts))
 
 
 def choose(
@@ -107,7 +122,7 @@ def rivals(
 def weighed(one: Implementation, w: Any, problem: Problem, machine: Machine, once: bool = False) -> float:
     """The estimate for these weights; of None, for the best."""
     assert one.weigh is not None
-    return one.weigh(w, problem, machine) + (one.pack_cost(problem, machine) if once else 0.0)
+    return one.weigh(w, problem, machine) + casts(one, problem) + (one.pack_cost(problem, machine) if once else 0.0)
 
 
 def cheapest(
@@ -122,9 +137,9 @@ def cheapest(
 def contenders(operation: str, problem: Problem, machine: Machine, chosen: Implementation) -> list[str]:
     """The names of the implementations that a measurement tries beside the chosen one: those not estimated far dearer."""
     form, _ = chosen_form(operation, problem, machine)
-    limit = HOPELESS * (chosen.cost(form.problem, machine) + form.cost(machine))
+    limit = HOPELESS * (estimate(chosen, form.problem, machine) + form.cost(machine))
     others = (one for one in candidates(operation)[:-1] if one is not chosen and one.supports(problem) is None)
-    return [one.name for one in others if one.cost(problem, machine) < limit]
+    return [one.name for one in others if estimate(one, problem, machine) < limit]
 
 
 def refusal(implementation: Implementation, reason: str) -> str:
@@ -140,7 +155,7 @@ def explanation(operation: str, problem: Problem, machine: Machine) -> list[str]
     found, (form, chosen) = candidates(operation), chosen_form(operation, problem, machine)
     _, chosen_once = chosen_form(operation, problem, machine, once=True)
     seen, more = form.problem, form.cost(machine)
-    best = chosen.cost(seen, machine) + more
+    best = estimate(chosen, seen, machine) + more
     lines = []
     for one in found:
         one, asked = (chosen, seen) if one.name == chosen.name else (one, problem)
@@ -148,7 +163,7 @@ def explanation(operation: str, problem: Problem, machine: Machine) -> list[str]
         if reason is not None:
             lines.append(refusal(one, reason))
             continue
-        cost = best if one is chosen else one.cost(asked, machine)
+        cost = best if one is chosen else estimate(one, asked, machine)
         expected = f"estimated {1e6 * cost:,.0f} us"
         by = "" if one.kernel is None else f" by {one.kernel(asked, machine)}"
         if one is chosen:
