@@ -55,8 +55,8 @@ class Machine:
     bandwidth: float = 12e9
 
     @property
-    def halves(self) -> bool:
-        """Whether vectors of float16 are read and written, whole and masked: kernels then convert on the way."""
+    def converts(self) -> bool:
+        """Whether vectors of 8 and 16 bits are read and written, whole or masked, and converted to float32 and back."""
         return self.isa == "avx512"
 
     def lanes(self, dtype: np.dtype[Any]) -> int:

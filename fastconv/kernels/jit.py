@@ -18,7 +18,7 @@ from fastconv.kernels import threads
 from fastconv.kernels.cache import lasting_name
 from fastconv.kernels.compiling import compiled, entry, inlined
 from fastconv.kernels.simd.vector.atomics import failed, laid_down
-from fastconv.kernels.simd.vector.types import HALF
+from fastconv.kernels.simd.vector.types import RECORDS
 from fastconv.kernels.team import ALONE, lead
 from fastconv.problem.convolutions import Array
 
@@ -119,10 +119,14 @@ class Launch(NamedTuple):
             self.kernel(self.items, self.work, x, self.weights, self.bias, residual, y, *self.arguments)
 
 
-def flat(array: Array) -> Array:
-    """An array in C order as kernels take it: along one axis, float16 as HALF."""
+def flat(array: Array, summed: np.dtype[Any] | None = None) -> Array:
+    """An array in C order as kernels take it: along one axis, and marked as to be converted to float32 on the way.
+
+    Those of float16 always are; small integers are where sums are of another dtype.
+    """
     one = array.reshape(-1)
-    return one.view(HALF) if one.dtype == np.float16 else one
+    converted = one.dtype == np.float16 or (summed is not None and summed != one.dtype and one.dtype in RECORDS)
+    return one.view(RECORDS[one.dtype]) if converted else one
 
 
 def element(dtype: np.dtype[Any]) -> str:

@@ -4,8 +4,6 @@ import re
 from math import prod
 from typing import Any
 
-import numpy as np
-
 from fastconv.machine import Machine
 from fastconv.plans.forms import Form, forms
 from fastconv.plans.registry import OPERATIONS, Implementation
@@ -49,13 +47,13 @@ def estimate(one: Implementation, problem: Problem, machine: Machine, once: bool
 
 
 def casts(one: Implementation, problem: Problem) -> float:
-    """The seconds of passes that convert x and the result, where they are float16 and an implementation does not."""
-    stored, _, _, result = problem.types
-    if np.float16 not in (stored, result) or one.reads(problem):
+    """The seconds of passes that convert x and the result, where an implementation does not."""
+    stored, _, summed, result = problem.types
+    if stored == summed == result or one.reads(problem):
         return 0.0
     g, converts = problem.geometry, one.converts(problem)
-    cells = prod(g.x_shape) * (stored == np.float16 and "x" not in converts)
-    return CAST * (cells + prod(g.out_shape) * (result == np.float16 and "y" not in converts))
+    cells = prod(g.x_shape) * (stored != summed and "x" not in converts)
+    return CAST * (cells + prod(g.out_shape) * (result != summed and "y" not in converts))
 
 
 def choose(

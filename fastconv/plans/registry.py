@@ -20,7 +20,7 @@ from fastconv.kernels.simd.arrays import columns, elementwise
 from fastconv.kernels.simd.depthwise import choice as depthwise
 from fastconv.kernels.simd.direct import choice as direct
 from fastconv.kernels.simd.direct import unpacked
-from fastconv.kernels.simd.engine import costs, halves
+from fastconv.kernels.simd.engine import converting, costs
 from fastconv.kernels.simd.filters import choice as separable
 from fastconv.kernels.simd.fourier import choice as fft
 from fastconv.kernels.simd.gradients import choice as gradients
@@ -59,8 +59,8 @@ class Implementation:
     reads : callable
         reads(problem) -> whether `run` takes arrays as they are stored, and writes the result's dtype.
     converts : callable
-        converts(problem) -> those of "x" and "y" that are float16 and that `run` takes so, converting as it reads or writes; its
-        weights have the dtype of the sums.
+        converts(problem) -> those of "x" and "y" that `run` takes as they are stored, converting as it reads or writes them;
+        its weights have the dtype of the sums.
     fuses : callable
         fuses(problem) -> whether `run` adds the residual and applies the activation; else a pass of its own does so.
     least : callable or None
@@ -126,7 +126,7 @@ def _reads_all(problem: Problem) -> bool:
 
 def _converts(problem: Problem) -> frozenset[str]:
     """Both, of an operation without weights."""
-    return frozenset("xy") if problem.types.stored == np.float16 and host().halves else frozenset()
+    return frozenset("xy") if problem.types.stored == np.float16 and host().converts else frozenset()
 
 
 FAR = 1 << 24  # cells that a window, a padding or a stride may have where kernels copy what a few outputs reach over
@@ -275,7 +275,7 @@ _DEPTHWISE = Implementation(
     depthwise.supports,
     depthwise.pack,
     pack_cost=_per_weight(1e-9, 5e-6),
-    converts=halves.both,
+    converts=converting.both,
     fuses=depthwise.fuses,
     kernel=depthwise.kernel,
 )

@@ -41,7 +41,7 @@ def casting_kernel(lanes: int, isa: str) -> Kernel:
 
 def serves(source: np.dtype[Any], target: np.dtype[Any], size: int) -> bool:
     """Whether vectors convert so many elements from one dtype to the other, and it is worth it."""
-    return size >= WORTH and (source, target) in PAIRS and host().halves
+    return size >= WORTH and (source, target) in PAIRS and host().converts
 
 
 def run(x: Array, y: Array) -> None:

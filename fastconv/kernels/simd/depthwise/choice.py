@@ -78,4 +78,4 @@ def pack(w: Array, bias: Array, problem: Problem) -> Launch:
 def run(operands: Operands, packed: Launch, problem: Problem, out: Array) -> None:
     """All rows, or all planes."""
     y = flat(out)
-    packed.run(flat(operands["x"]), flat(operands["residual"]) if problem.residual else y, y)
+    packed.run(flat(operands["x"], problem.dtype), flat(operands["residual"]) if problem.residual else y, y)

@@ -24,7 +24,7 @@ from fastconv.kernels.jit import Kernel, compiled, element, inlined
 from fastconv.kernels.keeping import remembered
 from fastconv.kernels.memory import aligned
 from fastconv.kernels.simd import vector
-from fastconv.kernels.simd.engine import epilogue, halves, weights, windows
+from fastconv.kernels.simd.engine import converting, epilogue, weights, windows
 from fastconv.kernels.simd.engine.costs import CALL, Candidate
 from fastconv.kernels.simd.engine.lines import are_lines, lines_of
 from fastconv.kernels.simd.engine.sizes import Axes, reader, written
@@ -277,11 +277,13 @@ def tile_maker(rows: int, columns: int, apart: int, packed: bool, lanes: int, dt
 
 
 @lru_cache(maxsize=32)
-def kernel(tile: Tile, rest: tuple[Tile, Tile], apart: int, packed: bool, lanes: int, dtype: str, isa: str) -> Kernel:
+def kernel(
+    tile: Tile, rest: tuple[Tile, Tile], apart: int, packed: bool, converts: bool, lanes: int, dtype: str, isa: str
+) -> Kernel:
     """The compiled loops over panels of positions: f32_pointwise_8x3_s1_avx512.
 
-    There are `apart` output columns for each of x, and positions that are left over go by tiles of `rest`. Panels of a `dtype`
-    that is converted as it is read, f16, are always copied.
+    There are `apart` output columns for each of x, and positions that are left over go by tiles of `rest`. Where x is converted
+    as it is read, all panels are copied.
     """
     rows, columns = tile
     width = columns * lanes
@@ -310,7 +312,7 @@ def kernel(tile: Tile, rest: tuple[Tile, Tile], apart: int, packed: bool, lanes:
         """The panel where it lies, or copied."""
         return copied(cells, count, to, s) if s.copies > 0 or count < width else cells
 
-    panel_cells = copied if dtype == "f16" else compiled(copied_if_asked)
+    panel_cells = copied if converts else compiled(copied_if_asked)
 
     @compiled
     def sum_rest(cells, panel, operands, work, act, s):
@@ -336,7 +338,7 @@ def kernel(tile: Tile, rest: tuple[Tile, Tile], apart: int, packed: bool, lanes:
                 make_tile(block, panel, cells, operands, work.bias, act, s)
         keep(memory)
 
-    pointwise.__name__ = f"{dtype}_pointwise_{rows}x{columns}_s{apart}_{isa}"
+    pointwise.__name__ = f"{dtype}_pointwise_{rows}x{columns}_s{apart}{'_converted' * converts}_{isa}"
     return Kernel(pointwise)
 
 
@@ -425,7 +427,7 @@ def candidate(problem: Problem, machine: Machine) -> Candidate:
     cuts = [cut(g, tile, dtype, machine) for tile in tiles_of(g, dtype, machine)]
     cycles, best = min((cycles_of(g, one, dtype, machine), one) for one in cuts)
     seconds = machine.seconds(CALL + cycles, g.bytes(dtype.itemsize))
-    return Candidate(seconds, best, partial(drafts, g, best, dtype, machine, halves.read(problem)))
+    return Candidate(seconds, best, partial(drafts, g, best, dtype, machine, converting.read(problem)))
 
 
 # Plan -------------------------------------------------------------------------------------------------------------------
@@ -435,7 +437,7 @@ def candidate(problem: Problem, machine: Machine) -> Candidate:
 def drafts(
     geometry: ConvGeometry, cut: Cut, dtype: np.dtype[Any], machine: Machine, converts: bool
 ) -> tuple[weights.Draft, ...]:
-    """One draft; the weights of a kernel of one tap stay where they lie. What `converts` float16 is compiled for that."""
+    """One draft; the weights of a kernel of one tap stay where they lie. What `converts` is compiled for that."""
     g, lines, lanes = geometry, lines_of(geometry), machine.lanes(dtype)
     taps = Axes(*lines.taps)
     woven = taps.w == 2  # positions of several rows then share a panel
@@ -457,8 +459,7 @@ def drafts(
     )
     items = g.batch * g.groups * -(-cut.blocks // max(1, cut.share)) * lines.panels(cut.tile.columns * lanes)
     rest = TILES[machine.isa].pointwise_rest
-    name = "f16" if converts else element(dtype)
-    chosen = kernel(cut.tile, rest, taps.w, g.transposed, lanes, name, machine.isa)
+    chosen = kernel(cut.tile, rest, taps.w, g.transposed, converts, lanes, element(dtype), machine.isa)
     arguments = written(sizes), epilogue.scalars(g.activation, dtype)
     lay = partial(laid, geometry=g, rows=cut.tile.rows) if g.transposed else weights.as_given
     return (weights.drafted(chosen, items, g.flops // 16, arguments, lay),)

@@ -26,7 +26,7 @@ import numpy as np
 from fastconv.kernels.jit import Kernel, compiled, element
 from fastconv.kernels.keeping import remembered
 from fastconv.kernels.simd import vector
-from fastconv.kernels.simd.engine import epilogue, halves, microkernel, weights, windows
+from fastconv.kernels.simd.engine import converting, epilogue, microkernel, weights, windows
 from fastconv.kernels.simd.engine.blocks import whole_lines
 from fastconv.kernels.simd.engine.costs import CALL, Candidate
 from fastconv.kernels.simd.engine.sizes import Axes, Strides, reader, written
@@ -353,6 +353,7 @@ def kernel(rows: int, columns: int, lanes: int, channels_last: bool, in_place: b
 # Decisions --------------------------------------------------------------------------------------------------------------
 
 
+SLOWER = {"f": 1, "i": 3, "u": 3}  # times that the products of a type take
 FAR = 16  # times the room of windows, beyond which strides leave so much between them that tiles are not filled
 
 
@@ -492,8 +493,8 @@ def candidate(problem: Problem, machine: Machine) -> Candidate:
     """Direct convolution by tiles."""
     geometry, dtype = problem.geometry, problem.dtype
     g = flattened(geometry)
-    cut = cuts(g, dtype, machine, halves.read(problem))
-    cycles = sum((cycles_of(g, one, dtype, machine) for one in cut.of_walks), float(CALL))
+    cut = cuts(g, dtype, machine, converting.read(problem))
+    cycles = sum((cycles_of(g, one, dtype, machine) for one in cut.of_walks), float(CALL)) * SLOWER[dtype.kind]
     return Candidate(machine.seconds(cycles, g.bytes(dtype.itemsize)), cut, partial(drafts, geometry, cut, dtype, machine))
 
 

@@ -11,7 +11,8 @@
     ...
     keep(memory)                                                     # the last line: a pointer keeps no array alive
 
-The elements have the type that registers have for those of `x`: float32 for float16. A part begins a cache line, and no other part shares its last one.
+The elements have the type that registers have for those of `x`. A part begins a cache line, and no other part shares its last
+one.
 """
 
 from itertools import pairwise

@@ -103,18 +103,18 @@ from fastconv.kernels.simd.vector.tiles import (
     store_woven,
     zeros,
 )
-from fastconv.kernels.simd.vector.types import BYTES, ELEMENTS, HALF, I1, I8, I32, I64, INTEGERS, Pointer, Rows, Tile, Vector
+from fastconv.kernels.simd.vector.types import BYTES, ELEMENTS, I1, I8, I32, I64, INTEGERS, RECORDS, Pointer, Rows, Tile, Vector
 from fastconv.kernels.simd.vector.windows import divided_rows, joined, placed_windows, reduced_inside, reduced_windows
 
 __all__ = [
     "BYTES",
     "ELEMENTS",
-    "HALF",
     "I1",
     "I8",
     "I32",
     "I64",
     "INTEGERS",
+    "RECORDS",
     "Pointer",
     "Rows",
     "Tile",

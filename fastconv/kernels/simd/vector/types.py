@@ -1,7 +1,7 @@
 """The types: pointers, vectors, register tiles, and how LLVM represents them.
 
-Elements of float16 are memory's alone: registers hold them as float32, and whatever reads or writes them converts. Numba knows
-no arrays of float16, so that they come to kernels as arrays of HALF, records of their bits.
+Elements of a Stored type are memory's alone: registers hold them as float32, and whatever reads or writes them converts. They
+come to kernels as arrays of RECORDS, since Numba has no arrays of float16, and those of uint8 hold integers.
 """
 
 from collections.abc import Callable
@@ -15,22 +15,34 @@ from numba.extending import models, register_model
 I1, I8, I32, I64 = ir.IntType(1), ir.IntType(8), ir.IntType(32), ir.IntType(64)
 INTEGERS = (*types.signed_domain, *types.unsigned_domain)
 ELEMENTS = {types.float32: ir.FloatType(), types.float64: ir.DoubleType(), types.boolean: I1}
-ELEMENTS |= {integer: ir.IntType(integer.bitwidth) for integer in INTEGERS} | {types.float16: ir.HalfType()}
-BYTES = {types.float16: 2, types.float32: 4, types.float64: 8} | {integer: integer.bitwidth // 8 for integer in INTEGERS}
+ELEMENTS |= {integer: ir.IntType(integer.bitwidth) for integer in INTEGERS}
+BYTES = {types.float32: 4, types.float64: 8} | {integer: integer.bitwidth // 8 for integer in INTEGERS}
 QUIET = {4: 1 << 22, 8: 1 << 51}  # the bit that every NaN of a result has set, by bytes of a float
 
 
-HALF = np.dtype([("half", np.uint16)], align=True)
+class Stored(types.Type):
+    """Elements that are of a type in memory, and float32 in registers."""
+
+    def __init__(self, memory: Any) -> None:
+        self.memory = memory
+        super().__init__(f"Stored({memory})")
+
+
+CONVERTED = [np.dtype(name) for name in ("float16", "uint8", "int8", "uint16", "int16")]
+RECORDS = {dtype: np.dtype([(dtype.name, f"u{dtype.itemsize}")], align=True) for dtype in CONVERTED}
+STORED = {dtype.name: Stored(getattr(types, dtype.name)) for dtype in CONVERTED}
+ELEMENTS |= {one: ir.HalfType() if name == "float16" else ELEMENTS[one.memory] for name, one in STORED.items()}
+BYTES |= {STORED[dtype.name]: dtype.itemsize for dtype in CONVERTED}
 
 
 def held(stored: Any) -> Any:
     """The type that registers have for elements of a type in memory."""
-    return types.float32 if stored == types.float16 else stored
+    return types.float32 if isinstance(stored, Stored) else stored
 
 
 def element_of(dtype: Any) -> Any:
     """The type of an array's elements in memory."""
-    return types.float16 if isinstance(dtype, types.Record) else dtype
+    return STORED[next(iter(dtype.fields))] if isinstance(dtype, types.Record) else dtype
 
 
 class Pointer(types.Type):

@@ -9,7 +9,7 @@ import numpy as np
 
 from fastconv.kernels.jit import Launch, flat
 from fastconv.kernels.keeping import remembered
-from fastconv.kernels.simd.engine import halves
+from fastconv.kernels.simd.engine import converting
 from fastconv.kernels.simd.engine.costs import Candidate, cheapest
 from fastconv.kernels.simd.engine.weights import Draft, launched
 from fastconv.kernels.simd.winograd import row_tiles, tiles
@@ -45,8 +45,8 @@ def draft(problem: Problem, machine: Machine) -> Draft:
 
 
 def converts(problem: Problem) -> frozenset[str]:
-    """Arrays that are read or written as float16: those of tiles."""
-    return halves.both(problem) if form_of(problem.geometry) is tiles else halves.NONE
+    """Arrays that are converted as they are read or written: those of tiles."""
+    return converting.both(problem) if form_of(problem.geometry) is tiles else frozenset()
 
 
 def cost(problem: Problem, machine: Machine) -> float:
@@ -74,4 +74,4 @@ def pack_cost(problem: Problem, machine: Machine) -> float:
 def run(operands: Operands, packed: Launch, problem: Problem, out: Array) -> None:
     """All blocks."""
     y = flat(out)
-    packed.run(flat(operands["x"]), flat(operands["residual"]) if problem.residual else y, y)
+    packed.run(flat(operands["x"], problem.dtype), flat(operands["residual"]) if problem.residual else y, y)
