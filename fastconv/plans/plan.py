@@ -249,7 +249,7 @@ class Plan:
         """The same for arrays that have to be converted, or that are wrong."""
         arrays = {one.name: self.checked(one, operands[one.name]) for one in self.operands}
         y = self.output(out, arrays, others)
-        if packed is self.packed and turning.serves(self, arrays["x"], out):
+        if packed is self.packed and turning.serves(self, arrays, out):
             found = turning.run(self, arrays, out, others)
             if found is not None:
                 return found
@@ -412,7 +412,7 @@ class IndicesPlan(PoolPlan):
         values = check.output(values, self.out_shape, self.out_dtype, {"x": x}, "out[0]")
         indices = check.output(indices, self.out_shape, np.dtype(np.int64), {"x": x, "out[0]": values}, "out[1]")
         both = None if out is None else (values, indices)
-        if turning.serves(self, x, both):
+        if turning.serves(self, {"x": x}, both):
             return turning.run(self, {"x": x}, both, others)
         operand = {"x": casting.contiguous(x, one.kernel_dtype).reshape(one.kernel_shape)}
         shape = self.seen.geometry.out_shape

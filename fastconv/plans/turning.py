@@ -30,10 +30,10 @@ def lies_turned(array: Array, rank: int, channels_last: bool) -> bool:
     return bool(turned(array, rank, channels_last).flags.c_contiguous)
 
 
-def serves(plan: "Plan", x: Array, out: Any) -> bool:
+def serves(plan: "Plan", operands: dict[str, Array], out: Any) -> bool:
     """Whether a plan that chose for itself runs in the other layout: x lies so, and `out` does where it is given."""
-    g = plan.geometry
-    if x.flags.c_contiguous or plan.asked != "auto" or not isinstance(g, (ConvGeometry, PoolGeometry)):
+    g, x = plan.geometry, operands.get("x")
+    if x is None or x.flags.c_contiguous or plan.asked != "auto" or not isinstance(g, (ConvGeometry, PoolGeometry)):
         return False
     outputs = () if out is None else out if isinstance(out, tuple) else (out,)
     return all(lies_turned(one, g.rank, g.channels_last) for one in (x, *outputs))
