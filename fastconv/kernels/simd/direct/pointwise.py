@@ -345,6 +345,7 @@ def kernel(
 # Decisions --------------------------------------------------------------------------------------------------------------
 
 WAYS = 8  # of a set of the L1 cache
+FEW = 8  # input channels of which so little is read that results decide: they are written plane by plane
 BLOCKS_OF_PANEL = 16  # that read a panel: more, and it is copied, lest its channels' lines, far apart, leave the cache
 
 
@@ -398,6 +399,8 @@ def cut(geometry: ConvGeometry, tile: Tile, dtype: np.dtype[Any], machine: Machi
     g, taps = geometry, lines_of(geometry).taps
     blocks = taps[0] * taps[1] * -(-g.out_per_group * taps[2] // tile.rows)
     share = min(blocks, max(1, machine.l2 // 2 // dtype.itemsize // max(1, g.in_per_group * tile.rows)))
+    if not g.transposed and g.in_per_group <= FEW and dtype.itemsize * prod(g.x_shape) <= machine.l2:
+        share = 1
     copies = share > BLOCKS_OF_PANEL
     asks = not copies and dtype.itemsize * prod(g.x_shape) > machine.l2
     return Cut(tile, blocks, share, rest_of(g, tile, dtype, machine), copies, asks, g.transposed)
