@@ -7,6 +7,7 @@ from typing import Any
 from fastconv.machine import Machine
 from fastconv.plans.forms import Form, forms
 from fastconv.plans.registry import OPERATIONS, Implementation
+from fastconv.problem.filters import FilterGeometry
 from fastconv.problem.problem import Problem
 
 FAMILIES = {
@@ -47,9 +48,9 @@ def estimate(one: Implementation, problem: Problem, machine: Machine, once: bool
 
 
 def casts(one: Implementation, problem: Problem) -> float:
-    """The seconds of passes that convert x and the result, where an implementation does not."""
+    """The seconds of passes that convert x and the result, where an implementation does not; filters all do."""
     stored, _, summed, result = problem.types
-    if stored == summed == result or one.reads(problem):
+    if stored == summed == result or isinstance(problem.geometry, FilterGeometry) or one.reads(problem):
         return 0.0
     g, converts = problem.geometry, one.converts(problem)
     cells = prod(g.x_shape) * (stored != summed and "x" not in converts)
