@@ -54,6 +54,11 @@ class Machine:
     l3: int = 32 << 20
     bandwidth: float = 12e9
 
+    @property
+    def converts(self) -> bool:
+        """Whether vectors of 8 and 16 bits are read and written, whole or masked, and converted to float32 and back."""
+        return self.isa == "avx512"
+
     def lanes(self, dtype: np.dtype[Any]) -> int:
         """Elements of `dtype` in one vector."""
         return self.vector_bytes // dtype.itemsize

@@ -18,10 +18,11 @@ from fastconv.kernels import threads
 from fastconv.kernels.cache import lasting_name
 from fastconv.kernels.compiling import compiled, entry, inlined
 from fastconv.kernels.simd.vector.atomics import failed, laid_down
+from fastconv.kernels.simd.vector.types import RECORDS
 from fastconv.kernels.team import ALONE, lead
 from fastconv.problem.convolutions import Array
 
-__all__ = ["NO_WEIGHTS", "Kernel", "Launch", "compiled", "element", "inlined", "overload", "types"]
+__all__ = ["NO_WEIGHTS", "Kernel", "Launch", "compiled", "element", "flat", "inlined", "overload", "types"]
 
 GRAIN = 200_000  # operations that a thread must have to do before it is worth waking
 PARTS = 4  # of a thread at most, where it has ITEMS and more for each: neighbouring items share what was read and transformed
@@ -116,6 +117,16 @@ class Launch(NamedTuple):
             self.kernel.serial(0, self.items, x, self.weights, self.bias, residual, y, *self.arguments)
         else:
             self.kernel(self.items, self.work, x, self.weights, self.bias, residual, y, *self.arguments)
+
+
+def flat(array: Array, summed: np.dtype[Any] | None = None) -> Array:
+    """An array in C order as kernels take it: along one axis, and marked as to be converted to float32 on the way.
+
+    Those of float16 always are; small integers are where sums are of another dtype.
+    """
+    one = array.reshape(-1)
+    converted = one.dtype == np.float16 or (summed is not None and summed != one.dtype and one.dtype in RECORDS)
+    return one.view(RECORDS[one.dtype]) if converted else one
 
 
 def element(dtype: np.dtype[Any]) -> str:

@@ -33,7 +33,11 @@ PARAMETERS: dict[str, tuple[str, str]] = {
     ),
     "residual": ("array, optional", "Of the result's shape; added before the activation, as in residual networks."),
     "dtype": ("dtype, optional", "Of the result and its sums, as in ``numpy.sum``; ``numpy.result_type(x, w)`` by default."),
-    "layout": ("{{{first!r}, {last!r}}}, optional", "Order of the axes of `x` and the result; the first by default."),
+    "layout": (
+        "{{{first!r}, {last!r}}}, optional",
+        "Order of the axes of `x` and the result; the first by default. An `x` whose memory has the other order, as a "
+        "transposed view has, is not copied by a convolution or pool: the result's memory then has that order too.",
+    ),
     "implementation": ("str", '"auto", or a name from ``{name}.implementations``.'),
     "out": ("array, optional", "Where to write the result, of its shape and dtype and any strides; it must overlap no input."),
     "kernel_size": ("{ints}", "Taps of a window."),

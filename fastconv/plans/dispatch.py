@@ -8,6 +8,7 @@ from fastconv.machine import Machine
 from fastconv.plans.forms import Form, forms
 from fastconv.plans.registry import OPERATIONS, Implementation
 from fastconv.problem.convolutions import ConvGeometry
+from fastconv.problem.filters import FilterGeometry
 from fastconv.problem.problem import Problem
 
 FAMILIES = {
@@ -23,6 +24,7 @@ RANK = re.compile("[123]d(?=_|$)")  # conv2d is conv, and conv2d_weight conv_wei
 WORTH = 1e-5  # seconds of packing, from which on a call that packs for itself may be served otherwise
 NETWORK = "network"  # "auto" for a plan that is one of many, whose weights are in no cache when it is called
 STREAMED = 15e9  # bytes a second that then come from the last level of caches, by measurement
+CAST = 3e-10  # seconds of an element that is converted in a pass of its own
 HOPELESS = 8.0  # times the least estimate: what is estimated dearer is not worth a measurement
 
 
@@ -48,9 +50,10 @@ def is_automatic(implementation: Any) -> bool:
     return isinstance(implementation, str) and implementation in ("auto", NETWORK)
 
 
-def estimate(one: Implementation, problem: Problem, machine: Machine, once: bool, streams: bool = False) -> float:
+def estimate(one: Implementation, problem: Problem, machine: Machine, once: bool = False, streams: bool = False) -> float:
     """The seconds of a call of a plan; or, `once`, of making the plan too; or of one that `streams` its weights."""
-    seconds = one.cost(problem, machine) + (one.pack_cost(problem, machine) if once else 0.0)
+    seconds = one.cost(problem, machine) + casts(one, problem)
+    seconds += one.pack_cost(problem, machine) if once else 0.0
     return seconds + (streaming(one, problem, machine) if streams else 0.0)
 
 
@@ -60,6 +63,16 @@ def streaming(one: Implementation, problem: Problem, machine: Machine) -> float:
     if not isinstance(g, ConvGeometry):
         return 0.0
     return one.growth(problem, machine) * (g.weights + prod(g.x_shape)) * problem.dtype.itemsize / STREAMED
+
+
+def casts(one: Implementation, problem: Problem) -> float:
+    """The seconds of passes that convert x and the result, where an implementation does not; filters all do."""
+    stored, _, summed, result = problem.types
+    if stored == summed == result or isinstance(problem.geometry, FilterGeometry) or one.reads(problem):
+        return 0.0
+    g, converts = problem.geometry, one.converts(problem)
+    cells = prod(g.x_shape) * (stored != summed and "x" not in converts)
+    return CAST * (cells + prod(g.out_shape) * (result != summed and "y" not in converts))
 
 
 def choose(
@@ -129,7 +142,7 @@ def rivals(
 def weighed(one: Implementation, w: Any, problem: Problem, machine: Machine, once: bool = False) -> float:
     """The estimate for these weights; of None, for the best."""
     assert one.weigh is not None
-    return one.weigh(w, problem, machine) + (one.pack_cost(problem, machine) if once else 0.0)
+    return one.weigh(w, problem, machine) + casts(one, problem) + (one.pack_cost(problem, machine) if once else 0.0)
 
 
 def cheapest(
@@ -144,9 +157,9 @@ def cheapest(
 def contenders(operation: str, problem: Problem, machine: Machine, chosen: Implementation) -> list[str]:
     """The names of the implementations that a measurement tries beside the chosen one: those not estimated far dearer."""
     form, _ = chosen_form(operation, problem, machine)
-    limit = HOPELESS * (chosen.cost(form.problem, machine) + form.cost(machine))
+    limit = HOPELESS * (estimate(chosen, form.problem, machine) + form.cost(machine))
     others = (one for one in candidates(operation)[:-1] if one is not chosen and one.supports(problem) is None)
-    return [one.name for one in others if one.cost(problem, machine) < limit]
+    return [one.name for one in others if estimate(one, problem, machine) < limit]
 
 
 def refusal(implementation: Implementation, reason: str) -> str:
@@ -162,7 +175,7 @@ def explanation(operation: str, problem: Problem, machine: Machine) -> list[str]
     found, (form, chosen) = candidates(operation), chosen_form(operation, problem, machine)
     _, chosen_once = chosen_form(operation, problem, machine, once=True)
     seen, more = form.problem, form.cost(machine)
-    best = chosen.cost(seen, machine) + more
+    best = estimate(chosen, seen, machine) + more
     lines = []
     for one in found:
         one, asked = (chosen, seen) if one.name == chosen.name else (one, problem)
@@ -170,7 +183,7 @@ def explanation(operation: str, problem: Problem, machine: Machine) -> list[str]
         if reason is not None:
             lines.append(refusal(one, reason))
             continue
-        cost = best if one is chosen else one.cost(asked, machine)
+        cost = best if one is chosen else estimate(one, asked, machine)
         expected = f"estimated {1e6 * cost:,.0f} us"
         by = "" if one.kernel is None else f" by {one.kernel(asked, machine)}"
         if one is chosen:

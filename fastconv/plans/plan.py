@@ -14,8 +14,9 @@ import numpy as np
 from fastconv.kernels.finishing import finish
 from fastconv.kernels.jit import Launch
 from fastconv.kernels.memory import aligned
-from fastconv.kernels.simd.arrays import weaving
+from fastconv.kernels.simd.arrays import casting, weaving
 from fastconv.machine import host, memory
+from fastconv.plans import turning
 from fastconv.plans.forms import Form
 from fastconv.plans.registry import Implementation
 from fastconv.problem import arguments as check
@@ -75,6 +76,8 @@ class Plan:
         Of the result, as the caller sees it.
     packed : object
         Weights as the implementation wants them; None for operations without weights.
+    asked : str
+        The implementation that was asked for by name, or "auto".
     """
 
     operation: str
@@ -84,6 +87,12 @@ class Plan:
     operands: tuple[Operand, ...]
     out_shape: Size
     packed: Any = None
+    asked: str = "auto"
+
+    @cached_property
+    def turned(self) -> "Plan | None":
+        """The plan in the other layout, for arrays whose memory is that layout's."""
+        return turning.plan_of(self)
 
     @cached_property
     def geometry(self) -> Any:
@@ -113,7 +122,10 @@ class Plan:
     @cached_property
     def written_dtype(self) -> Dtype:
         """What the implementation writes: the result's dtype, or that of the sums, to be converted."""
-        return self.out_dtype if self.implementation.reads(self.seen) else self.problem.types.summed
+        if self.implementation.reads(self.seen):
+            return self.out_dtype
+        converts = self.form.phases is None and "y" in self.implementation.converts(self.seen)
+        return self.out_dtype if converts else self.problem.types.summed
 
     @cached_property
     def served(self) -> Problem:
@@ -288,7 +300,11 @@ class Plan:
         """The same for arrays that have to be converted, or that are wrong."""
         arrays = {one.name: self.checked(one, operands[one.name]) for one in self.operands}
         y = self.output(out, arrays, others)
-        converted = {one.name: check.contiguous(arrays[one.name], one.kernel_dtype) for one in self.operands}
+        if packed is self.packed and turning.serves(self, arrays, out):
+            found = turning.run(self, arrays, out, others)
+            if found is not None:
+                return found
+        converted = {one.name: casting.contiguous(arrays[one.name], one.kernel_dtype) for one in self.operands}
         converted = {one.name: converted[one.name].reshape(one.kernel_shape) for one in self.operands}
         self.fill([y], lambda targets: self.compute(converted, packed, targets[0]))
         return y
@@ -330,8 +346,7 @@ class Plan:
         run(targets)
         for y, target in zip(outputs, targets, strict=True):
             if target is not y:
-                with np.errstate(over="ignore", invalid="ignore"):
-                    y[...] = target
+                casting.fill(y, target)
 
     @property
     def kernel(self) -> str | None:
@@ -395,7 +410,7 @@ class ConvPlan(Plan):
 
     def seen_weights(self, w: Array) -> Array:
         """Weights as the implementation is asked to pack them: in weights_dtype and C order."""
-        found = check.contiguous(w, self.weights_dtype)
+        found = casting.contiguous(w, self.weights_dtype)
         return found if found.shape == self.seen.geometry.w_shape else self.form.weights(found, self.geometry.channels_last)
 
     def packing(self, w: Array, bias: Array) -> Any:
@@ -449,7 +464,10 @@ class IndicesPlan(PoolPlan):
         values, indices = (None, None) if out is None else self._pair(out)
         values = check.output(values, self.out_shape, self.out_dtype, {"x": x}, "out[0]")
         indices = check.output(indices, self.out_shape, np.dtype(np.int64), {"x": x, "out[0]": values}, "out[1]")
-        operand = {"x": check.contiguous(x, one.kernel_dtype).reshape(one.kernel_shape)}
+        both = None if out is None else (values, indices)
+        if turning.serves(self, {"x": x}, both):
+            return turning.run(self, {"x": x}, both, others)
+        operand = {"x": casting.contiguous(x, one.kernel_dtype).reshape(one.kernel_shape)}
         shape = self.seen.geometry.out_shape
         self.fill(
             [values, indices],
@@ -493,6 +511,17 @@ class UnpoolPlan(Plan):
 @dataclass(frozen=True, eq=False, repr=False)
 class ElementwisePlan(Plan):
     """A plan of an activation; `out` may be `x` itself."""
+
+    def run(self, operands: Operands, out: Any, packed: Any, others: dict[str, Array]) -> Any:
+        """The result, in memory of the same order as x's where x is a transposed view of an array in C order."""
+        x = operands["x"]
+        if out is None and type(x) is np.ndarray and x.ndim > 1 and not x.flags.c_contiguous and x.shape == self.out_shape:
+            order = sorted(range(x.ndim), key=lambda axis: -x.strides[axis])
+            seen = x.transpose(order)
+            if seen.flags.c_contiguous:
+                y = super().run({"x": seen.reshape(x.shape)}, None, packed, others)
+                return y.reshape(seen.shape).transpose(np.argsort(order))
+        return super().run(operands, out, packed, others)
 
     def target(self, operands: Operands, out: Any, others: dict[str, Array]) -> Any:
         """Where the kernel writes, in place where x and out are one array."""

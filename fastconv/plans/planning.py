@@ -4,6 +4,7 @@ arguments, signatures -> Problem -> dispatch.choose -> pack -> Plan
 """
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from math import prod
 from typing import Any, TypeVar
@@ -12,6 +13,7 @@ import numpy as np
 
 from fastconv.kernels.keeping import Kept
 from fastconv.machine import host, memory
+from fastconv.plans import turning
 from fastconv.plans.dispatch import NETWORK, cheapest, chosen_form, contenders, rivals
 from fastconv.plans.plan import ConvPlan, ElementwisePlan, IndicesPlan, Operand, Plan, PoolPlan, UnpoolPlan, Weights
 from fastconv.plans.racing import fastest, is_measured
@@ -68,20 +70,18 @@ def decided(
     problem = same(problem)
     form, chosen = chosen_form(operation, problem, host(), implementation, for_one_call)
     seen = same(form.problem)
-    reads, geometry = chosen.reads(seen), seen.geometry
+    geometry = seen.geometry
+    as_stored = frozenset(shapes) if chosen.reads(seen) else chosen.converts(seen) | {"indices"}
     kernel_shapes = {"residual": geometry.out_shape, "dy": getattr(geometry, "dy_shape", ())}
     kernel_shapes |= {"y": kernel_shapes["dy"], "indices": getattr(geometry, "indices_shape", geometry.x_shape)}
     operands = tuple(
         Operand(
-            name,
-            shape,
-            dtype,
-            kernel_shapes.get(name, geometry.x_shape),
-            dtype if reads or name == "indices" else problem.types.summed,
+            name, shape, dtype, kernel_shapes.get(name, geometry.x_shape), dtype if name in as_stored else problem.types.summed
         )
         for name, (shape, dtype) in shapes.items()
     )
-    return kind(operation, problem, form._replace(problem=seen), chosen, operands, out_shape)
+    asked = implementation if isinstance(implementation, str) else "auto"
+    return kind(operation, problem, form._replace(problem=seen), chosen, operands, out_shape, asked=asked)
 
 
 # Convolutions ---------------------------------------------------------------------------------------------------------
@@ -202,10 +202,24 @@ def for_one_call(
 
 
 def convolve(operation: str, rank: int, x: Any, w: Any, bias: Any, residual: Any, out: Any, options: dict[str, Any]) -> Array:
-    """A plan made and called once."""
+    """A plan made and called once; in the other layout, where x lies in memory so."""
+    layout = turning.layout_of_call(x, rank, options, out)
+    if layout is not None:
+        with suppress(ValueError, TypeError):  # which the call as it was made words better
+            return turned_call(operation, rank, (x, w, residual, out), bias, options, layout)
     plan, packed, operands, others = for_one_call(operation, rank, x, w, bias, residual, options)
     result: Array = plan.run(operands, out, packed, others)
     return result
+
+
+def turned_call(
+    operation: str, rank: int, arrays: tuple[Any, ...], bias: Any, options: dict[str, Any], layout: tuple[str, bool]
+) -> Array:
+    """A convolution of (x, w, residual, out) in the other layout: `layout` as turning.layout_of_call has it."""
+    name, last = layout
+    x, w, residual, out = (None if one is None else turning.turned(check.array("w", one), rank, last) for one in arrays)
+    made = convolve(operation, rank, x, w, bias, residual, out, {**options, "layout": name})
+    return turning.turned(made, rank, not last) if arrays[-1] is None else arrays[-1]
 
 
 # Operations without weights -------------------------------------------------------------------------------------------

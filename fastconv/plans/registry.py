@@ -38,6 +38,9 @@ class Implementation:
         pack_cost(problem, machine) -> the seconds that `pack` is expected to take.
     reads : callable
         reads(problem) -> whether `run` takes arrays as they are stored, and writes the result's dtype.
+    converts : callable
+        converts(problem) -> those of "x" and "y" that `run` takes as they are stored, converting as it reads or writes them;
+        its weights have the dtype of the sums.
     fuses : callable
         fuses(problem) -> whether `run` adds the residual and applies the activation; else a pass of its own does so.
     least : callable or None
@@ -59,6 +62,7 @@ class Implementation:
     weigh: Callable[[Any, Problem, Machine], float] | None = None
     pack_cost: Callable[[Problem, Machine], float] = lambda problem, machine: 0.0
     reads: Callable[[Problem], bool] = lambda problem: False
+    converts: Callable[[Problem], frozenset[str]] = lambda problem: frozenset()
     fuses: Callable[[Problem], bool] = lambda problem: True
     least: Callable[[Problem, Machine], float] | None = None
     kernel: Callable[[Problem, Machine], str] | None = None

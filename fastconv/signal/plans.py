@@ -96,7 +96,7 @@ def by(call: Call, names: tuple[str, ...]) -> Planned | None:
         return None
     best = least_of(found, plan.seen, machine, once=True)
     types = plan.problem.types
-    read = types.stored if best.reads(plan.seen) else types.summed
+    read = types.stored if best.reads(plan.seen) or "x" in best.converts(plan.seen) else types.summed
     operands = tuple(one._replace(kernel_dtype=read) for one in plan.operands)
     chosen = ConvPlan(plan.operation, plan.problem, plan.form, best, operands, plan.out_shape)
     return Planned(chosen, estimate(best, plan.seen, machine, once=True))

@@ -7,6 +7,7 @@ from fastconv.kernels import im2col, loops, reference, strided
 from fastconv.kernels.simd.depthwise import choice as depthwise
 from fastconv.kernels.simd.direct import choice as direct
 from fastconv.kernels.simd.direct import unpacked
+from fastconv.kernels.simd.engine import converting
 from fastconv.kernels.simd.engine.filtering import cells_of
 from fastconv.kernels.simd.filters import choice as separable
 from fastconv.kernels.simd.fourier import choice as fft
@@ -49,6 +50,7 @@ _DIRECT = Implementation(
     direct.supports,
     direct.pack,
     pack_cost=direct.pack_cost,
+    converts=direct.converts,
     kernel=direct.kernel,
 )
 
@@ -75,6 +77,7 @@ _WINOGRAD = Implementation(
     winograd.pack,
     pack_cost=winograd.pack_cost,
     growth=_of_planes,
+    converts=winograd.converts,
     error=SPREAD["winograd"],
     kernel=winograd.kernel,
 )
@@ -87,6 +90,7 @@ _DEPTHWISE = Implementation(
     depthwise.supports,
     depthwise.pack,
     pack_cost=per_weight(1e-9, 5e-6),
+    converts=converting.both,
     fuses=depthwise.fuses,
     kernel=depthwise.kernel,
 )

@@ -14,7 +14,7 @@ from fastconv.kernels.simd.pools import choice as pool
 from fastconv.kernels.simd.pools import running, unpool
 from fastconv.kernels.simd.ranks import pools as ranks
 from fastconv.machine import Machine, memory
-from fastconv.plans.families.common import FAR, in_loops, in_plain_loops
+from fastconv.plans.families.common import FAR, in_loops, in_plain_loops, of_halves
 from fastconv.plans.registry import Implementation
 from fastconv.problem.problem import Problem
 
@@ -79,10 +79,17 @@ _VECTOR_POOLS = tuple(
             running.run,
             running.cost,
             running.supports,
+            converts=of_halves,
             kernel=running.kernel,
         ),
         Implementation(
-            "direct", "vectors of channels, or of rows before columns", pool.run, pool.cost, pool.supports, kernel=pool.kernel
+            "direct",
+            "vectors of channels, or of rows before columns",
+            pool.run,
+            pool.cost,
+            pool.supports,
+            converts=of_halves,
+            kernel=pool.kernel,
         ),
     )
 )

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from fastconv.kernels.activations import KINDS
-from fastconv.kernels.jit import Kernel, element, inlined
+from fastconv.kernels.jit import Kernel, element, flat, inlined
 from fastconv.kernels.keeping import remembered
 from fastconv.kernels.simd import vector
 from fastconv.kernels.simd.engine import epilogue
@@ -98,5 +98,5 @@ def kernel(problem: Problem, machine: Machine) -> str:
 def run(operands: Operands, packed: None, problem: Problem, out: Array) -> None:
     """Every element; x and out may be the same array."""
     x = operands["x"]
-    made, items, work, scalars = launch(problem.geometry, x.dtype, host())
-    made(items, work, x.reshape(-1), out.reshape(-1), *scalars)
+    made, items, work, scalars = launch(problem.geometry, problem.dtype, host())
+    made(items, work, flat(x), flat(out), *scalars)

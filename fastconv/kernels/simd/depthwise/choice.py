@@ -8,7 +8,7 @@ volumes       vectors of channels, copied: every geometry, also transposed, with
 
 import numpy as np
 
-from fastconv.kernels.jit import Launch
+from fastconv.kernels.jit import Launch, flat
 from fastconv.kernels.keeping import remembered
 from fastconv.kernels.simd.depthwise import interleaved, planes, rows, volumes
 from fastconv.kernels.simd.engine.costs import Candidate, cheapest
@@ -77,5 +77,5 @@ def pack(w: Array, bias: Array, problem: Problem) -> Launch:
 
 def run(operands: Operands, packed: Launch, problem: Problem, out: Array) -> None:
     """All rows, or all planes."""
-    y = out.ravel()
-    packed.run(operands["x"].ravel(), operands["residual"].ravel() if problem.residual else y, y)
+    y = flat(out)
+    packed.run(flat(operands["x"], problem.dtype), flat(operands["residual"]) if problem.residual else y, y)

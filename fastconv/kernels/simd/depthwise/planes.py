@@ -240,7 +240,8 @@ def kernel(form: Form, lanes: int, dtype: str, isa: str) -> Kernel:
         count = max(s.cells.w + 1, copied)  # zeros, which rows of padding are read from
         work, memory = carve(Parts(window=count), x)
         tables, integers = carve_tables(Tables(steps=lanes), sizes)
-        clear(work.window, x.dtype.type(0), count)
+        copy = Parts(vector.like(work.window, pointer(x)))
+        clear(copy.window, vector.zero(copy.window), count)
         for item in range(begin, end):
             stack = stack_of(item, x, w, bias, y, s)
             column = stack.column
@@ -259,8 +260,8 @@ def kernel(form: Form, lanes: int, dtype: str, isa: str) -> Kernel:
                 else:
                     if s.far > 0:
                         ask(at + ahead * s.cells.w, s.cells.w)
-                    window, weights = window_of(stack, left, room, work, tables.steps, fill, s), stack.weights + turn * lanes
-                    zeros, there, cells = work.window + -window.left, (window.top, window.bottom), (window.left, window.right)
+                    window, weights = window_of(stack, left, room, copy, tables.steps, fill, s), stack.weights + turn * lanes
+                    zeros, there, cells = copy.window + -window.left, (window.top, window.bottom), (window.left, window.right)
                     tile = start(stack, column)
                     tile = vector.fma_plane(
                         tile, window.at, window.step, there, zeros, cells, weights, taps_h, taps_w, stride, apart, own

@@ -267,7 +267,7 @@ def block_packer(stride: int, lanes: int) -> Any:
     def pack_block(x, block, to, steps, fill, s):
         plane, cells = s.cells.h * s.cells.w, block.cells
         if block.channels < lanes:  # lanes without a channel hold numbers that are quick to multiply
-            clear(to, x.dtype.type(0), cells.h * cells.w * lanes)
+            clear(to, vector.zero(to), cells.h * cells.w * lanes)
         planes, strides = pointer(x) + (block.n * s.channels + block.c) * plane, Strides(0, plane, 0, s.cells.w, 1)
         source = windows.Source(planes, strides, Axes(1, s.cells.h, s.cells.w), s.mode, fill)
         corner = Axes(0, block.output.h * s.stride_h - s.padding.h, block.output.w * stride - s.padding.w)

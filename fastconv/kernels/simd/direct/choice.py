@@ -6,10 +6,10 @@ and dots.py kernels of one tap to few channels, channels last.
 
 import numpy as np
 
-from fastconv.kernels.jit import Launch
+from fastconv.kernels.jit import Launch, flat
 from fastconv.kernels.keeping import remembered
 from fastconv.kernels.simd.direct import dots, planar, pointwise, tiles
-from fastconv.kernels.simd.engine import costs, walks, weights
+from fastconv.kernels.simd.engine import converting, costs, walks, weights
 from fastconv.machine import Machine, host
 from fastconv.problem.convolutions import Array
 from fastconv.problem.problem import Operands, Problem
@@ -17,7 +17,7 @@ from fastconv.problem.problem import Operands, Problem
 
 def candidates(problem: Problem, machine: Machine) -> tuple[costs.Candidate, ...]:
     """What each kernel that serves a problem would take."""
-    kernels = (tiles, pointwise, planar, dots)
+    kernels = (tiles, pointwise, planar, dots) if problem.dtype.kind == "f" else (tiles,)
     return tuple(one.candidate(problem, machine) for one in kernels if one.suits(problem, machine))
 
 
@@ -30,6 +30,14 @@ def choice(problem: Problem, machine: Machine) -> costs.Candidate:
 def cost(problem: Problem, machine: Machine) -> float:
     """Of the kernel that is chosen."""
     return choice(problem, machine).seconds
+
+
+def converts(problem: Problem) -> frozenset[str]:
+    """Arrays that are converted as they are read or written: by tiles, which store a sum once or in parts, and by panels."""
+    cut = choice(problem, host()).cut
+    if isinstance(cut, tiles.Cuts):
+        return converting.both(problem) if cut.stores_once(problem.geometry) else converting.both(problem) - {"y"}
+    return converting.both(problem) if isinstance(cut, pointwise.Cut) else frozenset()
 
 
 def pack_cost(problem: Problem, machine: Machine) -> float:
@@ -51,15 +59,15 @@ def pack(w: Array, bias: Array, problem: Problem) -> tuple[Launch, ...]:
 
 def run(operands: Operands, packed: tuple[Launch, ...], problem: Problem, out: Array) -> None:
     """Every launch, one after the other."""
-    x, y = operands["x"].ravel(), out.ravel()
-    residual = operands["residual"].ravel() if problem.residual else y
+    x, y = flat(operands["x"], problem.dtype), flat(out)
+    residual = flat(operands["residual"]) if problem.residual else y
     for launch in packed:
         launch.run(x, residual, y)
 
 
 def supports(problem: Problem) -> str | None:
-    """Real float types; transposed, those of not too many phases."""
+    """Real float types and integers of as many bits; transposed, those of not too many phases."""
     dtype = problem.dtype
-    if dtype not in (np.float32, np.float64):
-        return f"its vectors are float32 or float64, not {dtype}"
+    if dtype not in (np.float32, np.float64) and not (dtype.kind in "iu" and dtype.itemsize >= 4):
+        return f"its vectors are floats or integers of 32 or 64 bits, not {dtype}"
     return walks.refusal(problem.geometry)

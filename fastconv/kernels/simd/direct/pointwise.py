@@ -24,7 +24,7 @@ from fastconv.kernels.jit import Kernel, compiled, element, inlined
 from fastconv.kernels.keeping import remembered
 from fastconv.kernels.memory import aligned
 from fastconv.kernels.simd import vector
-from fastconv.kernels.simd.engine import epilogue, weights, windows
+from fastconv.kernels.simd.engine import converting, epilogue, weights, windows
 from fastconv.kernels.simd.engine.costs import CALL, Candidate
 from fastconv.kernels.simd.engine.lines import are_lines, lines_of
 from fastconv.kernels.simd.engine.sizes import Axes, reader, written
@@ -277,10 +277,13 @@ def tile_maker(rows: int, columns: int, apart: int, packed: bool, lanes: int, dt
 
 
 @lru_cache(maxsize=32)
-def kernel(tile: Tile, rest: tuple[Tile, Tile], apart: int, packed: bool, lanes: int, dtype: str, isa: str) -> Kernel:
+def kernel(
+    tile: Tile, rest: tuple[Tile, Tile], apart: int, packed: bool, converts: bool, lanes: int, dtype: str, isa: str
+) -> Kernel:
     """The compiled loops over panels of positions: f32_pointwise_8x3_s1_avx512.
 
-    There are `apart` output columns for each of x, and positions that are left over go by tiles of `rest`.
+    There are `apart` output columns for each of x, and positions that are left over go by tiles of `rest`. Where x is converted
+    as it is read, all panels are copied.
     """
     rows, columns = tile
     width = columns * lanes
@@ -305,6 +308,12 @@ def kernel(tile: Tile, rest: tuple[Tile, Tile], apart: int, packed: bool, lanes:
                 vector.store(to + (c * width + j * lanes), v)
         return Cells(to, width)
 
+    def copied_if_asked(cells, count, to, s):
+        """The panel where it lies, or copied."""
+        return copied(cells, count, to, s) if s.copies > 0 or count < width else cells
+
+    panel_cells = copied if converts else compiled(copied_if_asked)
+
     @compiled
     def sum_rest(cells, panel, operands, work, act, s):
         """The positions that whole panels leave over."""
@@ -320,23 +329,23 @@ def kernel(tile: Tile, rest: tuple[Tile, Tile], apart: int, packed: bool, lanes:
         work, memory = carve(Parts(bias=rows, sums=MOST_SUMS, cells=s.c_group * width), x)
         for item in range(begin, end):
             panel = panel_of(item, width, s)
-            cells, operands = cells_of(x, panel, s), operands_of(w, bias, y, panel, s)
+            lines, operands = cells_of(x, panel, s), operands_of(w, bias, y, panel, s)
             if sums_rest and 0 < s.rest == panel.count:
-                sum_rest(cells, panel, operands, work, act, s)
+                sum_rest(lines, panel, operands, work, act, s)
                 continue
-            if s.copies > 0 or panel.count < width:
-                cells = copied(cells, panel.count, work.cells, s)
+            cells = panel_cells(lines, panel.count, work.cells, s)
             for block in range(panel.begin, panel.end):
                 make_tile(block, panel, cells, operands, work.bias, act, s)
         keep(memory)
 
-    pointwise.__name__ = f"{dtype}_pointwise_{rows}x{columns}_s{apart}_{isa}"
+    pointwise.__name__ = f"{dtype}_pointwise_{rows}x{columns}_s{apart}{'_converted' * converts}_{isa}"
     return Kernel(pointwise)
 
 
 # Decisions --------------------------------------------------------------------------------------------------------------
 
 WAYS = 8  # of a set of the L1 cache
+FEW = 8  # input channels of which so little is read that results decide: they are written plane by plane
 BLOCKS_OF_PANEL = 16  # that read a panel: more, and it is copied, lest its channels' lines, far apart, leave the cache
 
 
@@ -390,6 +399,8 @@ def cut(geometry: ConvGeometry, tile: Tile, dtype: np.dtype[Any], machine: Machi
     g, taps = geometry, lines_of(geometry).taps
     blocks = taps[0] * taps[1] * -(-g.out_per_group * taps[2] // tile.rows)
     share = min(blocks, max(1, machine.l2 // 2 // dtype.itemsize // max(1, g.in_per_group * tile.rows)))
+    if not g.transposed and g.in_per_group <= FEW and dtype.itemsize * prod(g.x_shape) <= machine.l2:
+        share = 1
     copies = share > BLOCKS_OF_PANEL
     asks = not copies and dtype.itemsize * prod(g.x_shape) > machine.l2
     return Cut(tile, blocks, share, rest_of(g, tile, dtype, machine), copies, asks, g.transposed)
@@ -419,15 +430,17 @@ def candidate(problem: Problem, machine: Machine) -> Candidate:
     cuts = [cut(g, tile, dtype, machine) for tile in tiles_of(g, dtype, machine)]
     cycles, best = min((cycles_of(g, one, dtype, machine), one) for one in cuts)
     seconds = machine.seconds(CALL + cycles, g.bytes(dtype.itemsize))
-    return Candidate(seconds, best, partial(drafts, g, best, dtype, machine))
+    return Candidate(seconds, best, partial(drafts, g, best, dtype, machine, converting.read(problem)))
 
 
 # Plan -------------------------------------------------------------------------------------------------------------------
 
 
 @remembered
-def drafts(geometry: ConvGeometry, cut: Cut, dtype: np.dtype[Any], machine: Machine) -> tuple[weights.Draft, ...]:
-    """One draft; the weights of a kernel of one tap stay where they lie."""
+def drafts(
+    geometry: ConvGeometry, cut: Cut, dtype: np.dtype[Any], machine: Machine, converts: bool
+) -> tuple[weights.Draft, ...]:
+    """One draft; the weights of a kernel of one tap stay where they lie. What `converts` is compiled for that."""
     g, lines, lanes = geometry, lines_of(geometry), machine.lanes(dtype)
     taps = Axes(*lines.taps)
     woven = taps.w == 2  # positions of several rows then share a panel
@@ -449,7 +462,7 @@ def drafts(geometry: ConvGeometry, cut: Cut, dtype: np.dtype[Any], machine: Mach
     )
     items = g.batch * g.groups * -(-cut.blocks // max(1, cut.share)) * lines.panels(cut.tile.columns * lanes)
     rest = TILES[machine.isa].pointwise_rest
-    chosen = kernel(cut.tile, rest, taps.w, g.transposed, lanes, element(dtype), machine.isa)
+    chosen = kernel(cut.tile, rest, taps.w, g.transposed, converts, lanes, element(dtype), machine.isa)
     arguments = written(sizes), epilogue.scalars(g.activation, dtype)
     lay = partial(laid, geometry=g, rows=cut.tile.rows) if g.transposed else weights.as_given
     return (weights.drafted(chosen, items, g.flops // 16, arguments, lay),)

@@ -26,7 +26,7 @@ import numpy as np
 from fastconv.kernels.jit import Kernel, compiled, element
 from fastconv.kernels.keeping import remembered
 from fastconv.kernels.simd import vector
-from fastconv.kernels.simd.engine import epilogue, microkernel, weights, windows
+from fastconv.kernels.simd.engine import converting, epilogue, microkernel, weights, windows
 from fastconv.kernels.simd.engine.blocks import whole_lines
 from fastconv.kernels.simd.engine.costs import CALL, Candidate
 from fastconv.kernels.simd.engine.sizes import Axes, Strides, reader, written
@@ -365,6 +365,7 @@ def kernel(rows: int, columns: int, lanes: int, channels_last: bool, in_place: b
 
 
 RUN = 16  # parts of the L2 cache: one holds the results of a block of long rows of channels
+SLOWER = {"f": 1, "i": 3, "u": 3}  # times that the products of a type take
 FAR = 16  # times the room of windows, beyond which strides leave so much between them that tiles are not filled
 
 
@@ -381,6 +382,10 @@ class Cuts(NamedTuple):
     """Of every walk of a geometry."""
 
     of_walks: tuple[Cut, ...]
+
+    def stores_once(self, geometry: ConvGeometry) -> bool:
+        """Whether no sum is stored before all channels are in it."""
+        return all(cut.block.chunk >= geometry.in_per_group for cut in self.of_walks)
 
     @property
     def lays_weights(self) -> bool:
@@ -469,15 +474,15 @@ def blocking(geometry: ConvGeometry, walks: Walks, tile: Tile, machine: Machine,
     return Blocking(rows, columns, max(1, chunk), -(-panels // min(panels, -(-8 // max(1, items)))))
 
 
-def cuts(geometry: ConvGeometry, dtype: np.dtype[Any], machine: Machine) -> Cuts:
-    """Of the flattened geometry's walks."""
+def cuts(geometry: ConvGeometry, dtype: np.dtype[Any], machine: Machine, packs: bool = False) -> Cuts:
+    """Of the flattened geometry's walks; windows are packed where they must be, or `packs`: of what is converted as it is."""
     g, vectors = geometry, -(-geometry.out_per_group // machine.lanes(dtype))
     of_walks = []
     for walks in walks_of(g):
         crowded = crowding(g, walks, machine, dtype.itemsize)
         tile = tile_for(walks[1].outputs * walks[2].outputs, vectors, machine, crowded)
         block = blocking(g, walks, tile, machine, dtype.itemsize)
-        of_walks.append(Cut(walks, tile, block, is_in_place(g, walks, tile, dtype.itemsize)))
+        of_walks.append(Cut(walks, tile, block, not packs and is_in_place(g, walks, tile, dtype.itemsize)))
     return Cuts(tuple(of_walks))
 
 
@@ -507,8 +512,8 @@ def candidate(problem: Problem, machine: Machine) -> Candidate:
     """Direct convolution by tiles."""
     geometry, dtype = problem.geometry, problem.dtype
     g = flattened(geometry)
-    cut = cuts(g, dtype, machine)
-    cycles = sum((cycles_of(g, one, dtype, machine) for one in cut.of_walks), float(CALL))
+    cut = cuts(g, dtype, machine, converting.read(problem))
+    cycles = sum((cycles_of(g, one, dtype, machine) for one in cut.of_walks), float(CALL)) * SLOWER[dtype.kind]
     return Candidate(machine.seconds(cycles, g.bytes(dtype.itemsize)), cut, partial(drafts, geometry, cut, dtype, machine))
 
 

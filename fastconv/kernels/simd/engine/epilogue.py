@@ -69,7 +69,7 @@ def padding_value(parameters):
 @lru_cache(maxsize=16)
 def activation_of(dtype: str, silu: bool = False) -> Any:
     """The compiled activate(tile, e) of a tile, or of one vector; with `silu`, of a vector alone."""
-    real = np.dtype(dtype.replace("f", "float")).type
+    real = np.float64 if dtype.endswith("64") else np.float32
     three, six, sixth = real(3), real(6), real(1 / 6)
 
     def activate(tile, e):
@@ -81,7 +81,10 @@ def activation_of(dtype: str, silu: bool = False) -> Any:
             tile = vector.hardswish(tile, three, six, sixth)
         return tile
 
-    plain = inlined(activate)
+    def bound(tile, e):
+        return vector.clip(tile, e.low, e.high) if e.early == CLIP else tile
+
+    plain = inlined(activate if dtype[0] == "f" else bound)
 
     def activate_or_silu(v, e):
         return vector.silu(v) if e.early == SILU else plain(v, e)

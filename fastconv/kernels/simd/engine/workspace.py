@@ -11,7 +11,8 @@
     ...
     keep(memory)                                                     # the last line: a pointer keeps no array alive
 
-The elements have the type of those of `x`. A part begins a cache line, and no other part shares its last one.
+The elements have the type that registers have for those of `x`. A part begins a cache line, and no other part shares its last
+one.
 """
 
 from itertools import pairwise
@@ -19,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from fastconv.kernels.jit import compiled, inlined
+from fastconv.kernels.jit import compiled, inlined, overload, types
 from fastconv.kernels.simd import vector
 
 LINE = 64  # bytes of a cache line
@@ -34,10 +35,22 @@ def in_lines(count, like):
     return -(-count // of_line) * of_line
 
 
+def blank(count, like):
+    """An uninitialised array of the type that registers have for the elements of `like`."""
+    return np.empty(count, like.dtype)
+
+
+@overload(blank)
+def _compiled_blank(count, like):
+    if isinstance(like.dtype, types.Record):
+        return lambda count, like: np.empty(count, np.float32)
+    return lambda count, like: np.empty(count, like.dtype)
+
+
 @compiled
 def empty(count, like):
     """An uninitialised array of `count` elements and of as many as may be left out to begin a cache line."""
-    return np.empty(count + LINE // like.itemsize, like.dtype)
+    return blank(count + LINE // like.itemsize, like)
 
 
 def workspace(kind: Any) -> Any:

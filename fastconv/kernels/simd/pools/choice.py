@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from fastconv.kernels.jit import flat
 from fastconv.kernels.keeping import remembered
 from fastconv.kernels.simd.engine.costs import Candidate, cheapest
 from fastconv.kernels.simd.pools import indices, pairs, pixels, planes, reductions, rows, windows
@@ -64,8 +65,8 @@ def kernel(problem: Problem, machine: Machine) -> str:
 def run(operands: Operands, packed: None, problem: Problem, out: Any) -> None:
     """All rows; with indices, `out` is an array of values and one of indices."""
     x, geometry = operands["x"], problem.geometry
-    made = launch(geometry, x.dtype, host())
+    made = launch(geometry, problem.dtype, host())
     if geometry.return_indices:
         made.run(x, *out)
     else:
-        made.kernel(made.items, made.work, x.reshape(-1), out.reshape(-1), *made.arguments)
+        made.kernel(made.items, made.work, flat(x), flat(out), *made.arguments)

@@ -396,8 +396,9 @@ def windows_kernel(kind: str, rows: int, taps: tuple[int, int], stride: int, lan
         s = read_windows(sizes)
         stacks = -(-s.outputs.h // rows)
         work, memory = carve(Parts(line=s.spare), x)
-        fill(work.line, s.spare, empty)
-        border = windows.Border(work.line, empty)
+        row = vector.like(work.line, pointer(x))
+        fill(row, s.spare, empty)
+        border = windows.Border(row, empty)
         for item in range(begin, end):
             plane, stack = divmod(item, stacks)
             h = min(stack * rows, s.outputs.h - rows)  # the last stack may overlap the one before

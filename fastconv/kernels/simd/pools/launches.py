@@ -2,7 +2,7 @@
 
 from typing import Any, NamedTuple
 
-from fastconv.kernels.jit import Kernel
+from fastconv.kernels.jit import Kernel, flat
 from fastconv.problem.convolutions import Array
 
 
@@ -26,4 +26,4 @@ class Launch(NamedTuple):
 
     def run(self, *arrays: Array) -> None:
         """On arrays in C order."""
-        self.kernel(self.items, self.work, *(array.reshape(-1) for array in arrays), *self.arguments)
+        self.kernel(self.items, self.work, *map(flat, arrays), *self.arguments)

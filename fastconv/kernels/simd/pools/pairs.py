@@ -98,7 +98,7 @@ def pairs_kernel(kind: str, lanes: int, lanes_out: int, dtype: str, isa: str) ->
         s = read(sizes)
         room = 2 * s.stack * s.columns + 2 * lanes  # the last vectors of pairs and of a row pass the end
         work, memory = carve(Parts(pairs=room), x)
-        fill(work.pairs, room, x.dtype.type(0))
+        fill(work.pairs, room, vector.zero(work.pairs))
         for item in range(begin, end):
             first = item * s.stack
             count = min(s.stack, s.rows - first)

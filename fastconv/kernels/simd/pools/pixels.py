@@ -181,18 +181,18 @@ def pixels_kernel(tile: Tile, dtype: str, isa: str) -> Kernel:
         row, step = row_of(item, s.outputs), steps_of(s)
         d, h = span(s.windows.d, row.d), span(s.windows.h, row.h)
         image, to = pointer(x) + row.image * s.cells.d * step.d, pointer(y) + item * s.outputs.w * s.channels
-        return Line(image, to, d, h, row.h * stride - s.before.h, x.dtype.type(d.count * h.count))
+        return Line(image, to, d, h, row.h * stride - s.before.h, vector.number(image, d.count * h.count))
 
     def pool(begin, end, x, y, sizes, initial):
         """y[n, o, c] = leave(the sum, or the best, of x[n, i, c] over the cells i of window o)"""
-        s, real = read(sizes), x.dtype.type
+        s = read(sizes)
         work, memory = carve(Parts(divisors=pixels, ones=lanes), x)
-        fill(work.ones, lanes, x.dtype.type(1))
+        fill(work.ones, lanes, vector.number(work.ones, 1))
         for item in range(begin, end):
             line = line_of(item, x, y, s)
             whole = line.top >= 0 and line.top + span_h * s.dilation.h < s.cells.h
             if averages and s.inside.first < s.inside.last:
-                fill(work.divisors, pixels, real(span(s.windows.w, s.inside.first).count) * line.divisor)
+                fill(work.divisors, pixels, vector.number(work.ones, span(s.windows.w, s.inside.first).count) * line.divisor)
             for residue in range(min(s.dilation.w, s.outputs.w)):
                 # Of the pixels residue, residue + dilation, ..., those from `inner` to `outer` begin tiles of whole windows.
                 inner = s.inside.first + (residue - s.inside.first) % s.dilation.w
@@ -205,7 +205,7 @@ def pixels_kernel(tile: Tile, dtype: str, isa: str) -> Kernel:
                         w += pixels * s.dilation.w
                         continue
                     widths = span(s.windows.w, w)
-                    divisor = real(widths.count) * line.divisor
+                    divisor = vector.number(work.ones, widths.count) * line.divisor
                     pool_pixel(line, line.to + w * s.channels, widths, divisor, initial, s)
                     w += s.dilation.w
         keep(memory)

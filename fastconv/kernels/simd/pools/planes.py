@@ -106,11 +106,11 @@ def batch_pooler(kind: str, lanes: int, dtype: str, careful: bool) -> Any:
     fold: Any = folder(reductions.reduction("avg", dtype).combine, lanes) if witness else None
 
     def pool_batch(x, y, first, last, plane):
-        sums = vector.splat(x.dtype.type(0), lanes)
+        sums = vector.splat(vector.zero(pointer(x)), lanes)
         for i in range(first, last):
             total, sums = reduce(pointer(x) + i * plane.cells, plane, sums)
             poke(pointer(y) + i, vector.first(leave(vector.splat(total, lanes), vector.splat(plane.divisor, lanes))))
-        return fold(sums) if witness else x.dtype.type(0)
+        return fold(sums) if witness else vector.zero(pointer(x))
 
     return inlined(pool_batch)
 
@@ -154,7 +154,7 @@ def pixels_kernel(kind: str, columns: int, lanes: int, dtype: str, isa: str) -> 
         groups = -(-channels // group)
         work, memory = carve(Parts(divisor=1, ones=group), x)
         fill(work.divisor, 1, divisor)
-        fill(work.ones, group, x.dtype.type(1))
+        fill(work.ones, group, vector.number(work.ones, 1))
         for item in range(begin, end):
             n, part = divmod(item, groups)
             c = min(part * group, channels - group)  # the last group may overlap the one before

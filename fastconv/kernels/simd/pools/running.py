@@ -590,5 +590,4 @@ def kernel(problem: Problem, machine: Machine) -> str:
 
 def run(operands: Operands, packed: None, problem: Problem, out: Array) -> None:
     """All blocks of rows."""
-    x = operands["x"]
-    launch(problem.geometry, x.dtype, host()).run(x, out)
+    launch(problem.geometry, problem.dtype, host()).run(operands["x"], out)

@@ -283,8 +283,9 @@ def windows_kernel(tile: Tile, dtype: str, isa: str) -> Kernel:
         """y[p, o] = leave(the sum, or the best, of x[p, i] over the cells i of window o)"""
         s = read(sizes)
         work, memory = carve(Parts(row=s.spare, divisors=rows), x)
-        fill(work.row, s.spare, empty)
-        divisors, border = Divisors(work.divisors, pointer(widths)), Border(work.row, empty)
+        row = vector.like(work.row, pointer(x))
+        fill(row, s.spare, empty)
+        divisors, border = Divisors(work.divisors, pointer(widths)), Border(row, empty)
         for item in range(begin, end):
             stack = stack_of(item, x, y, s)
             write_divisors(work.divisors, stack, s)
@@ -296,8 +297,9 @@ def windows_kernel(tile: Tile, dtype: str, isa: str) -> Kernel:
         """y[p, o] = leave(the sum, or the best, of x[p, i] over the cells i of window o)"""
         s = read(sizes)
         work, memory = carve(Parts(row=s.spare, divisors=rows), x)
-        fill(work.row, s.spare, empty)
-        divisors, border = Divisors(work.divisors, pointer(widths)), Border(work.row, empty)
+        row = vector.like(work.row, pointer(x))
+        fill(row, s.spare, empty)
+        divisors, border = Divisors(work.divisors, pointer(widths)), Border(row, empty)
         for item in range(begin, end):
             stack, column = stack_of(item, x, y, s), np.int64(0)
             write_divisors(work.divisors, stack, s)

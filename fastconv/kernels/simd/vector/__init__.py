@@ -58,7 +58,9 @@ from fastconv.kernels.simd.vector.pointers import (
     address,
     at_address,
     distance,
+    like,
     line_start,
+    number,
     peek,
     pointer,
     poke,
@@ -101,7 +103,7 @@ from fastconv.kernels.simd.vector.tiles import (
     store_woven,
     zeros,
 )
-from fastconv.kernels.simd.vector.types import BYTES, ELEMENTS, I1, I8, I32, I64, INTEGERS, Pointer, Rows, Tile, Vector
+from fastconv.kernels.simd.vector.types import BYTES, ELEMENTS, I1, I8, I32, I64, INTEGERS, RECORDS, Pointer, Rows, Tile, Vector
 from fastconv.kernels.simd.vector.windows import divided_rows, joined, placed_windows, reduced_inside, reduced_windows
 
 __all__ = [
@@ -112,6 +114,7 @@ __all__ = [
     "I32",
     "I64",
     "INTEGERS",
+    "RECORDS",
     "Pointer",
     "Rows",
     "Tile",
@@ -160,6 +163,7 @@ __all__ = [
     "larger_first",
     "larger_number",
     "leaky",
+    "like",
     "line_start",
     "load",
     "load_as",
@@ -174,6 +178,7 @@ __all__ = [
     "low_half",
     "network",
     "network_step",
+    "number",
     "numbered",
     "numbers",
     "numbers_in_both",

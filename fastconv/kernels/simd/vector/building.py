@@ -7,7 +7,7 @@ from llvmlite import ir
 from numba import types
 from numba.core import cgutils
 
-from fastconv.kernels.simd.vector.types import BYTES, I8, I32, I64, INTEGERS, Vector, vector_of
+from fastconv.kernels.simd.vector.types import BYTES, ELEMENTS, I8, I32, I64, INTEGERS, Stored, Vector, vector_of
 
 
 def address_of(builder: Any, p: Any, dtype: Any, offset: Any = None) -> Any:
@@ -16,14 +16,56 @@ def address_of(builder: Any, p: Any, dtype: Any, offset: Any = None) -> Any:
     return builder.inttoptr(at, ir.PointerType())
 
 
-def read(builder: Any, p: Any, t: Any, offset: Any) -> Any:
-    """The vector `offset` elements behind p."""
+def widened(builder: Any, v: Any, stored: Any, lanes: int = 0) -> Any:
+    """Elements of a Stored type, a vector of them or one, as float32."""
+    one, whole = ir.FloatType(), I32
+    if lanes:
+        one, whole = ir.VectorType(one, lanes), ir.VectorType(whole, lanes)
+    if stored.memory == types.float16:
+        return builder.fpext(v, one)
+    v = (builder.sext if stored.memory.signed else builder.zext)(v, whole)  # what every processor converts
+    return builder.sitofp(v, one)
+
+
+def narrowed(builder: Any, v: Any, stored: Any, lanes: int = 0) -> Any:
+    """The reverse: rounded to the nearest, of two to the even one; to integers, of what is one of theirs."""
+    one, whole = ELEMENTS[stored], I32
+    if lanes:
+        one, whole = ir.VectorType(one, lanes), ir.VectorType(whole, lanes)
+    return builder.fptrunc(v, one) if stored.memory == types.float16 else builder.trunc(builder.fptosi(v, whole), one)
+
+
+def in_memory(stored: Any, lanes: int) -> tuple[Any, Any]:
+    """LLVM's types of a vector of a Stored type, and of its bits."""
+    return ir.VectorType(ELEMENTS[stored], lanes), ir.VectorType(ir.IntType(8 * BYTES[stored]), lanes)
+
+
+def read(builder: Any, p: Any, t: Any, offset: Any, stored: Any = None) -> Any:
+    """The vector `offset` elements behind p, which are there as t has them, or `stored` otherwise."""
+    if isinstance(stored, Stored):
+        kind, _ = in_memory(stored, t.lanes)
+        v = builder.load(address_of(builder, p, stored, offset), typ=kind, align=BYTES[stored])
+        return widened(builder, v, stored, t.lanes)
     return builder.load(address_of(builder, p, t.dtype, offset), typ=vector_of(t), align=BYTES[t.dtype])
 
 
-def write(builder: Any, vector: Any, p: Any, t: Any, offset: Any) -> None:
-    """The vector to the address `offset` elements behind p."""
-    builder.store(vector, address_of(builder, p, t.dtype, offset), align=BYTES[t.dtype])
+def write(builder: Any, vector: Any, p: Any, t: Any, offset: Any, stored: Any = None) -> None:
+    """The vector to the address `offset` elements behind p, where they are as t has them, or `stored` otherwise."""
+    if isinstance(stored, Stored):
+        vector = narrowed(builder, vector, stored, t.lanes)
+    builder.store(vector, address_of(builder, p, stored or t.dtype, offset), align=BYTES[stored or t.dtype])
+
+
+def read_one(builder: Any, p: Any, stored: Any, offset: Any = None) -> Any:
+    """The element `offset` elements behind p, as registers hold it."""
+    one = builder.load(address_of(builder, p, stored, offset), typ=ELEMENTS[stored])
+    return widened(builder, one, stored) if isinstance(stored, Stored) else one
+
+
+def write_one(builder: Any, value: Any, p: Any, stored: Any) -> None:
+    """An element, as registers hold it, to p."""
+    value = narrowed(builder, value, stored) if isinstance(stored, Stored) else value
+    builder.store(value, address_of(builder, p, stored))
 
 
 def splatted(builder: Any, scalar: Any, lanes: int) -> Any:
@@ -45,7 +87,9 @@ def call(builder: Any, name: str, result: Any, arguments: list[Any]) -> Any:
 
 
 def fused(builder: Any, a: Any, b: Any, c: Any, t: Any) -> Any:
-    """a * b + c, fused where the machine can; llvm.fma would call the C library where it cannot."""
+    """a * b + c, fused where the machine can; llvm.fma would call the C library where it cannot. Integers wrap."""
+    if t.dtype in INTEGERS:
+        return builder.add(builder.mul(a, b), c)
     return call(builder, f"llvm.fmuladd.{suffix(t)}", a.type, [a, b, c])
 
 
@@ -63,8 +107,14 @@ def mask_between(builder: Any, low: Any, high: Any, lanes: int) -> Any:
     return builder.and_(mask_of(builder, high, lanes), builder.not_(mask_of(builder, low, lanes)))
 
 
-def read_masked(builder: Any, p: Any, t: Any, mask: Any, others: Any = None) -> Any:
+def read_masked(builder: Any, p: Any, t: Any, mask: Any, others: Any = None, stored: Any = None) -> Any:
     """The lanes of `mask` at p, those of `others` or zeros elsewhere; no other memory is touched."""
+    if isinstance(stored, Stored):
+        kind, bits = in_memory(stored, t.lanes)
+        arguments = [address_of(builder, p, stored), I32(BYTES[stored]), mask, ir.Constant(bits, None)]
+        name = f"llvm.masked.load.v{t.lanes}i{8 * BYTES[stored]}.p0"
+        found = widened(builder, builder.bitcast(call(builder, name, bits, arguments), kind), stored, t.lanes)
+        return found if others is None else builder.select(mask, found, others)
     others = ir.Constant(vector_of(t), None) if others is None else others
     arguments = [address_of(builder, p, t.dtype), I32(BYTES[t.dtype]), mask, others]
     return call(builder, f"llvm.masked.load.{suffix(t)}.p0", others.type, arguments)
@@ -105,13 +155,19 @@ def mapped(tile: Any, function: Callable[[Any, Any, list[Any]], Any]) -> Any:
     return generate
 
 
-def write_masked(builder: Any, vector: Any, p: Any, t: Any, count: Any) -> None:
+def write_masked(builder: Any, vector: Any, p: Any, t: Any, count: Any, stored: Any = None) -> None:
     """The first `count` lanes to p; no other memory is touched."""
-    write_lanes(builder, vector, p, t, mask_of(builder, count, t.lanes))
+    write_lanes(builder, vector, p, t, mask_of(builder, count, t.lanes), stored)
 
 
-def write_lanes(builder: Any, vector: Any, p: Any, t: Any, mask: Any) -> None:
+def write_lanes(builder: Any, vector: Any, p: Any, t: Any, mask: Any, stored: Any = None) -> None:
     """The lanes of `mask` to p; no other memory is touched."""
+    if isinstance(stored, Stored):
+        _, bits = in_memory(stored, t.lanes)
+        found = builder.bitcast(narrowed(builder, vector, stored, t.lanes), bits)
+        arguments = [found, address_of(builder, p, stored), I32(BYTES[stored]), mask]
+        call(builder, f"llvm.masked.store.v{t.lanes}i{8 * BYTES[stored]}.p0", ir.VoidType(), arguments)
+        return
     arguments = [vector, address_of(builder, p, t.dtype), I32(BYTES[t.dtype]), mask]
     call(builder, f"llvm.masked.store.{suffix(t)}.p0", ir.VoidType(), arguments)
 

@@ -8,8 +8,8 @@ from numba import types
 from numba.core.typing.templates import AbstractTemplate, infer_global, signature
 from numba.extending import intrinsic, lower_builtin
 
-from fastconv.kernels.simd.vector.building import address_of
-from fastconv.kernels.simd.vector.types import BYTES, ELEMENTS, I64, Pointer, Rows
+from fastconv.kernels.simd.vector.building import address_of, read_one, write_one
+from fastconv.kernels.simd.vector.types import BYTES, ELEMENTS, I64, Pointer, Rows, element_of, held
 
 
 @intrinsic
@@ -19,7 +19,7 @@ def pointer(context: Any, array: Any) -> Any:
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         return builder.ptrtoint(context.make_array(array)(context, builder, args[0]).data, I64)
 
-    return Pointer(array.dtype)(array), generate
+    return Pointer(element_of(array.dtype))(array), generate
 
 
 @infer_global(operator.add)
@@ -72,9 +72,9 @@ def peek(context: Any, p: Any) -> Any:
     """The element at p."""
 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        return builder.load(address_of(builder, args[0], p.dtype), typ=ELEMENTS[p.dtype])
+        return read_one(builder, args[0], p.dtype)
 
-    return p.dtype(p), generate
+    return held(p.dtype)(p), generate
 
 
 @intrinsic
@@ -82,16 +82,34 @@ def poke(context: Any, p: Any, value: Any) -> Any:
     """The element at p becomes `value`."""
 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        builder.store(args[1], address_of(builder, args[0], p.dtype))
+        write_one(builder, args[1], args[0], p.dtype)
         return context.get_dummy_value()
 
-    return types.void(p, p.dtype), generate
+    return types.void(p, held(p.dtype)), generate
 
 
 @intrinsic
 def zero(context: Any, p: Any) -> Any:
     """The zero of the type that p points to."""
-    return p.dtype(p), lambda context, builder, signature, args: ir.Constant(ELEMENTS[p.dtype], 0)
+    result = held(p.dtype)
+    return result(p), lambda context, builder, signature, args: ir.Constant(ELEMENTS[result], 0)
+
+
+@intrinsic
+def number(context: Any, p: Any, value: Any) -> Any:
+    """A number as registers hold the elements at p."""
+    result = held(p.dtype)
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        return context.cast(builder, args[1], value, result)
+
+    return result(p, value), generate
+
+
+@intrinsic
+def like(context: Any, p: Any, q: Any) -> Any:
+    """The address p, as of elements of the type that q points to."""
+    return q(p, q), lambda context, builder, signature, args: args[0]
 
 
 @intrinsic(prefer_literal=True)

@@ -27,10 +27,11 @@ FEW_TAPS = 12
 @intrinsic
 def fma_outer(context: Any, tile: Any, rows: Any, offset: Any, b: Any) -> Any:
     """tile[i, j] += rows[i][offset] * b[j * lanes:][:lanes]"""
+    stored = b.dtype
 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         t, r, offset, b = args
-        vectors = [read(builder, b, tile, I64(j * tile.lanes)) for j in range(tile.columns)]
+        vectors = [read(builder, b, tile, I64(j * tile.lanes), stored) for j in range(tile.columns)]
         for i in range(tile.rows):
             base = builder.inttoptr(builder.extract_value(r, i), ir.PointerType())
             address = builder.gep(base, [offset], source_etype=ELEMENTS[tile.dtype])
@@ -79,10 +80,11 @@ def scaled_rows(context: Any, tile: Any, factors: Any, terms: Any) -> Any:
 @intrinsic
 def fma_shared(context: Any, tile: Any, w: Any, x: Any) -> Any:
     """tile[i, e] += w[i] * x[e]: each vector of x feeds every row."""
+    stored = x.dtype
 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         t, w, x = args
-        vectors = [read(builder, x, tile, I64(j * tile.lanes)) for j in range(tile.columns)]
+        vectors = [read(builder, x, tile, I64(j * tile.lanes), stored) for j in range(tile.columns)]
         for i in range(tile.rows):
             tap = builder.load(address_of(builder, w, tile.dtype, I64(i)), typ=ELEMENTS[tile.dtype])
             row = splatted(builder, tap, tile.lanes)
@@ -97,13 +99,13 @@ def fma_shared(context: Any, tile: Any, w: Any, x: Any) -> Any:
 @intrinsic(prefer_literal=True)
 def fma_row(context: Any, tile: Any, row: Any, w: Any, x: Any) -> Any:
     """tile[row, e] += w[0] * x[e], and no other row."""
-    first = row.literal_value * tile.columns
+    first, stored = row.literal_value * tile.columns, x.dtype
 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         t, _, w, x = args
         tap = splatted(builder, builder.load(address_of(builder, w, tile.dtype, I64(0)), typ=ELEMENTS[tile.dtype]), tile.lanes)
         for j in range(tile.columns):
-            cells = read(builder, x, tile, I64(j * tile.lanes))
+            cells = read(builder, x, tile, I64(j * tile.lanes), stored)
             k = first + j
             t = builder.insert_value(t, fused(builder, tap, cells, builder.extract_value(t, k), tile), k)
         return t
@@ -114,11 +116,12 @@ def fma_row(context: Any, tile: Any, row: Any, w: Any, x: Any) -> Any:
 @intrinsic
 def fma_lanes(context: Any, tile: Any, w: Any, x: Any) -> Any:
     """tile[i, j] += w[i, j] * x[j], lane by lane; the vectors of w follow each other, as those of x do."""
+    stored = x.dtype
 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         t, w, x = args
         for j in range(tile.columns):
-            cells = read(builder, x, tile, I64(j * tile.lanes))
+            cells = read(builder, x, tile, I64(j * tile.lanes), stored)
             for i in range(tile.rows):
                 k = i * tile.columns + j
                 taps = read(builder, w, tile, I64(k * tile.lanes))
@@ -135,7 +138,7 @@ def fma_grouped(context: Any, tile: Any, x: Any, x_step: Any, w: Any, w_step: An
     Each vector of x is loaded once and feeds every row whose window it is in. Lanes are channels in groups of `group`, inputs
     and outputs alike; the rows of w, [s][g], lie `w_step` apart.
     """
-    count, apart, size = taps.literal_value, stride.literal_value, group.literal_value
+    count, apart, size, stored = taps.literal_value, stride.literal_value, group.literal_value, x.dtype
 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         t, x, x_step, w, w_step, *_ = args
@@ -145,7 +148,7 @@ def fma_grouped(context: Any, tile: Any, x: Any, x_step: Any, w: Any, w_step: An
             users = [(i, column - i * apart) for i in range(tile.rows) if 0 <= column - i * apart < count]
             if not users:
                 continue
-            cell = read(builder, x, tile, builder.mul(x_step, I64(column)))
+            cell = read(builder, x, tile, builder.mul(x_step, I64(column)), stored)
             for g in range(size):
                 chosen = ir.Constant(ir.VectorType(I32, tile.lanes), [lane // size * size + g for lane in lanes])
                 spread = builder.shuffle_vector(cell, cell, chosen) if size > 1 else cell
@@ -189,7 +192,7 @@ def fma_plane(
     of the tile; `stride` is 1, or 2 where `apart` is 1. With `own`, w has so many vectors a tap, of which the first is meant.
     """
     heights, widths, stride_value, spread = (literal.literal_value for literal in (tall, wide, stride, apart))
-    vectors = own.literal_value
+    vectors, stored = own.literal_value, x.dtype
 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         t, x, step, rows, zeros, cells, w, *_ = args
@@ -203,9 +206,9 @@ def fma_plane(
         for row in range((tile.rows - 1) * stride_value + heights):
             users = [(i, row - i * stride_value) for i in range(tile.rows) if 0 <= row - i * stride_value < heights]
             there = builder.and_(builder.icmp_signed(">=", I64(row), first), builder.icmp_signed("<", I64(row), last))
-            source = builder.select(there, builder.add(x, builder.mul(step, I64(row * BYTES[tile.dtype]))), zeros)
+            source = builder.select(there, builder.add(x, builder.mul(step, I64(row * BYTES[stored]))), zeros)
             vectors_of_row = [
-                read_masked(builder, builder.add(source, I64(s * BYTES[tile.dtype])), part, mask)
+                read_masked(builder, builder.add(source, I64(s * BYTES[stored])), part, mask, None, stored)
                 for (s, part), mask in zip(needed, masks, strict=True)
             ]
             if stride_value == 2:
@@ -232,6 +235,7 @@ def fma_inside(
     All of x is in the plane: what fma_plane is to tiles of several vectors a row, without a mask. With `own`, w has so many
     vectors a tap, which the columns take by turns. At stride 2, rest_of(wide) cells are read behind two to an output.
     """
+    stored = x.dtype
     heights, widths, between, spread, vectors = (literal.literal_value for literal in (tall, wide, stride, apart, own))
 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
@@ -243,14 +247,14 @@ def fma_inside(
             if not few:
                 w = opaque(builder, w)
                 taps = taps_at(builder, w, heights * widths, tile, vectors)
-            source = builder.add(x, builder.mul(step, I64(row * BYTES[tile.dtype])))
+            source = builder.add(x, builder.mul(step, I64(row * BYTES[stored])))
             found = []
             for j in range(tile.columns if between == 2 else 0):
-                parts = [read(builder, source, part, I64(2 * j * tile.lanes + s)) for s, part in parts_of(widths, tile)]
+                parts = [read(builder, source, part, I64(2 * j * tile.lanes + s), stored) for s, part in parts_of(widths, tile)]
                 found.append(two_apart(builder, parts, widths, tile))
             for s in range(widths):  # the weights of a column of taps meet all vectors before the next are read
                 for j in range(tile.columns):
-                    vector = found[j][s] if found else read(builder, source, tile, I64(j * tile.lanes + s * spread))
+                    vector = found[j][s] if found else read(builder, source, tile, I64(j * tile.lanes + s * spread), stored)
                     for i, tap_row in users:
                         k = i * tile.columns + j
                         tap = taps(tap_row * widths + s, j)

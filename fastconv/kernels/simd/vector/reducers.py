@@ -32,8 +32,9 @@ class Reducer:
     vectors tells whether a cell is NaN; if one is, the tile is reduced again, with care.
     """
 
-    def __init__(self, builder: Any, tile: Any, order: int, power: int) -> None:
+    def __init__(self, builder: Any, tile: Any, order: int, power: int, stored: Any = None) -> None:
         self.builder, self.tile, self.power, self.careful = builder, tile, power, False
+        self.stored = stored or tile.dtype  # the type of cells in memory
         self.comparison = {1: ">", -1: "<", 0: ""}[order]
         self.nan = ir.Constant(vector_of(tile), [np.nan] * tile.lanes)
         self.lost: Any = None
@@ -174,6 +175,7 @@ class Plane:
 
     def __init__(self, reducer: Reducer, x: Any, step: Any, across: Any, rows: Any, spare: Any, cells: Any, empty: Any) -> None:
         builder = self.builder = reducer.builder
+        self.stored = reducer.stored
         self.reducer, self.x, self.step, self.across, self.spare = reducer, x, step, across, spare
         self.first, self.last = (builder.extract_value(rows, i) for i in range(2))
         self.low, self.high = (builder.extract_value(cells, i) for i in range(2))
@@ -185,7 +187,7 @@ class Plane:
         if s not in self.vectors:
             builder, at = self.builder, self.builder.mul(self.across, I64(s))
             mask = mask_between(builder, builder.sub(self.low, at), builder.sub(self.high, at), lanes)
-            self.vectors[s] = builder.mul(at, I64(BYTES[self.reducer.tile.dtype])), mask
+            self.vectors[s] = builder.mul(at, I64(BYTES[self.stored])), mask
         return self.vectors[s]
 
     def there(self, k: int) -> Any:
@@ -196,13 +198,13 @@ class Plane:
     def cells(self, k: int, taps: int, every: int, beside: bool) -> list[Any]:
         """The cells of row k under each tap of windows one or two cells apart; `beside` if taps are neighbours."""
         builder, tile = self.builder, self.reducer.tile
-        source = builder.add(self.x, builder.mul(self.step, I64(k * BYTES[tile.dtype])))
+        source = builder.add(self.x, builder.mul(self.step, I64(k * BYTES[self.stored])))
         source = self.reducer.place(builder.select(self.there(k), source, self.spare))
         found = []
         for s, t in [(s, tile) for s in range(taps)] if every == 1 else parts_of(taps, tile):
             shift, mask = self.vector(s, t.lanes)
             others = self.outside if t is tile else splatted(builder, self.empty, t.lanes)
-            found.append(read_masked(builder, builder.add(source, shift), t, mask, others))
+            found.append(read_masked(builder, builder.add(source, shift), t, mask, others, self.stored))
         if every == 2:
             return self.reducer.two_apart(found, taps)
         self.reducer.look_at(found[:: taps - 1] if beside and 1 < taps <= tile.lanes + 1 else found)

@@ -18,7 +18,7 @@ from fastconv.kernels.simd.vector.building import (
     write_lanes,
     write_masked,
 )
-from fastconv.kernels.simd.vector.types import BYTES, ELEMENTS, I32, I64, Tile, Vector, vector_of
+from fastconv.kernels.simd.vector.types import BYTES, ELEMENTS, I32, I64, Tile, Vector, held, vector_of
 
 
 @intrinsic(prefer_literal=True)
@@ -65,14 +65,14 @@ def filled(context: Any, value: Any, rows: Any, columns: Any, lanes: Any) -> Any
 @intrinsic(prefer_literal=True)
 def load_tile(context: Any, p: Any, step: Any, rows: Any, columns: Any, lanes: Any) -> Any:
     """The tile of p[i * step + j * lanes:][:lanes]."""
-    result = Tile(p.dtype, rows.literal_value, columns.literal_value, lanes.literal_value)
+    result = Tile(held(p.dtype), rows.literal_value, columns.literal_value, lanes.literal_value)
 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         t = ir.Constant(context.get_value_type(result), ir.Undefined)
         for i in range(result.rows):
             for j in range(result.columns):
                 offset = builder.add(builder.mul(args[1], I64(i)), I64(j * result.lanes))
-                t = builder.insert_value(t, read(builder, args[0], result, offset), i * result.columns + j)
+                t = builder.insert_value(t, read(builder, args[0], result, offset, p.dtype), i * result.columns + j)
         return t
 
     return result(p, types.intp, rows, columns, lanes), generate
@@ -81,19 +81,19 @@ def load_tile(context: Any, p: Any, step: Any, rows: Any, columns: Any, lanes: A
 @intrinsic(prefer_literal=True)
 def load_first_rows(context: Any, p: Any, offsets: Any, count: Any, width: Any, rows: Any, columns: Any, lanes: Any) -> Any:
     """The tile whose row i is p[offsets[i]:][:width], zeros after; zeros for the rows i >= count."""
-    result = Tile(p.dtype, rows.literal_value, columns.literal_value, lanes.literal_value)
+    result, stored = Tile(held(p.dtype), rows.literal_value, columns.literal_value, lanes.literal_value), p.dtype
 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         p, table, count, width, *_ = args
         t = ir.Constant(context.get_value_type(result), None)
         for i in range(result.rows):
             offset = builder.load(address_of(builder, table, types.int64, I64(i)), typ=I64)
-            row = builder.add(p, builder.mul(offset, I64(BYTES[result.dtype])))
+            row = builder.add(p, builder.mul(offset, I64(BYTES[stored])))
             wanted = builder.select(builder.icmp_signed("<", I64(i), count), width, I64(0))
             for j in range(result.columns):
-                here = builder.add(row, I64(j * result.lanes * BYTES[result.dtype]))
+                here = builder.add(row, I64(j * result.lanes * BYTES[stored]))
                 mask = mask_of(builder, builder.sub(wanted, I64(j * result.lanes)), result.lanes)
-                t = builder.insert_value(t, read_masked(builder, here, result, mask), i * result.columns + j)
+                t = builder.insert_value(t, read_masked(builder, here, result, mask, None, stored), i * result.columns + j)
         return t
 
     return result(p, offsets, types.intp, types.intp, rows, columns, lanes), generate
@@ -102,7 +102,7 @@ def load_first_rows(context: Any, p: Any, offsets: Any, count: Any, width: Any, 
 @intrinsic(prefer_literal=True)
 def load_transposed(context: Any, p: Any, step: Any, count: Any, width: Any, rows: Any, columns: Any, lanes: Any) -> Any:
     """The tile whose row i holds p[c * step + i] as element c, for i < count and c < width; zeros elsewhere."""
-    result = Tile(p.dtype, rows.literal_value, columns.literal_value, lanes.literal_value)
+    result, stored = Tile(held(p.dtype), rows.literal_value, columns.literal_value, lanes.literal_value), p.dtype
 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         p, step, count, width, *_ = args
@@ -115,10 +115,10 @@ def load_transposed(context: Any, p: Any, step: Any, count: Any, width: Any, row
                     # What is masked out is read at p: at an address without memory behind it, it would take microseconds.
                     there = builder.icmp_signed("<", I64(c), width)
                     offset = builder.select(there, builder.add(builder.mul(step, I64(c)), I64(top)), I64(0))
-                    here = builder.add(p, builder.mul(offset, I64(BYTES[result.dtype])))
+                    here = builder.add(p, builder.mul(offset, I64(BYTES[stored])))
                     wanted = builder.select(there, builder.sub(count, I64(top)), I64(0))
                     mask = mask_of(builder, wanted, result.lanes)
-                    loaded.append(read_masked(builder, here, result, mask))
+                    loaded.append(read_masked(builder, here, result, mask, None, stored))
                 rows_here = range(top, min(top + result.lanes, result.rows))
                 for i, row in zip(rows_here, transposed(builder, loaded, result.lanes), strict=False):
                     t = builder.insert_value(t, row, i * result.columns + j)
@@ -177,14 +177,15 @@ def added(context: Any, tile: Any, p: Any, step: Any) -> Any:
 @intrinsic
 def store_rows(context: Any, tile: Any, p: Any, offsets: Any) -> Any:
     """p[offsets[i]:] = the vectors of row i; `offsets` points to int64"""
+    stored = p.dtype
 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         t, p, table = args
         for i in range(tile.rows):
             offset = builder.load(address_of(builder, table, types.int64, I64(i)), typ=I64)
-            row = builder.add(p, builder.mul(offset, I64(BYTES[tile.dtype])))
+            row = builder.add(p, builder.mul(offset, I64(BYTES[stored])))
             for j in range(tile.columns):
-                write(builder, builder.extract_value(t, i * tile.columns + j), row, tile, I64(j * tile.lanes))
+                write(builder, builder.extract_value(t, i * tile.columns + j), row, tile, I64(j * tile.lanes), stored)
         return context.get_dummy_value()
 
     return types.void(tile, p, offsets), generate
@@ -193,17 +194,18 @@ def store_rows(context: Any, tile: Any, p: Any, offsets: Any) -> Any:
 @intrinsic
 def store_first_rows(context: Any, tile: Any, p: Any, offsets: Any, count: Any, width: Any) -> Any:
     """p[offsets[i]:][:width] = row i, for the rows i < count; nothing else is touched"""
+    stored = p.dtype
 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         t, p, table, count, width = args
         for i in range(tile.rows):
             with builder.if_then(builder.icmp_signed("<", I64(i), count)):
                 offset = builder.load(address_of(builder, table, types.int64, I64(i)), typ=I64)
-                row = builder.add(p, builder.mul(offset, I64(BYTES[tile.dtype])))
+                row = builder.add(p, builder.mul(offset, I64(BYTES[stored])))
                 for j in range(tile.columns):
-                    here = builder.add(row, I64(j * tile.lanes * BYTES[tile.dtype]))
+                    here = builder.add(row, I64(j * tile.lanes * BYTES[stored]))
                     left = builder.sub(width, I64(j * tile.lanes))
-                    write_masked(builder, builder.extract_value(t, i * tile.columns + j), here, tile, left)
+                    write_masked(builder, builder.extract_value(t, i * tile.columns + j), here, tile, left, stored)
         return context.get_dummy_value()
 
     return types.void(tile, p, offsets, types.intp, types.intp), generate
@@ -212,13 +214,14 @@ def store_first_rows(context: Any, tile: Any, p: Any, offsets: Any, count: Any, 
 @intrinsic
 def store_tile(context: Any, tile: Any, p: Any, step: Any) -> Any:
     """p[i * step + j * lanes:][:lanes] = tile[i, j]"""
+    stored = p.dtype
 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         t, p, step = args
         for i in range(tile.rows):
             for j in range(tile.columns):
                 offset = builder.add(builder.mul(step, I64(i)), I64(j * tile.lanes))
-                write(builder, builder.extract_value(t, i * tile.columns + j), p, tile, offset)
+                write(builder, builder.extract_value(t, i * tile.columns + j), p, tile, offset, stored)
         return context.get_dummy_value()
 
     return types.void(tile, p, types.intp), generate
@@ -227,16 +230,17 @@ def store_tile(context: Any, tile: Any, p: Any, step: Any) -> Any:
 @intrinsic
 def store_spans(context: Any, tile: Any, p: Any, step: Any, rows: Any, count: Any) -> Any:
     """p[i * step:][:count] = the first elements of row i, for the rows i < rows; nothing else is touched"""
+    stored = p.dtype
 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         t, p, step, rows, count = args
         for i in range(tile.rows):
             with builder.if_then(builder.icmp_signed("<", I64(i), rows)):
-                row = builder.add(p, builder.mul(step, I64(i * BYTES[tile.dtype])))
+                row = builder.add(p, builder.mul(step, I64(i * BYTES[stored])))
                 for j in range(tile.columns):
-                    here = builder.add(row, I64(j * tile.lanes * BYTES[tile.dtype]))
+                    here = builder.add(row, I64(j * tile.lanes * BYTES[stored]))
                     left = builder.sub(count, I64(j * tile.lanes))
-                    write_masked(builder, builder.extract_value(t, i * tile.columns + j), here, tile, left)
+                    write_masked(builder, builder.extract_value(t, i * tile.columns + j), here, tile, left, stored)
         return context.get_dummy_value()
 
     return types.void(tile, p, types.intp, types.intp, types.intp), generate
@@ -263,7 +267,7 @@ def store_woven(context: Any, tile: Any, p: Any, step: Any, rows: Any, low: Any,
 
     Two rows become one, in which their elements alternate; `rows` is even, and nothing else is touched.
     """
-    lanes = tile.lanes
+    lanes, stored = tile.lanes, p.dtype
     masks = [
         ir.Constant(ir.VectorType(I32, lanes), [half + i // 2 + i % 2 * lanes for i in range(lanes)])
         for half in (0, lanes // 2)
@@ -282,14 +286,14 @@ def store_woven(context: Any, tile: Any, p: Any, step: Any, rows: Any, low: Any,
                     with branch:
                         for i in range(0, tile.rows, 2):
                             with builder.if_then(builder.icmp_signed("<", I64(i), rows)):
-                                row = builder.add(p, builder.mul(step, I64(i // 2 * BYTES[tile.dtype])))
+                                row = builder.add(p, builder.mul(step, I64(i // 2 * BYTES[stored])))
                                 pair = [builder.extract_value(t, k * tile.columns + j // 2) for k in (i, i + 1)]
                                 woven, here = builder.shuffle_vector(*pair, masks[j % 2]), I64(j * lanes)
                                 if lanes_set is None:
-                                    write(builder, woven, row, tile, here)
+                                    write(builder, woven, row, tile, here, stored)
                                 else:
-                                    at = builder.add(row, builder.mul(here, I64(BYTES[tile.dtype])))
-                                    write_lanes(builder, woven, at, tile, lanes_set)
+                                    at = builder.add(row, builder.mul(here, I64(BYTES[stored])))
+                                    write_lanes(builder, woven, at, tile, lanes_set, stored)
         return context.get_dummy_value()
 
     return types.void(tile, p, types.intp, types.intp, types.intp, types.intp), generate
@@ -301,6 +305,7 @@ def store_transposed(context: Any, tile: Any, p: Any, step: Any, count: Any, wid
 
     `lanes` rows at a time are transposed in registers; rows beyond the tile's count as undefined and are not stored.
     """
+    stored = p.dtype
 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         t, p, step, count, width = args
@@ -314,10 +319,10 @@ def store_transposed(context: Any, tile: Any, p: Any, step: Any, count: Any, wid
                     c = j * tile.lanes + lane
                     with builder.if_then(builder.icmp_signed("<", I64(c), width)):
                         offset = builder.add(builder.mul(step, I64(c)), I64(top))
-                        here = builder.add(p, builder.mul(offset, I64(BYTES[tile.dtype])))
+                        here = builder.add(p, builder.mul(offset, I64(BYTES[stored])))
                         room = builder.sub(count, I64(top))
                         left = builder.select(builder.icmp_signed("<", room, I64(len(rows))), room, I64(len(rows)))
-                        write_masked(builder, column, here, tile, left)
+                        write_masked(builder, column, here, tile, left, stored)
         return context.get_dummy_value()
 
     return types.void(tile, p, types.intp, types.intp, types.intp), generate

@@ -1,8 +1,13 @@
-"""The types: pointers, vectors, register tiles, and how LLVM represents them."""
+"""The types: pointers, vectors, register tiles, and how LLVM represents them.
+
+Elements of a Stored type are memory's alone: registers hold them as float32, and whatever reads or writes them converts. They
+come to kernels as arrays of RECORDS, since Numba has no arrays of float16, and those of uint8 hold integers.
+"""
 
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 from llvmlite import ir
 from numba import types
 from numba.extending import models, register_model
@@ -13,6 +18,31 @@ ELEMENTS = {types.float32: ir.FloatType(), types.float64: ir.DoubleType(), types
 ELEMENTS |= {integer: ir.IntType(integer.bitwidth) for integer in INTEGERS}
 BYTES = {types.float32: 4, types.float64: 8} | {integer: integer.bitwidth // 8 for integer in INTEGERS}
 QUIET = {4: 1 << 22, 8: 1 << 51}  # the bit that every NaN of a result has set, by bytes of a float
+
+
+class Stored(types.Type):
+    """Elements that are of a type in memory, and float32 in registers."""
+
+    def __init__(self, memory: Any) -> None:
+        self.memory = memory
+        super().__init__(f"Stored({memory})")
+
+
+CONVERTED = [np.dtype(name) for name in ("float16", "uint8", "int8", "uint16", "int16")]
+RECORDS = {dtype: np.dtype([(dtype.name, f"u{dtype.itemsize}")], align=True) for dtype in CONVERTED}
+STORED = {dtype.name: Stored(getattr(types, dtype.name)) for dtype in CONVERTED}
+ELEMENTS |= {one: ir.HalfType() if name == "float16" else ELEMENTS[one.memory] for name, one in STORED.items()}
+BYTES |= {STORED[dtype.name]: dtype.itemsize for dtype in CONVERTED}
+
+
+def held(stored: Any) -> Any:
+    """The type that registers have for elements of a type in memory."""
+    return types.float32 if isinstance(stored, Stored) else stored
+
+
+def element_of(dtype: Any) -> Any:
+    """The type of an array's elements in memory."""
+    return STORED[next(iter(dtype.fields))] if isinstance(dtype, types.Record) else dtype
 
 
 class Pointer(types.Type):

@@ -9,7 +9,7 @@ from numba.extending import intrinsic
 
 from fastconv.kernels.simd.vector.building import address_of, mask_of, parts_of, read, read_masked, splatted
 from fastconv.kernels.simd.vector.reducers import Placer, Plane, Reducer, tile_of
-from fastconv.kernels.simd.vector.types import BYTES, ELEMENTS, I32, I64, Tile
+from fastconv.kernels.simd.vector.types import BYTES, ELEMENTS, I32, I64, Tile, held
 
 
 @intrinsic(prefer_literal=True)
@@ -36,13 +36,13 @@ def reduced_windows(
     cells[0] .. cells[1] - 1; what lies outside is not touched and counts as `empty`. `spare` points to such values under the
     cells that are there. A row is taken in once, and then goes to all windows that it is in. `across` is 1 for stride 2.
     """
-    result = Tile(x.dtype, tile_rows.literal_value, 1, lanes.literal_value)
+    result, stored = Tile(held(x.dtype), tile_rows.literal_value, 1, lanes.literal_value), x.dtype
     heights, widths, apart = tall.literal_value, wide.literal_value, stride.literal_value
     beside = getattr(across, "literal_value", 0) == 1  # then the first and last taps meet all cells
 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         x, step, across, rows, spare, cells, empty, *_ = args
-        reducer = Reducer(builder, result, order.literal_value, power.literal_value)
+        reducer = Reducer(builder, result, order.literal_value, power.literal_value, stored)
         plane = Plane(reducer, x, step, across, rows, spare, cells, empty)
 
         def row(k: int) -> Any:
@@ -53,7 +53,7 @@ def reduced_windows(
         return tile_of(context, builder, result, vectors)
 
     pair, literals = types.UniTuple(types.intp, 2), (tile_rows, lanes, tall, wide, stride, order, power)
-    return result(x, types.intp, across, pair, spare, pair, x.dtype, *literals), generate
+    return result(x, types.intp, across, pair, spare, pair, result.dtype, *literals), generate
 
 
 @intrinsic(prefer_literal=True)
@@ -78,13 +78,13 @@ def placed_windows(
 
     Of equals, and of NaN, the first counts. Every window of the first `room` vectors' lanes has a cell that is there.
     """
-    result = Tile(x.dtype, tile_rows.literal_value, 1, lanes.literal_value)
+    result, stored = Tile(held(x.dtype), tile_rows.literal_value, 1, lanes.literal_value), x.dtype
     places = Tile(types.int32, result.rows, 1, result.lanes)
     heights, widths, apart, kinds = tall.literal_value, wide.literal_value, stride.literal_value, types.Tuple((result, places))
 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         x, step, rows, spare, cells, empty, corner, room, *_ = args
-        placer, limit = Placer(builder, result, order.literal_value, 0), I64(1 << 30)
+        placer, limit = Placer(builder, result, order.literal_value, 0, stored), I64(1 << 30)
         plane = Plane(placer, x, step, I64(1), rows, spare, cells, empty)
         columns = []
         for end in (plane.low, plane.high):
@@ -109,7 +109,7 @@ def placed_windows(
         return context.make_tuple(builder, kinds, tiles)
 
     pair, literals = types.UniTuple(types.intp, 2), (tile_rows, lanes, tall, wide, stride, order)
-    return kinds(x, types.intp, pair, spare, pair, x.dtype, types.intp, types.intp, *literals), generate
+    return kinds(x, types.intp, pair, spare, pair, result.dtype, types.intp, types.intp, *literals), generate
 
 
 @intrinsic(prefer_literal=True)
@@ -133,23 +133,23 @@ def reduced_inside(
     What reduced_windows is to tiles of several vectors a row, without a mask. Where `every` is 2, `apart` is 1, and behind the
     cells under first taps, two to an output, rest_of(wide) more are read.
     """
-    result = Tile(x.dtype, tile_rows.literal_value, tile_columns.literal_value, lanes.literal_value)
+    result, stored = Tile(held(x.dtype), tile_rows.literal_value, tile_columns.literal_value, lanes.literal_value), x.dtype
     heights, widths, between, cells_apart = (v.literal_value for v in (tall, wide, stride, every))
     beside = getattr(apart, "literal_value", 0) == 1  # then the first and last taps meet all cells
 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         x, step, apart, *_ = args
-        reducer = Reducer(builder, result, order.literal_value, power.literal_value)
+        reducer = Reducer(builder, result, order.literal_value, power.literal_value, stored)
         taps = [builder.mul(apart, I64(s)) for s in range(widths)]
 
         def row(j: int, k: int) -> Any:
             """What the windows of the j-th vectors take in of a row."""
-            source = reducer.place(builder.add(x, builder.mul(step, I64(k * BYTES[result.dtype]))))
+            source = reducer.place(builder.add(x, builder.mul(step, I64(k * BYTES[stored]))))
             if cells_apart == 1:
-                cells = [read(builder, source, result, builder.add(I64(j * result.lanes), tap)) for tap in taps]
+                cells = [read(builder, source, result, builder.add(I64(j * result.lanes), tap), stored) for tap in taps]
                 reducer.look_at(cells[:: widths - 1] if beside and 1 < widths <= result.lanes + 1 else cells)
             else:
-                parts = [read(builder, source, t, I64(2 * j * result.lanes + s)) for s, t in parts_of(widths, result)]
+                parts = [read(builder, source, t, I64(2 * j * result.lanes + s), stored) for s, t in parts_of(widths, result)]
                 cells = reducer.two_apart(parts, widths)
             return reduce(reducer.joined, [reducer.entered(v) for v in cells])
 

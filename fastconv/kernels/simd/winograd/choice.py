@@ -8,8 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from fastconv.kernels.jit import Launch
+from fastconv.kernels.jit import Launch, flat
 from fastconv.kernels.keeping import remembered
+from fastconv.kernels.simd.engine import converting
 from fastconv.kernels.simd.engine.costs import Candidate, cheapest
 from fastconv.kernels.simd.engine.weights import Draft, are_whole, launched
 from fastconv.kernels.simd.winograd import row_tiles, tiles
@@ -42,6 +43,11 @@ def draft(problem: Problem, machine: Machine) -> Draft:
     """What runs, without weights."""
     made: Draft = chosen(problem, machine).launch()
     return made
+
+
+def converts(problem: Problem) -> frozenset[str]:
+    """Arrays that are converted as they are read or written: those of tiles."""
+    return converting.both(problem) if form_of(problem.geometry) is tiles else frozenset()
 
 
 def cost(problem: Problem, machine: Machine) -> float:
@@ -78,5 +84,5 @@ def pack_cost(problem: Problem, machine: Machine) -> float:
 
 def run(operands: Operands, packed: Launch, problem: Problem, out: Array) -> None:
     """All blocks."""
-    y = out.ravel()
-    packed.run(operands["x"].ravel(), operands["residual"].ravel() if problem.residual else y, y)
+    y = flat(out)
+    packed.run(flat(operands["x"], problem.dtype), flat(operands["residual"]) if problem.residual else y, y)

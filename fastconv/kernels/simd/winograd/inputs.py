@@ -79,10 +79,10 @@ def window_finder(lanes: int) -> Any:
     def window_of(corner, source, work, tables, s):
         if is_inside(corner, s.depths, s.window, s):
             return Window(source.at + offset_of(corner, s.x), s.dilation_d * s.x.d, s.x.h, s.x.w)
-        row = s.window.w * s.c_group
+        row, to = s.window.w * s.c_group, vector.like(work.windows, source.at)
         cells = windows.Block(corner, s.depths, s.dilation_d, s.window.h, s.window.w, s.c_group, s.c_group)
-        pack(source, cells, work.windows, tables.steps)
-        return Window(work.windows, s.window.h * row, row, s.c_group)
+        pack(source, cells, to, tables.steps)
+        return Window(to, s.window.h * row, row, s.c_group)
 
     return compiled(window_of)
 
@@ -108,8 +108,9 @@ def cells_finder(form: tuple[int, int], lanes: int) -> Any:
     def cells_under_tile(corner, source, work, s):
         if is_inside(corner, 1, s.reach, s):
             return Cells(source.at + offset_of(corner, s.x), s.step.h * s.x.h, s.step.w * s.x.w)
-        copy_cells(corner, source, work.windows, s)
-        return Cells(work.windows, columns * s.c_group, s.c_group)
+        to = vector.like(work.windows, source.at)
+        copy_cells(corner, source, to, s)
+        return Cells(to, columns * s.c_group, s.c_group)
 
     return compiled(cells_under_tile)
 

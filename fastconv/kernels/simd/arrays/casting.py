@@ -1,0 +1,68 @@
+"""Arrays of float16 as arrays of float32, and back: what NumPy's astype does value by value, vector by vector.
+
+A value is rounded to the nearest, of two as near to the even one, as NumPy rounds; a NaN stays a NaN.
+"""
+
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+
+from fastconv.kernels.jit import Kernel, flat
+from fastconv.kernels.memory import aligned
+from fastconv.kernels.simd import vector
+from fastconv.machine import host
+from fastconv.problem import arguments as check
+from fastconv.problem.convolutions import Array
+
+pointer = vector.pointer
+HALF, SINGLE = np.dtype(np.float16), np.dtype(np.float32)
+PAIRS = (HALF, SINGLE), (SINGLE, HALF)
+WORTH = 256  # elements that NumPy has converted before a kernel is called
+COST = 2  # operations an element
+
+
+@lru_cache(maxsize=2)
+def casting_kernel(lanes: int, isa: str) -> Kernel:
+    """The compiled loop over elements: cast_avx512."""
+
+    def cast(begin, end, x, y):
+        """y[i] = x[i]"""
+        source, to = pointer(x), pointer(y)
+        whole = end - (end - begin) % lanes
+        for i in range(begin, whole, lanes):
+            vector.store(to + i, vector.load(source + i, lanes))
+        if whole < end:
+            vector.store_first(to + whole, vector.load_first(source + whole, end - whole, lanes), end - whole)
+
+    cast.__name__ = f"cast_{isa}"
+    return Kernel(cast)
+
+
+def serves(source: np.dtype[Any], target: np.dtype[Any], size: int) -> bool:
+    """Whether vectors convert so many elements from one dtype to the other, and it is worth it."""
+    return size >= WORTH and (source, target) in PAIRS and host().converts
+
+
+def run(x: Array, y: Array) -> None:
+    """y[...] = x, where vectors serve: both in C order."""
+    machine = host()
+    casting_kernel(machine.lanes(SINGLE), machine.isa)(x.size, COST * x.size, flat(x), flat(y))
+
+
+def fill(y: Array, x: Array) -> None:
+    """y[...] = x, of an array in C order, without a warning where a number becomes infinite."""
+    if y.flags.carray and serves(x.dtype, y.dtype, x.size):
+        run(x, y)
+    else:
+        with np.errstate(over="ignore", invalid="ignore"):
+            y[...] = x
+
+
+def contiguous(x: Array, dtype: np.dtype[Any]) -> Array:
+    """x as check.contiguous has it: in C order, of a dtype, writeable for Numba."""
+    if not serves(x.dtype, dtype, x.size):
+        return check.contiguous(x, dtype)
+    y = aligned(x.size, dtype).reshape(x.shape)
+    run(check.contiguous(x, x.dtype), y)
+    return y
