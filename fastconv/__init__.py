@@ -24,7 +24,8 @@ from typing import TYPE_CHECKING, Any
 
 from fastconv.operations import *  # noqa: F403
 from fastconv.operations import __all__ as _operations
-from fastconv.plans.plan import ConvPlan, ElementwisePlan, Plan, PoolPlan, UnpoolPlan
+from fastconv.plans.kinds import ConvPlan, ElementwisePlan, PoolPlan, UnpoolPlan
+from fastconv.plans.plan import Plan
 
 if TYPE_CHECKING:
     from fastconv import grad as grad

@@ -42,7 +42,8 @@ from numba.np.numpy_support import as_dtype, from_dtype
 
 import fastconv as fc
 from fastconv.kernels import threads
-from fastconv.plans.plan import IndicesPlan, Plan
+from fastconv.plans.kinds import IndicesPlan
+from fastconv.plans.plan import Plan
 
 __all__ = ["init"]
 

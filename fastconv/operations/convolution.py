@@ -8,7 +8,7 @@ import numpy.typing as npt
 
 from fastconv.operations.operation import Operation
 from fastconv.operations.types import Array, ConvOptions, Ints, Padding, TransposedOptions
-from fastconv.plans.plan import ConvPlan
+from fastconv.plans.kinds import ConvPlan
 from fastconv.plans.planning import convolve, plan_convolution
 from fastconv.plans.pullbacks import Pullback, convolved_once
 from fastconv.problem import arguments as check

@@ -6,7 +6,7 @@ import numpy.typing as npt
 
 from fastconv.operations.operation import Operation
 from fastconv.operations.types import Array, PlainOptions
-from fastconv.plans.plan import ElementwisePlan
+from fastconv.plans.kinds import ElementwisePlan
 from fastconv.plans.planning import build_activation
 from fastconv.plans.recall import recalled
 from fastconv.problem.arguments import LazyArray, array

@@ -6,7 +6,7 @@ import numpy.typing as npt
 
 from fastconv.operations.operation import Operation
 from fastconv.operations.types import Array, Ints, LayoutOptions, OrderPoolOptions, OutputSize, Padding, PoolOptions
-from fastconv.plans.plan import PoolPlan
+from fastconv.plans.kinds import PoolPlan
 from fastconv.plans.planning import plan_pool, pooled
 from fastconv.problem.arguments import LazyArray, array, footprint, shape
 from fastconv.problem.convolutions import LAYOUTS, Size

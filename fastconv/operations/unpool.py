@@ -7,7 +7,7 @@ import numpy.typing as npt
 
 from fastconv.operations.operation import Operation
 from fastconv.operations.types import Array, Ints, LayoutOptions
-from fastconv.plans.plan import UnpoolPlan
+from fastconv.plans.kinds import UnpoolPlan
 from fastconv.plans.planning import build_unpool
 from fastconv.plans.recall import recalled
 from fastconv.problem.arguments import LazyArray, array

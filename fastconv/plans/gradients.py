@@ -14,7 +14,8 @@ from fastconv.kernels.gradients import weights as mirror
 from fastconv.kernels.keeping import remembered
 from fastconv.machine import host
 from fastconv.plans.dispatch import estimate
-from fastconv.plans.plan import ConvPlan, Operand, Plan, UnpoolPlan
+from fastconv.plans.kinds import ConvPlan, UnpoolPlan
+from fastconv.plans.plan import Operand, Plan
 from fastconv.plans.planning import bias_array, decided, unbatched
 from fastconv.problem import arguments as check
 from fastconv.problem import gradient_signatures as signatures

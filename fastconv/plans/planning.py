@@ -15,7 +15,8 @@ from fastconv.kernels.keeping import Kept
 from fastconv.machine import host, memory
 from fastconv.plans import turning
 from fastconv.plans.dispatch import NETWORK, cheapest, chosen_form, contenders, rivals
-from fastconv.plans.plan import ConvPlan, ElementwisePlan, IndicesPlan, Operand, Plan, PoolPlan, UnpoolPlan, Weights
+from fastconv.plans.kinds import ConvPlan, ElementwisePlan, IndicesPlan, PoolPlan, UnpoolPlan, Weights
+from fastconv.plans.plan import Operand, Plan
 from fastconv.plans.racing import fastest, is_measured
 from fastconv.plans.recall import may_be_kept, recalled, same, tuples_are_plain
 from fastconv.plans.registry import OPERATIONS, Implementation

@@ -18,7 +18,8 @@ from fastconv.kernels.borders import folded, with_border
 from fastconv.kernels.gradients.activations import activation_gradient, keeps_result
 from fastconv.kernels.keeping import remembered
 from fastconv.plans.gradients import InputGradient, convolution_plan, known_pool_plan, known_scatter_plan, narrowed, weights_of
-from fastconv.plans.plan import ConvPlan, ElementwisePlan, IndicesPlan, Plan, PoolPlan, UnpoolPlan, Weights
+from fastconv.plans.kinds import ConvPlan, ElementwisePlan, IndicesPlan, PoolPlan, UnpoolPlan, Weights
+from fastconv.plans.plan import Plan
 from fastconv.plans.planning import bias_array, decided, for_one_call
 from fastconv.problem import arguments as check
 from fastconv.problem.convolutions import IDENTITY, Activation, Array, ConvGeometry, Size

@@ -47,7 +47,7 @@ def shape_of(shape: tuple[int, ...], rank: int, channels_last: bool) -> tuple[in
 
 def plan_of(plan: "Plan") -> "Plan | None":
     """The plan in the other layout, with the same weights; None where the plan kept none of them to pack again."""
-    from fastconv.plans.plan import ConvPlan
+    from fastconv.plans.kinds import ConvPlan
     from fastconv.plans.planning import decided
 
     g, last = plan.geometry, plan.geometry.channels_last

@@ -11,7 +11,7 @@ import numpy as np
 from fastconv.kernels.keeping import remembered
 from fastconv.machine import host
 from fastconv.plans.dispatch import estimate, least_of
-from fastconv.plans.plan import ConvPlan
+from fastconv.plans.kinds import ConvPlan
 from fastconv.plans.planning import bias_array, plan_without_weights
 from fastconv.plans.registry import OPERATIONS
 from fastconv.problem.convolutions import Pairs, Size
