@@ -8,7 +8,7 @@ from guards import SUPPORTED, guarded, guarded_everywhere
 
 import fastconv as fc
 from fastconv.kernels.simd.direct import choice as direct
-from fastconv.kernels.simd.direct import dots, planar, pointwise, tiles
+from fastconv.kernels.simd.direct import cuts, dots, planar, pointwise, tiles
 from fastconv.machine import host
 from fastconv.plans.errors import LOCAL
 
@@ -35,7 +35,7 @@ def test_each_kernel_gives_what_it_would_give_if_it_were_chosen(name, dtype, at,
         problem = plan.served
         if 0 in plan.geometry.out_shape or not module.suits(problem, host()):
             continue
-        if module is tiles and isinstance(choice(problem, host()).cut, tiles.Cuts):
+        if module is tiles and isinstance(choice(problem, host()).cut, cuts.Cuts):
             continue
         out = guarded(np.full(plan.geometry.out_shape, np.nan, dtype), at)
         operands = {one: guarded(inputs[one], at) for one in ("x", "residual") if one in inputs}

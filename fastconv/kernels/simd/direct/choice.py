@@ -9,6 +9,7 @@ import numpy as np
 from fastconv.kernels.jit import Launch, flat
 from fastconv.kernels.keeping import remembered
 from fastconv.kernels.simd.direct import dots, planar, pointwise, tiles
+from fastconv.kernels.simd.direct.cuts import Cuts
 from fastconv.kernels.simd.engine import converting, costs, walks, weights
 from fastconv.machine import Machine, host
 from fastconv.problem.convolutions import Array
@@ -35,7 +36,7 @@ def cost(problem: Problem, machine: Machine) -> float:
 def converts(problem: Problem) -> frozenset[str]:
     """Arrays that are converted as they are read or written: by tiles, which store a sum once or in parts, and by panels."""
     cut = choice(problem, host()).cut
-    if isinstance(cut, tiles.Cuts):
+    if isinstance(cut, Cuts):
         return converting.both(problem) if cut.stores_once(problem.geometry) else converting.both(problem) - {"y"}
     return converting.both(problem) if isinstance(cut, pointwise.Cut) else frozenset()
 

@@ -1,0 +1,160 @@
+"""How direct convolution by tiles is cut: tiles, blocks of outputs, chunks of channels, and what they cost.
+
+tiles.py computes by them, one cut for each walk of a geometry.
+"""
+
+from math import prod
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from fastconv.kernels.simd.engine.tables import CONFLICT, WAYS, Tile, tile_for
+from fastconv.kernels.simd.engine.walks import Walks, along, walks_of
+from fastconv.machine import Machine
+from fastconv.problem.convolutions import ConvGeometry
+
+RUN = 16  # parts of the L2 cache: one holds the results of a block of long rows of channels
+FAR = 16  # times the room of windows, beyond which strides leave so much between them that tiles are not filled
+
+
+class Blocking(NamedTuple):
+    """How the loops of one walk are cut: outputs of a block, channels of a chunk, panels of output channels of an item."""
+
+    rows: int
+    columns: int
+    chunk: int
+    panels: int
+
+
+class Cut(NamedTuple):
+    """How one walk is computed: by which tile, in which blocks, by windows where they lie or packed."""
+
+    walks: Walks
+    tile: Tile
+    block: Blocking
+    in_place: bool
+
+
+class Cuts(NamedTuple):
+    """Of every walk of a geometry."""
+
+    of_walks: tuple[Cut, ...]
+
+    def stores_once(self, geometry: ConvGeometry) -> bool:
+        """Whether no sum is stored before all channels are in it."""
+        return all(cut.block.chunk >= geometry.in_per_group for cut in self.of_walks)
+
+    @property
+    def lays_weights(self) -> bool:
+        """Weights are laid out in rows."""
+        return True
+
+
+def crowding(geometry: ConvGeometry, walks: Walks, machine: Machine, itemsize: int) -> float:
+    """How much longer tiles of many rows take, by measurement, for windows of one pixel with its channels; 0 for others.
+
+    Rows that conflict are copied first. Of results that the L2 cache does not hold, fewer and longer runs are faster.
+    """
+    g = geometry
+    if not g.channels_last or prod(walk.taps for walk in walks) > 1:
+        return 0.0
+    if apart(g, walks, itemsize) % CONFLICT == 0:
+        return 1.06
+    return 1.03 if itemsize * prod(g.out_shape) > machine.l2 else 1.0
+
+
+def apart(geometry: ConvGeometry, walks: Walks, itemsize: int) -> int:
+    """Bytes from what one row of a tile reads to what the next does."""
+    return itemsize * (geometry.in_channels * walks[2].stride if geometry.channels_last else 1)
+
+
+def is_in_place(geometry: ConvGeometry, walks: Walks, tile: Tile, itemsize: int) -> bool:
+    """Whether windows can be read where they lie: no padding, and channels that follow each other or one tap alone.
+
+    Nor may the rows of a tile lie a multiple of CONFLICT apart: there are more of them than an L1 cache has ways.
+    """
+    if not (geometry.channels_last or prod(walk.taps for walk in walks) == 1):
+        return False
+    if tile.rows > WAYS and apart(geometry, walks, itemsize) % CONFLICT == 0:
+        return False
+    return all(
+        walk.origin >= 0 and walk.origin + (walk.outputs - 1) * walk.stride + (walk.taps - 1) * walk.dilation < walk.cells
+        for walk in walks
+    )
+
+
+def blocking(geometry: ConvGeometry, walks: Walks, tile: Tile, machine: Machine, itemsize: int) -> Blocking:
+    """Blocks whose windows take half the L2 cache and weights a quarter, cut evenly; items enough for several threads."""
+    g, (depth, height, width) = geometry, walks
+    lanes = machine.vector_bytes // itemsize
+    taps = max(1, prod(walk.taps for walk in walks))
+    room = min(machine.l2 // 2, 768 << 10) // itemsize
+    chunk = min(g.in_per_group, max(16, machine.l2 // 4 // itemsize // (taps * tile.columns * lanes)))
+    chunk = -(-g.in_per_group // -(-g.in_per_group // max(1, chunk))) if g.in_per_group else 1
+
+    rows, columns = height.outputs, width.outputs
+    while depth.taps * height.reach(rows) * width.reach(columns) * chunk > room:
+        if rows > 1 and rows * columns > 8 * tile.rows:
+            rows = -(-rows // 2)
+        elif columns > 4 * tile.rows:
+            columns = -(-columns // 2)
+        elif chunk > 16:
+            chunk = -(-chunk // 2)
+        elif rows > 1:
+            rows = -(-rows // 2)
+        elif columns > 1:
+            columns = -(-columns // 2)
+        else:
+            break
+    vectors = -(-g.out_per_group // lanes)
+    panels = max(1, -(-vectors // tile.columns))
+    rows = min(rows, max(1, 4096 // max(1, columns)))
+    columns = -(-columns // -(-columns // 4096))
+    if height.outputs == 1 and depth.outputs * g.batch * g.groups < 8 and columns == width.outputs > 32 * tile.rows:
+        columns = -(-columns // 8)
+    whole = -(-columns // tile.rows) * tile.rows
+    if columns < width.outputs and depth.taps * height.reach(rows) * width.reach(whole) * chunk <= FAR * room:
+        columns = whole
+    if taps == 1 and g.channels_last and itemsize * prod(g.out_shape) > machine.l2 // 4 >= itemsize * g.weights:
+        # Of lines that the L2 cache does not hold, those that are fetched ahead of one panel are the next panels'.
+        most = max(1, machine.l2 // RUN // (itemsize * g.out_channels) // tile.rows) * tile.rows
+        if columns > most:
+            evenly = -(-columns // -(-columns // most))
+            columns = -(-evenly // tile.rows) * tile.rows
+        rows = max(1, min(rows, most // columns))
+    items = g.batch * g.groups * depth.outputs * -(-height.outputs // rows) * -(-width.outputs // columns)
+    return Blocking(rows, columns, max(1, chunk), -(-panels // min(panels, -(-8 // max(1, items)))))
+
+
+def cuts(geometry: ConvGeometry, dtype: np.dtype[Any], machine: Machine, packs: bool = False) -> Cuts:
+    """Of the flattened geometry's walks; windows are packed where they must be, or `packs`: of what is converted as it is."""
+    g, vectors = geometry, -(-geometry.out_per_group // machine.lanes(dtype))
+    of_walks = []
+    for walks in walks_of(g):
+        crowded = crowding(g, walks, machine, dtype.itemsize)
+        tile = tile_for(walks[1].outputs * walks[2].outputs, vectors, machine, crowded)
+        block = blocking(g, walks, tile, machine, dtype.itemsize)
+        of_walks.append(Cut(walks, tile, block, not packs and is_in_place(g, walks, tile, dtype.itemsize)))
+    return Cuts(tuple(of_walks))
+
+
+def cycles_of(geometry: ConvGeometry, cut: Cut, dtype: np.dtype[Any], machine: Machine) -> float:
+    """Of one walk: the tiles' products and ends, the windows packed, and the results turned into their layout."""
+    g, lanes, (walks, tile, block, in_place) = geometry, machine.lanes(dtype), cut
+    vectors, c_vectors = -(-g.out_per_group // lanes), -(-g.in_per_group // lanes)
+    outputs, taps = along(walks, "outputs"), along(walks, "taps")
+    rows, columns = min(block.rows, outputs.h), min(block.columns, outputs.w)
+    blocks = g.batch * g.groups * outputs.d * -(-outputs.h // block.rows) * -(-outputs.w // block.columns)
+    tiles = blocks * -(-rows * columns // tile.rows) * -(-vectors // tile.columns)
+    chunks = -(-g.in_per_group // block.chunk)
+    inside = walks[0].share_inside * walks[1].share_inside if g.mode == 0 else 1.0
+    cycles = tiles * g.in_per_group * prod(taps) * inside * max(tile.rows * tile.columns, 8) / machine.units
+    cycles += 110 * tiles * chunks
+    if not in_place:
+        cells = taps.d * walks[1].reach(rows) * walks[2].reach(columns)
+        cycles += (5.5 if g.channels_last else 1.0) * blocks * cells * c_vectors
+    if not g.channels_last:
+        # Every second element of a line is written at a time, and lines that the L2 cache does not hold are fetched each time.
+        apart = 16 + (7 * lanes if dtype.itemsize * prod(g.out_shape) > 3 * machine.l2 else 0)
+        cycles += (7 if walks[2].step == 1 else apart) * blocks * rows * columns * vectors * chunks
+    return cycles
