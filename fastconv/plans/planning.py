@@ -14,7 +14,7 @@ import numpy as np
 from fastconv.kernels.keeping import Kept
 from fastconv.machine import host, memory
 from fastconv.plans import turning
-from fastconv.plans.dispatch import NETWORK, cheapest, chosen_form, contenders, rivals
+from fastconv.plans.dispatch import NETWORK, cheapest, chosen_form, contenders, is_automatic, rivals
 from fastconv.plans.kinds import ConvPlan, ElementwisePlan, IndicesPlan, PoolPlan, UnpoolPlan, Weights
 from fastconv.plans.plan import Operand, Plan
 from fastconv.plans.racing import fastest, is_measured
@@ -49,7 +49,7 @@ def once(options: dict[str, Any]) -> None:
     """Refuse to measure for the sake of one call."""
     if is_measured(options.get("implementation")):
         raise ValueError('implementation "measure" is for plans, which are made once and called often; a function takes none')
-    if options.get("implementation") == NETWORK:
+    if is_automatic(name := options.get("implementation")) and name == NETWORK:
         raise ValueError('implementation "network" is for plans, which are one of many; a function takes none')
 
 

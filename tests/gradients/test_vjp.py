@@ -23,9 +23,14 @@ def value_of(found: Any) -> np.ndarray:
     return found[0] if isinstance(found, tuple) else found
 
 
+# Geometries whose gradients are convolutions, or pools, of kinds that others have too.
+ALIKE = ("depthwise-stride2", "one-channel-wide", "one-channel-kernel5x5", "kernel3x2", "tall-dilation", "upsampled-alone")
+
+
 def of_two_axes(case: Case) -> Any:
-    """Cases of one and three axes, whose kernels are those of two, as slow ones."""
-    return pytest.param(case, id=str(case), marks=pytest.mark.slow if case.function.rank in (1, 3) else ())
+    """Cases of one and three axes, whose kernels are those of two, and what is alike, as slow ones."""
+    slow = case.function.rank in (1, 3) or case.name in ALIKE or case.family == "min_pool"
+    return pytest.param(case, id=str(case), marks=pytest.mark.slow if slow else ())
 
 
 @pytest.mark.parametrize("case", list(map(of_two_axes, DIFFERENTIABLE)))

@@ -74,7 +74,7 @@ GUARDED |= {
 }
 
 
-@pytest.mark.parametrize("at", ["end", "beginning"])
+@pytest.mark.parametrize("at", ["end", pytest.param("beginning", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("name", GUARDED)
 def test_nothing_is_read_or_written_out_of_bounds(name: str, at: str) -> None:
     """Every family on arrays at guard pages: the loops' sums, to the bit where they are summed directly."""

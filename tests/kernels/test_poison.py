@@ -35,7 +35,11 @@ SELDOM = ("fft", "strassen", "winograd", "unpacked", "depthwise", "separable")
 @pytest.mark.parametrize(
     ("family", "implementation"),
     [
-        pytest.param(family, one.name, marks=pytest.mark.slow if family in ALIKE or one.name in SELDOM else ())
+        pytest.param(
+            family,
+            one.name,
+            marks=pytest.mark.slow if family in ALIKE or one.name in SELDOM or (family, one.name) == ("conv", "direct") else (),
+        )
         for family, names in OPERATIONS.items()
         for one in names[:-1]
     ],

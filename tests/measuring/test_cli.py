@@ -15,6 +15,7 @@ from fastconv.measuring import measure as measuring
 from fastconv.measuring.comparison import Comparison, Row
 from fastconv.measuring.layers import Layer
 from fastconv.measuring.report.results import Results, digits, duration, scaled
+from fastconv.operations import warming
 
 pytest.importorskip("rich", reason="tables need rich")
 
@@ -207,10 +208,10 @@ def test_info_prints_machine_and_versions(run):
 
 
 def test_warmup_says_where_kernels_went(run, monkeypatch):
-    monkeypatch.setattr(api, "warmup", lambda: 7)
+    monkeypatch.setattr(warming, "planned", lambda: [("nothing", lambda: None)] * 7)
     code, out, _ = run("warmup")
     assert code == 0
-    assert out.startswith("7 calls")
+    assert out.startswith(f"{7 * len({1, api.get_num_threads()})} calls")
 
 
 def test_demo_walks_an_image_and_writes_pictures(run, tmp_path, monkeypatch):

@@ -139,10 +139,7 @@ def test_bits_tell_zeros_apart() -> None:
 @pytest.mark.parametrize("case", BROAD, ids=str)
 def test_exactness_needs_whole_numbers(case: Any) -> None:
     """Sums of numbers that are not whole are never taken for exact; values that are only moved always are."""
-    moved = case.family in ("max_pool", "min_pool", "adaptive_max_pool", "max_unpool", "unfold") or case.operation in (
-        "relu",
-        "relu6",
-        "clip",
-    )
+    moving = ("max_pool", "min_pool", "rank_pool", "adaptive_max_pool", "max_unpool", "unfold")
+    moved = case.family in moving or case.operation in ("relu", "relu6", "clip")
     for answer in answers(case, "float32", "normal"):
         assert answer.exact == moved or case.operation in ("relu", "relu6", "clip")

@@ -134,7 +134,7 @@ def test_a_round_gives_times_and_lasts_as_long_as_asked(installed, name):
     assert peer.prepare(built(CASES[7][0])[0]) is None
     times = peer.run(0.05)
     assert all(seconds > 0 for seconds in times)
-    assert 0.04 < sum(times) < 5 or len(times) == 1
+    assert 0.01 < sum(times) < 5 or len(times) == 1
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -244,7 +244,14 @@ def test_an_unknown_name_is_an_error_and_every_name_has_a_home():
 
 def test_a_round_of_a_slow_call_is_one_call():
     calls = []
-    times = timed_round(lambda: (calls.append(1), time.sleep(0.03)), 0.01)
+
+    def work():
+        calls.append(1)
+        end = time.process_time() + 0.03
+        while time.process_time() < end:
+            pass
+
+    times = timed_round(work, 0.01)
     assert len(times) == len(calls) == 1
 
 

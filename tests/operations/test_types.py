@@ -14,9 +14,9 @@ from fastconv.plans.registry import OPERATIONS, Implementation
 NAMES = ("kernel3x3-two-images", "depthwise-stride2", "constant", "doubled-of-many")
 CONVOLUTIONS = [case for case in BROAD if case.family in ("conv", "conv_transpose") and case.name in NAMES]
 # (x, w, dtype): small integers into larger ones, integers into floats, floats into wider ones, and narrower than the usual.
-TYPES = [("uint8", "int8", "int32"), ("uint8", "uint8", "int64"), ("uint8", "int16", "float32"), ("int16", "int16", "float64")]
-TYPES += [("float32", "float32", "float64"), ("float64", "float64", "float32"), ("float32", "float32", "float16")]
-TYPES += [("int8", "float32", "complex64")]
+OFTEN = [("uint8", "int8", "int32"), ("uint8", "int16", "float32"), ("float32", "float32", "float16")]
+SELDOM = [("uint8", "uint8", "int64"), ("int16", "int16", "float64"), ("float32", "float32", "float64")]
+SELDOM += [("float64", "float64", "float32"), ("int8", "float32", "complex64")]
 
 
 def converted(case: Case, types: tuple[str, str, str]) -> dict[str, np.ndarray]:
@@ -27,11 +27,19 @@ def converted(case: Case, types: tuple[str, str, str]) -> dict[str, np.ndarray]:
 
 
 def matrix() -> list[Any]:
+    """Every case on every implementation; what compiles a kernel of its own for seldom types, in slow runs."""
+
+    def marks(case: Case, one: Implementation, types: tuple[str, str, str]) -> Any:
+        compiles = one.name not in ("im2col", "strided", "reference")
+        return (
+            pytest.mark.slow if compiles and (types in SELDOM or (types == OFTEN[0] and "layout" in dict(case.options))) else ()
+        )
+
     return [
-        pytest.param(case, one, types, id=f"{case}-{one.name}-{'-'.join(types)}")
+        pytest.param(case, one, types, id=f"{case}-{one.name}-{'-'.join(types)}", marks=marks(case, one, types))
         for case in CONVOLUTIONS
         for one in OPERATIONS[case.family]
-        for types in TYPES
+        for types in (*OFTEN, *SELDOM)
     ]
 
 

@@ -20,6 +20,7 @@ FIRST_DTYPES = tuple(map(np.dtype, ("float64", "uint8")))  # a leg of its own ha
 # Of each operation one case in each layout, the last of them: what lies in memory how does not depend on the geometry.
 PLACED = list({(case.operation, dict(case.options).get("layout"), case.family): case for case in BROAD}.values())
 PLACED += [case for case in BROAD if case.name in ("depthwise-stride2", "kernel3x3-two-images", "indices-padding")]
+OF_EACH_RANK = ("direct", "fft", "depthwise", "running")  # vector kernels that walk over three axes
 PLAIN = ("loops", "strided", "im2col")  # implementations without vectors of their own
 ORDERED = ("max_pool", "min_pool", "rank_pool", "adaptive_max_pool", "activation", "lp_pool")
 
@@ -34,7 +35,8 @@ def matrix(cases: list[Case], often: list[Case] | None = None, alike: tuple[str,
 
     What NumPy or Numba's loops compute has no tiles to end: it is shown on the cases `often`, on the others in exhaustive runs.
     The families `alike`, whose kernels are another's but for how a cell is taken in, go on the others in slow runs. A kernel of
-    vectors takes tens of seconds for all of them to compile: of the others the two layouts take turns, and slow runs have both.
+    vectors takes tens of seconds for all of them to compile: of the others the two layouts take turns, and slow runs have both, and
+    one axis and three for kernels that see them as two.
     """
     with_both = dict.fromkeys((case.operation, case.name) for case in cases if dict(case.options).get("layout"))
     turns = {key: turn % 2 for turn, key in enumerate(with_both)}
@@ -46,6 +48,8 @@ def matrix(cases: list[Case], often: list[Case] | None = None, alike: tuple[str,
             return pytest.mark.slow
         if one.name in PLAIN:
             return pytest.mark.exhaustive
+        if case.function.rank in (1, 3) and one.name not in OF_EACH_RANK:
+            return pytest.mark.slow
         last = str(dict(case.options).get("layout")).endswith("C")
         return pytest.mark.slow if turns.get((case.operation, case.name), last) != last else ()
 
@@ -102,7 +106,7 @@ def typed() -> list[Any]:
     def marks(case: Case, dtype: np.dtype[Any]) -> Any:
         last = str(dict(case.options).get("layout")).endswith("C")
         # min_pool's and lp_pool's kernels differ from those of max_pool and avg_pool in how a cell is taken in.
-        if case.family in ("min_pool", "lp_pool") or (dtype == np.float64 and last):
+        if case.family in ("min_pool", "lp_pool") or (dtype == np.float64 and (last or case not in PLACED)):
             return pytest.mark.slow
         return () if dtype in FIRST_DTYPES else pytest.mark.exhaustive
 

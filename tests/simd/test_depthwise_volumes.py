@@ -69,7 +69,7 @@ def test_every_block_and_tile(case: Any, last: bool) -> None:
 
 @pytest.mark.parametrize("last", [False, True])
 @pytest.mark.parametrize("transposed", [False, True])
-@pytest.mark.parametrize("each", [2, 3, LANES, 2 * LANES, LANES + 1])
+@pytest.mark.parametrize("each", [2, 3, *(pytest.param(one, marks=pytest.mark.slow) for one in (LANES, 2 * LANES, LANES + 1))])
 def test_several_outputs_a_channel(each: int, transposed: bool, last: bool) -> None:
     """As many as share a vector evenly, or not, and more than one holds; channels that end inside of a vector."""
     for channels in (1, LANES // 2 + 1):

@@ -31,7 +31,7 @@ def launches(problem, w, bias, tile=None, machine=None):
     if tile is None:
         return tuple(weights.launched(draft, w, bias) for draft in one.launch())
     cut = pointwise.cut(problem.geometry, tile, problem.dtype, machine)
-    drafts = pointwise.drafts(problem.geometry, cut, problem.dtype, machine)
+    drafts = pointwise.drafts(problem.geometry, cut, problem.dtype, machine, False)
     return tuple(weights.launched(draft, w, bias) for draft in drafts)
 
 

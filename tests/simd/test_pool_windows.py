@@ -74,7 +74,14 @@ def same_at_guards(plan, operation, x, **arguments):
 
 @pytest.mark.parametrize("dtype", ["float32", pytest.param("float64", marks=pytest.mark.slow)])
 @pytest.mark.parametrize(
-    ("window", "stride"), [((3, 3), 1), pytest.param((5, 5), 1, marks=pytest.mark.slow), ((2, 2), 2), ((3, 3), 2)], ids=str
+    ("window", "stride"),
+    [
+        ((3, 3), 1),
+        pytest.param((5, 5), 1, marks=pytest.mark.slow),
+        ((2, 2), 2),
+        pytest.param((3, 3), 2, marks=pytest.mark.slow),
+    ],
+    ids=str,
 )
 @pytest.mark.parametrize(("operation", "options"), MOST_KINDS)
 @pytest.mark.filterwarnings("ignore:invalid value")

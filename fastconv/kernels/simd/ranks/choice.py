@@ -102,7 +102,7 @@ def cut(geometry: RankGeometry, itemsize: int, rows: int, wide: int, machine: Ma
     strips = -(-whole // most)
     elements = min(whole, -(-whole // strips // lanes) * lanes)
     lines = room // (f.outer_taps * (elements + halo))
-    least = -(-8 // (f.planes * strips))
+    least = -(-8 // max(1, f.planes * strips))
     high = max(1, min(f.h.size, max(lines - (f.h.taps - 1), f.h.taps // 2), -(-f.h.size // least)))
     return Plane(high + high % 2 if high < f.h.size else high, elements)
 

@@ -105,9 +105,11 @@ def _exp(builder: Any, v: Any, t: Any) -> Any:
 
 @intrinsic
 def silu(context: Any, tile: Any) -> Any:
-    """v / (1 + exp(-v))"""
+    """v / (1 + exp(-v)); of integers, which no operation asks for, v."""
 
     def gated(builder: Any, v: Any, constants: list[Any]) -> Any:
+        if tile.dtype not in _EXPONENTIALS:
+            return v
         one = ir.Constant(v.type, [1.0] * tile.lanes)
         return builder.fdiv(v, builder.fadd(one, _exp(builder, builder.fneg(v), tile)))
 
