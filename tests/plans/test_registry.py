@@ -35,8 +35,8 @@ def matrix(cases: list[Case], often: list[Case] | None = None, alike: tuple[str,
 
     What NumPy or Numba's loops compute has no tiles to end: it is shown on the cases `often`, on the others in exhaustive runs.
     The families `alike`, whose kernels are another's but for how a cell is taken in, go on the others in slow runs. A kernel of
-    vectors takes tens of seconds for all of them to compile: of the others the two layouts take turns, and slow runs have both, and
-    one axis and three for kernels that see them as two.
+    vectors takes tens of seconds for all of them to compile: of the others the two layouts take turns, and slow runs have both,
+    and one axis and three for kernels that see them as two.
     """
     with_both = dict.fromkeys((case.operation, case.name) for case in cases if dict(case.options).get("layout"))
     turns = {key: turn % 2 for turn, key in enumerate(with_both)}
