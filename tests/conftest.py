@@ -1,5 +1,6 @@
 """What every test module shares."""
 
+import gc
 from collections.abc import Callable, Iterator
 
 import numpy as np
@@ -7,6 +8,14 @@ import pytest
 
 import fastconv as fc
 from fastconv import cli
+
+
+@pytest.fixture(scope="module", autouse=True)
+def compilers_keep_what_they_made() -> Iterator[None]:
+    """Later collections leave it alone: of millions of objects that live to the end of the run, each would take seconds."""
+    yield
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture

@@ -101,12 +101,13 @@ def test_every_implementation_gives_what_the_reference_gives(case: Case, impleme
 
 
 def typed() -> list[Any]:
-    """Broad cases on every implementation in more dtypes; float64, whose kernels are those of float32, less often."""
+    """Broad cases on every implementation in more dtypes; in those that compile much, one of each operation and layout."""
 
     def marks(case: Case, dtype: np.dtype[Any]) -> Any:
         last = str(dict(case.options).get("layout")).endswith("C")
         # min_pool's and lp_pool's kernels differ from those of max_pool and avg_pool in how a cell is taken in.
-        if case.family in ("min_pool", "lp_pool") or (dtype == np.float64 and (last or case not in PLACED)):
+        seldom = dtype in FIRST_DTYPES and (case not in PLACED or (last and dtype == np.float64))
+        if case.family in ("min_pool", "lp_pool") or seldom:
             return pytest.mark.slow
         return () if dtype in FIRST_DTYPES else pytest.mark.exhaustive
 

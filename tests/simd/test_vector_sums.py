@@ -230,7 +230,7 @@ REDUCTIONS = [(1, 0), (-1, 0), (0, 0), (1, 1), (0, 1), (0, 2)]
 @pytest.mark.parametrize("stride", [1, 2])
 @pytest.mark.parametrize(
     ("order", "power", "tall", "wide"),
-    [*((*one, 3, 3) for one in REDUCTIONS), *((*one, *size) for size in ((1, 1), (1, 4), (5, 2)) for one in ((1, 0), (0, 2)))],
+    [*((*one, 3, 3) for one in REDUCTIONS), *((*one, *size) for size in ((1, 4), (5, 2)) for one in ((1, 0), (0, 2)))],
 )
 def test_windows_of_a_plane_are_reduced_without_what_is_not_there(dtype, lanes, tall, wide, order, power, stride):
     rows = 3
