@@ -18,7 +18,7 @@ from dask.base import tokenize
 from fastconv.dask.graphs import Block, Input, Pieces, array_of, in_blocks, no_out, numeric, picked, whole
 from fastconv.dask.maps import INDEX, Axes, GlobalIndices, counts, rules_of, spatial
 from fastconv.machine import host
-from fastconv.operations.pools import pooled_rank
+from fastconv.operations.adaptive_pools import pooled_rank
 from fastconv.plans.dispatch import chosen_form
 from fastconv.plans.planning import once, pool_dtype
 from fastconv.problem import arguments as check

@@ -1,20 +1,22 @@
 """The public operations: callable objects, a class a family, an instance a number of axes."""
 
-from fastconv.operations.convolution import conv1d, conv2d, conv3d, conv_transpose1d, conv_transpose2d, conv_transpose3d
-from fastconv.operations.elementwise import clip, gelu, hardswish, leaky_relu, relu, relu6, silu
-from fastconv.operations.operation import Operation
-from fastconv.operations.pools import (
+from fastconv.operations.adaptive_pools import (
     adaptive_avg_pool1d,
     adaptive_avg_pool2d,
     adaptive_avg_pool3d,
     adaptive_max_pool1d,
     adaptive_max_pool2d,
     adaptive_max_pool3d,
+    global_avg_pool,
+    global_max_pool,
+)
+from fastconv.operations.convolution import conv1d, conv2d, conv3d, conv_transpose1d, conv_transpose2d, conv_transpose3d
+from fastconv.operations.elementwise import clip, gelu, hardswish, leaky_relu, relu, relu6, silu
+from fastconv.operations.operation import Operation
+from fastconv.operations.pools import (
     avg_pool1d,
     avg_pool2d,
     avg_pool3d,
-    global_avg_pool,
-    global_max_pool,
     lp_pool1d,
     lp_pool2d,
     lp_pool3d,
