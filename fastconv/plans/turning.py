@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fastconv.problem.convolutions import LAYOUTS, Array, ConvGeometry
+from fastconv.problem.convolutions import LAYOUTS, Array, ConvGeometry, shape_turned
 from fastconv.problem.pools import PoolGeometry
 
 if TYPE_CHECKING:
@@ -39,12 +39,6 @@ def serves(plan: "Plan", operands: dict[str, Array], out: Any) -> bool:
     return all(lies_turned(one, g.rank, g.channels_last) for one in (x, *outputs))
 
 
-def shape_of(shape: tuple[int, ...], rank: int, channels_last: bool) -> tuple[int, ...]:
-    """A map's shape in the other layout."""
-    first, maps = shape[: len(shape) - 1 - rank], shape[len(shape) - 1 - rank :]
-    return (*first, maps[-1], *maps[:-1]) if channels_last else (*first, *maps[1:], maps[0])
-
-
 def plan_of(plan: "Plan") -> "Plan | None":
     """The plan in the other layout, with the same weights; None where the plan kept none of them to pack again."""
     from fastconv.plans.kinds import ConvPlan
@@ -54,8 +48,8 @@ def plan_of(plan: "Plan") -> "Plan | None":
     if isinstance(plan, ConvPlan) and plan.weights is None:
         return None
     problem = replace(plan.problem, geometry=replace(g, channels_last=not last))
-    shapes = {one.name: (shape_of(one.shape, g.rank, last), one.dtype) for one in plan.operands}
-    made = decided(type(plan), plan.operation, problem, "auto", shapes, shape_of(plan.out_shape, g.rank, last))
+    shapes = {one.name: (shape_turned(one.shape, g.rank, last), one.dtype) for one in plan.operands}
+    made = decided(type(plan), plan.operation, problem, "auto", shapes, shape_turned(plan.out_shape, g.rank, last))
     if isinstance(made, ConvPlan) and isinstance(plan, ConvPlan) and plan.weights is not None:
         weights = made.seen_weights(turned(plan.weights.w, g.rank, last))
         return replace(made, packed=made.packing(weights, plan.weights.bias))

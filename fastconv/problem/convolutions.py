@@ -71,6 +71,12 @@ class Activation(NamedTuple):
 IDENTITY = Activation()
 
 
+def shape_turned(shape: Size, rank: int, channels_last: bool) -> Size:
+    """The shape that a map, with or without a batch axis, has in the other layout."""
+    first, maps = shape[: len(shape) - 1 - rank], shape[len(shape) - 1 - rank :]
+    return (*first, maps[-1], *maps[:-1]) if channels_last else (*first, *maps[1:], maps[0])
+
+
 def window_extent(kernel: int, dilation: int) -> int:
     """Cells from the first tap of a window to its last, both counted."""
     return dilation * (kernel - 1) + 1
