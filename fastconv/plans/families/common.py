@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from fastconv.kernels.simd.engine import costs
-from fastconv.machine import Machine, host
+from fastconv.machine import Machine
 from fastconv.plans.registry import Implementation
 from fastconv.problem.problem import Problem
 
@@ -45,11 +45,6 @@ def blas_cost(problem: Problem, machine: Machine) -> float:
 def reads_all(problem: Problem) -> bool:
     """Loops are compiled for any dtypes but float16, which the processor may not have."""
     return np.dtype(np.float16) not in problem.types
-
-
-def of_halves(problem: Problem) -> frozenset[str]:
-    """Both, of an operation without weights on float16, where vectors convert it."""
-    return frozenset("xy") if problem.types.stored == np.float16 and host().converts else frozenset()
 
 
 def near(one: Implementation) -> Implementation:

@@ -2,7 +2,8 @@
 
 from fastconv.kernels import loops, reference
 from fastconv.kernels.simd.arrays import columns, elementwise
-from fastconv.plans.families.common import in_loops, in_plain_loops, of_halves
+from fastconv.kernels.simd.engine import converting
+from fastconv.plans.families.common import in_loops, in_plain_loops
 from fastconv.plans.registry import Implementation
 
 _VECTOR_COLUMNS = Implementation(
@@ -24,7 +25,7 @@ FAMILIES: dict[str, tuple[Implementation, ...]] = {
             elementwise.run,
             elementwise.cost,
             elementwise.supports,
-            converts=of_halves,
+            converts=converting.halves,
             kernel=elementwise.kernel,
         ),
         in_loops(loops.run_activation),

@@ -8,13 +8,13 @@ from typing import Any
 from fastconv.kernels import loops, ordering, reference, strided
 from fastconv.kernels.borders import bordered as with_border
 from fastconv.kernels.borders import never, plain
-from fastconv.kernels.simd.engine import dense
+from fastconv.kernels.simd.engine import converting, dense
 from fastconv.kernels.simd.extrema import pools as footprints
 from fastconv.kernels.simd.pools import choice as pool
 from fastconv.kernels.simd.pools import running, unpool
 from fastconv.kernels.simd.ranks import pools as ranks
 from fastconv.machine import Machine, memory
-from fastconv.plans.families.common import FAR, in_loops, in_plain_loops, of_halves
+from fastconv.plans.families.common import FAR, in_loops, in_plain_loops
 from fastconv.plans.registry import Implementation
 from fastconv.problem.problem import Problem
 
@@ -79,7 +79,7 @@ _VECTOR_POOLS = tuple(
             running.run,
             running.cost,
             running.supports,
-            converts=of_halves,
+            converts=converting.halves,
             kernel=running.kernel,
         ),
         Implementation(
@@ -88,7 +88,7 @@ _VECTOR_POOLS = tuple(
             pool.run,
             pool.cost,
             pool.supports,
-            converts=of_halves,
+            converts=converting.halves,
             kernel=pool.kernel,
         ),
     )

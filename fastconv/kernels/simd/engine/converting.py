@@ -29,6 +29,11 @@ def written(problem: Problem) -> bool:
     return problem.types.result == np.float16 and host().converts and not problem.residual and kind not in UNFINISHED
 
 
+def halves(problem: Problem) -> frozenset[str]:
+    """Both, of an operation without weights on float16."""
+    return frozenset("xy") if problem.types.stored == np.float16 and host().converts else frozenset()
+
+
 def both(problem: Problem) -> frozenset[str]:
     """Of "x" and "y" those that are."""
     return frozenset(name for name, one in (("x", read), ("y", written)) if one(problem))
