@@ -171,10 +171,6 @@ class PoolGradient(Hashed):
         return self.forward.x_shape
 
     @property
-    def y_shape(self) -> Size:
-        return self.forward.out_shape
-
-    @property
     def dy_shape(self) -> Size:
         return self.forward.out_shape
 

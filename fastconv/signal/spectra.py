@@ -10,7 +10,6 @@ import numpy as np
 from fastconv.problem.convolutions import Size
 from fastconv.signal.arrays import Array
 
-FACTORS = (2, 3, 5, 7)
 POINT = 1.1e-9  # seconds of a point of a transform, times the logarithm of their number
 
 
