@@ -22,6 +22,8 @@ from fastconv.problem.filters import PLAIN, FilterGeometry, mirrored
 from fastconv.problem.problem import Operands, Problem
 from fastconv.problem.types import Types
 
+FEW = 7  # taps of a pass up to which copied cells, whose rows lie where caches hold them together, are not worth the copy
+
 
 def supports(problem: Problem) -> str | None:
     """Sums in float32 or float64 of real numbers."""
@@ -156,7 +158,7 @@ def pass_launch(problem: Problem, mirrors: tuple[str, ...], machine: Machine) ->
     block = cut(g, types.summed.itemsize, machine, planes=1, beside=f.outer_taps if f.outer_taps > 1 else passes.TOGETHER)
     field = field_of(g, block, lanes)
     pitch = (-(-field.pitch // (columns * lanes)) * columns + 1) * lanes
-    as_stored = types.stored == types.summed
+    as_stored = types.stored == types.summed and max(g.taps) <= FEW
     made = passes.kernel(columns, lanes, stepwise(types), f.outer_taps > 1, as_stored, names(types), machine.isa)
     first, found = 0, []
     for axis, mirror in zip(passes_of(g), mirrors, strict=True):

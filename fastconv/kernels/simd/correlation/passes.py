@@ -138,7 +138,7 @@ def summing(columns: int, lanes: int, exact: bool) -> tuple[Any, Any]:
 def kernel(columns: int, lanes: int, exact: bool, over_planes: bool, as_stored: bool, types: str, isa: str) -> Kernel:
     """The compiled loop over blocks; `types` of x, the sums and y: f32_passes_8_avx512.
 
-    `as_stored`, windows inside of the array read its cells where they are.
+    `as_stored`, windows inside of the array read its cells where they are: what has few taps reads each too seldom for a copy.
     """
     fill_row, fill_block = filler(lanes)
     sum_lines, sum_outputs = summing(columns, lanes, exact)
