@@ -2,12 +2,38 @@
 
 import gc
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 import fastconv as fc
 from fastconv import cli
+
+# Each compiles many kernels to show, by every tile, dtype or end, what other tests show on some: exhaustive runs have them.
+EXHAUSTIVE = (
+    "simd/test_[!vlr]*.py",
+    "simd/test_vector_sums.py",
+    "simd/test_row_tiles.py",
+    "simd/test_running.py",
+    "kernels/test_averages.py",
+    "kernels/test_guards.py",
+    "kernels/test_indices.py",
+    "kernels/test_norms.py",
+    "ndimage/test_[!nc]*.py",
+    "signal/test_signal_[!c]*.py",
+    "gradients/test_weight_kernels.py",
+)
+EXHAUSTIVE_TESTS = ("test_a_pullback_is_the_transpose_of_the_derivative", "test_a_dtype_is_that_of_the_result_and_its_sums")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Marks tests of EXHAUSTIVE before those that are not asked for are left out."""
+    files = {path for pattern in EXHAUSTIVE for path in Path(__file__).parent.glob(pattern)}
+    for item in items:
+        if item.path in files or item.name.split("[")[0] in EXHAUSTIVE_TESTS:
+            item.add_marker(pytest.mark.exhaustive)
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -44,7 +44,9 @@ def test_the_number_of_threads_changes_no_bit(case: Case, implementation: str, t
         assert_same_bits(case.call(inputs, implementation), expected)
 
 
-@pytest.mark.parametrize(("case", "implementation"), SERVED)
+@pytest.mark.parametrize(
+    ("case", "implementation"), [one for one in SERVED if one.values[1] not in ("loops", "strided", "im2col")]
+)
 def test_eight_python_threads_at_once(case: Case, implementation: str, threads: None) -> None:
     """Each calls with its own input, while the calls share the kernels' threads."""
     base = case.inputs(np.float32, "normal")

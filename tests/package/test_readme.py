@@ -1,4 +1,4 @@
-"""What the README shows runs as it stands, and what it names is there."""
+"""What the README and the guide to contributing show runs as it stands, and what they name is there."""
 
 import re
 import shlex
@@ -13,26 +13,27 @@ from fastconv import cli
 from fastconv.plans import registry
 
 README = Path(__file__).parents[2] / "README.md"
-pytestmark = pytest.mark.skipif(not README.exists(), reason="an installed package has no README")
+CONTRIBUTING = README.parent / ".github" / "CONTRIBUTING.md"
+pytestmark = pytest.mark.skipif(not CONTRIBUTING.exists(), reason="an installed package has no README")
 
 
 def text():
     return README.read_text(encoding="utf-8")
 
 
-def blocks():
+def blocks(text):
     """(what stands in the line before, source) of each Python block, from the top."""
-    return re.findall(r"([^\n]*)\n```python\n(.*?)```", text(), re.DOTALL)
+    return re.findall(r"([^\n]*)\n```python\n(.*?)```", text, re.DOTALL)
 
 
 def worked_example():
-    (found,) = [source for before, source in blocks() if "worked example" in before]
+    ((_, found),) = blocks(CONTRIBUTING.read_text(encoding="utf-8"))
     return found
 
 
 def test_every_block_runs_after_those_above_it(threads):
     names = {}
-    found = blocks()
+    found = blocks(text())
     assert len(found) >= 3
     for before, source in found:
         needed = re.search(r"needs (\w+)", before)
@@ -51,7 +52,7 @@ def test_every_block_runs_after_those_above_it(threads):
 
 def test_the_worked_example_registers_verifies_and_takes_itself_out(capsys):
     before = registry.OPERATIONS["conv"]
-    exec(compile(worked_example(), str(README), "exec"), {})
+    exec(compile(worked_example(), str(CONTRIBUTING), "exec"), {})
     assert registry.OPERATIONS["conv"] == before
     lines = capsys.readouterr().out.splitlines()
     assert [line.split()[:2] for line in lines] == [[name, "ok,"] for name in ("shifts", "direct", "reference")]
@@ -60,7 +61,7 @@ def test_the_worked_example_registers_verifies_and_takes_itself_out(capsys):
 
 def test_the_worked_example_is_right_where_it_says_that_it_serves(rng, monkeypatch):
     names = {}
-    exec(compile(worked_example(), str(README), "exec"), names)
+    exec(compile(worked_example(), str(CONTRIBUTING), "exec"), names)
     monkeypatch.setitem(registry.OPERATIONS, "conv", (names["shifts"], *registry.OPERATIONS["conv"]))
     ran = 0
     for rank in (1, 2, 3):

@@ -16,7 +16,6 @@ from fastconv.plans.registry import OPERATIONS, Implementation
 
 LEAST = 5  # cases that each implementation must serve
 MORE_DTYPES = tuple(map(np.dtype, ("float64", "float16", "int8", "uint8", "int64", "complex64")))
-FIRST_DTYPES = tuple(map(np.dtype, ("float64", "uint8")))  # a leg of its own has the others
 # Of each operation one case in each layout, the last of them: what lies in memory how does not depend on the geometry.
 PLACED = list({(case.operation, dict(case.options).get("layout"), case.family): case for case in BROAD}.values())
 PLACED += [case for case in BROAD if case.name in ("depthwise-stride2", "kernel3x3-two-images", "indices-padding")]
@@ -33,25 +32,24 @@ def rivals(case: Case) -> list[Implementation]:
 def matrix(cases: list[Case], often: list[Case] | None = None, alike: tuple[str, ...] = ()) -> Any:
     """Parameters: every case on every implementation of its operation.
 
-    What NumPy or Numba's loops compute has no tiles to end: it is shown on the cases `often`, on the others in exhaustive runs.
-    The families `alike`, whose kernels are another's but for how a cell is taken in, go on the others in slow runs. A kernel of
-    vectors takes tens of seconds for all of them to compile: of the others the two layouts take turns, and slow runs have both,
+    Those `often` go in both layouts where memory is placed, else with channels first; the others, and the rest, in
+    exhaustive runs. There the families `alike`, whose kernels are another's but for how a cell is taken in, are left to
+    slow runs. Kernels of vectors take seconds to compile: of the others the layouts take turns, and slow runs have both,
     and one axis and three for kernels that see them as two.
     """
     with_both = dict.fromkeys((case.operation, case.name) for case in cases if dict(case.options).get("layout"))
     turns = {key: turn % 2 for turn, key in enumerate(with_both)}
 
     def marks(case: Case, one: Implementation) -> Any:
+        last = case.channels_last
         if often is None or case in often:
-            return ()
+            return pytest.mark.exhaustive if often and last and case not in PLACED else ()
         if case.family in alike:
             return pytest.mark.slow
         if one.name in PLAIN:
             return pytest.mark.exhaustive
-        if case.function.rank in (1, 3) and one.name not in OF_EACH_RANK:
-            return pytest.mark.slow
-        last = str(dict(case.options).get("layout")).endswith("C")
-        return pytest.mark.slow if turns.get((case.operation, case.name), last) != last else ()
+        seldom = case.function.rank in (1, 3) and one.name not in OF_EACH_RANK
+        return pytest.mark.slow if seldom or turns.get((case.operation, case.name), last) != last else pytest.mark.exhaustive
 
     return pytest.mark.parametrize(
         ("case", "implementation"),
@@ -104,12 +102,9 @@ def typed() -> list[Any]:
     """Broad cases on every implementation in more dtypes; in those that compile much, one of each operation and layout."""
 
     def marks(case: Case, dtype: np.dtype[Any]) -> Any:
-        last = str(dict(case.options).get("layout")).endswith("C")
         # min_pool's and lp_pool's kernels differ from those of max_pool and avg_pool in how a cell is taken in.
-        seldom = dtype in FIRST_DTYPES and (case not in PLACED or (last and dtype == np.float64))
-        if case.family in ("min_pool", "lp_pool") or seldom:
-            return pytest.mark.slow
-        return () if dtype in FIRST_DTYPES else pytest.mark.exhaustive
+        seldom = case not in PLACED or (case.channels_last and dtype == np.float64)
+        return pytest.mark.slow if case.family in ("min_pool", "lp_pool") or seldom else pytest.mark.exhaustive
 
     return [
         pytest.param(case, one, dtype, id=f"{case}-{one.name}-{dtype}", marks=marks(case, dtype))
@@ -181,9 +176,8 @@ def test_auto_takes_any_memory(place: Any) -> None:
 @pytest.mark.parametrize(
     ("x", "w"),
     [
-        ("float32", "int8"),
         ("int8", "uint8"),
-        ("float16", "float32"),
+        *(pytest.param(*pair, marks=pytest.mark.exhaustive) for pair in (("float32", "int8"), ("float16", "float32"))),
         *(pytest.param(*pair, marks=pytest.mark.slow) for pair in (("int64", "float32"), ("complex64", "float64"))),
     ],
 )

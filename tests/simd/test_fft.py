@@ -40,7 +40,7 @@ def channels_last(array):
 @pytest.mark.parametrize(
     "dtype", ["float32", "complex64", *(pytest.param(wide, marks=pytest.mark.slow) for wide in ("float64", "complex128"))]
 )
-@pytest.mark.parametrize("last", [False, True], ids=["channels first", "channels last"])
+@pytest.mark.parametrize("last", [False, pytest.param(True, marks=pytest.mark.slow)], ids=["channels first", "channels last"])
 @pytest.mark.parametrize("name", MANY_BLOCKS)
 def test_many_blocks_give_what_the_sum_of_products_gives(name, last, dtype):
     operation, x_shape, w_shape, options = MANY_BLOCKS[name]

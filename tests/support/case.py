@@ -42,6 +42,11 @@ class Case:
         return family_of(self.operation)
 
     @property
+    def channels_last(self) -> bool:
+        """Whether its layout is one with channels last."""
+        return str(dict(self.options).get("layout")).endswith("C")
+
+    @property
     def is_gradient(self) -> bool:
         """Whether the operation is one of fastconv.grad, which takes `input` and `grad_output`."""
         return self.family.endswith(("_weight", "_input"))

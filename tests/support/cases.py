@@ -117,8 +117,7 @@ def is_broad(case: Case) -> bool:
     """Whether the case is one of those; with channels last, whose kernels compile anew, fewer."""
     if case.is_gradient:
         return case.name in gradient_cases.BROAD_NAMES
-    last = str(dict(case.options).get("layout")).endswith("C")
-    return case.name in BROAD_NAMES and not (last and case.name in FIRST_ALONE)
+    return case.name in BROAD_NAMES and not (case.channels_last and case.name in FIRST_ALONE)
 
 
 BROAD = list(filter(is_broad, CASES))
