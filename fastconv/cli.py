@@ -248,13 +248,15 @@ def _compare_backward(given: argparse.Namespace, chosen: Sequence[layers.Layer])
     from fastconv.measuring.measure import progress
     from fastconv.measuring.report import gradients as reporting
 
-    for name in ("implementations", "layout", "plot", "report"):
+    for name in ("implementations", "layout", "plot"):
         if getattr(given, name):
             raise ValueError(f"--{name} does not go with --backward, which compares what is picked in both layouts")
     if given.dtype not in ("float32", "float64"):
         raise ValueError(f"--dtype must be float32 or float64 with --backward, got {given.dtype!r}")
     if given.seconds is not None and not given.seconds > 0:
         raise ValueError(f"--seconds must be above 0, got {given.seconds}")
+    if given.report is not None:
+        _check_report(given.report)
     console = None if given.json else _console()
     if given.threads is not None:
         api.set_num_threads(given.threads)
@@ -270,6 +272,10 @@ def _compare_backward(given: argparse.Namespace, chosen: Sequence[layers.Layer])
         print(reporting.document(rows, given.command_line))
     else:
         reporting.show(rows, watch, console)
+    if given.report is not None:
+        from fastconv.measuring.report import gradients_html
+
+        print(f"wrote {gradients_html.write(rows, watch, given.command_line, given.report)}", file=sys.stderr)
     return 1 if any(row.wrong for row in rows) else 0
 
 

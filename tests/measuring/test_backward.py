@@ -70,3 +70,20 @@ def test_json_has_all_rows():
     document = json.loads(reporting.document(ROWS, "fastconv compare --backward"))
     assert [row["ratio"] for row in document["rows"]] == [2.5] * 4
     assert document["format"] == "fastconv-compare-backward"
+
+
+def test_the_page_has_means_pictures_and_all_rows(tmp_path):
+    pytest.importorskip("matplotlib", reason="pages have pictures")
+    from fastconv.measuring.report import gradients_html
+
+    wrong = Row("net.other", 1, "NCHW", "x", 1e-3, 1e-3, 0.5, wrong=True)
+    absent = Row("net.third", 1, "NHWC", "w", 1e-3, note="ModuleNotFoundError: No module named <torch>")
+    command = "fastconv compare --backward"
+    text = gradients_html.write([*ROWS, wrong, absent], Watch(passed=1.0, held=0.5, load=3.0), command, tmp_path).read_text()
+    assert "<strong>2.50 times</strong>" in text
+    assert text.count("<svg") == 4
+    assert text.count('scope="row"') == 6
+    assert "No module named &lt;torch&gt;" in text
+    assert "net.other NCHW by x: differs" in text
+    assert "Busy machine" in text
+    assert command in text

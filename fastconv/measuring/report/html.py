@@ -1,6 +1,6 @@
 """What a comparison measured, as one page of HTML with pictures: `fastconv compare --report DIR`."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,7 +12,7 @@ from fastconv.measuring.report.results import CaseResult, Results, Total, argume
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["page", "provenance", "write"]
+__all__ = ["listed", "page", "provenance", "write"]
 
 COLUMNS = ("implementation", "time", "GFLOP/s", "GB/s", "of peak", "over loops", "max error", "checked", "note", "kernel")
 WIDTH = 5.2  # inches of a picture whose words can be read on a phone
@@ -127,14 +127,19 @@ def provenance(results: Results) -> Iterator[str]:
         *((name, str(machine[name])) for name in ("fastconv", "numpy", "numba", "python")),
         *_peer_versions(results).items(),
     ]
+    return listed(facts, METHOD)
+
+
+def listed(facts: Iterable[tuple[str, str]], method: str) -> Iterator[str]:
+    """How a page's figures were measured: names with what they were, those that are not empty, and the method."""
     yield element("h2", "How this was measured")
-    listed = "".join(
+    terms = "".join(
         f"{element('dt', name)}<dd>{element('code', value) if name == 'command' else _safe(value)}</dd>"
         for name, value in facts
         if value
     )
-    yield f"<dl>{listed}</dl>"
-    yield element("p", METHOD, "faint")
+    yield f"<dl>{terms}</dl>"
+    yield element("p", method, "faint")
 
 
 def _peer_versions(results: Results) -> dict[str, str]:
