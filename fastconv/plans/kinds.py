@@ -44,7 +44,7 @@ class ConvPlan(Plan):
     @cached_property
     def weights_dtype(self) -> Dtype:
         """What the implementation packs: the weights as they are stored, or in the dtype of the sums."""
-        types = self.problem.types
+        types = self.seen.types
         return types.weights if self.implementation.reads(self.seen) else types.summed
 
     def seen_weights(self, w: Array) -> Array:

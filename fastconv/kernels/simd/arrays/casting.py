@@ -51,9 +51,14 @@ def run(x: Array, y: Array) -> None:
 
 
 def fill(y: Array, x: Array) -> None:
-    """y[...] = x, of an array in C order, without a warning where a number becomes infinite."""
+    """y[...] = x, of an array in C order, without a warning where a number becomes infinite.
+
+    Whole floats become integers modulo their width.
+    """
     if y.flags.carray and serves(x.dtype, y.dtype, x.size):
         run(x, y)
+    elif x.dtype.kind == "f" and y.dtype.kind in "iu":
+        y[...] = x.astype(np.int32 if x.dtype == SINGLE else np.int64)
     else:
         with np.errstate(over="ignore", invalid="ignore"):
             y[...] = x
