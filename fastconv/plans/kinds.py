@@ -49,6 +49,8 @@ class ConvPlan(Plan):
 
     def seen_weights(self, w: Array) -> Array:
         """Weights as the implementation is asked to pack them: in weights_dtype and C order."""
+        if w.dtype is self.weights_dtype and w.flags.carray and w.shape == self.seen.geometry.w_shape:
+            return w
         found = casting.contiguous(w, self.weights_dtype)
         return found if found.shape == self.seen.geometry.w_shape else self.form.weights(found, self.geometry.channels_last)
 

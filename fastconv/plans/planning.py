@@ -16,7 +16,7 @@ from fastconv.machine import host, memory
 from fastconv.plans import turning
 from fastconv.plans.dispatch import NETWORK, cheapest, chosen_form, contenders, is_automatic, rivals
 from fastconv.plans.kinds import ConvPlan, ElementwisePlan, IndicesPlan, PoolPlan, UnpoolPlan, Weights
-from fastconv.plans.plan import Operand, Plan
+from fastconv.plans.plan import NOTHING, Operand, Plan
 from fastconv.plans.racing import fastest, is_measured
 from fastconv.plans.recall import may_be_kept, recalled, same, tuples_are_plain
 from fastconv.plans.registry import OPERATIONS, Implementation
@@ -48,9 +48,12 @@ def raced(make: Callable[[str], AnyPlan]) -> AnyPlan:
 
 def once(options: dict[str, Any]) -> None:
     """Refuse to measure for the sake of one call."""
-    if is_measured(options.get("implementation")):
+    name = options.get("implementation")
+    if name is None:
+        return
+    if is_measured(name):
         raise ValueError('implementation "measure" is for plans, which are made once and called often; a function takes none')
-    if is_automatic(name := options.get("implementation")) and name == NETWORK:
+    if is_automatic(name) and name == NETWORK:
         raise ValueError('implementation "network" is for plans, which are one of many; a function takes none')
 
 
@@ -116,7 +119,7 @@ def plan_convolution(
             f"of memory"
         )
     own = np.array(w, check.native(w.dtype), order="C")  # for gradients, and for what packs a view
-    arrays = Given(given, x_dtype, own, added, magnitudes_of(x_dtype, own, bias))
+    arrays = given, x_dtype, own, added, magnitudes_of(x_dtype, own, bias)
     found, weights = decided_plan(operation, rank, arrays, options, for_one_call=False)
     added_bias = bias_array(bias, found)
     kept = Weights(own, added_bias, None if bias is None else check.array("bias", bias).dtype)
@@ -143,8 +146,11 @@ class Given(NamedTuple):
     magnitudes: Magnitudes | None = None
 
 
+Arrays = tuple[Size, np.dtype[Any], Array, bool, Magnitudes | None]  # as Given has them: a call makes no more than a tuple
+
+
 def decided_plan(
-    operation: str, rank: int, given: Given, options: dict[str, Any], for_one_call: bool
+    operation: str, rank: int, given: Arrays, options: dict[str, Any], for_one_call: bool
 ) -> tuple[ConvPlan, Array]:
     """All of a convolution's plan but its packed weights, for calls without end or for one, and the weights to pack."""
     values = tuple(options.values())
@@ -170,7 +176,7 @@ def decided_plan(
         known, found, others = _NONE
     # An implementation may have been registered since.
     if known is not choices or (tuple in kinds and not tuples_are_plain(values)):
-        found = plan_without_weights(operation, rank, given, for_one_call, **options)
+        found = plan_without_weights(operation, rank, Given(*given), for_one_call, **options)
         auto = options.get("implementation", "auto") == "auto" and not found.form.real
         others = rivals(found.form.operation(operation), found.seen, host(), found.implementation, for_one_call) if auto else ()
         if may_be_kept(values):
@@ -225,7 +231,8 @@ def for_one_call(
     once(options)
     x, w = check.array("x", x), check.array("w", w)
     bias = bias if bias is None else check.array("bias", bias)
-    given = Given(x.shape, x.dtype, w, residual is not None, magnitudes_of(x.dtype, w, bias))
+    magnitudes = None if w.dtype.kind == "f" else magnitudes_of(x.dtype, w, bias)
+    given = x.shape, x.dtype, w, residual is not None, magnitudes
     plan, weights = decided_plan(operation, rank, given, options, for_one_call=True)
     packed = plan.packing(weights, bias_array(bias, plan))
     operands, others = {"x": x}, {"w": w} if bias is None else {"w": w, "bias": bias}
@@ -310,7 +317,8 @@ def pooled(operation: str, rank: int, x: Any, out: Any, options: dict[str, Any])
     """A plan made and called once."""
     once(options)
     x = check.array("x", x)
-    return recalled(build_pool, operation, (rank, x.shape, x.dtype), options, known=True)(x, out=out)
+    plan = recalled(build_pool, operation, (rank, x.shape, x.dtype), options, known=True)
+    return plan.run({"x": x}, out, None, NOTHING)
 
 
 def build_unpool(
