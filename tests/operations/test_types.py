@@ -9,6 +9,7 @@ from cases import BROAD
 from comparing import assert_answers, assert_same_bits, expect
 
 import fastconv as fc
+from fastconv.kernels.simd.arrays import casting
 from fastconv.plans.registry import OPERATIONS, Implementation
 
 NAMES = ("kernel3x3-two-images", "depthwise-stride2", "constant", "doubled-of-many")
@@ -129,6 +130,15 @@ def test_integers_stay_integers_where_a_float_would_round() -> None:
     assert summed(ones, "uint8", bias=np.array([1 << 60])) == np.int64
     assert summed(ones, "uint8", implementation="im2col") == np.int64
     assert "in float32 on x as" in fc.conv2d.explain((1, 16, 64, 64), (16, 16, 3, 3), padding=1, x_dtype="int8")
+
+
+@pytest.mark.parametrize(("x_dtype", "bits", "dtype"), [("float32", 24, "int8"), ("float64", 52, "uint32")])
+def test_many_sums_become_integers_modulo_their_width(x_dtype: str, bits: int, dtype: str) -> None:
+    """By vectors, and what is left of them, as NumPy has it by way of int64."""
+    x = np.random.default_rng(5).integers(-(1 << bits), 1 << bits, casting.MANY + 5).astype(x_dtype)
+    y = np.empty(x.shape, dtype)
+    casting.fill(y, x)
+    assert np.array_equal(y, x.astype(np.int64).astype(dtype))
 
 
 def test_loops_read_bytes_as_they_are_stored() -> None:
