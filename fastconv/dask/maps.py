@@ -9,7 +9,7 @@ import numpy as np
 from fastconv.dask.graphs import Block, Input, Pieces, in_blocks, no_out, numeric, stand_in, whole
 from fastconv.machine import host
 from fastconv.plans.dispatch import chosen_form
-from fastconv.plans.planning import bias_array, once, plan_without_weights, pool_dtype
+from fastconv.plans.planning import Given, bias_array, once, plan_without_weights, pool_dtype
 from fastconv.problem import arguments as check
 from fastconv.problem import signatures
 from fastconv.problem.blocks import Piece, Rule, Spread, Whole, Windows, bounds_of, pieces, unchanged
@@ -64,9 +64,8 @@ def convolution(operation: Any, arguments: dict[str, Any]) -> Any:
     once(arguments)
     x, w = numeric("x", arguments.pop("x")), numeric("w", arguments.pop("w"))
     bias, residual = (arguments.pop(name) for name in ("bias", "residual"))
-    plan = plan_without_weights(
-        operation.name, operation.rank, x.shape, x.dtype, stand_in(w), residual is not None, True, **arguments
-    )
+    given = Given(x.shape, x.dtype, stand_in(w), residual is not None)
+    plan = plan_without_weights(operation.name, operation.rank, given, True, **arguments)
     wholes = {"w": w}
     if bias is not None:
         wholes["bias"] = numeric("bias", bias)

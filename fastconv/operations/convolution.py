@@ -15,10 +15,11 @@ from fastconv.problem import arguments as check
 
 
 def weights_of(shape: Any, dtype: np.dtype[Any]) -> Array:
-    """Weights of a shape: decisions read none, and a view that repeats one zero takes no memory."""
+    """Weights of a shape, in a view that repeats one: decisions read none but the largest integer."""
     if shape is None:
         raise TypeError("w_shape must be the shape of the weights, got None")
-    return np.broadcast_to(np.zeros((), dtype), check.shape("w_shape", shape))
+    largest = np.iinfo(dtype).min or np.iinfo(dtype).max if dtype.kind in "iu" else 0
+    return np.broadcast_to(np.array(largest, dtype), check.shape("w_shape", shape))
 
 
 class Convolution(Operation):

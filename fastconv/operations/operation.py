@@ -192,7 +192,7 @@ class Operation:
             plan = self.plan_of_shapes(x_shape, *arguments, x_dtype=check.dtype("x_dtype", x_dtype), **options)
         except (TypeError, ValueError) as error:
             raise check.about_shapes(error) from None
-        return "\n".join(dispatch.explanation(self.name, plan.problem, host()))
+        return "\n".join(dispatch.explanation(self.name, plan.problem, host(), plan.magnitudes))
 
     def plan_of_shapes(self, x_shape: Any, *arguments: Any, x_dtype: np.dtype[Any], **options: Any) -> Plan:
         """A plan whose operands are known by their shapes alone."""

@@ -130,8 +130,10 @@ class OrderPool(SelectingPool):
             "padding": padding,
             "dilation": dilation,
             "ceil_mode": ceil_mode,
+            "return_indices": return_indices,
+            "kind": self.kind,
+            **options,
         }
-        given |= {"ceil_mode": ceil_mode, "return_indices": return_indices, "kind": self.kind, **options}
         return self.pooled(x, out, given)
 
 

@@ -10,6 +10,7 @@ from fastconv.plans.registry import OPERATIONS, Implementation
 from fastconv.problem.convolutions import ConvGeometry
 from fastconv.problem.filters import FilterGeometry
 from fastconv.problem.problem import Problem
+from fastconv.problem.wholes import Magnitudes
 
 FAMILIES = {
     "global_max_pool": "max_pool",
@@ -76,14 +77,16 @@ def casts(one: Implementation, problem: Problem) -> float:
 
 
 def choose(
-    operation: str, problem: Problem, machine: Machine, implementation: Any = "auto", once: bool = False
+    operation: str, problem: Problem, machine: Machine, implementation: Any = "auto", once: bool = False, local: bool = False
 ) -> Implementation:
     """The cheapest implementation that supports the call, among others or by itself, or the one named.
 
-    `once`, the time to pack the weights counts, where it is worth that a function and a plan differ in their last bits.
+    `local`, it is one that sums the products themselves. `once`, the time to pack the weights counts, where it is worth that a
+    function and a plan differ in their last bits.
     """
     found = candidates(operation)
     if is_automatic(implementation):
+        found = tuple(one for one in found if not one.error.spread) if local else found
         best = least_of(found, problem, machine, once=False, streams=implementation == NETWORK)
         if not once or best.pack_cost(problem, machine) < WORTH:
             return best
@@ -99,13 +102,21 @@ def choose(
 
 
 def chosen_form(
-    operation: str, problem: Problem, machine: Machine, implementation: Any = "auto", once: bool = False
+    operation: str,
+    problem: Problem,
+    machine: Machine,
+    implementation: Any = "auto",
+    once: bool = False,
+    magnitudes: Magnitudes | None = None,
 ) -> tuple[Form, Implementation]:
     """The form of the problem and the implementation that together are cheapest; of the problem itself the one named."""
     if not is_automatic(implementation):
         return Form(problem), choose(operation, problem, machine, implementation, once)
     streams = implementation == NETWORK
-    found = [(form, choose(form.operation(operation), form.problem, machine, implementation, once)) for form in forms(problem)]
+    found = [
+        (form, choose(form.operation(operation), form.problem, machine, implementation, once, form.real))
+        for form in forms(problem, magnitudes)
+    ]
     return min(found, key=lambda pair: estimate(pair[1], pair[0].problem, machine, once, streams) + pair[0].cost(machine))
 
 
@@ -167,13 +178,13 @@ def refusal(implementation: Implementation, reason: str) -> str:
     return f"implementation {implementation.name!r} cannot serve this call: {reason}"
 
 
-def explanation(operation: str, problem: Problem, machine: Machine) -> list[str]:
+def explanation(operation: str, problem: Problem, machine: Machine, magnitudes: Magnitudes | None = None) -> list[str]:
     """One line a candidate: chosen, dearer than the chosen one and yet what a function takes, or why it cannot.
 
     What is chosen is asked for the normal form of the problem; the others are told as if they were asked by name.
     """
-    found, (form, chosen) = candidates(operation), chosen_form(operation, problem, machine)
-    _, chosen_once = chosen_form(operation, problem, machine, once=True)
+    found, (form, chosen) = candidates(operation), chosen_form(operation, problem, machine, magnitudes=magnitudes)
+    _, chosen_once = chosen_form(operation, problem, machine, once=True, magnitudes=magnitudes)
     seen, more = form.problem, form.cost(machine)
     best = estimate(chosen, seen, machine) + more
     lines = []

@@ -2,7 +2,8 @@
 
 from collections.abc import Iterator
 from dataclasses import replace
-from typing import NamedTuple
+from math import prod
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -12,6 +13,10 @@ from fastconv.problem.convolutions import Array, ConvGeometry
 from fastconv.problem.normal import Cut, normal
 from fastconv.problem.phases import Phases, phases
 from fastconv.problem.problem import Problem
+from fastconv.problem.types import Types
+from fastconv.problem.wholes import Magnitudes, float_for
+
+WRAP = 1e-9  # seconds of a sum that becomes an integer
 
 
 class Form(NamedTuple):
@@ -25,11 +30,19 @@ class Form(NamedTuple):
         What is left of the spatial axes of the weights; empty where all is.
     phases : Phases or None
         The transposed convolution whose phases are asked, and then woven.
+    real : bool
+        Whether sums of integers are made in floats that hold them; what follows the sums is then left out.
     """
 
     problem: Problem
     cut: Cut = ()
     phases: Phases | None = None
+    real: bool = False
+
+    def in_floats(self, dtype: np.dtype[Any]) -> "Form":
+        """The sums of this form, of integers, in floats that hold them."""
+        stored, weights, _, _ = self.problem.types
+        return self._replace(problem=replace(self.problem.bare, types=Types(stored, weights, dtype, dtype)), real=True)
 
     def weights(self, w: Array, channels_last: bool) -> Array:
         """Weights as they are asked, in C order."""
@@ -52,15 +65,26 @@ class Form(NamedTuple):
         if self.problem is problem:
             return ""
         of = "" if self.phases is None else "the phases of "
-        return f" on {of}x as {self.problem.geometry.x_shape} {self.problem.geometry.layout}"
+        sums = f" in {self.problem.dtype}" if self.real else ""
+        return f"{sums} on {of}x as {self.problem.geometry.x_shape} {self.problem.geometry.layout}"
 
     def cost(self, machine: Machine) -> float:
         """Seconds beside the implementation's own."""
-        return 0.0 if self.phases is None else weaving.cost(self.phases, self.problem.dtype, machine)
+        seconds = 0.0 if self.phases is None else weaving.cost(self.phases, self.problem.dtype, machine)
+        return seconds + WRAP * prod(self.problem.geometry.out_shape) if self.real else seconds
 
 
-def forms(problem: Problem) -> Iterator[Form]:
-    """The forms that "auto" chooses from: the normal one, and that of a transposed convolution's phases."""
+def forms(problem: Problem, magnitudes: Magnitudes | None = None) -> Iterator[Form]:
+    """The forms that "auto" chooses from; of integers of known magnitudes, those whose floats hold all sums, too."""
+    dtype = None if magnitudes is None else float_for(problem, magnitudes)
+    for form in stored_forms(problem):
+        yield form
+        if dtype is not None:
+            yield form.in_floats(dtype)
+
+
+def stored_forms(problem: Problem) -> Iterator[Form]:
+    """The normal form, and that of a transposed convolution's phases."""
     yield Form(*normal(problem))
     geometry = problem.geometry
     if isinstance(geometry, ConvGeometry) and geometry.transposed and not problem.residual:

@@ -44,11 +44,13 @@ class ConvPlan(Plan):
     @cached_property
     def weights_dtype(self) -> Dtype:
         """What the implementation packs: the weights as they are stored, or in the dtype of the sums."""
-        types = self.problem.types
+        types = self.seen.types
         return types.weights if self.implementation.reads(self.seen) else types.summed
 
     def seen_weights(self, w: Array) -> Array:
         """Weights as the implementation is asked to pack them: in weights_dtype and C order."""
+        if w.dtype is self.weights_dtype and w.flags.carray and w.shape == self.seen.geometry.w_shape:
+            return w
         found = casting.contiguous(w, self.weights_dtype)
         return found if found.shape == self.seen.geometry.w_shape else self.form.weights(found, self.geometry.channels_last)
 

@@ -22,6 +22,7 @@ from fastconv.plans.registry import Implementation
 from fastconv.problem import arguments as check
 from fastconv.problem.convolutions import Array, Size, cached_property
 from fastconv.problem.problem import Operands, Problem
+from fastconv.problem.wholes import Magnitudes
 
 if TYPE_CHECKING:
     from fastconv.plans.pullbacks import Pullback
@@ -78,6 +79,8 @@ class Plan:
         Weights as the implementation wants them; None for operations without weights.
     asked : str
         The implementation that was asked for by name, or "auto".
+    magnitudes : Magnitudes or None
+        What weights and bias tell of sums of integers.
     """
 
     operation: str
@@ -88,6 +91,7 @@ class Plan:
     out_shape: Size
     packed: Any = None
     asked: str = "auto"
+    magnitudes: Magnitudes | None = None
 
     @cached_property
     def turned(self) -> "Plan | None":
@@ -122,15 +126,14 @@ class Plan:
     @cached_property
     def written_dtype(self) -> Dtype:
         """What the implementation writes: the result's dtype, or that of the sums, to be converted."""
-        if self.implementation.reads(self.seen):
-            return self.out_dtype
+        types = self.seen.types
         converts = self.form.phases is None and "y" in self.implementation.converts(self.seen)
-        return self.out_dtype if converts else self.problem.types.summed
+        return types.result if converts or self.implementation.reads(self.seen) else types.summed
 
     @cached_property
     def served(self) -> Problem:
         """What the implementation is asked: all of what is seen, or its sums alone."""
-        fused = self.problem.ends_with_sums or self.implementation.fuses(self.seen)
+        fused = self.seen.ends_with_sums or self.implementation.fuses(self.seen)
         return self.seen if fused else self.seen.bare
 
     @cached_property
@@ -307,6 +310,10 @@ class Plan:
         converted = {one.name: casting.contiguous(arrays[one.name], one.kernel_dtype) for one in self.operands}
         converted = {one.name: converted[one.name].reshape(one.kernel_shape) for one in self.operands}
         self.fill([y], lambda targets: self.compute(converted, packed, targets[0]))
+        if self.form.real and not self.problem.ends_with_sums:
+            whole = np.ascontiguousarray(y)  # wrapped, as sums of its integers are before their activation
+            finish(whole, converted.get("residual"), self.geometry.activation)
+            y[...] = whole
         return y
 
     def output(self, out: Any, arrays: Operands, others: dict[str, Array]) -> Array:
@@ -362,13 +369,14 @@ class Plan:
     def __str__(self) -> str:
         flops, types = self.geometry.flops, self.problem.types
         moved = self.geometry.bytes(types.stored.itemsize)
-        kernel = self.kernel
+        kernel, summed = self.kernel, self.seen.types.summed
         lines = [
             f"{self.operation} by {self.implementation.name!r}: {self.implementation.summary}",
             *([f"  kernel   {kernel}"] if kernel else []),
             *(f"  {one.name:8} {one.shape} {one.dtype}" for one in self.operands),
             *self.details(),
-            f"  output   {self.out_shape} {self.out_dtype}" + (f", summed in {types.summed}" if not types.uniform else ""),
+            f"  output   {self.out_shape} {self.out_dtype}"
+            + (f", summed in {summed}" if not types.uniform or summed != types.summed else ""),
             f"  work     {flops:,} FLOP, at least {moved:,} bytes moved, {flops / max(1, moved):.3g} FLOP a byte",
         ]
         return "\n".join(lines)

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 from math import prod
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
@@ -16,7 +16,7 @@ from fastconv.machine import host, memory
 from fastconv.plans import turning
 from fastconv.plans.dispatch import NETWORK, cheapest, chosen_form, contenders, is_automatic, rivals
 from fastconv.plans.kinds import ConvPlan, ElementwisePlan, IndicesPlan, PoolPlan, UnpoolPlan, Weights
-from fastconv.plans.plan import Operand, Plan
+from fastconv.plans.plan import NOTHING, Operand, Plan
 from fastconv.plans.racing import fastest, is_measured
 from fastconv.plans.recall import may_be_kept, recalled, same, tuples_are_plain
 from fastconv.plans.registry import OPERATIONS, Implementation
@@ -26,6 +26,7 @@ from fastconv.problem.convolutions import Activation, Array, Size
 from fastconv.problem.pools import PoolGeometry
 from fastconv.problem.problem import Problem
 from fastconv.problem.types import Types, summed_in, uniform
+from fastconv.problem.wholes import Magnitudes, magnitudes_of
 from fastconv.problem.windows import ElementwiseGeometry
 
 AnyPlan = TypeVar("AnyPlan", bound=Plan)
@@ -47,9 +48,12 @@ def raced(make: Callable[[str], AnyPlan]) -> AnyPlan:
 
 def once(options: dict[str, Any]) -> None:
     """Refuse to measure for the sake of one call."""
-    if is_measured(options.get("implementation")):
+    name = options.get("implementation")
+    if name is None:
+        return
+    if is_measured(name):
         raise ValueError('implementation "measure" is for plans, which are made once and called often; a function takes none')
-    if is_automatic(name := options.get("implementation")) and name == NETWORK:
+    if is_automatic(name) and name == NETWORK:
         raise ValueError('implementation "network" is for plans, which are one of many; a function takes none')
 
 
@@ -66,23 +70,31 @@ def decided(
     shapes: dict[str, tuple[Size, np.dtype[Any]]],
     out_shape: Size,
     for_one_call: bool = False,
+    magnitudes: Magnitudes | None = None,
 ) -> AnyPlan:
     """The plan of a problem, or of its normal form; `shapes` tells the operands' shapes and dtypes as the caller sees them."""
     problem = same(problem)
-    form, chosen = chosen_form(operation, problem, host(), implementation, for_one_call)
+    form, chosen = chosen_form(operation, problem, host(), implementation, for_one_call, magnitudes)
     seen = same(form.problem)
     geometry = seen.geometry
     as_stored = frozenset(shapes) if chosen.reads(seen) else chosen.converts(seen) | {"indices"}
     kernel_shapes = {"residual": geometry.out_shape, "dy": getattr(geometry, "dy_shape", ())}
     kernel_shapes |= {"y": kernel_shapes["dy"], "indices": getattr(geometry, "indices_shape", geometry.x_shape)}
+    read = {"residual": problem.types.result if form.real else seen.types.summed}
     operands = tuple(
         Operand(
-            name, shape, dtype, kernel_shapes.get(name, geometry.x_shape), dtype if name in as_stored else problem.types.summed
+            name,
+            shape,
+            dtype,
+            kernel_shapes.get(name, geometry.x_shape),
+            dtype if name in as_stored else read.get(name, seen.types.summed),
         )
         for name, (shape, dtype) in shapes.items()
     )
     asked = implementation if isinstance(implementation, str) else "auto"
-    return kind(operation, problem, form._replace(problem=seen), chosen, operands, out_shape, asked=asked)
+    return kind(
+        operation, problem, form._replace(problem=seen), chosen, operands, out_shape, asked=asked, magnitudes=magnitudes
+    )
 
 
 # Convolutions ---------------------------------------------------------------------------------------------------------
@@ -107,26 +119,56 @@ def plan_convolution(
             f"of memory"
         )
     own = np.array(w, check.native(w.dtype), order="C")  # for gradients, and for what packs a view
-    found, weights = decided_plan(operation, rank, given, x_dtype, own, added, options, for_one_call=False)
+    arrays = given, x_dtype, own, added, magnitudes_of(x_dtype, own, bias)
+    found, weights = decided_plan(operation, rank, arrays, options, for_one_call=False)
     added_bias = bias_array(bias, found)
     kept = Weights(own, added_bias, None if bias is None else check.array("bias", bias).dtype)
     return replace(found, packed=found.packing(weights, added_bias), weights=kept if own.dtype.kind == "f" else None)
 
 
+class Given(NamedTuple):
+    """What the arrays of a convolution tell: shapes and dtypes, and of integers how large they are.
+
+    Attributes
+    ----------
+    x_shape : tuple of int
+    x_dtype : numpy.dtype
+    w : array
+    residual : bool
+        Whether one is added.
+    magnitudes : Magnitudes or None
+    """
+
+    x_shape: Size
+    x_dtype: np.dtype[Any]
+    w: Array
+    residual: bool = False
+    magnitudes: Magnitudes | None = None
+
+
+Arrays = tuple[Size, np.dtype[Any], Array, bool, Magnitudes | None]  # as Given has them: a call makes no more than a tuple
+
+
 def decided_plan(
-    operation: str,
-    rank: int,
-    x_shape: Size,
-    x_dtype: np.dtype[Any],
-    w: Array,
-    residual: bool,
-    options: dict[str, Any],
-    for_one_call: bool,
+    operation: str, rank: int, given: Arrays, options: dict[str, Any], for_one_call: bool
 ) -> tuple[ConvPlan, Array]:
     """All of a convolution's plan but its packed weights, for calls without end or for one, and the weights to pack."""
     values = tuple(options.values())
     kinds = tuple(map(type, values))  # True is not 1, nor is 1.0
-    key: Any = (operation, for_one_call, residual, x_shape, x_dtype, w.shape, w.dtype, tuple(options), values, kinds)
+    x_shape, x_dtype, w, residual, magnitudes = given
+    key: Any = (
+        operation,
+        for_one_call,
+        residual,
+        x_shape,
+        x_dtype,
+        w.shape,
+        w.dtype,
+        magnitudes,
+        tuple(options),
+        values,
+        kinds,
+    )
     choices = OPERATIONS[operation[:-2]]
     try:
         known, found, others = _unpacked.get(key) or _unpacked.found(key) or _NONE
@@ -134,8 +176,8 @@ def decided_plan(
         known, found, others = _NONE
     # An implementation may have been registered since.
     if known is not choices or (tuple in kinds and not tuples_are_plain(values)):
-        found = plan_without_weights(operation, rank, x_shape, x_dtype, w, residual, for_one_call, **options)
-        auto = options.get("implementation", "auto") == "auto"
+        found = plan_without_weights(operation, rank, Given(*given), for_one_call, **options)
+        auto = options.get("implementation", "auto") == "auto" and not found.form.real
         others = rivals(found.form.operation(operation), found.seen, host(), found.implementation, for_one_call) if auto else ()
         if may_be_kept(values):
             _unpacked.keep(key, (choices, found, others))
@@ -149,10 +191,7 @@ def decided_plan(
 def plan_without_weights(
     operation: str,
     rank: int,
-    given: Size,
-    x_dtype: np.dtype[Any],
-    w: Array,
-    residual: bool,
+    given: Given,
     for_one_call: bool,
     *,
     dtype: Any = None,
@@ -160,22 +199,23 @@ def plan_without_weights(
     **options: Any,
 ) -> ConvPlan:
     """All of a convolution's plan but the weights."""
+    x_shape, x_dtype, w, residual, magnitudes = given
     stored, weights = check.native(x_dtype), check.native(w.dtype)
     result = check.result_dtype(np.result_type(stored, weights), dtype)
-    full, single = check.batched("x", given, rank)
+    full, single = check.batched("x", x_shape, rank)
     transposed = operation.startswith("conv_transpose")
     geometry = signatures.convolution(full, w.shape, result, rank=rank, transposed=transposed, **options)
     problem = Problem(geometry, Types(stored, weights, summed_in(result), result), residual)
     out_shape = unbatched(geometry.out_shape, single)
-    shapes = {"x": (given, stored)}
+    shapes = {"x": (x_shape, stored)}
     if residual:
         shapes["residual"] = (out_shape, result)
-    return decided(ConvPlan, operation, problem, implementation, shapes, out_shape, for_one_call)
+    return decided(ConvPlan, operation, problem, implementation, shapes, out_shape, for_one_call, magnitudes)
 
 
 def bias_array(bias: Any, plan: ConvPlan) -> Array:
     """One value per output channel, in the dtype of the sums: a copy of `bias`, or zeros."""
-    geometry, result, summed = plan.geometry, plan.out_dtype, plan.problem.types.summed
+    geometry, result, summed = plan.geometry, plan.out_dtype, plan.seen.types.summed
     if bias is None:
         return np.zeros(geometry.out_channels, summed)
     found = check.array("bias", bias)
@@ -191,7 +231,9 @@ def for_one_call(
     once(options)
     x, w = check.array("x", x), check.array("w", w)
     bias = bias if bias is None else check.array("bias", bias)
-    plan, weights = decided_plan(operation, rank, x.shape, x.dtype, w, residual is not None, options, for_one_call=True)
+    magnitudes = None if w.dtype.kind == "f" else magnitudes_of(x.dtype, w, bias)
+    given = x.shape, x.dtype, w, residual is not None, magnitudes
+    plan, weights = decided_plan(operation, rank, given, options, for_one_call=True)
     packed = plan.packing(weights, bias_array(bias, plan))
     operands, others = {"x": x}, {"w": w} if bias is None else {"w": w, "bias": bias}
     if residual is not None:
@@ -275,7 +317,8 @@ def pooled(operation: str, rank: int, x: Any, out: Any, options: dict[str, Any])
     """A plan made and called once."""
     once(options)
     x = check.array("x", x)
-    return recalled(build_pool, operation, (rank, x.shape, x.dtype), options, known=True)(x, out=out)
+    plan = recalled(build_pool, operation, (rank, x.shape, x.dtype), options, known=True)
+    return plan.run({"x": x}, out, None, NOTHING)
 
 
 def build_unpool(

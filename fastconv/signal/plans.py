@@ -12,7 +12,7 @@ from fastconv.kernels.keeping import remembered
 from fastconv.machine import host
 from fastconv.plans.dispatch import estimate, least_of
 from fastconv.plans.kinds import ConvPlan
-from fastconv.plans.planning import bias_array, plan_without_weights
+from fastconv.plans.planning import Given, bias_array, plan_without_weights
 from fastconv.plans.registry import OPERATIONS
 from fastconv.problem.convolutions import Pairs, Size
 from fastconv.signal.arrays import Array
@@ -60,10 +60,7 @@ class Call(NamedTuple):
         return plan_without_weights(
             f"conv{rank}d",
             rank,
-            self.x_shape,
-            self.x_dtype,
-            weights,
-            False,
+            Given(self.x_shape, self.x_dtype, weights),
             True,
             dtype=self.dtype,
             stride=self.stride,

@@ -35,6 +35,26 @@ def test_integers_over_their_whole_range(dtype, kernel_size, options, implementa
     np.testing.assert_array_equal(found, fc.avg_pool2d(x, kernel_size, implementation="loops", **options), strict=True)
 
 
+@pytest.mark.parametrize("dtype", ["int64", pytest.param("uint64", marks=pytest.mark.slow)])
+def test_sums_that_no_double_holds(dtype):
+    """Of numbers of all sizes they wrap at 64 bits, and of small ones quotients are exact, in either layout."""
+    limits, rng = np.iinfo(dtype), np.random.default_rng(5)
+    pools = [*POOLS[:2], (3, {"stride": 1, "dilation": 2, "divisor_override": -7}), (2, {"divisor_override": -1, "stride": 3})]
+    for low, high in ((limits.min, limits.max), (max(-9, limits.min), 99)):
+        x = rng.integers(low, high, (2, 3, 7, 9), dtype=dtype, endpoint=True)
+        for options in ({"layout": "NCHW"}, {"layout": "NHWC"}):
+            for kernel_size, others in pools:
+                found, expected = (
+                    fc.avg_pool2d(x, kernel_size, **options, **others, implementation=name) for name in ("direct", "reference")
+                )
+                np.testing.assert_array_equal(found, expected, strict=True)
+            found, expected = (
+                fc.adaptive_avg_pool2d(x, (2, 5), **options, implementation=name) for name in ("auto", "reference")
+            )
+            np.testing.assert_array_equal(found, expected, strict=True)
+    assert "avg_pool_sums" in str(fc.avg_pool2d.plan((1, 512, 512), 5, 1, 2, x_dtype=dtype))
+
+
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_integers_of_adaptive_and_whole_windows(dtype):
     limits = np.iinfo(dtype)

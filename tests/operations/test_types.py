@@ -9,6 +9,7 @@ from cases import BROAD
 from comparing import assert_answers, assert_same_bits, expect
 
 import fastconv as fc
+from fastconv.kernels.simd.arrays import casting
 from fastconv.plans.registry import OPERATIONS, Implementation
 
 NAMES = ("kernel3x3-two-images", "depthwise-stride2", "constant", "doubled-of-many")
@@ -80,6 +81,64 @@ def test_sums_of_bytes_do_not_wrap_at_eight_bits() -> None:
     for name in ("reference", "loops", "im2col", "strided"):
         assert fc.conv2d(x, w, dtype=np.int32, implementation=name).tolist() == [[[3600, 3600], [3600, 3600]]]
         assert fc.conv2d(x, w, implementation=name).tolist() == [[[16, 16], [16, 16]]]  # 3600 modulo 256
+
+
+def full_range(rng: np.random.Generator, shape: tuple[int, ...], dtype: str) -> np.ndarray:
+    """Integers over all that their type holds."""
+    limits = np.iinfo(dtype)
+    return rng.integers(limits.min, limits.max, shape, dtype, endpoint=True)
+
+
+@pytest.mark.parametrize(
+    ("types", "summed"),
+    [
+        (("uint8", "int8", None), "float32"),  # 255 * 128 * 36 is below 2**24
+        (("uint8", "int8", "int32"), "float32"),
+        (("uint8", "uint8", None), "float32"),
+        (("int16", "int8", None), "float64"),
+    ],
+)
+def test_sums_of_small_integers_are_made_in_floats_and_wrap(types: tuple[str, str, str | None], summed: str) -> None:
+    """Bit for bit what loops over integers give, of all values: bias, residual and activation meet what wrapped."""
+    rng, (x_dtype, w_dtype, dtype) = np.random.default_rng(5), types
+    x, w = full_range(rng, (1, 4, 6, 7), x_dtype), full_range(rng, (5, 4, 3, 3), w_dtype)
+    options: dict[str, Any] = {"bias": full_range(rng, (5,), w_dtype), "padding": 1, "dtype": dtype}
+    expected = fc.conv2d(x, w, **options, implementation="reference")
+    plan = fc.conv2d.plan(x.shape, w, **options, x_dtype=x.dtype)
+    assert plan.seen.dtype == summed
+    assert f"summed in {summed}" in str(plan)
+    for found in (fc.conv2d(x, w, **options), plan(x)):
+        assert found.dtype == expected.dtype
+        assert np.array_equal(found, expected)
+    options |= {"residual": full_range(rng, expected.shape, str(expected.dtype)), "activation": ("clip", 3, 50)}
+    out = np.zeros((*expected.shape, 2), expected.dtype)[..., 0]  # whose cells lie apart
+    assert fc.conv2d(x, w, **options, out=out) is out
+    assert np.array_equal(out, fc.conv2d(x, w, **options, implementation="reference"))
+
+
+def test_integers_stay_integers_where_a_float_would_round() -> None:
+    """The largest weights and biases decide; a name that was asked for runs as it is named."""
+
+    def summed(w: np.ndarray, x_dtype: str, **options: Any) -> Any:
+        return fc.conv2d.plan((1, 1, 5, 5), w, **options, x_dtype=x_dtype).seen.dtype
+
+    ones = np.ones((1, 1, 3, 3), np.int64)
+    assert summed(ones, "uint8") == np.float32  # one of few bits, whatever its type
+    assert summed(ones << 20, "uint8") == np.float64
+    assert summed(ones << 20, "int32") == np.int64  # 2**31 * 2**20 * 9 passes 2**53
+    assert summed(ones, "uint8", bias=np.array([1 << 30])) == np.float64
+    assert summed(ones, "uint8", bias=np.array([1 << 60])) == np.int64
+    assert summed(ones, "uint8", implementation="im2col") == np.int64
+    assert "in float32 on x as" in fc.conv2d.explain((1, 16, 64, 64), (16, 16, 3, 3), padding=1, x_dtype="int8")
+
+
+@pytest.mark.parametrize(("x_dtype", "bits", "dtype"), [("float32", 24, "int8"), ("float64", 52, "uint32")])
+def test_many_sums_become_integers_modulo_their_width(x_dtype: str, bits: int, dtype: str) -> None:
+    """By vectors, and what is left of them, as NumPy has it by way of int64."""
+    x = np.random.default_rng(5).integers(-(1 << bits), 1 << bits, casting.MANY + 5).astype(x_dtype)
+    y = np.empty(x.shape, dtype)
+    casting.fill(y, x)
+    assert np.array_equal(y, x.astype(np.int64).astype(dtype))
 
 
 def test_loops_read_bytes_as_they_are_stored() -> None:

@@ -79,6 +79,7 @@ _WINOGRAD = Implementation(
     growth=_of_planes,
     converts=winograd.converts,
     error=SPREAD["winograd"],
+    least=winograd.least,
     kernel=winograd.kernel,
 )
 

@@ -28,6 +28,13 @@ def choice(problem: Problem, machine: Machine) -> costs.Candidate:
     return costs.cheapest(candidates(problem, machine))
 
 
+@remembered
+def drafts(problem: Problem, machine: Machine) -> tuple[weights.Draft, ...]:
+    """What the chosen candidate launches, without weights: a function packs them in every call."""
+    made: tuple[weights.Draft, ...] = choice(problem, machine).launch()
+    return made
+
+
 def cost(problem: Problem, machine: Machine) -> float:
     """Of the kernel that is chosen."""
     return choice(problem, machine).seconds
@@ -49,13 +56,13 @@ def pack_cost(problem: Problem, machine: Machine) -> float:
 
 def kernel(problem: Problem, machine: Machine) -> str:
     """The name of the kernel that is chosen."""
-    names = {draft.launch.kernel.__name__ for draft in choice(problem, machine).launch()}
+    names = {draft.launch.kernel.__name__ for draft in drafts(problem, machine)}
     return ", ".join(sorted(names))
 
 
 def pack(w: Array, bias: Array, problem: Problem) -> tuple[Launch, ...]:
     """The launches of the kernel that is chosen."""
-    return tuple(weights.launched(draft, w, bias) for draft in choice(problem, host()).launch())
+    return tuple([weights.launched(draft, w, bias) for draft in drafts(problem, host())])
 
 
 def run(operands: Operands, packed: tuple[Launch, ...], problem: Problem, out: Array) -> None:

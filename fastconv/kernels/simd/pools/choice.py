@@ -6,6 +6,7 @@
     pixels    small windows, channels last, in registers
     indices   maxima and minima with their places
     rows      windows of any kind
+    sums      averages of integers whose sums are larger than what doubles hold
 
 What was estimated is what runs. Kernels of windows of any kind are candidates where no other serves: their estimates are too
 rough to be held against the others'.
@@ -18,7 +19,7 @@ import numpy as np
 from fastconv.kernels.jit import flat
 from fastconv.kernels.keeping import remembered
 from fastconv.kernels.simd.engine.costs import Candidate, cheapest
-from fastconv.kernels.simd.pools import indices, pairs, pixels, planes, reductions, rows, windows
+from fastconv.kernels.simd.pools import indices, pairs, pixels, planes, reductions, rows, sums, windows
 from fastconv.kernels.simd.pools.launches import Launch
 from fastconv.machine import Machine, host
 from fastconv.problem.pools import PoolGeometry
@@ -30,11 +31,15 @@ SPECIAL = (planes, pairs, windows, pixels, indices)
 def supports(problem: Problem) -> str | None:
     """Pools of every geometry."""
     geometry, dtype = problem.geometry, problem.dtype
+    if sums.suits(geometry, dtype):
+        return None
     return reductions.refusal(geometry, dtype) or (indices.refusal(geometry) if geometry.return_indices else None)
 
 
 def candidates(geometry: PoolGeometry, dtype: np.dtype[Any], machine: Machine) -> list[Candidate]:
     """Every kernel that serves a geometry better than the one of its layout, or that one."""
+    if sums.suits(geometry, dtype):
+        return list(sums.candidates(geometry, dtype, machine))
     special = [one for kernels in SPECIAL for one in kernels.candidates(geometry, dtype, machine)]
     return special or list(rows.candidates(geometry, dtype, machine))
 

@@ -14,6 +14,7 @@ from fastconv.kernels.simd.engine import converting
 from fastconv.kernels.simd.engine.costs import Candidate, cheapest
 from fastconv.kernels.simd.engine.weights import Draft, are_whole, launched
 from fastconv.kernels.simd.winograd import row_tiles, tiles
+from fastconv.kernels.simd.winograd.cuts import least_seconds
 from fastconv.machine import Machine, host
 from fastconv.problem.convolutions import Array, ConvGeometry
 from fastconv.problem.problem import Operands, Problem
@@ -53,6 +54,12 @@ def converts(problem: Problem) -> frozenset[str]:
 def cost(problem: Problem, machine: Machine) -> float:
     """Seconds of the fastest candidate."""
     return chosen(problem, machine).seconds
+
+
+def least(problem: Problem, machine: Machine) -> float:
+    """Seconds that tiles are not below, found at once; of rows 0."""
+    geometry = problem.geometry
+    return 0.0 if form_of(geometry) is row_tiles else least_seconds(geometry, problem.dtype, machine)
 
 
 def kernel(problem: Problem, machine: Machine) -> str:

@@ -21,6 +21,8 @@ WORKSPACE = 16 << 20  # bytes of a block at most, a thread
 NEAR = 4 << 20  # bytes that come back from the last cache at some speed
 FEW = 4  # items below which blocks are shared out further
 MOST_PIECES = 4  # along an axis
+CALL = 28_000  # cycles of a call beside those of its blocks
+SPARED = 4  # times fewer products at most: of F(4) for kernels of 3x3 taps
 LONGEST = 100_000  # products of a sum of which F(4) stays within 1e-4 of the results' root mean square
 
 
@@ -131,7 +133,13 @@ def seconds(geometry: ConvGeometry, cut: Cut, dtype: np.dtype[Any], machine: Mac
     back = 2 * held / (machine.bandwidth * (3 if held <= NEAR else 1)) if held > machine.l2 else 0.0
     # Weights come while products are made: the slower of both tells, and a part of the other.
     slow, fast = sorted((machine.seconds(cycles), weights / speed), reverse=True)
-    return machine.seconds(28_000, g.bytes(dtype.itemsize)) + blocks * (slow + 0.25 * fast + back)
+    return machine.seconds(CALL, g.bytes(dtype.itemsize)) + blocks * (slow + 0.25 * fast + back)
+
+
+def least_seconds(geometry: ConvGeometry, dtype: np.dtype[Any], machine: Machine) -> float:
+    """What no cut is below: a call, and a quarter of the products."""
+    products = geometry.flops / (2 * SPARED * machine.lanes(dtype) * machine.units)
+    return machine.seconds(CALL + products, geometry.bytes(dtype.itemsize))
 
 
 def bytes_of_block(geometry: ConvGeometry, cut: Cut, dtype: np.dtype[Any], machine: Machine) -> int:
