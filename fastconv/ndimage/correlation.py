@@ -12,10 +12,11 @@ from fastconv.ndimage.documentation import documented
 from fastconv.plans import filters
 from fastconv.problem.borders import Border
 from fastconv.problem.convolutions import Array
-from fastconv.problem.filters import FilterGeometry, geometry
+from fastconv.problem.filters import FilterGeometry, geometry, summed_by
 
 SKIPPED = float(np.finfo(np.float64).eps)  # weights that are no larger are none, in correlations over all axes
 LEAST = 12  # taps from which on weights that are a product of vectors pay as passes
+SWEPT = 9  # cells of a window by whose weights a kernel may be chosen
 WHOLE = 1 << 24  # whole numbers up to here are exact in float32
 ORIGIN = "Invalid origin; origin must satisfy -({0} // 2) <= origin <= ({0}-1) // 2"
 
@@ -116,7 +117,14 @@ def geometry_of(shape: Sequence[int], lines: Sequence[Line]) -> FilterGeometry:
     taps = check.over_all_axes([len(line.weights) for line in lines], axes, rank, 1)
     origin = check.over_all_axes([line.origin for line in lines], axes, rank, 0)
     borders = check.over_all_axes([line.border for line in lines], axes, rank, Border())
-    return geometry("passes", tuple(shape), taps, origin, borders)
+    found = geometry("passes", tuple(shape), taps, origin, borders)
+    return summed_by(found, products_of(lines)) if found.window == SWEPT and len(lines) == 2 else found
+
+
+def products_of(lines: Sequence[Line]) -> tuple[float, ...]:
+    """The weights of a window over two axes, row-major."""
+    first, second = sorted(lines, key=lambda line: line.axis)
+    return tuple(np.outer(first.weights, second.weights).ravel().tolist())
 
 
 def is_complex_call(x: Array, w: Array, cval: Any) -> bool:
@@ -278,6 +286,8 @@ def correlated(
     origin = check.over_all_axes(origins, axes, x.ndim, 0)
     around = check.over_all_axes(borders, axes, x.ndim, Border())
     window, weights = geometry("correlation", x.shape, taps, origin, around), weights.reshape(taps)
+    if weights.size == SWEPT:
+        window = summed_by(window, tuple(weights.ravel().tolist()))
 
     def compute(source: Array, out: Array) -> None:
         filters.run(window, {"x": source, "w": weights}, out, summed, cval)

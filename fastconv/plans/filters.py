@@ -15,6 +15,7 @@ from fastconv.kernels.keeping import remembered
 from fastconv.kernels.simd.correlation import choice as correlation
 from fastconv.kernels.simd.extrema import choice as extrema
 from fastconv.kernels.simd.ranks import choice as ranks
+from fastconv.kernels.simd.ranks import nine
 from fastconv.machine import host
 from fastconv.plans.dispatch import least_of, refusal
 from fastconv.plans.registry import Implementation
@@ -30,6 +31,7 @@ def _at(seconds: float, overhead: float) -> Any:
 
 
 _REFERENCE = "plain Python loops: the definition of correct"
+_SWEEP = "three rows and three cells in one sweep over the array"
 _WINDOWS = "sliding_window_view, reduced by NumPy"
 
 _BOXES = "an axis after the other over blocks in the cache, at a cost that hardly grows with the window"
@@ -65,8 +67,12 @@ def _covered(kind: str, structured: bool) -> tuple[Implementation, ...]:
     return _with_plain(direct, f"cover_{kind}")
 
 
+_SWEPT = Implementation(
+    "sweep", _SWEEP, correlation.run_sweep, correlation.sweep_cost, correlation.supports_sweep, kernel=correlation.sweep_kernel
+)
 FILTERS: dict[str, tuple[Implementation, ...]] = {
     "correlation": (
+        _SWEPT,
         Implementation(
             "direct",
             "rows of vectors over blocks in the cache, borders filled in as a block is read",
@@ -79,6 +85,7 @@ FILTERS: dict[str, tuple[Implementation, ...]] = {
         Implementation("reference", _REFERENCE, sums.correlation_by_loops, _at(1e-6, 1e-4)),
     ),
     "passes": (
+        _SWEPT,
         Implementation(
             "direct",
             "passes over the axes of a block that stays in the cache",
@@ -91,6 +98,9 @@ FILTERS: dict[str, tuple[Implementation, ...]] = {
         Implementation("reference", _REFERENCE, sums.passes_by_loops, _at(1e-6, 1e-4)),
     ),
     "rank": (
+        Implementation(
+            "sweep", "the median of nine in one sweep over the array", nine.run, nine.cost, nine.supports, kernel=nine.kernel_of
+        ),
         Implementation(
             "network",
             "selection networks in registers, whose sorted columns neighbouring windows share",

@@ -1,0 +1,225 @@
+"""Windows of three rows and three cells, a row of outputs at a time, of cells that are read where they are stored.
+
+    y [r][e] = window(x[r - before.h + t][e + (s - before.w) * inner] for t, s < 3)
+
+An image is read once, and a row that was just read is still in the cache for the next two. Rows around the array are those that
+the border names, or one of constants. At either end of a row windows reach out of it: the cells under them are copied, with
+what lies around the array, and so are all cells of a row that is shorter than a vector.
+
+A family writes sweep(rows, to, count, inner, w): `count` outputs at `to`, of windows that begin at the three pointers `rows`.
+It may read a vector and two cells more than it is asked for where count is less than a vector, and nothing more elsewhere; it
+returns whether the last row's cells, the first of each window, are numbers.
+"""
+
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from fastconv.kernels.jit import compiled
+from fastconv.kernels.simd import vector
+from fastconv.kernels.simd.engine.neighbourhoods import Line, line_of
+from fastconv.kernels.simd.engine.windows import cell_under
+from fastconv.kernels.simd.engine.workspace import keep, workspace
+from fastconv.machine import Machine
+from fastconv.problem.borders import source_cell
+from fastconv.problem.convolutions import Array
+from fastconv.problem.filters import FilterGeometry
+
+pointer = vector.pointer
+TAPS = 3  # rows of a window, and cells of each
+BLOCKS = 16  # or more, of a large array
+LEAST = 1 << 14  # elements of a block that is worth a thread
+WIDE = 16  # times what a row has more than this part of the L2 cache: three of them would not stay there
+
+
+class Sweep(NamedTuple):
+    """What the kernel knows.
+
+    Attributes
+    ----------
+    planes : int
+        Of the array.
+    h : Line
+        Rows of a plane.
+    elements, inner : int
+        Of a row, and of a cell.
+    high : int
+        Rows of a block, at most.
+    left, right : int
+        Outputs at the ends of a row whose cells are copied.
+    pitch : int
+        Elements from the copies of a row's left end to those of its right one.
+    """
+
+    planes: int
+    h: Line
+    elements: int
+    inner: int
+    high: int
+    left: int
+    right: int
+    pitch: int
+
+
+class Rows(NamedTuple):
+    """Where the windows of a row of outputs begin: in the row above, in the middle one, and in the one below."""
+
+    above: Any
+    middle: Any
+    below: Any
+
+
+class Copies(NamedTuple):
+    """The workspace of a thread: both ends of three rows."""
+
+    ends: int
+
+
+carve = workspace(Copies)
+
+
+# In Python --------------------------------------------------------------------------------------------------------------------
+
+
+def refused(geometry: FilterGeometry, itemsize: int, machine: Machine) -> str | None:
+    """Why a window is not swept, or None: three rows and three cells, of rows that stay in the cache."""
+    f = geometry.folded
+    if f.outer_taps != 1 or f.h.taps != TAPS or f.w.taps != TAPS:
+        return f"it sweeps windows of {TAPS} rows and {TAPS} cells, not of {'x'.join(map(str, geometry.taps))}"
+    if f.w.size * f.inner * itemsize * WIDE > machine.l2:
+        return "it sweeps rows of which several fit the L2 cache"
+    return None
+
+
+def sweep_of(geometry: FilterGeometry, lanes: int) -> Sweep:
+    """The sizes of a geometry, for vectors of so many elements."""
+    f = geometry.folded
+    whole = f.w.size * f.inner
+    left, right = f.w.before * f.inner, (TAPS - 1 - f.w.before) * f.inner
+    if whole - left - right < lanes:
+        left, right = whole, 0
+    blocks = min(BLOCKS, max(1, f.planes * f.h.size * whole // LEAST))
+    high = max(1, min(f.h.size, -(-f.planes * f.h.size // blocks)))
+    reach = max(left, right) + (TAPS - 1) * f.inner
+    return Sweep(f.planes, line_of(f.h), whole, f.inner, high, left, right, -(-reach // lanes + 1) * lanes + 2 * lanes)
+
+
+def items_of(sweep: Sweep) -> int:
+    """Blocks of rows."""
+    return sweep.planes * -(-sweep.h.size // sweep.high)
+
+
+def edges_of(geometry: FilterGeometry, sweep: Sweep) -> Array:
+    """The element of a row that each copied one is, or -1 for what the border holds: of the left end, then of the right one."""
+    f, found = geometry.folded, []
+    before, halo = f.w.before * f.inner, (TAPS - 1) * f.inner
+    for first, count in ((-before, sweep.left), (sweep.elements - sweep.right - before, sweep.right)):
+        for e in range(first, first + count + halo):
+            cell = source_cell(e // f.inner, f.w.size, f.w.border.code)
+            found.append(-1 if cell < 0 else cell * f.inner + e % f.inner)
+    return np.array(found, np.int64)
+
+
+def outside_of(geometry: FilterGeometry, sweep: Sweep, border: Array) -> Array:
+    """A row of what the border holds, of an array of one such element; one element where no window reaches such a row."""
+    return border.repeat(sweep.elements) if geometry.folded.h.border.mode in ("constant", "zeros") else border
+
+
+# In kernels -------------------------------------------------------------------------------------------------------------------
+
+
+@compiled
+def copy_end(to, row, edges, count, border):
+    """The cells under the windows at one end of a row."""
+    for i in range(count):
+        cell = vector.peek(edges + i)
+        vector.poke(to + i, vector.peek(border) if cell < 0 else vector.peek(row + cell))
+
+
+@lru_cache(maxsize=8)
+def looker(lanes: int) -> Any:
+    """The compiled are_numbers(row, count): whether none of some elements is NaN."""
+
+    def are_numbers(row, count):
+        whole = count - count % lanes
+        fine = vector.numbers(vector.load_first(row + whole, count - whole, lanes))
+        for e in range(0, whole, lanes):
+            fine = vector.both(fine, vector.numbers(vector.load(row + e, lanes)))
+        return vector.first_are_set(fine, lanes)
+
+    return compiled(are_numbers)
+
+
+@lru_cache(maxsize=8)
+def unchecked(lanes: int) -> Any:
+    """The same, of what has no NaN or minds none."""
+
+    def are_numbers(row, count):
+        return True
+
+    return compiled(are_numbers)
+
+
+@lru_cache(maxsize=32)
+def sweeper(lanes: int, sweep: Any, again: Any) -> Any:
+    """The compiled sweep_blocks(begin, end, x, outside, border, edges, w, y, s): all rows of some blocks.
+
+    `again` writes a row in place of `sweep` where a cell under its windows is NaN; None, if `sweep` itself minds it.
+    """
+    minds = again is not None
+    are_numbers, repeat = (looker(lanes), again) if minds else (unchecked(lanes), sweep)
+
+    @compiled
+    def sweep_row(rows, ends, to, w, s, once_more):
+        """A row of outputs; whether the cells of the last row between the ends are numbers."""
+        inner, middle = s.inner, s.elements - s.left - s.right
+        write, fine = s.left, True
+        if once_more:
+            repeat(ends, to, s.left, inner, w)
+            if middle > 0:
+                repeat(rows, to + write, middle, inner, w)
+        else:
+            sweep(ends, to, s.left, inner, w)
+            if middle > 0:
+                fine = sweep(rows, to + write, middle, inner, w)
+        if s.right > 0:
+            right = Rows(ends.above + s.pitch, ends.middle + s.pitch, ends.below + s.pitch)
+            if once_more:
+                repeat(right, to + (write + middle), s.right, inner, w)
+            else:
+                sweep(right, to + (write + middle), s.right, inner, w)
+        return fine
+
+    def sweep_blocks(begin, end, x, outside, border, edges, w, y, s):
+        halo = 2 * s.inner
+        work, memory = carve(Copies(6 * s.pitch), x)
+        for i in range(6 * s.pitch):
+            vector.poke(work.ends + i, vector.zero(work.ends))
+        for item in range(begin, end):
+            plane, band = divmod(item, -(-s.h.size // s.high))
+            top = band * s.high
+            first, to = pointer(x) + plane * s.h.size * s.elements, pointer(y) + plane * s.h.size * s.elements
+            rows = Rows(first, first, first)
+            ends = Rows(work.ends, work.ends + 2 * s.pitch, work.ends + 4 * s.pitch)
+            above, middle, below = True, True, True  # whether the cells of a row are numbers
+            for r in range(min(s.high, s.h.size - top) + TAPS - 1):
+                h = cell_under(top + r - s.h.before, s.h.size, s.h.mode)
+                row = pointer(outside) if h < 0 else first + h * s.elements
+                rows = Rows(rows.middle, rows.below, row)
+                ends = Rows(ends.middle, ends.below, ends.above)
+                copy_end(ends.below, row, pointer(edges), s.left + halo, pointer(border))
+                above, middle, below = middle, below, are_numbers(ends.below, s.left + halo)
+                if s.right > 0:
+                    copy_end(ends.below + s.pitch, row, pointer(edges) + (s.left + halo), s.right + halo, pointer(border))
+                    below &= are_numbers(ends.below + s.pitch, s.right + halo)
+                if r < TAPS - 1:
+                    below &= are_numbers(row, s.elements)
+                    continue
+                at = to + (top + r - TAPS + 1) * s.elements
+                below &= sweep_row(rows, ends, at, w, s, False)
+                if minds and not (above and middle and below):
+                    sweep_row(rows, ends, at, w, s, True)
+        keep(memory)
+
+    return compiled(sweep_blocks)
