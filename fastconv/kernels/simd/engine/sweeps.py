@@ -28,6 +28,8 @@ from fastconv.problem.filters import FilterGeometry
 
 pointer = vector.pointer
 TAPS = 3  # rows of a window, and cells of each
+HALO = TAPS - 1  # of them behind the first
+SLACK = 4  # vectors behind the copies that a sweep may read
 BLOCKS = 16  # or more, of a large array
 LEAST = 1 << 14  # elements of a block that is worth a thread
 WIDE = 16  # times what a row has more than this part of the L2 cache: three of them would not stay there
@@ -49,7 +51,7 @@ class Sweep(NamedTuple):
     left, right : int
         Outputs at the ends of a row whose cells are copied.
     pitch : int
-        Elements from the copies of a row's left end to those of its right one.
+        Elements from the copies of one row's ends to those of the next.
     """
 
     planes: int
@@ -71,7 +73,7 @@ class Rows(NamedTuple):
 
 
 class Copies(NamedTuple):
-    """The workspace of a thread: both ends of three rows."""
+    """The workspace of a thread: both ends of the rows under a block."""
 
     ends: int
 
@@ -101,8 +103,8 @@ def sweep_of(geometry: FilterGeometry, lanes: int) -> Sweep:
         left, right = whole, 0
     blocks = min(BLOCKS, max(1, f.planes * f.h.size * whole // LEAST))
     high = max(1, min(f.h.size, -(-f.planes * f.h.size // blocks)))
-    reach = max(left, right) + (TAPS - 1) * f.inner
-    return Sweep(f.planes, line_of(f.h), whole, f.inner, high, left, right, -(-reach // lanes + 1) * lanes + 2 * lanes)
+    pitch = left + right + 2 * HALO * f.inner
+    return Sweep(f.planes, line_of(f.h), whole, f.inner, high, left, right, pitch)
 
 
 def items_of(sweep: Sweep) -> int:
@@ -113,7 +115,7 @@ def items_of(sweep: Sweep) -> int:
 def edges_of(geometry: FilterGeometry, sweep: Sweep) -> Array:
     """The element of a row that each copied one is, or -1 for what the border holds: of the left end, then of the right one."""
     f, found = geometry.folded, []
-    before, halo = f.w.before * f.inner, (TAPS - 1) * f.inner
+    before, halo = f.w.before * f.inner, HALO * f.inner
     for first, count in ((-before, sweep.left), (sweep.elements - sweep.right - before, sweep.right)):
         for e in range(first, first + count + halo):
             cell = source_cell(e // f.inner, f.w.size, f.w.border.code)
@@ -130,8 +132,8 @@ def outside_of(geometry: FilterGeometry, sweep: Sweep, border: Array) -> Array:
 
 
 @compiled
-def copy_end(to, row, edges, count, border):
-    """The cells under the windows at one end of a row."""
+def copy_ends(to, row, edges, count, border):
+    """The cells under the windows at both ends of a row."""
     for i in range(count):
         cell = vector.peek(edges + i)
         vector.poke(to + i, vector.peek(border) if cell < 0 else vector.peek(row + cell))
@@ -173,50 +175,44 @@ def sweeper(lanes: int, sweep: Any, again: Any) -> Any:
     @compiled
     def sweep_row(rows, ends, to, w, s, once_more):
         """A row of outputs; whether the cells of the last row between the ends are numbers."""
-        inner, middle = s.inner, s.elements - s.left - s.right
-        write, fine = s.left, True
+        inner, middle, fine = s.inner, s.elements - s.left - s.right, True
+        behind, shift = to + (s.left + middle), s.left + HALO * inner
+        right = Rows(ends.above + shift, ends.middle + shift, ends.below + shift)
         if once_more:
             repeat(ends, to, s.left, inner, w)
-            if middle > 0:
-                repeat(rows, to + write, middle, inner, w)
+            repeat(right, behind, s.right, inner, w)
+            repeat(rows, to + s.left, middle, inner, w)
         else:
             sweep(ends, to, s.left, inner, w)
-            if middle > 0:
-                fine = sweep(rows, to + write, middle, inner, w)
-        if s.right > 0:
-            right = Rows(ends.above + s.pitch, ends.middle + s.pitch, ends.below + s.pitch)
-            if once_more:
-                repeat(right, to + (write + middle), s.right, inner, w)
-            else:
-                sweep(right, to + (write + middle), s.right, inner, w)
+            sweep(right, behind, s.right, inner, w)
+            fine = sweep(rows, to + s.left, middle, inner, w)
         return fine
 
     def sweep_blocks(begin, end, x, outside, border, edges, w, y, s):
-        halo = 2 * s.inner
-        work, memory = carve(Copies(6 * s.pitch), x)
-        for i in range(6 * s.pitch):
-            vector.poke(work.ends + i, vector.zero(work.ends))
+        held = s.high + HALO
+        work, memory = carve(Copies(held * s.pitch + SLACK * lanes), x)
+        for i in range(SLACK * lanes):
+            vector.poke(work.ends + (held * s.pitch + i), vector.zero(work.ends))
         for item in range(begin, end):
             plane, band = divmod(item, -(-s.h.size // s.high))
-            top = band * s.high
+            top = band * s.high - s.h.before
             first, to = pointer(x) + plane * s.h.size * s.elements, pointer(y) + plane * s.h.size * s.elements
-            rows = Rows(first, first, first)
-            ends = Rows(work.ends, work.ends + 2 * s.pitch, work.ends + 4 * s.pitch)
-            above, middle, below = True, True, True  # whether the cells of a row are numbers
-            for r in range(min(s.high, s.h.size - top) + TAPS - 1):
-                h = cell_under(top + r - s.h.before, s.h.size, s.h.mode)
+            count = min(s.high, s.h.size - band * s.high) + HALO
+            for r in range(count):  # before any is read: what was just written, piece by piece, vectors would wait for
+                h = cell_under(top + r, s.h.size, s.h.mode)
                 row = pointer(outside) if h < 0 else first + h * s.elements
-                rows = Rows(rows.middle, rows.below, row)
-                ends = Rows(ends.middle, ends.below, ends.above)
-                copy_end(ends.below, row, pointer(edges), s.left + halo, pointer(border))
-                above, middle, below = middle, below, are_numbers(ends.below, s.left + halo)
-                if s.right > 0:
-                    copy_end(ends.below + s.pitch, row, pointer(edges) + (s.left + halo), s.right + halo, pointer(border))
-                    below &= are_numbers(ends.below + s.pitch, s.right + halo)
-                if r < TAPS - 1:
+                copy_ends(work.ends + r * s.pitch, row, pointer(edges), s.pitch, pointer(border))
+            rows, ends = Rows(first, first, first), Rows(work.ends, work.ends, work.ends)
+            above, middle, below = True, True, True  # whether the cells of a row are numbers
+            for r in range(count):
+                h = cell_under(top + r, s.h.size, s.h.mode)
+                row = pointer(outside) if h < 0 else first + h * s.elements
+                rows, ends = Rows(rows.middle, rows.below, row), Rows(ends.middle, ends.below, work.ends + r * s.pitch)
+                above, middle, below = middle, below, are_numbers(ends.below, s.pitch)
+                if r < HALO:
                     below &= are_numbers(row, s.elements)
                     continue
-                at = to + (top + r - TAPS + 1) * s.elements
+                at = to + (band * s.high + r - HALO) * s.elements
                 below &= sweep_row(rows, ends, at, w, s, False)
                 if minds and not (above and middle and below):
                     sweep_row(rows, ends, at, w, s, True)
