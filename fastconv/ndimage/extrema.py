@@ -21,6 +21,7 @@ from fastconv.ndimage.arguments import (
 )
 from fastconv.ndimage.documentation import documented
 from fastconv.plans import filters
+from fastconv.plans.replaying import replayed
 from fastconv.problem.borders import Border
 from fastconv.problem.convolutions import Array
 from fastconv.problem.filters import FilterGeometry
@@ -31,6 +32,7 @@ SEVERAL = "A sequence of modes is not supported for non-separable footprints"
 UNTOUCHED = Border("replicate")  # of an axis without taps
 
 
+@replayed
 @documented
 def maximum_filter(
     input: Any,
@@ -72,6 +74,7 @@ def maximum_filter(
     return extremes(MAXIMUM, input, size, footprint, None, output, mode, cval, origin, axes)
 
 
+@replayed
 @documented
 def minimum_filter(
     input: Any,
@@ -113,6 +116,7 @@ def minimum_filter(
     return extremes(MINIMUM, input, size, footprint, None, output, mode, cval, origin, axes)
 
 
+@replayed
 @documented
 def maximum_filter1d(
     input: Any, size: Any, axis: Any = -1, output: Any = None, mode: Any = "reflect", cval: Any = 0.0, origin: Any = 0
@@ -129,6 +133,7 @@ def maximum_filter1d(
     return along_axis(MAXIMUM, input, size, axis, output, mode, cval, origin)
 
 
+@replayed
 @documented
 def minimum_filter1d(
     input: Any, size: Any, axis: Any = -1, output: Any = None, mode: Any = "reflect", cval: Any = 0.0, origin: Any = 0

@@ -9,11 +9,13 @@ import numpy as np
 from fastconv.ndimage.arguments import axes_of, image, sequence, values
 from fastconv.ndimage.documentation import documented
 from fastconv.ndimage.extrema import MAXIMUM, MINIMUM, extremes
+from fastconv.plans.replaying import replayed
 from fastconv.problem.convolutions import Array
 
 IGNORED = "ignoring size because footprint is set"
 
 
+@replayed
 @documented
 def grey_erosion(
     input: Any,
@@ -41,6 +43,7 @@ def grey_erosion(
     return extremes(MINIMUM, input, size, footprint, structure, output, mode, cval, origin, axes)
 
 
+@replayed
 @documented
 def grey_dilation(
     input: Any,

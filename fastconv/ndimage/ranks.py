@@ -13,6 +13,7 @@ from fastconv.ndimage import arguments as check
 from fastconv.ndimage.documentation import documented
 from fastconv.ndimage.extrema import maximum_filter, minimum_filter
 from fastconv.plans import filters
+from fastconv.plans.replaying import replayed
 from fastconv.problem.borders import Border
 from fastconv.problem.convolutions import Array, Size
 from fastconv.problem.filters import RankGeometry
@@ -121,6 +122,7 @@ def median_among_zeros(x: Array, sizes: Sequence[int]) -> Array:
 # SciPy's functions ------------------------------------------------------------------------------------------------------------
 
 
+@replayed
 @documented
 def rank_filter(
     input: npt.ArrayLike,
@@ -160,6 +162,7 @@ def rank_filter(
     return of_windows("rank", operator.index(rank), input, (size, footprint), output, (mode, cval, origin), axes)
 
 
+@replayed
 @documented
 def median_filter(
     input: npt.ArrayLike,
@@ -196,6 +199,7 @@ def median_filter(
     return of_windows("median", None, input, (size, footprint), output, (mode, cval, origin), axes)
 
 
+@replayed
 @documented
 def percentile_filter(
     input: npt.ArrayLike,

@@ -19,6 +19,7 @@ from fastconv.kernels.simd.ranks import nine
 from fastconv.machine import host
 from fastconv.plans.dispatch import least_of, refusal
 from fastconv.plans.registry import Implementation
+from fastconv.plans.replaying import WATCH, Run
 from fastconv.problem.convolutions import Array
 from fastconv.problem.filters import FilterGeometry
 from fastconv.problem.problem import Operands, Problem
@@ -204,7 +205,10 @@ def run(
         return
     summed = np.dtype(summed)
     problem = problem_of(geometry, operands["x"].dtype, summed, out.dtype)
-    chosen(problem, implementation).run({**operands, "cval": border_value(cval, summed)}, packed, problem, out)
+    one, operands = chosen(problem, implementation), {**operands, "cval": border_value(cval, summed)}
+    one.run(operands, packed, problem, out)
+    if WATCH.runs is not None:
+        WATCH.runs.append(Run(one, operands, packed, problem, out))
 
 
 def stored(value: Any, dtype: Any) -> Any:

@@ -288,6 +288,7 @@ class SweepLaunch(NamedTuple):
     w: Array
     sizes: Array
     sweep: engine.Sweep
+    border: str
 
 
 @remembered
@@ -301,15 +302,25 @@ def sweep_launch(problem: Problem, machine: Machine) -> SweepLaunch:
     name = "_".join(map(element, dict.fromkeys((types.stored, types.result))))
     made = sweeps.kernel(kind, lanes, name, machine.isa)
     work = int(1e9 * sweep_cost(problem, machine))
-    return SweepLaunch(made, engine.items_of(sweep), work, engine.edges_of(g, sweep), w, written(sweeps.Sizes(sweep)), sweep)
+    return SweepLaunch(
+        made,
+        engine.items_of(sweep),
+        work,
+        engine.edges_of(g, sweep),
+        w,
+        written(sweeps.Sizes(sweep)),
+        sweep,
+        g.folded.h.border.mode,
+    )
 
 
 def run_sweep(operands: Operands, packed: None, problem: Problem, out: Array) -> None:
     """All rows."""
-    made, x = sweep_launch(problem, host()), operands["x"].ravel()
-    with np.errstate(over="ignore", invalid="ignore"):
-        border = operands["cval"].astype(np.int32).astype(x.dtype) if x.dtype.kind != "f" else operands["cval"].astype(x.dtype)
-    outside = engine.outside_of(problem.geometry, made.sweep, border)
+    made, x, border = sweep_launch(problem, host()), operands["x"].ravel(), operands["cval"]
+    if border.dtype != x.dtype:
+        with np.errstate(over="ignore", invalid="ignore"):
+            border = border.astype(np.int32 if x.dtype.kind != "f" else x.dtype).astype(x.dtype)
+    outside = engine.outside_of(made.border, made.sweep, border)
     made.kernel(made.items, made.work, x, outside, border, made.edges, made.w, out.ravel(), made.sizes)
 
 

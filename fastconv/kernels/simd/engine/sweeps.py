@@ -123,9 +123,9 @@ def edges_of(geometry: FilterGeometry, sweep: Sweep) -> Array:
     return np.array(found, np.int64)
 
 
-def outside_of(geometry: FilterGeometry, sweep: Sweep, border: Array) -> Array:
-    """A row of what the border holds, of an array of one such element; one element where no window reaches such a row."""
-    return border.repeat(sweep.elements) if geometry.folded.h.border.mode in ("constant", "zeros") else border
+def outside_of(mode: str, sweep: Sweep, border: Array) -> Array:
+    """A row of what a border holds, of an array of one such element; one element where its mode has no such row."""
+    return border.repeat(sweep.elements) if mode in ("constant", "zeros") else border
 
 
 # In kernels -------------------------------------------------------------------------------------------------------------------

@@ -181,6 +181,7 @@ class Launch(NamedTuple):
     values: Array
     sizes: Array
     sweep: Sweep
+    border: str
 
 
 @remembered
@@ -192,13 +193,22 @@ def launch(problem: Problem, machine: Machine) -> Launch:
     values = np.array([np.inf, np.nan, 1, RANK + 0.5] if real else [0] * 4, dtype)
     made = kernel(lanes, real, element(dtype), machine.isa)
     work = int(1e9 * cost(problem, machine))
-    return Launch(made, sweeps.items_of(sweep), work, sweeps.edges_of(g, sweep), values, written(Sizes(sweep)), sweep)
+    return Launch(
+        made,
+        sweeps.items_of(sweep),
+        work,
+        sweeps.edges_of(g, sweep),
+        values,
+        written(Sizes(sweep)),
+        sweep,
+        g.folded.h.border.mode,
+    )
 
 
 def run(operands: Operands, packed: None, problem: Problem, out: Array) -> None:
     """All rows."""
     made, border = launch(problem, host()), operands["cval"]
-    outside = sweeps.outside_of(problem.geometry, made.sweep, border)
+    outside = sweeps.outside_of(made.border, made.sweep, border)
     made.kernel(made.items, made.work, operands["x"].ravel(), outside, border, made.edges, made.values, out.ravel(), made.sizes)
 
 
