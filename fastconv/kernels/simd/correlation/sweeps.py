@@ -18,7 +18,7 @@ from fastconv.kernels.simd.engine.sweeps import Sweep, sweeper
 
 pointer = vector.pointer
 FULL, CROSS = "full", "cross"
-KNOWN = {
+KNOWN: dict[tuple[float, ...], str] = {
     (-1, 0, 1, -2, 0, 2, -1, 0, 1): "sobel_across",
     (-1, -2, -1, 0, 0, 0, 1, 2, 1): "sobel_down",
     (-1, 0, 1, -1, 0, 1, -1, 0, 1): "prewitt_across",
