@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from fastconv.ndimage.arguments import (
+    HELD,
     axes_of,
     axis_of,
     border,
@@ -25,8 +26,10 @@ from fastconv.plans.replaying import replayed
 from fastconv.problem.borders import Border
 from fastconv.problem.convolutions import Array
 from fastconv.problem.filters import FilterGeometry
+from fastconv.problem.problem import Problem
+from fastconv.problem.types import Types
 
-MAXIMUM, MINIMUM = "maximum", "minimum"
+MAXIMUM, MINIMUM, RANGE = "maximum", "minimum", "range"
 STRUCTURED = {MAXIMUM: "dilation", MINIMUM: "erosion"}
 SEVERAL = "A sequence of modes is not supported for non-separable footprints"
 UNTOUCHED = Border("replicate")  # of an axis without taps
@@ -275,6 +278,19 @@ def boxes(operation: str, x: Array, y: Array, geometry: FilterGeometry, cval: An
         filters.run(geometry, {"x": source}, out, dtype, constant)
 
     return computed(x, y, compute)
+
+
+def spread(x: Array, size: Any, mode: Any, axes: tuple[int, ...]) -> FilterGeometry | None:
+    """The window over which one kernel finds the largest cells less the smallest, if one does: no constants lie around."""
+    geometry = separate(RANGE, x, axes, size, mode, 0)
+    dtype = HELD.get(x.dtype.char, x.dtype.newbyteorder("="))
+    served = x.dtype != np.bool_ and not is_constant(geometry) and filters.is_served(Problem(geometry, Types(*[dtype] * 4)))
+    return geometry if served else None
+
+
+def ranges(x: Array, y: Array, geometry: FilterGeometry) -> Array:
+    """The largest cells of a window less the smallest, into y."""
+    return computed(x, y, lambda source, out: filters.run(geometry, {"x": source}, out, source.dtype))
 
 
 def under(

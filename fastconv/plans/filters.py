@@ -14,6 +14,7 @@ from fastconv.kernels.filters.windows import cast
 from fastconv.kernels.keeping import remembered
 from fastconv.kernels.simd.correlation import choice as correlation
 from fastconv.kernels.simd.extrema import choice as extrema
+from fastconv.kernels.simd.extrema import nine as extreme_of_nine
 from fastconv.kernels.simd.ranks import choice as ranks
 from fastconv.kernels.simd.ranks import nine
 from fastconv.machine import host
@@ -52,7 +53,14 @@ def _reduced(kind: str) -> tuple[Implementation, ...]:
     serves = extrema.supports_mean if kind == "mean" else extrema.supports
     run = plain_extrema.or_in_doubles(extrema.reduced(kind), extrema.has_kernel)
     direct = Implementation("direct", _BOXES, run, extrema.cost, serves, kernel=extrema.kernel(kind))
-    return _with_plain(direct, kind)
+    plain = _with_plain(direct, kind)
+    return plain if kind == "mean" else (direct, _swept_extreme(kind), *plain[1:])
+
+
+def _swept_extreme(kind: str) -> Implementation:
+    """That of nine cells."""
+    one = extreme_of_nine.Kind(kind)
+    return Implementation("sweep", _SWEEP, one.run, one.cost, extreme_of_nine.supports, kernel=one.kernel)
 
 
 def _covered(kind: str, structured: bool) -> tuple[Implementation, ...]:
@@ -140,6 +148,7 @@ FILTERS: dict[str, tuple[Implementation, ...]] = {
     "maximum": _reduced("largest"),
     "minimum": _reduced("smallest"),
     "mean": _reduced("mean"),
+    "range": _with_plain(_swept_extreme(extreme_of_nine.RANGE), "range"),
     "footprint maximum": _covered("largest", False),
     "footprint minimum": _covered("smallest", False),
     "dilation": _covered("largest", True),

@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from filter_cases import result_of, whole_numbers, window
+from filter_cases import geometry_of, result_of, whole_numbers, window
 from guards import SUPPORTED
 
 import fastconv as fc
@@ -71,7 +71,8 @@ def test_any_nine_weights_are_swept(rng: np.random.Generator) -> None:
     x = rng.normal(size=(20, 70)).astype(np.float32)
     w = rng.normal(size=(3, 3))
     assert is_served(swept("correlation", x.shape, (3, 3), "reflect", w), np.float32, np.float32)
-    expected = ndimage.correlate(x.astype(np.float64), w)
+    plain = window("correlation", x.shape, (3, 3), (0, 0), "reflect")
+    expected = result_of(plain, {"x": x, "w": w}, np.float32, np.float64, implementation="strided")
     np.testing.assert_allclose(ndimage.correlate(x, w), expected, atol=40 * np.finfo(np.float32).eps)
     w[1, 1] = 0
     assert not is_served(swept("correlation", x.shape, (3, 3), "reflect", w), np.float32, np.float32)
@@ -89,6 +90,30 @@ def test_narrow_sums_wrap_as_scipys(rng: np.random.Generator) -> None:
     x = rng.integers(0, 256, (40, 30), np.uint8)
     for name, options in (("sobel", {}), ("laplace", {}), ("laplace", {"mode": "constant", "cval": 255})):
         np.testing.assert_array_equal(getattr(ndimage, name)(x, **options), getattr(scipy, name)(x, **options), name)
+
+
+@pytest.mark.parametrize(
+    ("operation", "dtype"), [("range", np.uint8), *((one, np.float32) for one in ("range", "maximum", "minimum"))]
+)
+def test_extremes_of_nine(operation: str, dtype: Any, rng: np.random.Generator) -> None:
+    """By sweeps as by sliding windows, whatever lies around the array; a NaN stays."""
+    for shape in ((7, 150), (5, 4)):
+        x = whole_numbers(shape, dtype, rng)
+        if dtype is np.float32:
+            x[(3, 3, 4), (0, 2, shape[1] - 1)] = np.nan
+        for mode in ("symmetric", "circular", "constant"):
+            arguments = geometry_of(operation, shape, (3, 3), mode), {"x": x}, dtype, dtype, 5
+            expected = result_of(*arguments, implementation="strided")
+            np.testing.assert_array_equal(result_of(*arguments, implementation="sweep"), expected)
+
+
+def test_gradients_are_largest_less_smallest(rng: np.random.Generator) -> None:
+    """Into a new array, one that is given, and the image itself."""
+    x = rng.normal(size=(20, 70)).astype(np.float32)
+    expected, out = ndimage.maximum_filter(x, 3) - ndimage.minimum_filter(x, 3), x.copy()
+    for source, given in ((x, None), (x, np.empty_like(x)), (out, out)):
+        np.testing.assert_array_equal(ndimage.morphological_gradient(source, 3, output=given), expected)
+    np.testing.assert_array_equal(out, expected)
 
 
 # Calls made again -------------------------------------------------------------------------------------------------------------

@@ -270,58 +270,28 @@ def supports_sweep(problem: Problem) -> str | None:
 
 
 def sweep_cost(problem: Problem, machine: Machine) -> float:
-    """Cycles of its windows, or the bytes at memory speed."""
-    g, types = problem.geometry, problem.types
-    f = g.folded
-    rows = f.planes * f.h.size
-    vectors = rows * -(-f.w.size * f.inner // machine.lanes(types.result))
-    return machine.seconds(25_000 + 60 * rows + 9 * vectors, g.bytes(types.stored.itemsize, types.result.itemsize))
-
-
-class SweepLaunch(NamedTuple):
-    """A kernel of sweeps with all of its arguments but arrays of numbers."""
-
-    kernel: Kernel
-    items: int
-    work: int
-    edges: Array
-    w: Array
-    sizes: Array
-    sweep: engine.Sweep
-    border: str
+    """Of nine products."""
+    return engine.seconds_of(problem, 9, machine)
 
 
 @remembered
-def sweep_launch(problem: Problem, machine: Machine) -> SweepLaunch:
+def sweep_launch(problem: Problem, machine: Machine) -> engine.Launch:
     """The launch for the weights of a geometry."""
-    g, types, kind = problem.geometry, problem.types, str(sweep_kind(problem))
-    lanes = machine.lanes(types.result)
-    sweep = engine.sweep_of(g, lanes)
-    w = np.array(g.weights)
-    w = in_single(w) if types.summed == np.float32 else w
+    g, types = problem.geometry, problem.types
+    lanes, w = machine.lanes(types.result), np.array(g.weights)
     name = "_".join(map(element, dict.fromkeys((types.stored, types.result))))
-    made = sweeps.kernel(kind, lanes, name, machine.isa)
-    work = int(1e9 * sweep_cost(problem, machine))
-    return SweepLaunch(
-        made,
-        engine.items_of(sweep),
-        work,
-        engine.edges_of(g, sweep),
-        w,
-        written(sweeps.Sizes(sweep)),
-        sweep,
-        g.folded.h.border.mode,
-    )
+    made = sweeps.kernel(str(sweep_kind(problem)), lanes, name, machine.isa)
+    w = in_single(w) if types.summed == np.float32 else w
+    return engine.launch_of(made, g, lanes, w, sweep_cost(problem, machine))
 
 
 def run_sweep(operands: Operands, packed: None, problem: Problem, out: Array) -> None:
     """All rows."""
-    made, x, border = sweep_launch(problem, host()), operands["x"].ravel(), operands["cval"]
+    x, border = operands["x"], operands["cval"]
     if border.dtype != x.dtype:
         with np.errstate(over="ignore", invalid="ignore"):
             border = border.astype(np.int32 if x.dtype.kind != "f" else x.dtype).astype(x.dtype)
-    outside = engine.outside_of(made.border, made.sweep, border)
-    made.kernel(made.items, made.work, x, outside, border, made.edges, made.w, out.ravel(), made.sizes)
+    sweep_launch(problem, host()).run(x, border, out)
 
 
 def sweep_kernel(problem: Problem, machine: Machine) -> str:

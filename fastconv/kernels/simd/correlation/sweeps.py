@@ -9,12 +9,11 @@ bits has the same bits, as long as weights and cells are whole.
 """
 
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import Any
 
 from fastconv.kernels.jit import Kernel, compiled
 from fastconv.kernels.simd import vector
-from fastconv.kernels.simd.engine.sizes import reader
-from fastconv.kernels.simd.engine.sweeps import Sweep, sweeper
+from fastconv.kernels.simd.engine.sweeps import sweeper
 
 pointer = vector.pointer
 FULL, CROSS = "full", "cross"
@@ -25,15 +24,6 @@ KNOWN: dict[tuple[float, ...], str] = {
     (-1, -1, -1, 0, 0, 0, 1, 1, 1): "prewitt_down",
     (0, 1, 0, 1, -4, 1, 0, 1, 0): "laplace",
 }
-
-
-class Sizes(NamedTuple):
-    """The array with its windows."""
-
-    sweep: Sweep
-
-
-read = reader(Sizes)
 
 
 def weights_used(kind: str) -> list[int]:
@@ -131,8 +121,7 @@ def kernel(kind: str, lanes: int, types: str, isa: str) -> Kernel:
 
     def sweep(begin, end, x, outside, border, edges, w, y, sizes):
         """y [r][e] = sum over t, s of w[t][s] * x[r + t][e + s]"""
-        s = read(sizes)
-        sweep_blocks(begin, end, x, outside, border, edges, pointer(w), y, s.sweep)
+        sweep_blocks(begin, end, x, outside, border, edges, pointer(w), y, sizes)
 
     sweep.__name__ = f"{types}_{kind}_sweep_{isa}"
     return Kernel(sweep)

@@ -16,15 +16,17 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from fastconv.kernels.jit import compiled
+from fastconv.kernels.jit import Kernel, compiled
 from fastconv.kernels.simd import vector
 from fastconv.kernels.simd.engine.neighbourhoods import Line, line_of
+from fastconv.kernels.simd.engine.sizes import reader, written
 from fastconv.kernels.simd.engine.windows import cell_under
 from fastconv.kernels.simd.engine.workspace import keep, workspace
 from fastconv.machine import Machine
 from fastconv.problem.borders import source_cell
 from fastconv.problem.convolutions import Array
 from fastconv.problem.filters import FilterGeometry
+from fastconv.problem.problem import Problem
 
 pointer = vector.pointer
 TAPS = 3  # rows of a window, and cells of each
@@ -78,7 +80,7 @@ class Copies(NamedTuple):
     ends: int
 
 
-carve = workspace(Copies)
+read, carve = reader(Sweep), workspace(Copies)
 
 
 # In Python --------------------------------------------------------------------------------------------------------------------
@@ -107,11 +109,6 @@ def sweep_of(geometry: FilterGeometry, lanes: int) -> Sweep:
     return Sweep(f.planes, line_of(f.h), whole, f.inner, high, left, right, pitch)
 
 
-def items_of(sweep: Sweep) -> int:
-    """Blocks of rows."""
-    return sweep.planes * -(-sweep.h.size // sweep.high)
-
-
 def edges_of(geometry: FilterGeometry, sweep: Sweep) -> Array:
     """The element of a row that each copied one is, or -1 for what the border holds: of the left end, then of the right one."""
     f, found = geometry.folded, []
@@ -123,9 +120,49 @@ def edges_of(geometry: FilterGeometry, sweep: Sweep) -> Array:
     return np.array(found, np.int64)
 
 
-def outside_of(mode: str, sweep: Sweep, border: Array) -> Array:
-    """A row of what a border holds, of an array of one such element; one element where its mode has no such row."""
-    return border.repeat(sweep.elements) if mode in ("constant", "zeros") else border
+class Launch(NamedTuple):
+    """A kernel of sweeps with all of its arguments but the array, the border and the result.
+
+    Attributes
+    ----------
+    kernel : Kernel
+        kernel(begin, end, x, outside, border, edges, w, y, sizes); `read` makes a Sweep of the sizes.
+    items, work : int
+        As a Kernel takes them.
+    edges, w, sizes : array
+        Of `edges_of`, what `sweep` takes as w, and of a Sweep.
+    beyond : int
+        Elements of a row of what the border holds: 1 where its mode has no such row.
+    """
+
+    kernel: Kernel
+    items: int
+    work: int
+    edges: Array
+    w: Array
+    sizes: Array
+    beyond: int
+
+    def run(self, x: Array, border: Array, y: Array) -> None:
+        """All rows; `border` is one element of the type of x."""
+        outside = border.repeat(self.beyond) if self.beyond > 1 else border
+        self.kernel(self.items, self.work, x.ravel(), outside, border, self.edges, self.w, y.ravel(), self.sizes)
+
+
+def launch_of(kernel: Kernel, geometry: FilterGeometry, lanes: int, w: Array, seconds: float) -> Launch:
+    """The launch for a geometry, of vectors of so many elements."""
+    sweep = sweep_of(geometry, lanes)
+    items = sweep.planes * -(-sweep.h.size // sweep.high)
+    beyond = sweep.elements if geometry.folded.h.border.mode in ("constant", "zeros") else 1
+    return Launch(kernel, items, int(1e9 * seconds), edges_of(geometry, sweep), w, written(sweep), beyond)
+
+
+def seconds_of(problem: Problem, each: float, machine: Machine) -> float:
+    """Of so many cycles for each vector of outputs, or of the bytes at memory speed."""
+    g, types = problem.geometry, problem.types
+    rows = g.folded.planes * g.folded.h.size
+    vectors = rows * -(-g.folded.w.size * g.folded.inner // machine.lanes(types.result))
+    return machine.seconds(25_000 + 60 * rows + each * vectors, g.bytes(types.stored.itemsize, types.result.itemsize))
 
 
 # In kernels -------------------------------------------------------------------------------------------------------------------
@@ -165,7 +202,7 @@ def unchecked(lanes: int) -> Any:
 
 @lru_cache(maxsize=32)
 def sweeper(lanes: int, sweep: Any, again: Any) -> Any:
-    """The compiled sweep_blocks(begin, end, x, outside, border, edges, w, y, s): all rows of some blocks.
+    """The compiled sweep_blocks(begin, end, x, outside, border, edges, w, y, sizes): all rows of some blocks.
 
     `again` writes a row in place of `sweep` where a cell under its windows is NaN; None, if `sweep` itself minds it.
     """
@@ -188,7 +225,8 @@ def sweeper(lanes: int, sweep: Any, again: Any) -> Any:
             fine = sweep(rows, to + s.left, middle, inner, w)
         return fine
 
-    def sweep_blocks(begin, end, x, outside, border, edges, w, y, s):
+    def sweep_blocks(begin, end, x, outside, border, edges, w, y, sizes):
+        s = read(sizes)
         held = s.high + HALO
         work, memory = carve(Copies(held * s.pitch + SLACK * lanes), x)
         for i in range(SLACK * lanes):

@@ -10,7 +10,7 @@ stands for NaN, which sorts last as well, and where more than four of nine cells
 """
 
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -18,25 +18,14 @@ from fastconv.kernels.jit import Kernel, compiled, element, inlined
 from fastconv.kernels.keeping import remembered
 from fastconv.kernels.simd import vector
 from fastconv.kernels.simd.engine import sweeps
-from fastconv.kernels.simd.engine.sizes import reader, written
-from fastconv.kernels.simd.engine.sweeps import Sweep
 from fastconv.machine import Machine, host
 from fastconv.problem.convolutions import Array
 from fastconv.problem.filters import RankGeometry
 from fastconv.problem.problem import Operands, Problem
 
 pointer = vector.pointer
-CELLS, RANK = 9, 4
+RANK = 4  # of the median
 INFINITE, NAN, ONE, HALF = range(4)  # values that a kernel is given; HALF lies between RANK and the next
-
-
-class Sizes(NamedTuple):
-    """The array with its windows."""
-
-    sweep: Sweep
-
-
-read = reader(Sizes)
 
 
 @inlined
@@ -140,8 +129,7 @@ def kernel(lanes: int, real: bool, types: str, isa: str) -> Kernel:
 
     def medians(begin, end, x, outside, border, edges, values, y, sizes):
         """y [r][e] = the median of x[r + t][e + s]"""
-        s = read(sizes)
-        sweep_blocks(begin, end, x, outside, border, edges, pointer(values), y, s.sweep)
+        sweep_blocks(begin, end, x, outside, border, edges, pointer(values), y, sizes)
 
     medians.__name__ = f"{types}_median9_sweep_{isa}"
     return Kernel(medians)
@@ -162,54 +150,25 @@ def supports(problem: Problem) -> str | None:
 
 
 def cost(problem: Problem, machine: Machine) -> float:
-    """Cycles of thirty comparisons, or the bytes at memory speed."""
-    g, dtype = problem.geometry, problem.types.stored
-    f = g.folded
-    rows = f.planes * f.h.size
-    each = 60 if dtype.kind != "f" and dtype.itemsize == 8 else 20
-    cycles = 25_000 + 60 * rows + each * rows * -(-f.w.size * f.inner // machine.lanes(dtype))
-    return machine.seconds(cycles, g.bytes(dtype.itemsize, dtype.itemsize))
-
-
-class Launch(NamedTuple):
-    """A kernel with all of its arguments but arrays of numbers."""
-
-    kernel: Kernel
-    items: int
-    work: int
-    edges: Array
-    values: Array
-    sizes: Array
-    sweep: Sweep
-    border: str
+    """Of thirty comparisons."""
+    dtype = problem.types.stored
+    return sweeps.seconds_of(problem, 60 if dtype.kind != "f" and dtype.itemsize == 8 else 20, machine)
 
 
 @remembered
-def launch(problem: Problem, machine: Machine) -> Launch:
+def launch(problem: Problem, machine: Machine) -> sweeps.Launch:
     """The launch of a problem."""
-    g, dtype = problem.geometry, problem.types.stored
+    dtype = problem.types.stored
     lanes, real = machine.lanes(dtype), dtype.kind == "f"
-    sweep = sweeps.sweep_of(g, lanes)
     values = np.array([np.inf, np.nan, 1, RANK + 0.5] if real else [0] * 4, dtype)
-    made = kernel(lanes, real, element(dtype), machine.isa)
-    work = int(1e9 * cost(problem, machine))
-    return Launch(
-        made,
-        sweeps.items_of(sweep),
-        work,
-        sweeps.edges_of(g, sweep),
-        values,
-        written(Sizes(sweep)),
-        sweep,
-        g.folded.h.border.mode,
+    return sweeps.launch_of(
+        kernel(lanes, real, element(dtype), machine.isa), problem.geometry, lanes, values, cost(problem, machine)
     )
 
 
 def run(operands: Operands, packed: None, problem: Problem, out: Array) -> None:
     """All rows."""
-    made, border = launch(problem, host()), operands["cval"]
-    outside = sweeps.outside_of(made.border, made.sweep, border)
-    made.kernel(made.items, made.work, operands["x"].ravel(), outside, border, made.edges, made.values, out.ravel(), made.sizes)
+    launch(problem, host()).run(operands["x"], operands["cval"], out)
 
 
 def kernel_of(problem: Problem, machine: Machine) -> str:
