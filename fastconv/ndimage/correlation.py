@@ -1,12 +1,12 @@
 """Correlation and convolution, over all axes at once or along one."""
 
 from collections.abc import Sequence
-from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
+from fastconv.kernels.keeping import remembered
 from fastconv.ndimage import arguments as check
 from fastconv.ndimage.documentation import documented
 from fastconv.plans import filters
@@ -61,21 +61,22 @@ def in_passes(x: Array, lines: Sequence[Line], output: Array, cval: Any) -> Arra
     steps, summed = steps_of(x.shape, x.dtype, output.dtype, vectors, float(cval))
 
     def compute(source: Array, out: Array) -> None:
-        for number, (window, operands) in enumerate(steps, 1):
+        for number, (window, vectors) in enumerate(steps, 1):
             to = np.empty(out.shape, out.dtype) if number < len(steps) else out
+            operands = {f"w{axis}": weights for axis, weights in enumerate(vectors)}
             filters.run(window, {"x": source, **operands}, to, summed, cval)
             source = to
 
     return check.computed(x, output, compute)
 
 
-Step = tuple[FilterGeometry, dict[str, Array]]
+Step = tuple[FilterGeometry, tuple[Array, ...]]
 
 
-@lru_cache(maxsize=256)
+@remembered
 def steps_of(
     shape: tuple[int, ...], dtype: Any, result: Any, vectors: tuple[tuple[Any, ...], ...], cval: float
-) -> tuple[list[Step], type]:
+) -> tuple[tuple[Step, ...], type]:
     """(what each kernel sums: a window with a vector for each axis, what sums are made in); weights as bytes of float64."""
     lines = [Line(axis, np.frombuffer(weights), origin, border) for axis, weights, origin, border in vectors]
     summed = summed_in(dtype, result, [line.weights for line in lines], cval)
@@ -85,9 +86,9 @@ def steps_of(
     while lines:
         count = together(shape, lines)
         now, lines = lines[:count], lines[count:]
-        operands = {f"w{axis}": ONE for axis in range(len(shape))} | {f"w{line.axis}": line.weights for line in now}
-        steps.append((geometry_of(shape, now), operands))
-    return steps, summed
+        of_axis = {line.axis: line.weights for line in now}
+        steps.append((geometry_of(shape, now), tuple(of_axis.get(axis, ONE) for axis in range(len(shape)))))
+    return tuple(steps), summed
 
 
 def may_be_swapped(dtype: np.dtype[Any], lines: Sequence[Line], result: np.dtype[Any], cval: Any) -> bool:
@@ -295,10 +296,10 @@ def correlated(
     return check.computed(x, output, compute)
 
 
-@lru_cache(maxsize=256)
+@remembered
 def weighed(
     shape: tuple[int, ...], weights: bytes, dtype: np.dtype[Any], result: np.dtype[Any], cval: float
-) -> tuple[Array, list[Array] | None, type]:
+) -> tuple[Array, tuple[Array, ...] | None, type]:
     """(weights without those that are none, the vectors to pass along axes with instead, what sums are made in)."""
     w = np.frombuffer(weights).reshape(shape)
     w = np.where(np.abs(w) > SKIPPED, w, 0)
@@ -307,7 +308,7 @@ def weighed(
     return w, vectors_of(w) if in_vectors else None, summed
 
 
-def vectors_of(w: Array) -> list[Array] | None:
+def vectors_of(w: Array) -> tuple[Array, ...] | None:
     """A vector for each axis, whose product the weights are to the rounding of float32; or None."""
     at = tuple(map(int, np.unravel_index(np.abs(w).argmax(), w.shape)))
     largest = w[at]
@@ -316,7 +317,7 @@ def vectors_of(w: Array) -> list[Array] | None:
     product = found[0]
     for v in found[1:]:
         product = np.multiply.outer(product, v)
-    return found if (np.abs(product - w) <= np.finfo(np.float32).eps / 2 * np.abs(w)).all() else None
+    return tuple(found) if (np.abs(product - w) <= np.finfo(np.float32).eps / 2 * np.abs(w)).all() else None
 
 
 @documented

@@ -2,11 +2,11 @@
 
 import operator
 import warnings
-from functools import lru_cache
 from typing import Any
 
 import numpy as np
 
+from fastconv.kernels.keeping import remembered
 from fastconv.ndimage.arguments import (
     HELD,
     axes_of,
@@ -235,7 +235,7 @@ def cover_geometry(
 # Types ------------------------------------------------------------------------------------------------------------------------
 
 
-@lru_cache(maxsize=256)
+@remembered
 def geometry_of(
     operation: str, shape: tuple[int, ...], taps: tuple[int, ...], origin: tuple[int, ...], borders: tuple[Border, ...]
 ) -> FilterGeometry:

@@ -2,12 +2,12 @@
 
 import numbers
 from collections.abc import Sequence
-from functools import lru_cache
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from fastconv.kernels.keeping import remembered
 from fastconv.ndimage import arguments as check
 from fastconv.ndimage.correlation import Line, in_passes_of_parts
 from fastconv.ndimage.documentation import documented
@@ -17,7 +17,7 @@ from fastconv.problem.convolutions import Array
 NEGLIGIBLE = 1e-15  # the deviation of a Gaussian filter that leaves its axis out
 
 
-@lru_cache(maxsize=256)
+@remembered
 def gaussian_weights(sigma: float, order: int, radius: int) -> Array:
     """The Gaussian of deviation `sigma` at -radius .. radius, of sum 1, or its derivative of an order, for a correlation.
 

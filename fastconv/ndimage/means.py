@@ -1,10 +1,10 @@
 """Means of windows: SciPy's uniform_filter, and its form along one axis."""
 
-from functools import lru_cache
 from typing import Any
 
 import numpy as np
 
+from fastconv.kernels.keeping import remembered
 from fastconv.ndimage.arguments import axes_of, axis_of, border, computed, image, result
 from fastconv.ndimage.documentation import documented
 from fastconv.ndimage.extrema import UNTOUCHED, geometry_of, inside, is_constant, separate
@@ -95,7 +95,7 @@ def averaged(x: Array, y: Array, geometry: FilterGeometry, cval: Any) -> Array:
     return computed(x, y, compute)
 
 
-@lru_cache(maxsize=256)
+@remembered
 def summed_in(geometry: FilterGeometry, stored: np.dtype[Any], result: np.dtype[Any], cval: Any) -> Any:
     """The type of the sums: the narrowest of integers in which quotients are exact, else float32 or float64."""
     if stored.kind in "iu" and result.kind in "iu":

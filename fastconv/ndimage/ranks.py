@@ -3,12 +3,12 @@
 import operator
 import warnings
 from collections.abc import Sequence
-from functools import lru_cache
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from fastconv.kernels.keeping import remembered
 from fastconv.ndimage import arguments as check
 from fastconv.ndimage.documentation import documented
 from fastconv.ndimage.extrema import maximum_filter, minimum_filter
@@ -40,7 +40,7 @@ def ranked(
     return check.computed(x, output, compute)
 
 
-@lru_cache(maxsize=256)
+@remembered
 def geometry_of(
     shape: Size, taps: Size, origin: Size, borders: tuple[Border, ...], rank: int, footprint: bytes | None
 ) -> RankGeometry:
@@ -48,7 +48,7 @@ def geometry_of(
     return RankGeometry("rank", shape, taps, origin, borders, rank, footprint)
 
 
-@lru_cache(maxsize=64)
+@remembered
 def box(sizes: Size) -> Array:
     """The footprint of a box."""
     return np.ones(sizes, bool)
