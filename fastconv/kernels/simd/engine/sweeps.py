@@ -162,7 +162,7 @@ def seconds_of(problem: Problem, each: float, machine: Machine) -> float:
     g, types = problem.geometry, problem.types
     rows = g.folded.planes * g.folded.h.size
     vectors = rows * -(-g.folded.w.size * g.folded.inner // machine.lanes(types.result))
-    return machine.seconds(25_000 + 60 * rows + each * vectors, g.bytes(types.stored.itemsize, types.result.itemsize))
+    return machine.seconds(15_000 + 60 * rows + each * vectors, g.bytes(types.stored.itemsize, types.result.itemsize))
 
 
 # In kernels -------------------------------------------------------------------------------------------------------------------
