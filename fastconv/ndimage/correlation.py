@@ -1,21 +1,22 @@
 """Correlation and convolution, over all axes at once or along one."""
 
 from collections.abc import Sequence
-from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
+from fastconv.kernels.keeping import remembered
 from fastconv.ndimage import arguments as check
 from fastconv.ndimage.documentation import documented
 from fastconv.plans import filters
 from fastconv.problem.borders import Border
 from fastconv.problem.convolutions import Array
-from fastconv.problem.filters import FilterGeometry, geometry
+from fastconv.problem.filters import FilterGeometry, geometry, summed_by
 
 SKIPPED = float(np.finfo(np.float64).eps)  # weights that are no larger are none, in correlations over all axes
 LEAST = 12  # taps from which on weights that are a product of vectors pay as passes
+SWEPT = 9  # cells of a window by whose weights a kernel may be chosen
 WHOLE = 1 << 24  # whole numbers up to here are exact in float32
 ORIGIN = "Invalid origin; origin must satisfy -({0} // 2) <= origin <= ({0}-1) // 2"
 
@@ -60,21 +61,22 @@ def in_passes(x: Array, lines: Sequence[Line], output: Array, cval: Any) -> Arra
     steps, summed = steps_of(x.shape, x.dtype, output.dtype, vectors, float(cval))
 
     def compute(source: Array, out: Array) -> None:
-        for number, (window, operands) in enumerate(steps, 1):
+        for number, (window, vectors) in enumerate(steps, 1):
             to = np.empty(out.shape, out.dtype) if number < len(steps) else out
+            operands = {f"w{axis}": weights for axis, weights in enumerate(vectors)}
             filters.run(window, {"x": source, **operands}, to, summed, cval)
             source = to
 
     return check.computed(x, output, compute)
 
 
-Step = tuple[FilterGeometry, dict[str, Array]]
+Step = tuple[FilterGeometry, tuple[Array, ...]]
 
 
-@lru_cache(maxsize=256)
+@remembered
 def steps_of(
     shape: tuple[int, ...], dtype: Any, result: Any, vectors: tuple[tuple[Any, ...], ...], cval: float
-) -> tuple[list[Step], type]:
+) -> tuple[tuple[Step, ...], type]:
     """(what each kernel sums: a window with a vector for each axis, what sums are made in); weights as bytes of float64."""
     lines = [Line(axis, np.frombuffer(weights), origin, border) for axis, weights, origin, border in vectors]
     summed = summed_in(dtype, result, [line.weights for line in lines], cval)
@@ -84,9 +86,9 @@ def steps_of(
     while lines:
         count = together(shape, lines)
         now, lines = lines[:count], lines[count:]
-        operands = {f"w{axis}": ONE for axis in range(len(shape))} | {f"w{line.axis}": line.weights for line in now}
-        steps.append((geometry_of(shape, now), operands))
-    return steps, summed
+        of_axis = {line.axis: line.weights for line in now}
+        steps.append((geometry_of(shape, now), tuple(of_axis.get(axis, ONE) for axis in range(len(shape)))))
+    return tuple(steps), summed
 
 
 def may_be_swapped(dtype: np.dtype[Any], lines: Sequence[Line], result: np.dtype[Any], cval: Any) -> bool:
@@ -116,7 +118,14 @@ def geometry_of(shape: Sequence[int], lines: Sequence[Line]) -> FilterGeometry:
     taps = check.over_all_axes([len(line.weights) for line in lines], axes, rank, 1)
     origin = check.over_all_axes([line.origin for line in lines], axes, rank, 0)
     borders = check.over_all_axes([line.border for line in lines], axes, rank, Border())
-    return geometry("passes", tuple(shape), taps, origin, borders)
+    found = geometry("passes", tuple(shape), taps, origin, borders)
+    return summed_by(found, products_of(lines)) if found.window == SWEPT and len(lines) == 2 else found
+
+
+def products_of(lines: Sequence[Line]) -> tuple[float, ...]:
+    """The weights of a window over two axes, row-major."""
+    first, second = sorted(lines, key=lambda line: line.axis)
+    return tuple(np.outer(first.weights, second.weights).ravel().tolist())
 
 
 def is_complex_call(x: Array, w: Array, cval: Any) -> bool:
@@ -278,6 +287,8 @@ def correlated(
     origin = check.over_all_axes(origins, axes, x.ndim, 0)
     around = check.over_all_axes(borders, axes, x.ndim, Border())
     window, weights = geometry("correlation", x.shape, taps, origin, around), weights.reshape(taps)
+    if weights.size == SWEPT:
+        window = summed_by(window, tuple(weights.ravel().tolist()))
 
     def compute(source: Array, out: Array) -> None:
         filters.run(window, {"x": source, "w": weights}, out, summed, cval)
@@ -285,10 +296,10 @@ def correlated(
     return check.computed(x, output, compute)
 
 
-@lru_cache(maxsize=256)
+@remembered
 def weighed(
     shape: tuple[int, ...], weights: bytes, dtype: np.dtype[Any], result: np.dtype[Any], cval: float
-) -> tuple[Array, list[Array] | None, type]:
+) -> tuple[Array, tuple[Array, ...] | None, type]:
     """(weights without those that are none, the vectors to pass along axes with instead, what sums are made in)."""
     w = np.frombuffer(weights).reshape(shape)
     w = np.where(np.abs(w) > SKIPPED, w, 0)
@@ -297,7 +308,7 @@ def weighed(
     return w, vectors_of(w) if in_vectors else None, summed
 
 
-def vectors_of(w: Array) -> list[Array] | None:
+def vectors_of(w: Array) -> tuple[Array, ...] | None:
     """A vector for each axis, whose product the weights are to the rounding of float32; or None."""
     at = tuple(map(int, np.unravel_index(np.abs(w).argmax(), w.shape)))
     largest = w[at]
@@ -306,7 +317,7 @@ def vectors_of(w: Array) -> list[Array] | None:
     product = found[0]
     for v in found[1:]:
         product = np.multiply.outer(product, v)
-    return found if (np.abs(product - w) <= np.finfo(np.float32).eps / 2 * np.abs(w)).all() else None
+    return tuple(found) if (np.abs(product - w) <= np.finfo(np.float32).eps / 2 * np.abs(w)).all() else None
 
 
 @documented

@@ -11,6 +11,7 @@ from fastconv.ndimage import arguments as check
 from fastconv.ndimage.correlation import Line, correlate1d, correlated, in_passes_of_parts
 from fastconv.ndimage.documentation import documented
 from fastconv.ndimage.filters import gaussian_filter
+from fastconv.plans.replaying import replayed
 from fastconv.problem.borders import Border
 from fastconv.problem.convolutions import Array
 
@@ -28,6 +29,7 @@ def difference(input: Any, axis: Any, output: Any, mode: Any, cval: Any, smoothi
     return in_passes_of_parts(x, lines, check.result(output, x, x.dtype.kind == "c"), cval)
 
 
+@replayed
 @documented
 def prewitt(
     input: npt.ArrayLike, axis: int = -1, output: Any = None, mode: str | Sequence[str] = "reflect", cval: complex = 0.0
@@ -56,6 +58,7 @@ def prewitt(
     return difference(input, axis, output, mode, cval, (1, 1, 1))
 
 
+@replayed
 @documented
 def sobel(
     input: npt.ArrayLike, axis: int = -1, output: Any = None, mode: str | Sequence[str] = "reflect", cval: complex = 0.0
@@ -152,6 +155,7 @@ def generic_laplace(
     return to
 
 
+@replayed
 @documented
 def laplace(
     input: npt.ArrayLike,

@@ -2,12 +2,13 @@
 
 import operator
 import warnings
-from functools import lru_cache
 from typing import Any
 
 import numpy as np
 
+from fastconv.kernels.keeping import remembered
 from fastconv.ndimage.arguments import (
+    HELD,
     axes_of,
     axis_of,
     border,
@@ -21,16 +22,20 @@ from fastconv.ndimage.arguments import (
 )
 from fastconv.ndimage.documentation import documented
 from fastconv.plans import filters
+from fastconv.plans.replaying import replayed
 from fastconv.problem.borders import Border
 from fastconv.problem.convolutions import Array
 from fastconv.problem.filters import FilterGeometry
+from fastconv.problem.problem import Problem
+from fastconv.problem.types import Types
 
-MAXIMUM, MINIMUM = "maximum", "minimum"
+MAXIMUM, MINIMUM, RANGE = "maximum", "minimum", "range"
 STRUCTURED = {MAXIMUM: "dilation", MINIMUM: "erosion"}
 SEVERAL = "A sequence of modes is not supported for non-separable footprints"
 UNTOUCHED = Border("replicate")  # of an axis without taps
 
 
+@replayed
 @documented
 def maximum_filter(
     input: Any,
@@ -72,6 +77,7 @@ def maximum_filter(
     return extremes(MAXIMUM, input, size, footprint, None, output, mode, cval, origin, axes)
 
 
+@replayed
 @documented
 def minimum_filter(
     input: Any,
@@ -113,6 +119,7 @@ def minimum_filter(
     return extremes(MINIMUM, input, size, footprint, None, output, mode, cval, origin, axes)
 
 
+@replayed
 @documented
 def maximum_filter1d(
     input: Any, size: Any, axis: Any = -1, output: Any = None, mode: Any = "reflect", cval: Any = 0.0, origin: Any = 0
@@ -129,6 +136,7 @@ def maximum_filter1d(
     return along_axis(MAXIMUM, input, size, axis, output, mode, cval, origin)
 
 
+@replayed
 @documented
 def minimum_filter1d(
     input: Any, size: Any, axis: Any = -1, output: Any = None, mode: Any = "reflect", cval: Any = 0.0, origin: Any = 0
@@ -227,7 +235,7 @@ def cover_geometry(
 # Types ------------------------------------------------------------------------------------------------------------------------
 
 
-@lru_cache(maxsize=256)
+@remembered
 def geometry_of(
     operation: str, shape: tuple[int, ...], taps: tuple[int, ...], origin: tuple[int, ...], borders: tuple[Border, ...]
 ) -> FilterGeometry:
@@ -270,6 +278,19 @@ def boxes(operation: str, x: Array, y: Array, geometry: FilterGeometry, cval: An
         filters.run(geometry, {"x": source}, out, dtype, constant)
 
     return computed(x, y, compute)
+
+
+def spread(x: Array, size: Any, mode: Any, axes: tuple[int, ...]) -> FilterGeometry | None:
+    """The window over which one kernel finds the largest cells less the smallest, if one does: no constants lie around."""
+    geometry = separate(RANGE, x, axes, size, mode, 0)
+    dtype = HELD.get(x.dtype.char, x.dtype.newbyteorder("="))
+    served = x.dtype != np.bool_ and not is_constant(geometry) and filters.is_served(Problem(geometry, Types(*[dtype] * 4)))
+    return geometry if served else None
+
+
+def ranges(x: Array, y: Array, geometry: FilterGeometry) -> Array:
+    """The largest cells of a window less the smallest, into y."""
+    return computed(x, y, lambda source, out: filters.run(geometry, {"x": source}, out, source.dtype))
 
 
 def under(

@@ -2,21 +2,22 @@
 
 import numbers
 from collections.abc import Sequence
-from functools import lru_cache
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from fastconv.kernels.keeping import remembered
 from fastconv.ndimage import arguments as check
 from fastconv.ndimage.correlation import Line, in_passes_of_parts
 from fastconv.ndimage.documentation import documented
+from fastconv.plans.replaying import replayed
 from fastconv.problem.convolutions import Array
 
 NEGLIGIBLE = 1e-15  # the deviation of a Gaussian filter that leaves its axis out
 
 
-@lru_cache(maxsize=256)
+@remembered
 def gaussian_weights(sigma: float, order: int, radius: int) -> Array:
     """The Gaussian of deviation `sigma` at -radius .. radius, of sum 1, or its derivative of an order, for a correlation.
 
@@ -48,6 +49,7 @@ def gaussian_line(axis: int, sigma: Any, order: Any, mode: Any, truncate: float,
     return Line(axis, gaussian_weights(deviation, order, int(reach)), 0, check.border(mode))
 
 
+@replayed
 @documented
 def gaussian_filter1d(
     input: npt.ArrayLike,
@@ -93,6 +95,7 @@ def gaussian_filter1d(
     return in_passes_of_parts(x, [line], check.result(output, x, x.dtype.kind == "c"), cval)
 
 
+@replayed
 @documented
 def gaussian_filter(
     input: npt.ArrayLike,

@@ -1,14 +1,15 @@
 """Means of windows: SciPy's uniform_filter, and its form along one axis."""
 
-from functools import lru_cache
 from typing import Any
 
 import numpy as np
 
+from fastconv.kernels.keeping import remembered
 from fastconv.ndimage.arguments import axes_of, axis_of, border, computed, image, result
 from fastconv.ndimage.documentation import documented
 from fastconv.ndimage.extrema import UNTOUCHED, geometry_of, inside, is_constant, separate
 from fastconv.plans import filters
+from fastconv.plans.replaying import replayed
 from fastconv.problem.convolutions import Array
 from fastconv.problem.filters import FilterGeometry, is_cell
 from fastconv.problem.problem import Problem
@@ -17,6 +18,7 @@ from fastconv.problem.types import Types
 MEAN = "mean"
 
 
+@replayed
 @documented
 def uniform_filter(
     input: Any, size: Any = 3, output: Any = None, mode: Any = "reflect", cval: Any = 0.0, origin: Any = 0, *, axes: Any = None
@@ -53,6 +55,7 @@ def uniform_filter(
     return averaged(x, y, separate(MEAN, x, axes_of(axes, x.ndim), size, mode, origin), cval)
 
 
+@replayed
 @documented
 def uniform_filter1d(
     input: Any, size: Any, axis: Any = -1, output: Any = None, mode: Any = "reflect", cval: Any = 0.0, origin: Any = 0
@@ -92,7 +95,7 @@ def averaged(x: Array, y: Array, geometry: FilterGeometry, cval: Any) -> Array:
     return computed(x, y, compute)
 
 
-@lru_cache(maxsize=256)
+@remembered
 def summed_in(geometry: FilterGeometry, stored: np.dtype[Any], result: np.dtype[Any], cval: Any) -> Any:
     """The type of the sums: the narrowest of integers in which quotients are exact, else float32 or float64."""
     if stored.kind in "iu" and result.kind in "iu":

@@ -6,14 +6,16 @@ from typing import Any
 
 import numpy as np
 
-from fastconv.ndimage.arguments import axes_of, image, sequence, values
+from fastconv.ndimage.arguments import axes_of, image, result, sequence, values
 from fastconv.ndimage.documentation import documented
-from fastconv.ndimage.extrema import MAXIMUM, MINIMUM, extremes
+from fastconv.ndimage.extrema import MAXIMUM, MINIMUM, extremes, ranges, spread
+from fastconv.plans.replaying import replayed
 from fastconv.problem.convolutions import Array
 
 IGNORED = "ignoring size because footprint is set"
 
 
+@replayed
 @documented
 def grey_erosion(
     input: Any,
@@ -41,6 +43,7 @@ def grey_erosion(
     return extremes(MINIMUM, input, size, footprint, structure, output, mode, cval, origin, axes)
 
 
+@replayed
 @documented
 def grey_dilation(
     input: Any,
@@ -132,6 +135,7 @@ def grey_closing(
     return grey_erosion(between, size, footprint, structure, output, mode, cval, origin, axes=axes)
 
 
+@replayed
 @documented
 def morphological_gradient(
     input: Any,
@@ -159,8 +163,13 @@ def morphological_gradient(
     >>> fc.ndimage.morphological_gradient(x, size=3)
     array([0, 5, 7, 2, 7, 6, 3, 3, 3])
     """
-    largest = grey_dilation(input, size, footprint, structure, None, mode, cval, origin, axes=axes)
     given = output if isinstance(output, np.ndarray) else None
+    if size is not None and footprint is None and structure is None and type(origin) is int and origin == 0:
+        x = image(input)
+        geometry = spread(x, size, mode, axes_of(axes, x.ndim))
+        if geometry is not None and (given is None or (given.shape == x.shape and given.dtype == x.dtype)):
+            return ranges(x, result(given, x), geometry)
+    largest = grey_dilation(input, size, footprint, structure, None, mode, cval, origin, axes=axes)
     smallest = grey_erosion(input, size, footprint, structure, given, mode, cval, origin, axes=axes)
     return np.subtract(largest, smallest, smallest)
 

@@ -3,16 +3,17 @@
 import operator
 import warnings
 from collections.abc import Sequence
-from functools import lru_cache
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from fastconv.kernels.keeping import remembered
 from fastconv.ndimage import arguments as check
 from fastconv.ndimage.documentation import documented
 from fastconv.ndimage.extrema import maximum_filter, minimum_filter
 from fastconv.plans import filters
+from fastconv.plans.replaying import replayed
 from fastconv.problem.borders import Border
 from fastconv.problem.convolutions import Array, Size
 from fastconv.problem.filters import RankGeometry
@@ -39,7 +40,7 @@ def ranked(
     return check.computed(x, output, compute)
 
 
-@lru_cache(maxsize=256)
+@remembered
 def geometry_of(
     shape: Size, taps: Size, origin: Size, borders: tuple[Border, ...], rank: int, footprint: bytes | None
 ) -> RankGeometry:
@@ -47,7 +48,7 @@ def geometry_of(
     return RankGeometry("rank", shape, taps, origin, borders, rank, footprint)
 
 
-@lru_cache(maxsize=64)
+@remembered
 def box(sizes: Size) -> Array:
     """The footprint of a box."""
     return np.ones(sizes, bool)
@@ -121,6 +122,7 @@ def median_among_zeros(x: Array, sizes: Sequence[int]) -> Array:
 # SciPy's functions ------------------------------------------------------------------------------------------------------------
 
 
+@replayed
 @documented
 def rank_filter(
     input: npt.ArrayLike,
@@ -160,6 +162,7 @@ def rank_filter(
     return of_windows("rank", operator.index(rank), input, (size, footprint), output, (mode, cval, origin), axes)
 
 
+@replayed
 @documented
 def median_filter(
     input: npt.ArrayLike,
@@ -196,6 +199,7 @@ def median_filter(
     return of_windows("median", None, input, (size, footprint), output, (mode, cval, origin), axes)
 
 
+@replayed
 @documented
 def percentile_filter(
     input: npt.ArrayLike,

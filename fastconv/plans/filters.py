@@ -14,10 +14,13 @@ from fastconv.kernels.filters.windows import cast
 from fastconv.kernels.keeping import remembered
 from fastconv.kernels.simd.correlation import choice as correlation
 from fastconv.kernels.simd.extrema import choice as extrema
+from fastconv.kernels.simd.extrema import nine as extreme_of_nine
 from fastconv.kernels.simd.ranks import choice as ranks
+from fastconv.kernels.simd.ranks import nine
 from fastconv.machine import host
 from fastconv.plans.dispatch import least_of, refusal
 from fastconv.plans.registry import Implementation
+from fastconv.plans.replaying import WATCH, Run
 from fastconv.problem.convolutions import Array
 from fastconv.problem.filters import FilterGeometry
 from fastconv.problem.problem import Operands, Problem
@@ -30,6 +33,7 @@ def _at(seconds: float, overhead: float) -> Any:
 
 
 _REFERENCE = "plain Python loops: the definition of correct"
+_SWEEP = "three rows and three cells in one sweep over the array"
 _WINDOWS = "sliding_window_view, reduced by NumPy"
 
 _BOXES = "an axis after the other over blocks in the cache, at a cost that hardly grows with the window"
@@ -49,7 +53,14 @@ def _reduced(kind: str) -> tuple[Implementation, ...]:
     serves = extrema.supports_mean if kind == "mean" else extrema.supports
     run = plain_extrema.or_in_doubles(extrema.reduced(kind), extrema.has_kernel)
     direct = Implementation("direct", _BOXES, run, extrema.cost, serves, kernel=extrema.kernel(kind))
-    return _with_plain(direct, kind)
+    plain = _with_plain(direct, kind)
+    return plain if kind == "mean" else (_swept_extreme(kind), *plain)  # first: where memory decides, it takes fewer cycles
+
+
+def _swept_extreme(kind: str) -> Implementation:
+    """That of nine cells."""
+    one = extreme_of_nine.Kind(kind)
+    return Implementation("sweep", _SWEEP, one.run, one.cost, extreme_of_nine.supports, kernel=one.kernel)
 
 
 def _covered(kind: str, structured: bool) -> tuple[Implementation, ...]:
@@ -65,8 +76,12 @@ def _covered(kind: str, structured: bool) -> tuple[Implementation, ...]:
     return _with_plain(direct, f"cover_{kind}")
 
 
+_SWEPT = Implementation(
+    "sweep", _SWEEP, correlation.run_sweep, correlation.sweep_cost, correlation.supports_sweep, kernel=correlation.sweep_kernel
+)
 FILTERS: dict[str, tuple[Implementation, ...]] = {
     "correlation": (
+        _SWEPT,
         Implementation(
             "direct",
             "rows of vectors over blocks in the cache, borders filled in as a block is read",
@@ -79,6 +94,7 @@ FILTERS: dict[str, tuple[Implementation, ...]] = {
         Implementation("reference", _REFERENCE, sums.correlation_by_loops, _at(1e-6, 1e-4)),
     ),
     "passes": (
+        _SWEPT,
         Implementation(
             "direct",
             "passes over the axes of a block that stays in the cache",
@@ -91,6 +107,9 @@ FILTERS: dict[str, tuple[Implementation, ...]] = {
         Implementation("reference", _REFERENCE, sums.passes_by_loops, _at(1e-6, 1e-4)),
     ),
     "rank": (
+        Implementation(
+            "sweep", "the median of nine in one sweep over the array", nine.run, nine.cost, nine.supports, kernel=nine.kernel_of
+        ),
         Implementation(
             "network",
             "selection networks in registers, whose sorted columns neighbouring windows share",
@@ -129,6 +148,7 @@ FILTERS: dict[str, tuple[Implementation, ...]] = {
     "maximum": _reduced("largest"),
     "minimum": _reduced("smallest"),
     "mean": _reduced("mean"),
+    "range": _with_plain(_swept_extreme(extreme_of_nine.RANGE), "range"),
     "footprint maximum": _covered("largest", False),
     "footprint minimum": _covered("smallest", False),
     "dilation": _covered("largest", True),
@@ -194,7 +214,10 @@ def run(
         return
     summed = np.dtype(summed)
     problem = problem_of(geometry, operands["x"].dtype, summed, out.dtype)
-    chosen(problem, implementation).run({**operands, "cval": border_value(cval, summed)}, packed, problem, out)
+    one, operands = chosen(problem, implementation), {**operands, "cval": border_value(cval, summed)}
+    one.run(operands, packed, problem, out)
+    if WATCH.runs is not None:
+        WATCH.runs.append(Run(one, operands, packed, problem, out))
 
 
 def stored(value: Any, dtype: Any) -> Any:

@@ -185,6 +185,28 @@ class RankGeometry(FilterGeometry):
         return [True] * self.window if self.footprint is None else [byte != 0 for byte in self.footprint]
 
 
+@dataclass(frozen=True)
+class SumGeometry(FilterGeometry):
+    """A window over an array, whose cells are summed with weights that are so few that a kernel may be chosen by them.
+
+    Attributes
+    ----------
+    weights : tuple of float
+        One for each cell of the window in row-major order.
+    """
+
+    weights: tuple[float, ...]
+
+    __hash__ = Hashed.__hash__
+
+
+@lru_cache(maxsize=1024)
+def summed_by(geometry: FilterGeometry, weights: tuple[float, ...]) -> SumGeometry:
+    """The geometry with weights, the same object for the same arguments."""
+    g = geometry
+    return SumGeometry(g.operation, g.shape, g.taps, g.origin, g.borders, weights)
+
+
 @lru_cache(maxsize=1024)
 def geometry(operation: str, shape: Size, taps: Size, origin: Size, borders: tuple[Border, ...]) -> FilterGeometry:
     """The geometry, the same object for the same arguments: what is derived from it is derived once."""

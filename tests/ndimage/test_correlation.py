@@ -123,7 +123,7 @@ def test_threads_change_no_bit(threads_wanted: int, threads: None, rng: np.rando
     expected = {}
     for count in (1, threads_wanted):
         fc.set_num_threads(count)
-        for name, given in (("correlate", (w,)), ("gaussian_filter", (3.0,)), ("gaussian_filter1d", (3.0, 0))):
+        for name, given in (("correlate", (w,)), ("gaussian_filter", (3.0,)), ("gaussian_filter1d", (3.0, 0)), ("sobel", ())):
             found = getattr(ndimage, name)(x, *given)
             np.testing.assert_array_equal(expected.setdefault(name, found), found)
 

@@ -100,8 +100,9 @@ def test_windows_inside_are_read_where_they_are(rng: np.random.Generator, dtype:
     for nan in (0.0, 0.001) if dtype == "float32" else (0.0,):
         x = cells(rng, shape, dtype, nan)
         g = geometry(shape, taps, 4)
-        out = guarded(np.full_like(x, 77), at)
-        np.testing.assert_array_equal(answer(guarded(x, at), g, "network", out=out), answer(x, g, "strided"))
+        for name in ("network", "sweep"):
+            out = guarded(np.full_like(x, 77), at)
+            np.testing.assert_array_equal(answer(guarded(x, at), g, name, out=out), answer(x, g, "strided"))
 
 
 @pytest.mark.parametrize("mode", PADDING_MODES)

@@ -29,6 +29,11 @@ def smallest(windows: Array, operands: Operands) -> Array:
     return np.asarray(raised(windows, operands, -1).min(-1))
 
 
+def spread(windows: Array, operands: Operands) -> Array:
+    """The largest cell less the smallest."""
+    return np.asarray(windows.max(-1) - windows.min(-1))
+
+
 def raised(windows: Array, operands: Operands, sign: int) -> Array:
     """The cells that count."""
     if "footprint" not in operands:
@@ -73,6 +78,7 @@ def passes(run: Run) -> Run:
 
 largest_by_loops, smallest_by_loops, mean_by_loops = (passes(loops(one)) for one in (largest, smallest, mean))
 largest_by_windows, smallest_by_windows, mean_by_windows = (passes(by_windows(one)) for one in (largest, smallest, mean))
+range_by_loops, range_by_windows = loops(spread), by_windows(spread)
 cover_largest_by_loops, cover_smallest_by_loops = loops(largest), loops(smallest)
 cover_largest_by_windows, cover_smallest_by_windows = by_windows(largest), by_windows(smallest)
 

@@ -11,14 +11,15 @@ import numpy as np
 
 from fastconv.kernels.jit import Kernel, element
 from fastconv.kernels.keeping import remembered
-from fastconv.kernels.simd.correlation import dense, passes
+from fastconv.kernels.simd.correlation import dense, passes, sweeps
+from fastconv.kernels.simd.engine import sweeps as engine
 from fastconv.kernels.simd.engine.costs import Candidate, cheapest
 from fastconv.kernels.simd.engine.neighbourhoods import cut, field_of, items_of, outer_table, stored_offsets, tap_offsets
 from fastconv.kernels.simd.engine.sizes import written
 from fastconv.kernels.simd.engine.tables import TILES
 from fastconv.machine import Machine, host
 from fastconv.problem.convolutions import Array
-from fastconv.problem.filters import PLAIN, FilterGeometry, mirrored
+from fastconv.problem.filters import PLAIN, FilterGeometry, SumGeometry, mirrored
 from fastconv.problem.problem import Operands, Problem
 from fastconv.problem.types import Types
 
@@ -219,3 +220,80 @@ def run_passes(operands: Operands, packed: None, problem: Problem, out: Array) -
     key = tuple([w.astype(np.float64, copy=False).tobytes() for w in vectors])
     (kernel, items, work, outer, sizes), w = weighed_passes(problem, key, host())
     kernel(items, work, operands["x"].ravel(), w, operands["cval"], out.ravel(), outer, sizes)
+
+
+# Sweeps of 3x3 windows --------------------------------------------------------------------------------------------------------
+
+NARROW = 2  # bytes of integers whose sums wrap in vectors of their own
+
+
+def is_narrow(dtype: np.dtype[Any]) -> bool:
+    """Whether it is an integer of 8 or 16 bits."""
+    return dtype.kind in "iu" and dtype.itemsize <= NARROW
+
+
+def around(geometry: FilterGeometry) -> bool:
+    """Whether windows reach cells that no cell of the array stands for."""
+    return any(axis.taps > 1 and axis.border.mode in ("constant", "zeros") for axis in geometry.axes)
+
+
+def sweep_kind(problem: Problem) -> str | None:
+    """Which sums of a sweep serve a problem, by its weights."""
+    g, (stored, _, summed, result) = problem.geometry, problem.types
+    w = g.weights if isinstance(g, SumGeometry) else ()
+    if summed == result:
+        exact = stored == summed or (not around(g) and (is_narrow(stored) or stored == np.float32))
+        if not exact or len(w) != engine.TAPS**2:
+            return None
+        if g.operation == "passes" or all(w):
+            return sweeps.FULL
+        used = [i for i, one in enumerate(w) if one]
+        return sweeps.CROSS if used == sweeps.weights_used(sweeps.CROSS) else None
+    wraps = is_narrow(stored) and is_narrow(result) and summed == np.float32  # which says that all sums are whole
+    return sweeps.KNOWN.get(w) if wraps and (stored.itemsize >= result.itemsize or not around(g)) else None
+
+
+def supports_sweep(problem: Problem) -> str | None:
+    """Windows of three rows and three cells, of weights that are known."""
+    g = problem.geometry
+    reason = supports(problem) or engine.refused(g, problem.types.stored.itemsize, host())
+    if reason is not None:
+        return reason
+    if g.operation == "passes" and around(g):
+        return "in passes, a constant border holds its value in each: a window over both axes does not"
+    kind = sweep_kind(problem)
+    return (
+        None
+        if kind
+        else "it serves sums of floats with known weights, and of 8 and 16 bits those of Sobel, Prewitt and Laplace"
+    )
+
+
+def sweep_cost(problem: Problem, machine: Machine) -> float:
+    """Of nine products."""
+    return engine.seconds_of(problem, 9, machine)
+
+
+@remembered
+def sweep_launch(problem: Problem, machine: Machine) -> engine.Launch:
+    """The launch for the weights of a geometry."""
+    g, types = problem.geometry, problem.types
+    lanes, w = machine.lanes(types.result), np.array(g.weights)
+    name = "_".join(map(element, dict.fromkeys((types.stored, types.result))))
+    made = sweeps.kernel(str(sweep_kind(problem)), lanes, name, machine.isa)
+    w = in_single(w) if types.summed == np.float32 else w
+    return engine.launch_of(made, g, lanes, w, sweep_cost(problem, machine))
+
+
+def run_sweep(operands: Operands, packed: None, problem: Problem, out: Array) -> None:
+    """All rows."""
+    x, border = operands["x"], operands["cval"]
+    if border.dtype != x.dtype:
+        with np.errstate(over="ignore", invalid="ignore"):
+            border = border.astype(np.int32 if x.dtype.kind != "f" else x.dtype).astype(x.dtype)
+    sweep_launch(problem, host()).run(x, border, out)
+
+
+def sweep_kernel(problem: Problem, machine: Machine) -> str:
+    """The name of the kernel that runs."""
+    return sweep_launch(problem, machine).kernel.__name__
