@@ -130,14 +130,14 @@ def test_a_task_runs_on_one_thread() -> None:
             counts.append(kernel_threads.count())
             return x
 
-    from fastconv.dask.tasks import Region, Task
+    from fastconv.dask.tasks import Region, Step, Task
     from fastconv.problem.blocks import Run
 
-    task = Task(Counting(), (Region("x", (1,), ((Run(0, 0, 1, 3),),)),), (), {}, threads=1)
+    task = Task(Counting(), (Step((Region("x", (1,), ((Run(0, 0, 1, 3),),)),), {}),))
     worker = threading.Thread(target=lambda: task(np.zeros(3)))
     worker.start()
     worker.join()
-    Task(Counting(), task.regions, (), {}, threads=before + 1)(np.zeros(3))
+    Task(Counting(), task.steps, threads=before + 1)(np.zeros(3))
     assert counts == [1, before + 1]
     assert fc.get_num_threads() == before
     x = da.from_array(X, chunks=8)
