@@ -13,6 +13,7 @@ twice or three times, and a call each: where they are a small share of a large b
 """
 
 from collections.abc import Sequence
+from itertools import product
 from math import prod
 from typing import NamedTuple
 
@@ -22,16 +23,24 @@ LEAST = 4 << 20  # bytes of a block from which on a copy costs more than the cal
 SHARE = 1 / 20  # of a block's cells that strips may read, at most
 
 
+class Move(NamedTuple):
+    """Outputs of a function along an axis, and where they belong in the block."""
+
+    source: int
+    to: int
+    count: int  # type: ignore[assignment]
+
+
 class Span(NamedTuple):
-    """The outputs start, start + 1, ... of a block along an axis, and what they need."""
+    """What a call of the function reads along an axis, and the outputs of it that are wanted."""
 
-    start: int
     piece: Piece
+    moves: tuple[Move, ...]
 
-    @property
-    def cells(self) -> slice:
-        """Of the block."""
-        return slice(self.start, self.start + self.piece.outputs)
+    @staticmethod
+    def of(piece: Piece, start: int) -> "Span":
+        """The outputs of a piece, from `start` of the block on."""
+        return Span(piece, (Move(piece.crop, start, piece.outputs),))
 
 
 class Frame(NamedTuple):
@@ -40,7 +49,7 @@ class Frame(NamedTuple):
     Attributes
     ----------
     core : Span
-        What the core computes: outputs whose windows reach other blocks too, where they cost nothing and strips overwrite them.
+        What the core computes: all outputs, of which strips overwrite those whose windows reach other blocks.
     middle : Span
         The outputs that are right then.
     ends : tuple of Span
@@ -56,10 +65,10 @@ class Frame(NamedTuple):
 
 
 class Part(NamedTuple):
-    """The pieces of a part along all axes, and where its outputs are in the block."""
+    """The pieces of a part along all axes, and which outputs of the function belong where in the block."""
 
     pieces: tuple[Piece, ...]
-    to: tuple[slice, ...]
+    moves: tuple[tuple[tuple[slice, ...], tuple[slice, ...]], ...]
 
     @property
     def cells(self) -> int:
@@ -78,7 +87,7 @@ def frames(rule: Rule | None, chunks: Sequence[int], found: Sequence[Piece]) -> 
 
 def uncut(piece: Piece) -> Frame | None:
     """An axis along which the cells lie in one block."""
-    all_of_it = Span(0, piece)
+    all_of_it = Span.of(piece, 0)
     return Frame(all_of_it, all_of_it, (), all_of_it) if in_place(piece) else None
 
 
@@ -94,26 +103,69 @@ def cut(rule: Halo | Windows, bounds: Bounds, first: int, last: int, piece: Piec
     main = max((run for run in piece.runs if run.block != NOWHERE and run.step == 1), key=lambda run: run.count, default=None)
     if main is None:
         return None
-    begin, end = bounds[main.block], bounds[main.block + 1]
+    block = main.block, bounds[main.block], bounds[main.block + 1]
     if isinstance(rule, Halo):
-        if (begin, end) != (first, last):
-            return None
-        low = first if begin == 0 and not rule.circular else first + rule.reach
-        high = last if end == bounds[-1] and not rule.circular else last - rule.reach
+        found, step = of_cells(rule, block, first, last, bounds[-1]), 1
     else:
-        inward = rule.mode is not None  # padding is the operation's affair, a border is made of cells
-        low = first if begin == 0 and not inward else max(first, -(-(begin + rule.before) // rule.stride))
-        high = last if end == bounds[-1] and not inward else min(last, (end + rule.before - rule.extent) // rule.stride + 1)
+        found, step = of_windows(rule, block, first, last, bounds[-1]), rule.stride
+    if found is None:
+        return None
+    low, high, core = found
+    middle = Span.of(rule.piece(bounds, low, high), low - first)
+    if not in_place(middle.piece._replace(crop=0)):
+        return None
+    ends = tuple(Span.of(rule.piece(bounds, a, b), a - first) for a, b in ((first, low), (high, last)) if a < b)
+    return Frame(Span.of(core, 0), middle, joined(ends, step), Span.of(piece, 0))
+
+
+Block = tuple[int, int, int]  # its number, and its cells begin .. end - 1
+Inner = tuple[int, int, Piece]  # the outputs low .. high - 1 are right when a function has read a block alone, so
+
+
+def of_cells(rule: Halo, block: Block, first: int, last: int, cells: int) -> Inner | None:
+    """Of a function that gives an output for each cell."""
+    number, begin, end = block
+    low = first if first == 0 and not rule.circular else first + rule.reach
+    high = last if last == cells and not rule.circular else last - rule.reach
+    if (begin, end) != (first, last) or low >= high:
+        return None
+    return low, high, Piece(last - first, (Run(number, 0, 1, last - first),))
+
+
+def of_windows(rule: Windows, block: Block, first: int, last: int, cells: int) -> Inner | None:
+    """Of windows, which take other blocks for padding; no more of it than a pool takes."""
+    number, begin, end = block
+    start, stop = first * rule.stride - rule.before, (last - 1) * rule.stride - rule.before + rule.extent
+    pads = max(0, begin - start), max(0, stop - end)
+    if rule.mode is not None or (rule.ceil and stop > cells + rule.after) or 2 * max(pads) > rule.extent:
+        return None
+    low = first if begin == 0 else max(first, -(-(begin + rule.before) // rule.stride))
+    high = last if end == cells else min(last, (end + rule.before - rule.extent) // rule.stride + 1)
     if low >= high:
         return None
-    middle = Span(low - first, rule.piece(bounds, low, high))
-    core = middle
-    if isinstance(rule, Halo):  # its function gives an output for each cell
-        core = Span(0, Piece(last - first, (Run(main.block, 0, 1, last - first),), first))
-    if not in_place(core.piece) or len(middle.piece.runs) != 1:
-        return None
-    ends = [Span(a - first, rule.piece(bounds, a, b)) for a, b in ((first, low), (high, last)) if a < b]
-    return Frame(core, middle, tuple(ends), Span(0, piece))
+    at = max(start, begin)
+    return low, high, Piece(last - first, (Run(number, at - begin, 1, min(stop, end) - at),), padding=pads)
+
+
+def joined(ends: tuple[Span, ...], step: int) -> tuple[Span, ...]:
+    """Both strips in one region, side by side, where the windows of the second begin at a step of the first ones'.
+
+    The outputs of windows across the seam are dropped.
+    """
+    if len(ends) < 2:
+        return ends
+    before, behind = ends[0].piece, ends[1].piece
+    skipped = before.padding[0] + before.cells - behind.padding[0]
+    if skipped % step or before.overhangs:
+        return ends
+    piece = Piece(
+        before.outputs + behind.outputs,
+        (*before.runs, *behind.runs),
+        padding=(before.padding[0], behind.padding[1]),
+        overhangs=behind.overhangs,
+    )
+    (move,) = ends[1].moves
+    return (Span(piece, (*ends[0].moves, move._replace(source=move.source + skipped // step))),)
 
 
 def parts(along: Sequence[Frame | None], itemsize: int) -> list[Part]:
@@ -133,4 +185,11 @@ def parts(along: Sequence[Frame | None], itemsize: int) -> list[Part]:
 
 def part(spans: Sequence[Span]) -> Part:
     """The outputs of a span along each axis."""
-    return Part(tuple(span.piece for span in spans), tuple(span.cells for span in spans))
+    moves = [
+        (
+            tuple(slice(one.source, one.source + one.count) for one in along),
+            tuple(slice(one.to, one.to + one.count) for one in along),
+        )
+        for along in product(*(span.moves for span in spans))
+    ]
+    return Part(tuple(span.piece for span in spans), tuple(moves))

@@ -182,9 +182,9 @@ def steps_of(
         regions = tuple(region_of(one, pieces_at(one, place), places) for one in inputs)
         return (Step(regions, *block),), None
     steps = []
-    for part in found:  # the pieces of all inputs are the first one's
-        block = local(part.pieces)
-        steps.append(Step(tuple(region_of(one, part.pieces, places) for one in inputs), *block, part.to))
+    for number, part in enumerate(found):  # the pieces of all inputs are the first one's
+        regions = tuple(region_of(one, part.pieces, places) for one in inputs)
+        steps.append(Step(regions, local(part.pieces).options, moves=part.moves if number else ()))
     return tuple(steps), Output(first.out, tuple(piece.outputs for piece in pieces_at(first, place)), dtypes[0])
 
 

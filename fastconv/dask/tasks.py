@@ -18,6 +18,7 @@ SPARE = 2  # times its cells that a result may hold in memory
 KEPT = (
     128 << 20
 )  # bytes of a region, at most, whose memory a thread keeps for the next one: fresh memory costs more than a copy
+Cells = tuple[slice, ...]
 
 
 class Scratch(threading.local):
@@ -110,15 +111,16 @@ class Step(NamedTuple):
         What of the function's result is wanted.
     finish : callable, optional
         Makes the block of the result.
-    to : tuple of slice
-        Where it belongs in the block, of several steps.
+    moves : tuple of (tuple of slice, tuple of slice)
+        Of one of several steps: outputs that are wanted, and where they belong in the block. Without any the function writes
+        the whole block.
     """
 
     regions: tuple[Region, ...]
     options: dict[str, Any]
-    keep: tuple[slice, ...] | None = None
+    keep: Cells | None = None
     finish: Callable[[Any], Any] | None = None
-    to: tuple[slice, ...] = ()
+    moves: tuple[tuple[Cells, Cells], ...] = ()
 
 
 class Output(NamedTuple):
@@ -162,7 +164,7 @@ class Task:
                 return self.block(self.steps[0], blocks, wholes)
             result = np.empty(self.out.shape, self.out.dtype)
             for step in self.steps:
-                self.write(result[step.to], step, blocks, wholes)
+                self.write(result, step, blocks, wholes)
             return result
 
     def called(self, step: Step, blocks: Sequence[Array], more: dict[str, Any]) -> Any:
@@ -170,13 +172,15 @@ class Task:
         arrays = {one.name: one.of(blocks, np.empty if n else scratch.empty) for n, one in enumerate(step.regions)}
         return self.function(**arrays, **(step.options | more))
 
-    def write(self, place: Array, step: Step, blocks: Sequence[Array], wholes: dict[str, Any]) -> None:
+    def write(self, result: Array, step: Step, blocks: Sequence[Array], wholes: dict[str, Any]) -> None:
         """A part of a block, where it belongs."""
         assert self.out is not None
-        if step.keep is None:
-            self.called(step, blocks, wholes | {self.out.name: place})
-        else:
-            place[...] = self.called(step, blocks, wholes)[step.keep]
+        if not step.moves:
+            self.called(step, blocks, wholes | {self.out.name: result})
+            return
+        y = self.called(step, blocks, wholes)
+        for source, to in step.moves:
+            result[to] = y[source]
 
     def block(self, step: Step, blocks: Sequence[Array], wholes: dict[str, Any]) -> Any:
         """A block that one step makes."""
@@ -186,7 +190,7 @@ class Task:
         return tuple(kept(one, step.keep) for one in y) if isinstance(y, tuple) else kept(y, step.keep)
 
 
-def kept(y: Array, keep: tuple[slice, ...] | None) -> Array:
+def kept(y: Array, keep: Cells | None) -> Array:
     """What of a result is the block; a copy of it where the result is much larger."""
     if keep is None:
         return y.copy() if scratch.holds(y) else y
