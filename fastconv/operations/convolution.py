@@ -6,7 +6,7 @@ from typing import Any, ClassVar, Unpack
 import numpy as np
 import numpy.typing as npt
 
-from fastconv.operations.operation import Operation
+from fastconv.operations.operation import Operation, a_shape
 from fastconv.operations.types import Array, ConvOptions, Ints, Padding, TransposedOptions
 from fastconv.plans.kinds import ConvPlan
 from fastconv.plans.planning import convolve, plan_convolution
@@ -18,7 +18,7 @@ def weights_of(shape: Any, dtype: np.dtype[Any]) -> Array:
     """Weights of a shape: decisions read none, and a view that repeats one zero takes no memory."""
     if shape is None:
         raise TypeError("w_shape must be the shape of the weights, got None")
-    return np.broadcast_to(np.zeros((), dtype), check.shape("w_shape", shape))
+    return np.broadcast_to(np.zeros((), dtype), check.shape("w_shape", a_shape("w", shape)))
 
 
 class Convolution(Operation):
@@ -122,7 +122,7 @@ Whole numbers in float arrays have exact sums, where those fit, but under "fft",
         self.check_options(options)
         given = {"stride": stride, "padding": padding, "dilation": dilation, "groups": groups, **options}
         try:
-            return plan_convolution(self.name, self.rank, x_shape, x_dtype, w, bias, residual, given)
+            return plan_convolution(self.name, self.rank, a_shape("x", x_shape), x_dtype, w, bias, residual, given)
         except (TypeError, ValueError) as error:
             raise check.about_shapes(error) from None
 
@@ -211,7 +211,9 @@ array, shape (batch, out_channels, {out_axes})
         """Everything that does not depend on the data, done once; as ``conv2d.plan``, with the arguments of a call."""
         given = self.bound(arguments, options)
         try:
-            return plan_convolution(self.name, self.rank, x_shape, x_dtype, w, given.pop("bias", None), residual, given)
+            return plan_convolution(
+                self.name, self.rank, a_shape("x", x_shape), x_dtype, w, given.pop("bias", None), residual, given
+            )
         except (TypeError, ValueError) as error:
             raise check.about_shapes(error) from None
 

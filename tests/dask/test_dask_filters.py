@@ -205,10 +205,36 @@ def test_a_finite_filter(image: np.ndarray) -> None:
     same(lambda x: fc.signal.lfilter([1.0, 2.0, 1.0], 2.0, x), image[0], chunked=(4, 9, (1, 17, 1)))
 
 
+def test_a_filter_that_holds_cells(image: np.ndarray) -> None:
+    """(y, zf) for a NumPy's or a lazy zi, of more taps than a chunk has cells, by blocks and by an axis that serves all."""
+    taps, b = image[0, :6], image[0]
+    for x, zi in ((b, image[1, :5]), (b[:3], image[1, :5]), (image[:4], image[:1, :5])):
+        expected = fc.signal.lfilter(taps, 2.0, x, zi=zi)
+        for held in (zi, da.from_array(zi, chunks=2)):
+            found = fc.signal.lfilter(taps, 2.0, da.from_array(x, chunks=4), zi=held)
+            for one, wanted in zip(found, expected, strict=True):
+                assert (one.shape, one.dtype) == (wanted.shape, wanted.dtype)
+                np.testing.assert_array_equal(one.compute(scheduler="synchronous"), wanted)
+
+
+@pytest.mark.parametrize("name", ["convolve", "correlate", "convolve2d", "correlate2d"])
+def test_the_second_array_is_larger(image: np.ndarray, name: str) -> None:
+    """ "valid" slides the smaller array over the larger one, whichever comes first; correlations are conjugated right."""
+    kernel = WEIGHTS.astype(np.float32)
+    function, options = getattr(fc.signal, name), {} if name.endswith("2d") else {"method": "direct"}
+    pairs = [(kernel, image), (kernel * (1 + 2j), image)] if name == "correlate" else [(kernel, image)]
+    for small, large in pairs:
+        expected = function(small, large, "valid", **options)
+        for one in (small, da.from_array(small, chunks=3)):
+            found = function(one, da.from_array(large, chunks=8), "valid", **options)
+            assert (found.shape, found.dtype) == (expected.shape, expected.dtype)
+            np.testing.assert_array_equal(found.compute(scheduler="synchronous"), expected)
+
+
 REFUSED: list[tuple[str, Callable[[Any], Any], str]] = [
     ("a recursive filter", lambda x: fc.signal.lfilter([1.0], [1.0, 0.5], x), "recursive"),
     ("decimate by one", lambda x: fc.signal.decimate(x, 2), "recursive filter"),
-    ("what a filter held", lambda x: fc.signal.lfilter([1.0, 1.0], 1.0, x, zi=np.zeros((21, 1))), "zi must be None"),
+    ("what a filter held", lambda x: fc.signal.lfilter([1.0, 1.0], 1.0, x, zi=np.zeros((21, 2))), "Unexpected shape .* zi"),
     ("a line through both ends", lambda x: fc.signal.upfirdn([1.0, 1.0], x, mode="line"), r"x\.rechunk\(\{1: -1\}\)"),
     ("a mean of the axis", lambda x: fc.signal.resample_poly(x, 2, 1, padtype="mean"), r"x\.rechunk\(\{0: -1\}\)"),
     ("an array to write", lambda x: fc.ndimage.sobel(x, output=np.zeros((21, 19))), "output must be None"),
@@ -216,7 +242,11 @@ REFUSED: list[tuple[str, Callable[[Any], Any], str]] = [
     ("an origin", lambda x: fc.ndimage.maximum_filter(x, 3, origin=2), "invalid origin"),
     ("a mode of signal's", lambda x: fc.signal.convolve(x, WEIGHTS, "most"), "mode"),
     ("a boundary", lambda x: fc.signal.convolve2d(x, WEIGHTS, boundary="most"), "boundary"),
-    ("a kernel that is larger", lambda x: fc.signal.convolve(x, np.ones((40, 40)), "valid"), "in1 must be the larger array"),
+    (
+        "a kernel larger on one axis",
+        lambda x: fc.signal.convolve(x, np.ones((40, 4)), "valid"),
+        "one must be at least as large",
+    ),
     ("complex numbers", lambda x: fc.ndimage.maximum_filter(x.astype(complex), 3), "Complex"),
     ("an axis", lambda x: fc.signal.upfirdn([1.0], x, axis=2), "axis must be one of the 2"),
 ]
