@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from fastconv.dask.frames import frames
 from fastconv.dask.graphs import Block, Input, Pieces, in_blocks, lazy, no_out, stand_in, whole
 from fastconv.dask.maps import counts
 from fastconv.ndimage import arguments as check
@@ -154,8 +155,10 @@ def served(function: Any, arguments: Arguments) -> Any:
     reach, around = rule(a), circular(a, rule(a))
     if 0 in x.shape:
         x, reach = whole(x), {}
-    found = [pieces(Halo(n, reach.get(axis, 0), around[axis]), x.chunks[axis]) for axis, n in enumerate(x.shape)]
-    inputs = [Input("input", x, found)]
+    rules = [Halo(n, reach.get(axis, 0), around[axis]) for axis, n in enumerate(x.shape)]
+    found = [pieces(rule, sizes) for rule, sizes in zip(rules, x.chunks, strict=True)]
+    framed = [frames(rule, sizes, along) for rule, sizes, along in zip(rules, x.chunks, found, strict=True)]
+    inputs = [Input("input", x, found, frames=framed, out="output")]
     for one, array in grids.items():
         inputs.append(Input(one, array.rechunk(x.chunks), found))
     return in_blocks(name, function, inputs, wholes, counts(found), [dtype], lambda of: Block(flat(given), kept(of)))

@@ -10,7 +10,8 @@ import numpy as np
 from dask.base import tokenize
 from dask.highlevelgraph import HighLevelGraph
 
-from fastconv.dask.tasks import Region, Task
+from fastconv.dask.frames import Frame, parts
+from fastconv.dask.tasks import Output, Region, Step, Task
 from fastconv.problem import arguments as check
 from fastconv.problem.blocks import NOWHERE, Piece, Run
 from fastconv.problem.convolutions import Size
@@ -20,12 +21,17 @@ Pieces = tuple[Piece, ...]
 
 
 class Input(NamedTuple):
-    """An array that tasks read cells of; pieces[axis][block of the result] along each axis."""
+    """An array that tasks read cells of; pieces[axis][block of the result] along each axis.
+
+    Where frames are given too, a large block may be computed in parts that `function` writes to its argument `out`.
+    """
 
     name: str
     array: Any
     pieces: Sequence[Sequence[Piece]]
     fill: Any = 0
+    frames: Sequence[Sequence[Frame | None]] = ()
+    out: str = "out"
 
 
 class Block(NamedTuple):
@@ -83,17 +89,16 @@ def no_out(arguments: dict[str, Any], name: str = "out") -> None:
         )
 
 
-def region_of(one: Input, place: Sequence[int]) -> tuple[Region, list[Any]]:
-    """(the cells of an input that a block needs, the keys of the blocks that they lie in)."""
-    chosen = [pieces[number] for pieces, number in zip(one.pieces, place, strict=True)]
+def region_of(one: Input, chosen: Pieces, places: dict[Any, int]) -> Region:
+    """The cells of an input that a part of a block needs; their blocks get places among the task's arguments."""
     used = [piece.blocks or [0] for piece in chosen]
     runs = tuple(
         tuple(run if run.block == NOWHERE else run._replace(block=blocks.index(run.block)) for run in piece.runs)
         or (Run(0, 0, 1, 0),)
         for piece, blocks in zip(chosen, used, strict=True)
     )
-    keys = [(one.array.name, *numbers) for numbers in product(*used)]
-    return Region(one.name, tuple(map(len, used)), runs, one.fill), keys
+    keys = ((one.array.name, *numbers) for numbers in product(*used))
+    return Region(one.name, tuple(map(len, used)), runs, tuple(places.setdefault(key, len(places)) for key in keys), one.fill)
 
 
 def same_place(place: Size) -> Size:
@@ -141,13 +146,12 @@ def in_blocks(
     described: list[Any] = []
     for number in product(*(range(len(sizes)) for sizes in chunks)):
         place = place_of(number)
-        found = [region_of(one, place) for one in inputs]
-        block = local(tuple(pieces[at] for pieces, at in zip(inputs[0].pieces, place, strict=True)))
-        regions = tuple(region for region, _ in found)
-        task = Task(function, regions, tuple(whole_arrays), *block, threads)
-        tasks[number] = (task, *(key for _, keys in found for key in keys), *last_keys)
+        places: dict[Any, int] = {}
+        steps, out = steps_of(inputs, place, local, dtypes, places)
+        task = Task(function, steps, tuple(whole_arrays), threads, out)
+        tasks[number] = (task, *places, *last_keys)
         if not described:
-            described = [block.options, block.keep]
+            described = [steps[0].options, steps[0].keep]
     read = [(one.name, one.array.name, one.fill, one.pieces) for one in inputs]
     token = tokenize(label, described, chunks, threads, read, {name: one.name for name, one in whole_arrays.items()})
     name = f"{label}-{token}"
@@ -159,6 +163,29 @@ def in_blocks(
         array_of(f"{name}-{part}", picked(f"{name}-{part}", name, part, tasks), (graph, name), chunks, dtype)
         for part, dtype in enumerate(dtypes)
     )
+
+
+def pieces_at(one: Input, place: Size) -> Pieces:
+    """What a block needs of an input."""
+    return tuple(pieces[at] for pieces, at in zip(one.pieces, place, strict=True))
+
+
+def steps_of(
+    inputs: Sequence[Input], place: Size, local: Callable[[Pieces], Block], dtypes: Sequence[Any], places: dict[Any, int]
+) -> tuple[tuple[Step, ...], Output | None]:
+    """(the calls that make a block, the array that they write to where there are several)."""
+    first = inputs[0]
+    framed = [along[at] for along, at in zip(first.frames, place, strict=True)] if first.frames else []
+    found = parts(framed, first.array.dtype.itemsize) if framed else []
+    if not found:
+        block = local(pieces_at(first, place))
+        regions = tuple(region_of(one, pieces_at(one, place), places) for one in inputs)
+        return (Step(regions, *block),), None
+    steps = []
+    for number, part in enumerate(found):  # the pieces of all inputs are the first one's
+        regions = tuple(region_of(one, part.pieces, places) for one in inputs)
+        steps.append(Step(regions, local(part.pieces).options, moves=part.moves if number else ()))
+    return tuple(steps), Output(first.out, tuple(piece.outputs for piece in pieces_at(first, place)), dtypes[0])
 
 
 def picked(name: str, source: str, part: int, places: Any) -> dict[Any, Any]:

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from fastconv.dask.frames import frames
 from fastconv.dask.graphs import Block, Input, Pieces, in_blocks, no_out, numeric, stand_in, whole
 from fastconv.machine import host
 from fastconv.plans.dispatch import chosen_form
@@ -176,4 +177,6 @@ def pool(operation: Any, arguments: dict[str, Any]) -> Any:
 
     fill = 0 if g.border is None else g.border.value
     dtypes = [dtype, INDEX] if g.return_indices else [dtype]
-    return in_blocks(operation.name, operation, [Input("x", x, found, fill)], {}, counts(found), dtypes, local)
+    rule_of = dict(zip(axes.spatial, rules, strict=True))
+    framed = [frames(rule_of.get(axis), x.chunks[axis], one) for axis, one in enumerate(found)] if len(dtypes) == 1 else []
+    return in_blocks(operation.name, operation, [Input("x", x, found, fill, framed)], {}, counts(found), dtypes, local)

@@ -6,6 +6,7 @@ from inspect import signature
 from math import gcd
 from typing import Any
 
+import dask.array as da
 import numpy as np
 
 from fastconv.dask.filters import kept
@@ -68,7 +69,7 @@ def convolved(function: Any, a: Arguments) -> Any:
                 f"in2 must have one cell along axis {axis}, which is not convolved, with dask arrays, got shape {w.shape}"
             )
     if methods.swapped(mode, x.shape, w.shape, axes):
-        raise ValueError(f"in1 must be the larger array in mode 'valid' with dask arrays, got shapes {x.shape} and {w.shape}")
+        return turned(name, convolved(function, a | {"in1": w, "in2": x}))
     circular = a.get("boundary", "fill") in CIRCULAR
     rules: list[Rule | None] = [None] * x.ndim
     for axis, (start, outputs) in enumerate(methods.part(x.shape, w.shape, mode, axes)):
@@ -76,6 +77,13 @@ def convolved(function: Any, a: Arguments) -> Any:
             begin = w.shape[axis] // 2 if name == "correlate2d" and mode == "same" else start
             rules[axis] = Slid(outputs, w.shape[axis], begin, circular)
     return blocks_of(function, ("in1", x), rules, {"in2": w}, dtype, a | {"mode": "full"})
+
+
+def turned(name: str, y: Any) -> Any:
+    """What "valid" gives of two arrays of what it gives of them the other way round: correlations run backwards."""
+    if name.startswith("correlate"):
+        y = y[(slice(None, None, -1),) * y.ndim]
+    return y.conj() if name == "correlate" and y.dtype.kind == "c" else y
 
 
 # Filters along an axis --------------------------------------------------------------------------------------------------------
@@ -107,14 +115,31 @@ def alone(function: Any, x: Any, axis: int, rule: Rule, dtype: Any, a: Arguments
 
 def lfilter(function: Any, a: Arguments) -> Any:
     """A filter of finite length sees as many cells before an output as it has taps."""
-    x = lazy("x", a.pop("x"))
-    if a.pop("zi", None) is not None:
-        raise NotServed("zi must be None with dask arrays: put the cells before the first one in front, dask.array.concatenate")
+    x, zi = lazy("x", a.pop("x")), a.pop("zi", None)
     in_memory(a, ("b", "a"))
-    dtype = function(a["b"], a["a"], np.zeros(1, x.dtype)).dtype
     axis = along(x, a)
     taps = max(np.size(a["b"]), np.size(a["a"]))
+    if zi is not None:
+        return held(function, x, axis, taps - 1, a | {"zi": lazy("zi", zi)})
+    dtype = function(a["b"], a["a"], np.zeros(1, x.dtype)).dtype
     return alone(function, x, axis, Slid(x.shape[axis], taps, 0), dtype, a)
+
+
+def held(function: Any, x: Any, axis: int, count: int, a: Arguments) -> Any:
+    """(y, zf): what the filter holds is added to the first outputs of x and of as many zeros as it holds cells."""
+    zi = a.pop("zi")
+    if zi.ndim != x.ndim:
+        raise ValueError(f"Dimensions of parameters x and zi must match, but x.ndim={x.ndim!r}, zi.ndim={zi.ndim!r}!")
+    shape = tuple(count if one == axis else cells for one, cells in enumerate(x.shape))
+    if not finite.fits(zi.shape, shape, axis):
+        raise ValueError(f"Unexpected shape for parameter zi: expected {shape}, found {zi.shape}.")
+    dtype = np.result_type(a["b"], a["a"], x.dtype, zi.dtype)
+    longer = da.concatenate([x, da.zeros(shape, x.dtype)], axis)
+    y = lfilter(function, a | {"x": longer, "b": np.asarray(a["b"], dtype), "a": np.asarray(a["a"], dtype)})
+    before = (slice(None),) * axis
+    first = y[(*before, slice(0, count))] + da.broadcast_to(zi, shape)
+    y = da.concatenate([first, y[(*before, slice(count, None))]], axis)
+    return y[(*before, slice(0, x.shape[axis]))], y[(*before, slice(x.shape[axis], None))]
 
 
 def medfilt(function: Any, a: Arguments) -> Any:

@@ -6,7 +6,7 @@ from typing import Any, ClassVar, Unpack
 import numpy as np
 import numpy.typing as npt
 
-from fastconv.operations.operation import Operation
+from fastconv.operations.operation import Operation, a_shape
 from fastconv.operations.types import Array, ConvOptions, Ints, Padding, TransposedOptions
 from fastconv.plans.kinds import ConvPlan
 from fastconv.plans.planning import convolve, plan_convolution
@@ -19,7 +19,7 @@ def weights_of(shape: Any, dtype: np.dtype[Any]) -> Array:
     if shape is None:
         raise TypeError("w_shape must be the shape of the weights, got None")
     largest = np.iinfo(dtype).min or np.iinfo(dtype).max if dtype.kind in "iu" else 0
-    return np.broadcast_to(np.array(largest, dtype), check.shape("w_shape", shape))
+    return np.broadcast_to(np.array(largest, dtype), check.shape("w_shape", a_shape("w", shape)))
 
 
 class Convolution(Operation):
@@ -123,7 +123,7 @@ Whole numbers in float arrays have exact sums, where those fit, but under "fft",
         self.check_options(options)
         given = {"stride": stride, "padding": padding, "dilation": dilation, "groups": groups, **options}
         try:
-            return plan_convolution(self.name, self.rank, x_shape, x_dtype, w, bias, residual, given)
+            return plan_convolution(self.name, self.rank, a_shape("x", x_shape), x_dtype, w, bias, residual, given)
         except (TypeError, ValueError) as error:
             raise check.about_shapes(error) from None
 
@@ -212,7 +212,9 @@ array, shape (batch, out_channels, {out_axes})
         """Everything that does not depend on the data, done once; as ``conv2d.plan``, with the arguments of a call."""
         given = self.bound(arguments, options)
         try:
-            return plan_convolution(self.name, self.rank, x_shape, x_dtype, w, given.pop("bias", None), residual, given)
+            return plan_convolution(
+                self.name, self.rank, a_shape("x", x_shape), x_dtype, w, given.pop("bias", None), residual, given
+            )
         except (TypeError, ValueError) as error:
             raise check.about_shapes(error) from None
 

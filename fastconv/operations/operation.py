@@ -21,6 +21,16 @@ ARRAYS = ("x", "w", "residual", "indices", "input", "output", "weight", "grad_ou
 NO_ARGUMENTS = ("self", *ARRAYS, "out")  # of a plan
 
 
+def a_shape(name: str, value: Any) -> Any:
+    """`value`, where it is no array that itself was passed for its shape."""
+    if type(value) is tuple or getattr(value, "ndim", 1) == 1 or not hasattr(value, "shape"):
+        return value
+    if hasattr(value, "chunksize"):
+        block = f"; {name}.chunksize is a block's, which its tasks are given" if name == "x" else ""
+        raise TypeError(f"{name}_shape must be a shape, got a dask array: pass {name}.shape{block}")
+    raise TypeError(f"{name}_shape must be a shape, got an array of shape {tuple(value.shape)}: pass {name}.shape")
+
+
 class _Docstring:
     """The docstring of a class, and a rendered one of each instance."""
 
@@ -84,7 +94,7 @@ class Operation:
             ``plan(x, out=None)`` gives the result; ``print(plan)`` tells what was decided. Immutable and thread-safe.
         """
         try:
-            return self.planned(x_shape, x_dtype, self.bound(arguments, options))
+            return self.planned(a_shape("x", x_shape), x_dtype, self.bound(arguments, options))
         except (TypeError, ValueError) as error:
             raise check.about_shapes(error) from None
 

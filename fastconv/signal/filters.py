@@ -7,6 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fastconv.ndimage.ranks import median_among_zeros
+from fastconv.problem.convolutions import Size
 from fastconv.served import NotServed
 from fastconv.signal import sums
 from fastconv.signal.arrays import Array, numbers
@@ -83,10 +84,14 @@ def held_cells(zi: Array, x: Array, axis: int, count: int) -> Array:
     if zi.ndim != x.ndim:
         raise ValueError(f"Dimensions of parameters x and zi must match, but x.ndim={x.ndim!r}, zi.ndim={zi.ndim!r}!")
     expected = (*x.shape[:axis], count, *x.shape[axis + 1 :])
-    fits = all(n == wanted or (n == 1 and one != axis) for one, (n, wanted) in enumerate(zip(zi.shape, expected, strict=True)))
-    if not fits:
+    if not fits(zi.shape, expected, axis):
         raise ValueError(f"Unexpected shape for parameter zi: expected {expected}, found {zi.shape}.")
     return np.broadcast_to(zi, expected)
+
+
+def fits(shape: Size, expected: Size, axis: int) -> bool:
+    """Whether what a filter holds has the shape that is expected, or one cell for all along another axis."""
+    return all(n == wanted or (n == 1 and one != axis) for one, (n, wanted) in enumerate(zip(shape, expected, strict=True)))
 
 
 def filtered(taps: Array, x: Array, axis: int, held: Array | None, dtype: np.dtype[Any]) -> Any:

@@ -1,5 +1,6 @@
 """dask arrays in ndimage's and signal's functions: the values of the whole array's result, whatever its chunks."""
 
+import dataclasses
 from collections.abc import Callable
 from typing import Any
 
@@ -10,12 +11,21 @@ import fastconv as fc
 from fastconv.served import NotServed
 
 da = pytest.importorskip("dask.array", reason="dask is not installed")
+frames = pytest.importorskip("fastconv.dask.frames")
+dask_tasks = pytest.importorskip("fastconv.dask.tasks")
 dask_filters = pytest.importorskip("fastconv.dask.filters")
 dask_signals = pytest.importorskip("fastconv.dask.signals")
 RNG = np.random.default_rng(20240607)
 CHUNKS = [(3, 5), ((1, 1, 10, 9), (17, 2)), (20, 8)]
 STRUCTURE = np.array([[0, 1, 0], [1, 1, 1], [0, 1, 1]])
 WEIGHTS = np.array([[1.0, 2, 0], [-1, 3, 1], [0, 1, -2], [2, 0, 1]])
+
+
+@pytest.fixture(params=["regions", "core and strips"])
+def ways(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Blocks of any size are computed so."""
+    monkeypatch.setattr(frames, "LEAST", 0)
+    monkeypatch.setattr(frames, "SHARE", 0 if request.param == "regions" else np.inf)
 
 
 @pytest.fixture(scope="module")
@@ -49,6 +59,7 @@ def test_every_function_is_served_or_refused_with_a_reason(image: np.ndarray) ->
         fc.signal.choose_conv_method(lazy, lazy)
 
 
+@pytest.mark.usefixtures("ways")
 @pytest.mark.parametrize("mode", ["reflect", "mirror", "nearest", "wrap", "constant"])
 def test_filters(image: np.ndarray, mode: str) -> None:
     """Windows and two steps, larger than a chunk and than the image."""
@@ -58,6 +69,7 @@ def test_filters(image: np.ndarray, mode: str) -> None:
     same(fc.ndimage.grey_opening, image, (4, 3), **options)
 
 
+@pytest.mark.usefixtures("ways")
 @pytest.mark.exhaustive
 @pytest.mark.parametrize("mode", ["reflect", "mirror", "nearest", "wrap", "constant"])
 def test_filters_of_weights(image: np.ndarray, mode: str) -> None:
@@ -70,6 +82,7 @@ def test_filters_of_weights(image: np.ndarray, mode: str) -> None:
     same(fc.ndimage.black_tophat, image, None, STRUCTURE, **options)
 
 
+@pytest.mark.usefixtures("ways")
 def test_axes_and_modes_of_their_own(image: np.ndarray) -> None:
     """Sequences have a value for each axis; an output has the dtype that is asked for."""
     same(fc.ndimage.maximum_filter, image, (3, 5), mode=["wrap", "reflect"])
@@ -78,12 +91,14 @@ def test_axes_and_modes_of_their_own(image: np.ndarray) -> None:
     same(fc.ndimage.correlate1d, image, [1, 2, 1], output=np.float32)
 
 
+@pytest.mark.usefixtures("ways")
 def test_medians(image: np.ndarray) -> None:
     """Of ndimage and of signal, whose border is zeros."""
     same(fc.ndimage.median_filter, image, 3)
     same(fc.signal.medfilt2d, image, 3)
 
 
+@pytest.mark.usefixtures("ways")
 @pytest.mark.exhaustive
 def test_binary_morphology(image: np.ndarray) -> None:
     """Several iterations reach several times as far; a mask is cut as the image is; without an end there is no block."""
@@ -102,6 +117,7 @@ def test_weights_may_be_lazy(image: np.ndarray) -> None:
         np.testing.assert_array_equal(fc.ndimage.correlate(x, lazy).compute(scheduler="synchronous"), expected)
 
 
+@pytest.mark.usefixtures("ways")
 @pytest.mark.exhaustive
 def test_gaussian_derivatives(image: np.ndarray) -> None:
     """Whose options are those of the Gaussian filter that they call, and whose squares are exact here."""
@@ -158,6 +174,26 @@ def test_filters_along_an_axis(image: np.ndarray, axis: int) -> None:
     same(fc.signal.decimate, np.zeros_like(x), 3, 8, "fir", axis, False)
 
 
+def test_large_blocks_are_not_copied() -> None:
+    """The core of a block is read where it is stored; strips of a few cells are put together."""
+    seen: list[tuple[tuple[int, ...], bool]] = []
+    x = np.zeros((2200, 2400), np.float32)
+    x[1199, 1299] = 1
+    filtered = fc.ndimage.maximum_filter
+
+    def watched(input: Any, *arguments: Any, **options: Any) -> Any:
+        seen.append((np.shape(input), np.may_share_memory(input, x)))
+        return filtered(input, *arguments, **options)
+
+    lazy = fc.ndimage.maximum_filter(da.from_array(x, chunks=(1200, 1300), name=False), 3)
+    task = dict(lazy.dask.layers[lazy.name])[(lazy.name, 0, 0)]
+    found = next(one for one in (task if isinstance(task, tuple) else (task.func,)) if isinstance(one, dask_tasks.Task))
+    block = dataclasses.replace(found, function=watched)(x[:1200, :1300], x[:1200, 1300:], x[1200:, :1300], x[1200:, 1300:])
+    assert seen[0] == ((1200, 1300), True)
+    assert seen[1:] == [((3, 1301), False), ((1200, 3), False)]
+    np.testing.assert_array_equal(block, filtered(x, 3)[:1200, :1300])
+
+
 def test_no_end_no_block(image: np.ndarray) -> None:
     """Iterations until nothing changes are refused: a cell may reach any other."""
     with pytest.raises(TypeError, match="iterations must be at least 1 with dask arrays, got -1"):
@@ -169,10 +205,36 @@ def test_a_finite_filter(image: np.ndarray) -> None:
     same(lambda x: fc.signal.lfilter([1.0, 2.0, 1.0], 2.0, x), image[0], chunked=(4, 9, (1, 17, 1)))
 
 
+def test_a_filter_that_holds_cells(image: np.ndarray) -> None:
+    """(y, zf) for a NumPy's or a lazy zi, of more taps than a chunk has cells, by blocks and by an axis that serves all."""
+    taps, b = image[0, :6], image[0]
+    for x, zi in ((b, image[1, :5]), (b[:3], image[1, :5]), (image[:4], image[:1, :5])):
+        expected = fc.signal.lfilter(taps, 2.0, x, zi=zi)
+        for held in (zi, da.from_array(zi, chunks=2)):
+            found = fc.signal.lfilter(taps, 2.0, da.from_array(x, chunks=4), zi=held)
+            for one, wanted in zip(found, expected, strict=True):
+                assert (one.shape, one.dtype) == (wanted.shape, wanted.dtype)
+                np.testing.assert_array_equal(one.compute(scheduler="synchronous"), wanted)
+
+
+@pytest.mark.parametrize("name", ["convolve", "correlate", "convolve2d", "correlate2d"])
+def test_the_second_array_is_larger(image: np.ndarray, name: str) -> None:
+    """ "valid" slides the smaller array over the larger one, whichever comes first; correlations are conjugated right."""
+    kernel = WEIGHTS.astype(np.float32)
+    function, options = getattr(fc.signal, name), {} if name.endswith("2d") else {"method": "direct"}
+    pairs = [(kernel, image), (kernel * (1 + 2j), image)] if name == "correlate" else [(kernel, image)]
+    for small, large in pairs:
+        expected = function(small, large, "valid", **options)
+        for one in (small, da.from_array(small, chunks=3)):
+            found = function(one, da.from_array(large, chunks=8), "valid", **options)
+            assert (found.shape, found.dtype) == (expected.shape, expected.dtype)
+            np.testing.assert_array_equal(found.compute(scheduler="synchronous"), expected)
+
+
 REFUSED: list[tuple[str, Callable[[Any], Any], str]] = [
     ("a recursive filter", lambda x: fc.signal.lfilter([1.0], [1.0, 0.5], x), "recursive"),
     ("decimate by one", lambda x: fc.signal.decimate(x, 2), "recursive filter"),
-    ("what a filter held", lambda x: fc.signal.lfilter([1.0, 1.0], 1.0, x, zi=np.zeros((21, 1))), "zi must be None"),
+    ("what a filter held", lambda x: fc.signal.lfilter([1.0, 1.0], 1.0, x, zi=np.zeros((21, 2))), "Unexpected shape .* zi"),
     ("a line through both ends", lambda x: fc.signal.upfirdn([1.0, 1.0], x, mode="line"), r"x\.rechunk\(\{1: -1\}\)"),
     ("a mean of the axis", lambda x: fc.signal.resample_poly(x, 2, 1, padtype="mean"), r"x\.rechunk\(\{0: -1\}\)"),
     ("an array to write", lambda x: fc.ndimage.sobel(x, output=np.zeros((21, 19))), "output must be None"),
@@ -180,7 +242,11 @@ REFUSED: list[tuple[str, Callable[[Any], Any], str]] = [
     ("an origin", lambda x: fc.ndimage.maximum_filter(x, 3, origin=2), "invalid origin"),
     ("a mode of signal's", lambda x: fc.signal.convolve(x, WEIGHTS, "most"), "mode"),
     ("a boundary", lambda x: fc.signal.convolve2d(x, WEIGHTS, boundary="most"), "boundary"),
-    ("a kernel that is larger", lambda x: fc.signal.convolve(x, np.ones((40, 40)), "valid"), "in1 must be the larger array"),
+    (
+        "a kernel larger on one axis",
+        lambda x: fc.signal.convolve(x, np.ones((40, 4)), "valid"),
+        "one must be at least as large",
+    ),
     ("complex numbers", lambda x: fc.ndimage.maximum_filter(x.astype(complex), 3), "Complex"),
     ("an axis", lambda x: fc.signal.upfirdn([1.0], x, axis=2), "axis must be one of the 2"),
 ]

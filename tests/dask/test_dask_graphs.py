@@ -113,6 +113,22 @@ def test_errors_are_those_of_the_function() -> None:
         fc.conv2d.plan((1, 1, 4, 4), da.zeros((1, 1, 3, 3)))
 
 
+def test_plans_and_explain_take_shapes() -> None:
+    """Of an array that is passed for its shape they say what to pass."""
+    x, w = uncomputed(8), da.from_array(W)
+    plan = fc.conv2d.plan
+    for told, call in (
+        (r"x\.shape; x\.chunksize is a block's", lambda: plan(x, W)),
+        (r"x\.shape; x\.chunksize is a block's", lambda: fc.max_pool2d.explain(x, 2)),
+        (r"w\.shape$", lambda: fc.conv2d.explain(X.shape, w)),
+    ):
+        with pytest.raises(TypeError, match=f"_shape must be a shape, got a dask array: pass {told}"):
+            call()
+    with pytest.raises(TypeError, match=r"x_shape must be a shape, got an array of shape \(2, 2, 24, 20\): pass x\.shape"):
+        plan(X, W)
+    assert fc.conv2d.explain(x.chunksize, w.shape).count("\n") == len(fc.conv2d.implementations) - 1
+
+
 def test_masked_arrays_are_refused() -> None:
     """Their masks would be lost in every block."""
     x = da.ma.masked_equal(da.from_array(X, chunks=8), 0)
@@ -130,14 +146,14 @@ def test_a_task_runs_on_one_thread() -> None:
             counts.append(kernel_threads.count())
             return x
 
-    from fastconv.dask.tasks import Region, Task
+    from fastconv.dask.tasks import Region, Step, Task
     from fastconv.problem.blocks import Run
 
-    task = Task(Counting(), (Region("x", (1,), ((Run(0, 0, 1, 3),),)),), (), {}, threads=1)
+    task = Task(Counting(), (Step((Region("x", (1,), ((Run(0, 0, 1, 3),),)),), {}),))
     worker = threading.Thread(target=lambda: task(np.zeros(3)))
     worker.start()
     worker.join()
-    Task(Counting(), task.regions, (), {}, threads=before + 1)(np.zeros(3))
+    Task(Counting(), task.steps, threads=before + 1)(np.zeros(3))
     assert counts == [1, before + 1]
     assert fc.get_num_threads() == before
     x = da.from_array(X, chunks=8)
