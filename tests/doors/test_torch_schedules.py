@@ -96,7 +96,7 @@ def test_buffers_are_told(model, x, threads):
 
 
 class Residual(nn.Module):
-    """Two blocks: what the first adds is read by nothing behind it, what the second adds is a result too, or read again."""
+    """Two blocks: what the first adds is read by nothing behind it; its result is the second's residual, or more than that."""
 
     def __init__(self, reads):
         super().__init__()
@@ -127,7 +127,7 @@ def test_a_residual_read_for_the_last_time_is_written_over(x, reads, threads):
             assert (y == repeated).all()
             close(y, wanted)
         close(later[1], model(-x))
-    assert len(schedule.over) == (2 if reads == "nothing" else 1)
+    assert len(schedule.over) == {"nothing": 2, "a sum": 1, "the caller": 0}[reads]
     for node, residual in schedule.over.items():
         assert schedule.slots.of[node] == schedule.slots.of[residual]
     plain = ft.convert(model)

@@ -31,7 +31,7 @@ LANES = 8  # of what is finished after it is stored: one register or two, on eve
 
 
 class Epilogue(NamedTuple):
-    """An activation, what registers do of it, its numbers, whether there is a residual, and the elements from a result to it."""
+    """An activation, what registers do of it, its numbers; whether there is a residual, and elements from a result to it."""
 
     kind: int
     early: int
