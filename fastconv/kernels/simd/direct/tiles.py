@@ -285,9 +285,10 @@ def multiplier(rows: int, columns: int, lanes: int, channels_last: bool, dtype: 
             panel = block.group * s.panels + k
             at, apart = operands.weights + (panel * s.c_group + chunk.begin) * window * width, s.c_group * window * width
             bias, k_count = operands.bias + panel * width, min(width, s.k_group - k * width)
+            left = -(-count // rows)
             follows, reads = k + 1 < block.last_panel and count > columns * rows, streams and k == block.first_panel
             for first in range(0, count, rows):
-                tile_count, left = min(rows, count - first), (count - 1 - first) // rows
+                tile_count, left = min(rows, count - first), left - 1
                 w = microkernel.Weights(bias, at, at + AHEAD, width)
                 if follows and left < columns:  # a column of the next panel
                     w = microkernel.Weights(bias, at, at + (apart + left * lanes), width)
