@@ -279,7 +279,8 @@ def multiplier(rows: int, columns: int, lanes: int, channels_last: bool, dtype: 
         count, window = block.h * block.w, s.taps.d * s.taps.h * s.taps.w
         phase = microkernel.Phase(chunk.begin == 0, chunk.begin + s.block.chunk >= s.c_group)
         t_first, t_end = depths_inside(block, s)
-        streams = channels_last and window == 1 and s.stride.w == 1  # what the rows of a tile read follows each other
+        # What the rows of a tile read follows each other; lines of one vector a row come by themselves.
+        streams = channels_last and window == 1 and s.stride.w == 1 and s.c_group > lanes
         skips, adds = has_zero_rows(block, s), phase.ends and act.adds
         for k in range(block.first_panel, block.last_panel):
             panel = block.group * s.panels + k
