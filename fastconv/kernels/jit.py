@@ -112,7 +112,7 @@ class Launch(NamedTuple):
         return Launch(self.kernel, self.items, self.work, weights, bias, self.arguments)
 
     def run(self, x: Array, residual: Array, y: Array) -> None:
-        """On flat arrays; where there is no residual, y stands for it."""
+        """On flat arrays; where there is no residual, y stands for it, and where y holds it, an empty array."""
         if self.work < GRAIN:  # as the kernel would decide, without asking it
             self.kernel.serial(0, self.items, x, self.weights, self.bias, residual, y, *self.arguments)
         else:

@@ -148,6 +148,12 @@ class Plan:
         return self.out_shape == self.seen.geometry.out_shape and all(one.shape == one.kernel_shape for one in self.operands)
 
     @cached_property
+    def adds_in_place(self) -> bool:
+        """Whether a bound call may find the residual in the array that it writes."""
+        as_is = type(self).run is Plan.run and self.takes_as_is and self.form.phases is None
+        return as_is and self.implementation.adds_in_place(self.seen)
+
+    @cached_property
     def cells_in_lines(self) -> int:
         """The elements of a result that is large enough to gain by beginning a cache line, else 0."""
         self.check_room()
@@ -207,7 +213,7 @@ class Plan:
         x, *arrays : array
             As the plan is called.
         out : array
-            What each call writes; it must not overlap the others.
+            What each call writes; it must not overlap the others. Where the plan `adds_in_place` it may be the residual itself.
 
         Returns
         -------
@@ -233,14 +239,17 @@ class Plan:
         operands, y = self.bound(x, arrays, {}, None)[0], out
         if y is None:
             raise TypeError("out must be an array, got NoneType")
-        if type(self).run is not Plan.run or not self.takes(operands) or self.target(operands, y, NOTHING) is not y:
+        in_place = y is operands.get("residual") and self.adds_in_place
+        apart = {"x": operands["x"]} if in_place else operands
+        if type(self).run is not Plan.run or not self.takes(operands) or self.target(apart, y, NOTHING) is not y:
             self(x, *arrays, out=out)  # which raises what a call raises
             return partial(self, x, *arrays, out=out)
+        shaped = {one.name: operands[one.name].reshape(one.kernel_shape) for one in self.operands}
+        if in_place:
+            shaped["residual"] = y.reshape(-1)[:0]  # an empty one says that y holds it
+        run: Callable[[], Any] = partial(self.compute, shaped, self.packed, y)
         if self.keeps_shapes:
-            run: Callable[[], Any] = partial(self.implementation.run, operands, self.packed, self.seen, y)
-        else:
-            shaped = {one.name: operands[one.name].reshape(one.kernel_shape) for one in self.operands}
-            run = partial(self.compute, shaped, self.packed, y)
+            run = partial(self.implementation.run, shaped, self.packed, self.seen, y)
 
         def call() -> Any:
             run()

@@ -49,6 +49,8 @@ class Implementation:
         kernel(problem, machine) -> the name of the compiled kernel that runs, where there are several.
     growth : callable
         growth(problem, machine) -> how many times the bytes of the weights a call reads of them, packed.
+    adds_in_place : callable
+        adds_in_place(problem) -> whether `run` may be given an empty residual, which says that `out` holds it.
     error : Error
         The bound of its rounding.
     """
@@ -67,6 +69,7 @@ class Implementation:
     least: Callable[[Problem, Machine], float] | None = None
     kernel: Callable[[Problem, Machine], str] | None = None
     growth: Callable[[Problem, Machine], float] = lambda problem, machine: 1.0
+    adds_in_place: Callable[[Problem], bool] = lambda problem: False
     error: Error = LOCAL
 
 

@@ -66,8 +66,22 @@ def last_uses(roots: Iterable[fx.Node], recorded: Recorded, keepers: set[fx.Node
     return {root: last for root, last in found.items() if root not in kept}
 
 
-def assigned(last: dict[fx.Node, int], recorded: Recorded) -> Slots:
-    """Buffers for values: the one that was left last, which the caches still hold, where it is large enough; else it grows."""
+def fitting(size: int, sizes: list[int], free: list[int]) -> int:
+    """A buffer for so many bytes: of those that are free, else a new one."""
+    found = [slot for slot in reversed(free) if sizes[slot] >= size] or free[-1:]
+    if not found:
+        sizes.append(size)
+        return len(sizes) - 1
+    free.remove(found[0])
+    sizes[found[0]] = max(sizes[found[0]], size)
+    return found[0]
+
+
+def assigned(last: dict[fx.Node, int], recorded: Recorded, over: dict[fx.Node, fx.Node]) -> Slots:
+    """Buffers for values: the one that was left last, which the caches still hold, where it is large enough; else it grows.
+
+    `over` tells of results those values, not read later, that they may be written over.
+    """
     sizes: list[int] = []
     free: list[int] = []
     of: dict[fx.Node, int] = {}
@@ -78,13 +92,11 @@ def assigned(last: dict[fx.Node, int], recorded: Recorded) -> Slots:
             (tensor,) = tensors_of(value)
             size = tensor.numel() * tensor.element_size()
             total += size
-            fitting = [slot for slot in reversed(free) if sizes[slot] >= size] or free[-1:]
-            slot = fitting[0] if fitting else len(sizes)
-            if fitting:
-                free.remove(slot)
-                sizes[slot] = max(sizes[slot], size)
+            if node in over:
+                slot = of[over[node]]
+                ends[place].remove(slot)
             else:
-                sizes.append(size)
+                slot = fitting(size, sizes, free)
             of[node] = slot
             ends.setdefault(last[node], []).append(slot)
         free += ends.pop(place, [])

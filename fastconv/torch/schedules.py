@@ -101,7 +101,8 @@ class Schedule:
         self.ready = {node: one for node in recorded if (one := ready_of(module, node, recorded)) is not None}
         written = {node for node in recorded if writes_where_told(module, node, recorded)}
         last = last_uses([*self.ready, *written], recorded, {node for node in recorded if keeps(module, node)})
-        self.slots: Slots = assigned(last, recorded)
+        self.over = {node: other for node in self.ready if (other := self.written_over(node, last, recorded)) is not None}
+        self.slots: Slots = assigned(last, recorded, self.over)
         self.buffers = [aligned(size, BYTE) for size in self.slots.sizes]
         for node in recorded:
             if node.op == "output":
@@ -119,6 +120,16 @@ class Schedule:
                 self.add(node, called(module, node))
         self.watched = watched(module)
         self.state = self.watched.state()
+
+    def written_over(self, node: fx.Node, last: dict[fx.Node, int], recorded: Recorded) -> fx.Node | None:
+        """The residual that a node may write its result over, of the same shape and read by nothing behind it; else None."""
+        inputs = [one for one in node.args if one is not None]
+        if node not in last or len(inputs) != 2 or not self.ready[node].plan.adds_in_place:
+            return None
+        x, residual = inputs
+        if x is residual or x not in last or last.get(residual) != self.numbers[node]:
+            return None
+        return residual if kind(recorded[residual]) == kind(recorded[node]) else None
 
     def add(self, node: fx.Node, run: Callable[..., Any]) -> None:
         """A step of torch's own: its arguments are looked up, and its result is kept until it was read."""
@@ -171,7 +182,8 @@ class Schedule:
         inputs = [one for one in node.args if one is not None]
         late, fixed = layer.late, self.values[number]
         if y is not None and all(self.is_fixed(one) for one in inputs):
-            arrays = [ordered(self.values[self.numbers[one]].numpy(), to) for one in inputs]
+            over = self.over.get(node)
+            arrays = [y if one is over else ordered(self.values[self.numbers[one]].numpy(), to) for one in inputs]
             self.steps.append((plan.bind(*arrays, out=y), False))
             if late is not None:
                 self.steps.append((lambda: late(fixed), False))

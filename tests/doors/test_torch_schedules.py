@@ -95,6 +95,47 @@ def test_buffers_are_told(model, x, threads):
     assert 0 < sum(slots.sizes) < slots.values
 
 
+class Residual(nn.Module):
+    """Two blocks: what the first adds is read by nothing behind it; its result is the second's residual, or more than that."""
+
+    def __init__(self, reads):
+        super().__init__()
+        self.stem, self.last = nn.Conv2d(4, 4, 1), nn.Conv2d(4, 4, 1)
+        self.first, self.second = nn.Conv2d(4, 4, 1), nn.Conv2d(4, 4, 1)
+        self.reads = reads
+
+    def forward(self, x):
+        x = self.stem(x)
+        y = torch.relu(self.first(torch.relu(self.stem(x))) + x)
+        z = torch.relu(self.second(self.stem(y)) + y)
+        if self.reads == "nothing":
+            return self.last(z)
+        return self.last(z + y) if self.reads == "a sum" else (self.last(z), y)
+
+
+@pytest.mark.parametrize("reads", ["nothing", "a sum", "the caller"])
+def test_a_residual_read_for_the_last_time_is_written_over(x, reads, threads):
+    """In channels-last order by tiles, and no other: results stay those of the first call, and of torch."""
+    torch.manual_seed(0)
+    model = Residual(reads).eval()
+    fast = ft.convert(model, memory_format=torch.channels_last)
+    with torch.no_grad():
+        first = fast(x)
+        (schedule,) = schedules(fast)
+        later = [fast(x), fast(-x), fast(x)]
+        for y, repeated, wanted in zip(*map(pieces, (first, later[2], model(x))), strict=True):
+            assert (y == repeated).all()
+            close(y, wanted)
+        close(later[1], model(-x))
+    assert len(schedule.over) == {"nothing": 2, "a sum": 1, "the caller": 0}[reads]
+    for node, residual in schedule.over.items():
+        assert schedule.slots.of[node] == schedule.slots.of[residual]
+    plain = ft.convert(model)
+    close(plain(x), model(x))
+    close(plain(x), model(x))
+    assert not schedules(plain)[0].over
+
+
 def test_other_shapes_and_grad_modes_have_their_own(model, x, threads):
     """In any order, also in inference mode, whose tensors are no others'."""
     fast = ft.convert(model)

@@ -39,6 +39,46 @@ def test_a_bound_call_takes_what_a_call_takes(arrays, threads):
     assert all((found == wanted).all() for found, wanted in zip(plan.bind(x, out=pair)(), plan(x), strict=True))
 
 
+@pytest.mark.parametrize("activation", ["relu", "gelu"])
+@pytest.mark.parametrize("dtype", ["float32", "int32"])
+def test_a_residual_may_lie_where_the_result_goes(activation, dtype, threads):
+    """Bit for bit what is added to a result elsewhere, in whole tiles and in those that rows or channels do not fill."""
+    if dtype == "int32" and activation == "gelu":
+        activation = None
+    rng = np.random.default_rng(0)
+    for shape, count in (((1, 6, 6, 4), 64), ((2, 5, 7, 4), 35)):
+        x, w = (rng.normal(0, 3, size).astype(dtype) for size in (shape, (count, 1, 1, 4)))
+        plan = fc.conv2d.plan(
+            shape, w, activation=activation, layout="NHWC", residual=True, x_dtype=dtype, implementation="direct"
+        )
+        y = rng.normal(0, 3, plan.out_shape).astype(dtype)
+        wanted = plan(x, y)
+        assert plan.adds_in_place
+        assert plan.bind(x, y, out=y)() is y
+        assert (y == wanted).all()
+
+
+@pytest.mark.parametrize(
+    ("implementation", "layout"), [("winograd", "NHWC"), ("direct", "NCHW"), ("im2col", "NHWC"), ("strassen", "NHWC")]
+)
+def test_a_residual_lies_elsewhere_for_others(implementation, layout, threads):
+    """They store sums before they add it, or in parts; and a call takes none so, nor does one whose x is the result too."""
+    last = layout == "NHWC"
+    w = np.ones((16, 3, 3, 16) if last else (16, 16, 3, 3), np.float32)
+    options = {"padding": 1, "layout": layout, "residual": True}
+    plan = fc.conv2d.plan((1, 8, 8, 16) if last else (1, 16, 8, 8), w, implementation=implementation, **options)
+    x, y = np.ones(plan.x_shape, np.float32), np.ones(plan.out_shape, np.float32)
+    assert not plan.adds_in_place
+    with pytest.raises(ValueError, match="out must not overlap residual"):
+        plan.bind(x, y, out=y)
+    direct = fc.conv2d.plan((1, 8, 8, 16), np.ones((16, 3, 3, 16), np.float32), padding=1, layout="NHWC", residual=True)
+    y = np.ones(direct.out_shape, np.float32)
+    with pytest.raises(ValueError, match="out must not overlap"):
+        direct(x.reshape(direct.x_shape), y, out=y)
+    with pytest.raises(ValueError, match="out must not overlap x"):
+        direct.bind(y, y, out=y)
+
+
 def test_a_bound_call_refuses_what_a_call_refuses(arrays, threads):
     x, w, _ = arrays
     plan = fc.conv2d.plan(x.shape, w, padding=1)

@@ -52,6 +52,7 @@ _DIRECT = Implementation(
     pack_cost=direct.pack_cost,
     converts=direct.converts,
     kernel=direct.kernel,
+    adds_in_place=direct.adds_in_place,
 )
 
 _STRASSEN = Implementation(

@@ -38,7 +38,7 @@ def activation_kernel(kind: str, lanes: int, dtype: str, isa: str) -> Kernel:
 
     def by_vectors(begin, end, x, y, low, high):
         """y[i] = act(x[i])"""
-        e, source, to = epilogue.Epilogue(code, code, low, high, 0), pointer(x), pointer(y)
+        e, source, to = epilogue.Epilogue(code, code, low, high, False, 0), pointer(x), pointer(y)
         whole = end - (end - begin) % lanes
         for i in range(begin, whole, lanes):
             vector.store(to + i, activate(vector.load(source + i, lanes), e))
@@ -48,7 +48,7 @@ def activation_kernel(kind: str, lanes: int, dtype: str, isa: str) -> Kernel:
 
     def by_values(begin, end, x, y, low, high):
         """y[i] = act(x[i])"""
-        e, source, to = epilogue.Epilogue(code, epilogue.NONE, low, high, 0), pointer(x), pointer(y)
+        e, source, to = epilogue.Epilogue(code, epilogue.NONE, low, high, False, 0), pointer(x), pointer(y)
         for i in range(begin, end):
             put(to + i, vector.peek(source + i), e)
 

@@ -48,6 +48,12 @@ def converts(problem: Problem) -> frozenset[str]:
     return converting.both(problem) if isinstance(cut, pointwise.Cut) else frozenset()
 
 
+def adds_in_place(problem: Problem) -> bool:
+    """Whether out may hold the residual: channels last, tiles add it to their registers, where they store each sum once."""
+    cut, g = choice(problem, host()).cut, problem.geometry
+    return problem.residual and g.channels_last and isinstance(cut, Cuts) and cut.stores_once(g)
+
+
 def pack_cost(problem: Problem, machine: Machine) -> float:
     """Of the kernel that is chosen; some take the weights as they lie."""
     lays = choice(problem, machine).cut.lays_weights

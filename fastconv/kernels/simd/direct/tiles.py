@@ -38,7 +38,7 @@ from fastconv.machine import Machine
 from fastconv.problem.convolutions import Array, ConvGeometry
 from fastconv.problem.problem import Problem
 
-peek, poke, pointer = vector.peek, vector.poke, vector.pointer
+peek, poke, pointer, AHEAD = vector.peek, vector.poke, vector.pointer, microkernel.AHEAD
 
 
 class Sizes(NamedTuple):
@@ -279,13 +279,22 @@ def multiplier(rows: int, columns: int, lanes: int, channels_last: bool, dtype: 
         count, window = block.h * block.w, s.taps.d * s.taps.h * s.taps.w
         phase = microkernel.Phase(chunk.begin == 0, chunk.begin + s.block.chunk >= s.c_group)
         t_first, t_end = depths_inside(block, s)
-        skips, adds = has_zero_rows(block, s), phase.ends and act.residual != 0
+        # What the rows of a tile read follows each other; lines of one vector a row come by themselves.
+        streams = channels_last and window == 1 and s.stride.w == 1 and s.c_group > lanes
+        skips, adds = has_zero_rows(block, s), phase.ends and act.adds
         for k in range(block.first_panel, block.last_panel):
             panel = block.group * s.panels + k
-            at = operands.weights + (panel * s.c_group + chunk.begin) * window * width
-            w, k_count = microkernel.Weights(operands.bias + panel * width, at), min(width, s.k_group - k * width)
+            at, apart = operands.weights + (panel * s.c_group + chunk.begin) * window * width, s.c_group * window * width
+            bias, k_count = operands.bias + panel * width, min(width, s.k_group - k * width)
+            left = -(-count // rows)
+            follows, reads = k + 1 < block.last_panel and count > columns * rows, streams and k == block.first_panel
             for first in range(0, count, rows):
-                tile_count = min(rows, count - first)
+                tile_count, left = min(rows, count - first), left - 1
+                w = microkernel.Weights(bias, at, at + AHEAD, width)
+                if follows and left < columns:  # a column of the next panel
+                    w = microkernel.Weights(bias, at, at + (apart + left * lanes), width)
+                elif reads and left > 0:  # the rows of the next tile
+                    w = microkernel.Weights(bias, at, view.at + peek(view.offsets + (first + rows)), rows)
                 r_first, r_end = 0, s.taps.h
                 if skips:
                     r_first, r_end = heights_inside(block, first, first + tile_count - 1, s)

@@ -1,7 +1,7 @@
 """What becomes of a sum as it is written: y = act(sum + residual). The one place that knows activations and residuals.
 
 A kernel takes an array of scalars, from `scalars`, and the residual, an array laid out as y; where there is none, y itself
-stands for it. Of these, `epilogue` makes what the functions below take:
+stands for it, and an empty array where y holds it before the call. Of these, `epilogue` makes what the functions below take:
 
     e = epilogue(parameters, residual, y)       once, at the top of a kernel
     tile = activate(tile, e)                    of `activation_of`: before a tile is stored, what registers can do
@@ -10,7 +10,8 @@ stands for it. Of these, `epilogue` makes what the functions below take:
 
 The residual of the value at any address of y lies `e.residual` elements further. With a residual, and for activations that
 are more than a few instructions of a vector (silu, gelu), everything is left to what follows the store, while the values are in
-the L1 cache. A kernel whose tiles may overlap cannot leave it so: a value would meet its activation twice.
+the L1 cache. A kernel whose tiles may overlap cannot leave it so: a value would meet its activation twice. A kernel that adds
+the residual to its registers, before the store, goes on with `e = added(e)`; no other may run where y holds the residual.
 """
 
 from functools import lru_cache
@@ -30,12 +31,13 @@ LANES = 8  # of what is finished after it is stored: one register or two, on eve
 
 
 class Epilogue(NamedTuple):
-    """An activation, what registers do of it, its numbers, and the elements from a result to its residual, or 0."""
+    """An activation, what registers do of it, its numbers; whether there is a residual, and elements from a result to it."""
 
     kind: int
     early: int
     low: float
     high: float
+    adds: bool
     residual: int
 
 
@@ -47,17 +49,23 @@ def scalars(activation: Activation, dtype: np.dtype[Any], padding_value: complex
 @compiled
 def epilogue(parameters, residual, y):
     """The epilogue of a call."""
-    kind, apart = int(parameters[0]), vector.distance(pointer(y), pointer(residual))
-    early = NONE if apart != 0 or kind in (SILU, GELU) else kind
-    return Epilogue(kind, early, parameters[1], parameters[2], apart)
+    kind, apart = int(parameters[0]), vector.distance(pointer(y), pointer(residual)) if len(residual) else 0
+    adds = apart != 0 or len(residual) == 0
+    early = NONE if adds or kind in (SILU, GELU) else kind
+    return Epilogue(kind, early, parameters[1], parameters[2], adds, apart)
 
 
 @compiled
 def epilogue_with_silu(parameters, residual, y):
     """The epilogue of a call of a kernel that does silu in registers too."""
-    kind, apart = int(parameters[0]), vector.distance(pointer(y), pointer(residual))
-    early = NONE if apart != 0 or kind == GELU else kind
-    return Epilogue(kind, early, parameters[1], parameters[2], apart)
+    e = epilogue(parameters, residual, y)
+    return Epilogue(e.kind, SILU if e.kind == SILU and not e.adds else e.early, e.low, e.high, e.adds, e.residual)
+
+
+@compiled
+def added(e):
+    """The epilogue of sums that hold their residual."""
+    return Epilogue(e.kind, NONE if e.kind in (SILU, GELU) else e.kind, e.low, e.high, False, 0)
 
 
 @compiled
@@ -95,7 +103,7 @@ def activation_of(dtype: str, silu: bool = False) -> Any:
 @compiled
 def put(at, value, e):
     """The result of one sum, at `at`."""
-    if e.residual != 0:
+    if e.adds:
         value += peek(at + e.residual)
     poke(at, activated(value, e.kind, e.low, e.high))
 
@@ -103,13 +111,13 @@ def put(at, value, e):
 @compiled
 def is_unfinished(e):
     """Whether something is left to do after the store."""
-    return e.early != e.kind or e.residual != 0
+    return e.early != e.kind or e.adds
 
 
 @compiled
 def adds_and_clips(e):
     """Whether what is left to do is an addition, and a clip or nothing."""
-    return e.residual != 0 and (e.kind == CLIP or e.kind == NONE)
+    return e.adds and (e.kind == CLIP or e.kind == NONE)
 
 
 @compiled
@@ -131,11 +139,11 @@ def finish_silu(y, count, e):
     whole = count - count % WIDE
     for at in range(0, whole, WIDE):
         v = vector.load(y + at, WIDE)
-        vector.store(y + at, vector.silu(v + vector.load(y + (at + e.residual), WIDE) if e.residual != 0 else v))
+        vector.store(y + at, vector.silu(v + vector.load(y + (at + e.residual), WIDE) if e.adds else v))
     if whole < count:
         rest = count - whole
         v = vector.load_first(y + whole, rest, WIDE)
-        if e.residual != 0:
+        if e.adds:
             v = v + vector.load_first(y + (whole + e.residual), rest, WIDE)
         vector.store_first(y + whole, vector.silu(v), rest)
 
@@ -177,7 +185,7 @@ def finish_rows(y, offsets, count, step, width, e):
 def as_clip(e, highest):
     """The same with bounds that change nothing where registers do nothing."""
     if e.early == NONE:
-        return Epilogue(e.kind, e.early, -highest, highest, e.residual)
+        return Epilogue(e.kind, e.early, -highest, highest, e.adds, e.residual)
     return e
 
 

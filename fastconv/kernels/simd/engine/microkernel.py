@@ -16,7 +16,7 @@ from fastconv.kernels.simd import vector
 from fastconv.kernels.simd.engine import epilogue
 
 peek, poke = vector.peek, vector.poke
-AHEAD = 2048  # elements from weights to those of which a line is asked for: in a network they come from afar
+AHEAD = 2048  # elements from weights to those of which a line is asked for, where nothing else is: they may come from afar
 
 
 class Windows(NamedTuple):
@@ -55,10 +55,12 @@ class Taps(NamedTuple):
 
 
 class Weights(NamedTuple):
-    """Addresses of a block's bias, and of its rows of weights."""
+    """Addresses of a block's bias, of its rows of weights, and of what is to come: a line of each `pace` elements."""
 
     bias: Any
     rows: Any
+    ahead: Any
+    pace: int
 
 
 class Outputs(NamedTuple):
@@ -125,16 +127,29 @@ def store_of(rows: int, columns: int, lanes: int, channels_last: bool, dtype: st
                 for i in range(to.count):
                     poke(to.at + (peek(to.offsets + i) + j * to.step), peek(spare + (i * whole + j)))
 
-    store_sums = store_rows if channels_last else store_columns
+    @inlined
+    def add_residual(tile, to, act):
+        if to.count == rows and to.width == whole:
+            return vector.added_rows(tile, to.at + act.residual, to.offsets)
+        return vector.added_first_rows(tile, to.at + act.residual, to.offsets, to.count, to.width)
 
-    def store(tile, to, ends, act, spare):
+    def store_last(tile, to, ends, act, spare):
         if ends:
+            if act.adds:
+                tile, act = add_residual(tile, to, act), epilogue.added(act)
             tile = activate_tile(tile, act)
-        store_sums(tile, to, spare)
+        store_rows(tile, to, spare)
         if ends:
             epilogue.finish_rows(to.at, to.offsets, to.count, to.step, to.width, act)
 
-    return inlined(store)
+    def store_first(tile, to, ends, act, spare):
+        if ends:
+            tile = activate_tile(tile, act)
+        store_columns(tile, to, spare)
+        if ends:
+            epilogue.finish_rows(to.at, to.offsets, to.count, to.step, to.width, act)
+
+    return inlined(store_last if channels_last else store_first)
 
 
 @lru_cache(maxsize=64)
@@ -159,7 +174,7 @@ def load_of(rows: int, columns: int, lanes: int, channels_last: bool) -> Any:
 @lru_cache(maxsize=64)
 def conv_tile(rows: int, columns: int, lanes: int, channels_last: bool, dtype: str) -> Any:
     """The compiled microkernel of one tile: outputs = act(bias or outputs + windows @ weights)."""
-    width, ahead = columns * lanes, AHEAD
+    width = columns * lanes
     load, store = load_of(rows, columns, lanes, channels_last), store_of(rows, columns, lanes, channels_last, dtype)
 
     def tile_kernel(windows, taps, weights, outputs, phase, act, spare):
@@ -169,8 +184,9 @@ def conv_tile(rows: int, columns: int, lanes: int, channels_last: bool, dtype: s
             for run in range((before + taps.r_first) * windows.pieces, (before + taps.r_last) * windows.pieces):
                 sources = vector.rows_at(windows.at + peek(windows.runs + run), windows.offsets, rows)
                 row = weights.rows + run * windows.length * width
+                ahead = weights.ahead + run * windows.length * weights.pace
                 for i in range(windows.length):
-                    vector.prefetch(row + (i * width + ahead))
+                    vector.prefetch(ahead + i * weights.pace)
                     tile = vector.fma_outer(tile, sources, i * windows.step, row + i * width)
         store(tile, outputs, phase.ends, act, spare)
 

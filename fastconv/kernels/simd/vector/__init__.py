@@ -87,6 +87,8 @@ from fastconv.kernels.simd.vector.products import (
 )
 from fastconv.kernels.simd.vector.tiles import (
     added,
+    added_first_rows,
+    added_rows,
     filled,
     first_values,
     load_first_rows,
@@ -124,6 +126,8 @@ __all__ = [
     "add_product_of_difference",
     "add_product_of_sum",
     "added",
+    "added_first_rows",
+    "added_rows",
     "address",
     "as_real",
     "as_whole",

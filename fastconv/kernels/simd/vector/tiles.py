@@ -174,6 +174,50 @@ def added(context: Any, tile: Any, p: Any, step: Any) -> Any:
     return tile(tile, p, types.intp), generate
 
 
+def sum_of(builder: Any, dtype: Any, a: Any, b: Any) -> Any:
+    """a + b, of vectors of floats or of integers."""
+    return builder.fadd(a, b) if isinstance(dtype, types.Float) else builder.add(a, b)
+
+
+@intrinsic
+def added_rows(context: Any, tile: Any, p: Any, offsets: Any) -> Any:
+    """tile[i, j] + p[offsets[i] + j * lanes:][:lanes]; `offsets` points to int64"""
+    stored = p.dtype
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        t, p, table = args
+        for i in range(tile.rows):
+            offset = builder.load(address_of(builder, table, types.int64, I64(i)), typ=I64)
+            row = builder.add(p, builder.mul(offset, I64(BYTES[stored])))
+            for j in range(tile.columns):
+                k, other = i * tile.columns + j, read(builder, row, tile, I64(j * tile.lanes), stored)
+                t = builder.insert_value(t, sum_of(builder, tile.dtype, builder.extract_value(t, k), other), k)
+        return t
+
+    return tile(tile, p, offsets), generate
+
+
+@intrinsic
+def added_first_rows(context: Any, tile: Any, p: Any, offsets: Any, count: Any, width: Any) -> Any:
+    """tile[i, :] + p[offsets[i]:][:width] for the rows i < count; nothing else is read"""
+    stored = p.dtype
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        t, p, table, count, width = args
+        for i in range(tile.rows):
+            offset = builder.load(address_of(builder, table, types.int64, I64(i)), typ=I64)
+            row = builder.add(p, builder.mul(offset, I64(BYTES[stored])))
+            wanted = builder.select(builder.icmp_signed("<", I64(i), count), width, I64(0))
+            for j in range(tile.columns):
+                k, here = i * tile.columns + j, builder.add(row, I64(j * tile.lanes * BYTES[stored]))
+                mask = mask_of(builder, builder.sub(wanted, I64(j * tile.lanes)), tile.lanes)
+                other = read_masked(builder, here, tile, mask, None, stored)
+                t = builder.insert_value(t, sum_of(builder, tile.dtype, builder.extract_value(t, k), other), k)
+        return t
+
+    return tile(tile, p, offsets, types.intp, types.intp), generate
+
+
 @intrinsic
 def store_rows(context: Any, tile: Any, p: Any, offsets: Any) -> Any:
     """p[offsets[i]:] = the vectors of row i; `offsets` points to int64"""
