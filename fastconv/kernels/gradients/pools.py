@@ -17,24 +17,38 @@ from fastconv.problem.pools import WHOLE, Axis, PoolGeometry
 from fastconv.problem.pools import span as window_of
 from fastconv.problem.problem import Operands, Problem
 
-TOGETHER = 32  # channels, side by side, of an item
+TOGETHER = 32  # channels, side by side, of an item at least
+SHARES = 8  # items that a call should have for its threads
 ROW = 1 << 14  # values of a row of cells and channels that stay in the cache
 
 # By indices -------------------------------------------------------------------------------------------------------------
 
 
-@Kernel
-def scatter(begin, end, dy, indices, dx, cells_in, cells_out, together, block):
-    """dx[plane][index] += dy[plane][position]; `together` planes lie side by side, `block` are an item"""
-    blocks = -(-together // block)
+@compiled
+def clear_cells(dx, to, begin, end, together, count):
+    """dx[to + cell * together :][:count] = 0 of the cells begin .. end - 1"""
     zero = dx.dtype.type(0)
+    if count == together:
+        dx[to + begin * together : to + max(begin, end) * together] = zero
+        return
+    for cell in range(begin, end):
+        dx[to + cell * together : to + cell * together + count] = zero
+
+
+@Kernel
+def scatter(begin, end, dy, indices, dx, cells_in, cells_out, row, together, block):
+    """dx[plane][index] += dy[plane][position]; `together` planes lie side by side, `block` are an item
+
+    Cells become zero as the windows of a row of positions reach them: those of an image would leave the cache in between.
+    """
+    blocks = -(-together // block)
     for item in range(begin, end):
         group, part = divmod(item, blocks)
         first = part * block
-        last = min(first + block, together)
-        source, to = group * cells_in * together, group * cells_out * together
+        count = min(block, together - first)
+        source, to = group * cells_in * together + first, group * cells_out * together + first
         if together == 1:
-            dx[to : to + cells_out] = zero
+            clear_cells(dx, to, 0, cells_out, 1, 1)
             plane_out, places, values = (
                 dx[to : to + cells_out],
                 indices[source : source + cells_in],
@@ -43,19 +57,29 @@ def scatter(begin, end, dy, indices, dx, cells_in, cells_out, together, block):
             for cell in range(len(values)):
                 plane_out[places[cell]] += values[cell]
             continue
-        for cell in range(cells_out):
-            dx[to + cell * together + first : to + cell * together + last] = zero
-        for cell in range(cells_in):
-            for plane in range(first, last):
-                at = source + cell * together + plane
-                dx[np.uint64(to + plane) + indices[at] * np.uint64(together)] += dy[at]
+        cleared, step = 0, np.uint64(together)
+        for first_cell in range(0, cells_in, row):
+            last_cell, furthest = min(first_cell + row, cells_in), np.uint64(0)
+            for cell in range(first_cell, last_cell):
+                places = indices[source + cell * together : source + cell * together + count]
+                for plane in range(len(places)):
+                    furthest = max(furthest, places[plane])
+            reached = max(cleared, np.int64(furthest) + 1)
+            clear_cells(dx, to, cleared, reached, together, count)
+            cleared = reached
+            for cell in range(first_cell, last_cell):
+                at = source + cell * together
+                places, values = indices[at : at + count], dy[at : at + count]
+                for plane in range(len(values)):
+                    dx[np.uint64(to + plane) + places[plane] * step] += values[plane]
+        clear_cells(dx, to, cleared, cells_out, together, count)
 
 
 def run_scatter(operands: Operands, packed: None, problem: Problem, out: Array) -> None:
     """Each value is added to the cell that its index names."""
     g: ScatterGradient = problem.geometry
     together = g.channels if g.channels_last else 1
-    block = min(together, TOGETHER)
+    block = block_of(together, g.batch * g.channels // together)
     scatter(
         g.batch * g.channels // together * -(-together // block),
         g.flops,
@@ -64,9 +88,18 @@ def run_scatter(operands: Operands, packed: None, problem: Problem, out: Array) 
         out.reshape(-1),
         prod(g.pooled_size),
         prod(g.in_size),
+        max(1, g.pooled_size[-1]),
         together,
         block,
     )
+
+
+def block_of(together: int, groups: int) -> int:
+    """Channels, side by side, of an item: all, or as many as leave each call SHARES of them."""
+    block = together
+    while block > TOGETHER and groups * -(-together // block) < SHARES:
+        block = -(-block // 2)
+    return max(1, block)
 
 
 # Averages ---------------------------------------------------------------------------------------------------------------
@@ -103,62 +136,92 @@ def spread_row(row, values, axis, count):
                 to[c] += part[c]
 
 
+@compiled
+def scaled_row(values, dy, source, shares, together, count):
+    """values[o * count + c] = dy[source + o * together + c] * shares[o * count + c]"""
+    if count == together:
+        line = dy[source : source + len(values)]
+        for k in range(len(values)):
+            values[k] = line[k] * shares[k]
+        return
+    for o in range(len(values) // count):
+        for c in range(count):
+            values[o * count + c] = dy[source + o * together + c] * shares[o * count]
+
+
+@compiled
+def put_row(dx, at, row, together, count, adds):
+    """dx[at + k * together + c] = row[k * count + c], or += that"""
+    if count == together:
+        cells = dx[at : at + len(row)]
+        if adds:
+            for k in range(len(row)):
+                cells[k] += row[k]
+        else:
+            for k in range(len(row)):
+                cells[k] = row[k]
+        return
+    for k in range(len(row) // count):
+        cells, part = dx[at + k * together : at + k * together + count], row[k * count : k * count + count]
+        for c in range(count):
+            cells[c] = cells[c] + part[c] if adds else part[c]
+
+
 @Kernel
 def average(begin, end, dy, dx, axes, together, block):
     """dx[n, cells of o, c] += dy[n, o, c] / divisor; `together` channels lie side by side, `block` of them are an item
 
-    A row of outputs is spread along the width once, then added to the rows of its windows.
+    A row of outputs is spread along the width once, then added to the rows of its windows; the first that reaches a row is
+    written there. With a dilation, rows are reached in no order: all are cleared before.
     """
     depth, height, width = axes
-    zero, one = dx.dtype.type(0), dx.dtype.type(1)
+    one = dx.dtype.type(1)
     blocks = -(-together // block)
-    cells_in, cells_out = depth.cells * height.cells * width.cells, depth.outputs * height.outputs * width.outputs
-    shares = np.empty(width.outputs * block, dx.dtype)
-    values = np.empty(width.outputs * block, dx.dtype)
-    spread = np.empty(width.cells * block, dx.dtype)
+    plane = height.cells * width.cells
+    cells_in, cells_out = depth.cells * plane, depth.outputs * height.outputs * width.outputs
+    in_order = depth.dilation == 1 and height.dilation == 1
+    shares_of, values_of = np.empty(width.outputs * block, dx.dtype), np.empty(width.outputs * block, dx.dtype)
+    spread_of = np.empty(width.cells * block, dx.dtype)
     for item in range(begin, end):
         group, part = divmod(item, blocks)
         first = part * block
         count = min(block, together - first)
         to, source = group * cells_in * together + first, group * cells_out * together + first
-        if count == together:
-            dx[to : to + cells_in * together] = zero
-        else:
-            for cell in range(cells_in):
-                dx[to + cell * together : to + cell * together + count] = zero
-        before = 0
-        row = spread[: width.cells * count]
+        shares, values, row = (
+            shares_of[: width.outputs * count],
+            values_of[: width.outputs * count],
+            spread_of[: width.cells * count],
+        )
+        planes_done, before = 0, 0
+        if not in_order:
+            clear_cells(dx, to, 0, cells_in, together, count)
+            planes_done = depth.cells
         for d in range(depth.outputs):
             ds = span(depth, d)
+            fresh, rows_done = max(planes_done, min(ds.start, depth.cells)), 0
+            clear_cells(dx, to, planes_done * plane, fresh * plane, together, count)
             for h in range(height.outputs):
                 hs = span(height, h)
                 outer = ds.count * hs.count
                 if outer != before:
                     before = outer
                     for o in range(width.outputs):
-                        share = one / dx.dtype.type(outer * span(width, o).count)
-                        shares[o * count : o * count + count] = share
-                if count == together:
-                    line = dy[source : source + width.outputs * count]
-                    for o in range(len(line)):
-                        values[o] = line[o] * shares[o]
-                else:
-                    for o in range(width.outputs):
-                        for c in range(count):
-                            values[o * count + c] = dy[source + o * together + c] * shares[o * count]
+                        shares[o * count : o * count + count] = one / dx.dtype.type(outer * span(width, o).count)
+                scaled_row(values, dy, source, shares, together, count)
                 source += width.outputs * together
                 spread_row(row, values, width, count)
                 for i in range(ds.start, ds.stop, depth.dilation):
+                    start = to + i * plane * together
+                    if i >= fresh:
+                        skipped = min(hs.start, height.cells)
+                        clear_cells(dx, start, rows_done * width.cells, skipped * width.cells, together, count)
                     for j in range(hs.start, hs.stop, height.dilation):
-                        at = to + (i * height.cells + j) * width.cells * together
-                        if count == together:
-                            cells = dx[at : at + width.cells * together]
-                            for k in range(len(cells)):
-                                cells[k] += row[k]
-                        else:
-                            for k in range(width.cells):
-                                for c in range(count):
-                                    dx[at + k * together + c] += row[k * count + c]
+                        put_row(dx, start + j * width.cells * together, row, together, count, i < fresh or j < rows_done)
+                rows_done = max(rows_done, hs.stop)
+            for i in range(fresh, ds.stop):
+                clear_cells(dx, to + i * plane * together, rows_done * width.cells, plane, together, count)
+            planes_done = max(planes_done, ds.stop)
+        clear_cells(dx, to, planes_done * plane, cells_in, together, count)
 
 
 def lifted_axes(gradient: PoolGradient) -> tuple[Axis, ...]:
@@ -182,7 +245,7 @@ def spread(g: PoolGeometry, values: Array, out: Array, axes: tuple[Axis, ...]) -
             out[...] = values * share + out.dtype.type(0)  # as the kernel adds to a zero, which has no sign
         return
     together = g.channels if g.channels_last else 1
-    block = max(1, min(together, ROW // max(1, g.in_size[-1])))
+    block = min(block_of(together, g.batch * g.channels // together), max(1, ROW // max(1, g.in_size[-1])))
     items = g.batch * g.channels // together * -(-together // block)
     average(items, g.flops + out.size, values.reshape(-1), out.reshape(-1), axes, together, block)
 

@@ -83,6 +83,7 @@ from fastconv.kernels.simd.vector.products import (
     fma_shared,
     fma_taps,
     fma_taps_first,
+    fma_taps_inside,
     scaled_columns,
     scaled_rows,
 )
@@ -155,6 +156,7 @@ __all__ = [
     "fma_shared",
     "fma_taps",
     "fma_taps_first",
+    "fma_taps_inside",
     "gelu",
     "gelu_slope",
     "hardswish",

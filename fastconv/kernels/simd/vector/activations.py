@@ -5,7 +5,7 @@ from typing import Any
 from llvmlite import ir
 from numba.extending import intrinsic
 
-from fastconv.kernels.simd.vector.building import compared, fused, mapped
+from fastconv.kernels.simd.vector.building import compared, mapped
 from fastconv.kernels.simd.vector.exponential import EXPONENTIALS, cut_off, exponential
 
 
