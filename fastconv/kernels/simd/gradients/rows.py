@@ -108,8 +108,11 @@ def find_columns(to, s):
 
 
 @lru_cache(maxsize=16)
-def adder(tile: Tile, lanes: int) -> Any:
-    """The compiled sums [r][s] of a stack of taps and a vector of channels, over a row of outputs."""
+def adder(tile: Tile, lanes: int, ahead: bool) -> Any:
+    """The compiled sums [r][s] of a stack of taps and a vector of channels, over a row of outputs.
+
+    `ahead`: the next row of x and dy is asked for, which comes sooner than where the processor sees streams begin.
+    """
     rows, columns = tile
     every, step = (1 << rows) - 1, columns * lanes
 
@@ -118,6 +121,9 @@ def adder(tile: Tile, lanes: int) -> Any:
         tile = vector.load_tile(to, step, rows, columns, lanes)
         left, right = (s.left, s.right) if bits == every else (s.outputs.w, s.outputs.w)
         for w in range(left, right):
+            if ahead:
+                vector.prefetch(x + (w * s.stride.w * s.x.w + rows * down))
+                vector.prefetch(y + (w * s.y.w + s.y.h))
             tile = vector.fma_taps(tile, x + w * s.stride.w * s.x.w, down, across, 1, columns, y + w * s.y.w)
         for k in range(left + s.outputs.w - right):
             w = k if k < left else k - left + right
@@ -130,10 +136,10 @@ def adder(tile: Tile, lanes: int) -> Any:
 
 
 @lru_cache(maxsize=32)
-def kernel(tile: Tile, lanes: int, dtype: str, isa: str) -> Kernel:
-    """The compiled loops over blocks of channels and rows of outputs: f32_gradient_rows_3x3_avx512."""
+def kernel(tile: Tile, lanes: int, ahead: bool, dtype: str, isa: str) -> Kernel:
+    """The compiled loops over blocks of channels and rows of outputs: f32_gradient_rows_3x3_ahead_avx512."""
     (rows, columns), size = tile, tile.rows * tile.columns * lanes
-    add, write = adder(tile, lanes), taps.writer(tile, lanes)
+    add, write = adder(tile, lanes, ahead), taps.writer(tile, lanes)
 
     @compiled
     def add_row(row, channel, channels, depth, work, table, x, dy, s):
@@ -175,7 +181,7 @@ def kernel(tile: Tile, lanes: int, dtype: str, isa: str) -> Kernel:
         keep(memory)
         keep(integers)
 
-    gradient.__name__ = f"{dtype}_gradient_rows_{rows}x{columns}_{isa}"
+    gradient.__name__ = f"{dtype}_gradient_rows_{rows}x{columns}{'_ahead' * ahead}_{isa}"
     return Kernel(gradient)
 
 
@@ -183,10 +189,11 @@ def kernel(tile: Tile, lanes: int, dtype: str, isa: str) -> Kernel:
 
 
 class Cut(NamedTuple):
-    """How a problem is cut: the stacks of its kernel, and vectors of channels of a block."""
+    """How a problem is cut: the stacks of its kernel, vectors of channels of a block, whether rows are asked for ahead."""
 
     stacks: taps.Stacks
     vectors: int
+    ahead: bool
 
 
 def whole_columns(geometry: ConvGeometry) -> tuple[int, int]:
@@ -231,7 +238,8 @@ def candidates(geometry: ConvGeometry, dtype: np.dtype[Any], machine: Machine) -
         stacks.stacks * prod(stacks.tile) * (EDGE if prod(stacks.tile) <= FEW else 2 * EDGE),
     )
     cycles = in_all * g.kernel[0] * (rows * (wide * each + 10 + 2.0 * g.taps) + at_edges * edge + 20 * g.taps)
-    cut = Cut(stacks, vectors)
+    image = (prod(g.in_size) + prod(g.out_size)) * g.in_channels * dtype.itemsize
+    cut = Cut(stacks, vectors, g.stride[1:] == (1, 1) and g.dilation[1] == 1 and stacks.stacks == 1 and 2 * image > machine.l2)
     yield Candidate(machine.seconds(CALL + cycles, g.bytes(dtype.itemsize)), cut, partial(draft, g, cut, dtype, machine))
 
 
@@ -262,5 +270,5 @@ def draft(geometry: ConvGeometry, cut: Cut, dtype: np.dtype[Any], machine: Machi
         left=left,
         right=right,
     )
-    made = kernel(cut.stacks.tile, lanes, element(dtype), machine.isa)
+    made = kernel(cut.stacks.tile, lanes, cut.ahead, element(dtype), machine.isa)
     return Launch(made, items * slices, max(1, g.flops // 4), slices, written(s), taps.parameters_of(g, dtype))
