@@ -241,10 +241,10 @@ class ConvPull:
 
 
 def channel_sums(dz: Array, channels_last: bool) -> Array:
-    """The sum of each channel over images and positions, in their order."""
+    """The sum of each channel over images and positions: over images first, in their order."""
     if channels_last:
         return dz.reshape(-1, dz.shape[-1]).sum(axis=0)
-    sums: Array = dz.reshape(*dz.shape[:2], -1).sum(axis=2).sum(axis=0)
+    sums: Array = dz.reshape(dz.shape[0], prod(dz.shape[1:])).sum(axis=0).reshape(dz.shape[1], -1).sum(axis=1)
     return sums
 
 
