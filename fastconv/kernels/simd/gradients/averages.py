@@ -47,10 +47,27 @@ class Shares(NamedTuple):
     shares: int
 
 
-class Places(NamedTuple):
-    """Of the windows of a cell, elements from the first value of dy."""
+class Tables(NamedTuple):
+    """Integers of a thread.
+
+    Attributes
+    ----------
+    places : int
+        Of the windows of a cell, elements from the first value of dy.
+    rows, outer : int
+        Of the rows of windows of a row of cells, their numbers, and what their depths and heights count.
+    first, behind : int
+        Of each column of cells, the first window that holds it, and the first behind the last.
+    counts : int
+        What each column of windows counts.
+    """
 
     places: int
+    rows: int
+    outer: int
+    first: int
+    behind: int
+    counts: int
 
 
 class Launch(NamedTuple):
@@ -63,7 +80,7 @@ class Launch(NamedTuple):
     share: Any
 
 
-read, carve_shares, carve_places = reader(Sizes), workspace(Shares), workspace(Places)
+read, carve_shares, carve_tables = reader(Sizes), workspace(Shares), workspace(Tables)
 
 
 @compiled
@@ -75,51 +92,64 @@ def windows_of(axis, cell):
     return max(0, first), min(axis.outputs, (cell + axis.before) // axis.stride + 1)
 
 
+@compiled
+def find_columns(tables, s):
+    """The windows of each column of cells, and what each column of windows counts."""
+    for k in range(s.width.cells):
+        first, behind = windows_of(s.width, k)
+        poke(tables.first + k, first)
+        poke(tables.behind + k, behind)
+    for o in range(s.width.outputs):
+        poke(tables.counts + o, span(s.width, o).count)
+
+
+@compiled
+def find_rows(item, tables, s):
+    """The rows of windows that hold a row of cells; returns how many."""
+    rest, j = divmod(item, s.height.cells)
+    n, i = divmod(rest, s.depth.cells)
+    (first_d, behind_d), (first_h, behind_h), rows = windows_of(s.depth, i), windows_of(s.height, j), 0
+    for d in range(first_d, behind_d):
+        for h in range(first_h, behind_h):
+            poke(tables.rows + rows, (n * s.depth.outputs + d) * s.height.outputs + h)
+            poke(tables.outer + rows, span(s.depth, d).count * span(s.height, h).count)
+            rows += 1
+    return rows
+
+
 @lru_cache(maxsize=8)
 def gathered(lanes: int, dtype: str, isa: str) -> Kernel:
     """The compiled loop over rows of cells, channels last: f32_gradient_gathered_avg_avx512."""
-
-    @compiled
-    def find(n, d, h, cell, tables, s):
-        """The windows of a row of them that hold a cell, noted behind those that were found before; returns how many."""
-        (places, shares, one), count = tables, 0
-        first, last = windows_of(s.width, cell)
-        outer = span(s.depth, d).count * span(s.height, h).count
-        row = ((n * s.depth.outputs + d) * s.height.outputs + h) * s.width.outputs
-        for o in range(first, last):
-            poke(places + count, (row + o) * s.channels)
-            poke(shares + count, one / type(one)(outer * span(s.width, o).count))
-            count += 1
-        return count
 
     def average(begin, end, dy, dx, sizes, share):
         """dx[n, cell, c] = sum over windows o of dy[n, o, c] * share of o"""
         s = read(sizes)
         numbers, memory = carve_shares(Shares(shares=s.windows), dy)
-        offsets, integers = carve_places(Places(places=s.windows), sizes)
-        one = share / share
+        cells, outputs = s.width.cells, s.width.outputs
+        tables, integers = carve_tables(Tables(s.windows, s.windows, s.windows, cells, cells, outputs), sizes)
+        find_columns(tables, s)
         for item in range(begin, end):
-            rest, j = divmod(item, s.height.cells)
-            n, i = divmod(rest, s.depth.cells)
-            (first_d, last_d), (first_h, last_h) = windows_of(s.depth, i), windows_of(s.height, j)
-            for k in range(s.width.cells):
+            rows = find_rows(item, tables, s)
+            for k in range(cells):
                 count = 0
-                for d in range(first_d, last_d):
-                    for h in range(first_h, last_h):
-                        tables = offsets.places + count, numbers.shares + count, one
-                        count += find(n, d, h, k, tables, s)
+                for r in range(rows):
+                    row, outer = peek(tables.rows + r), peek(tables.outer + r)
+                    for o in range(peek(tables.first + k), peek(tables.behind + k)):
+                        poke(tables.places + count, (row * outputs + o) * s.channels)
+                        poke(numbers.shares + count, share / type(share)(outer * peek(tables.counts + o)))
+                        count += 1
                 to = pointer(dx) + (item * s.width.cells + k) * s.channels
                 whole = s.channels - s.channels % lanes
                 for c in range(0, whole, lanes):
                     total = vector.splat(share - share, lanes)
                     for w in range(count):
-                        at = pointer(dy) + (peek(offsets.places + w) + c)
+                        at = pointer(dy) + (peek(tables.places + w) + c)
                         total = total + vector.scaled(peek(numbers.shares + w), vector.load(at, lanes))
                     vector.store(to + c, total)
                 if whole < s.channels:
                     total = vector.splat(share - share, lanes)
                     for w in range(count):
-                        at = pointer(dy) + (peek(offsets.places + w) + whole)
+                        at = pointer(dy) + (peek(tables.places + w) + whole)
                         part = vector.load_first(at, s.channels - whole, lanes)
                         total = total + vector.scaled(peek(numbers.shares + w), part)
                     vector.store_first(to + whole, total, s.channels - whole)
@@ -211,7 +241,7 @@ def cost(problem: Problem, machine: Machine) -> float:
     cells = g.batch * prod(g.in_size)
     if g.channels_last:
         windows = 1 + gradient.overlaps / 2 if gradient.overlaps > 1 else 1
-        cycles = cells * (30 + 12 * windows + -(-g.channels // lanes) * (6 + 2 * windows))
+        cycles = cells * (10 + 8 * windows + -(-g.channels // lanes) * (6 + 2 * windows))
     else:
         rows = cells * g.channels // max(1, g.in_size[-1])
         cycles = rows * (25 + 6 * -(-g.in_size[-1] // lanes))
