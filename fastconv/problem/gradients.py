@@ -8,8 +8,17 @@ from dataclasses import dataclass, replace
 from math import prod
 
 from fastconv.problem.borders import ZEROS
-from fastconv.problem.convolutions import IDENTITY, Array, ConvGeometry, Hashed, Size, SpatialGeometry, cached_property
-from fastconv.problem.pools import PoolGeometry
+from fastconv.problem.convolutions import (
+    IDENTITY,
+    SPATIAL_AXES,
+    Array,
+    ConvGeometry,
+    Hashed,
+    Size,
+    SpatialGeometry,
+    cached_property,
+)
+from fastconv.problem.pools import WHOLE, Axis, PoolGeometry
 
 
 @dataclass(frozen=True)
@@ -177,6 +186,11 @@ class PoolGradient(Hashed):
     @property
     def out_shape(self) -> Size:
         return self.forward.x_shape
+
+    @cached_property
+    def lifted_axes(self) -> tuple[Axis, ...]:
+        """The windows of three axes: those of one cell come first."""
+        return (WHOLE,) * (SPATIAL_AXES - self.rank) + self.forward.axes
 
     @cached_property
     def averaged(self) -> PoolGeometry | None:

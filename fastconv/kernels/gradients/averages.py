@@ -10,10 +10,9 @@ import numpy as np
 from fastconv.kernels.gradients.cells import block_of, clear_cells
 from fastconv.kernels.jit import Kernel, compiled
 from fastconv.kernels.loops import span
-from fastconv.problem import convolutions as sizes
 from fastconv.problem.convolutions import Array
 from fastconv.problem.gradients import PoolGradient
-from fastconv.problem.pools import WHOLE, Axis
+from fastconv.problem.pools import Axis
 from fastconv.problem.pools import span as window_of
 from fastconv.problem.problem import Operands, Problem
 
@@ -139,12 +138,6 @@ def average(begin, end, dy, dx, axes, together, block):
         clear_cells(dx, to, planes_done * plane, cells_in, together, count)
 
 
-def lifted_axes(gradient: PoolGradient) -> tuple[Axis, ...]:
-    """The windows of three axes: those of one cell come first."""
-    g = gradient.forward
-    return (WHOLE,) * (sizes.SPATIAL_AXES - g.rank) + g.axes
-
-
 def is_one_window(axes: tuple[Axis, ...]) -> bool:
     """Whether all cells of a plane lie in its only window."""
     ends = ((axis, *window_of(axis, 0)[:2]) for axis in axes if axis.outputs == 1)
@@ -168,4 +161,4 @@ def spread(gradient: PoolGradient, values: Array, out: Array, axes: tuple[Axis, 
 
 def run_average(operands: Operands, packed: None, problem: Problem, out: Array) -> None:
     """Every output's share goes to all cells of its window."""
-    spread(problem.geometry, operands["dy"], out, lifted_axes(problem.geometry))
+    spread(problem.geometry, operands["dy"], out, problem.geometry.lifted_axes)

@@ -8,7 +8,7 @@ from math import prod
 
 import numpy as np
 
-from fastconv.kernels.gradients.averages import lifted_axes, spread
+from fastconv.kernels.gradients.averages import spread
 from fastconv.kernels.gradients.cells import block_of, clear_cells
 from fastconv.kernels.jit import Kernel
 from fastconv.kernels.loops import span, strides
@@ -42,16 +42,18 @@ def scatter(begin, end, dy, indices, dx, cells_in, cells_out, row, together, blo
             for cell in range(len(values)):
                 plane_out[places[cell]] += values[cell]
             continue
-        cleared, step = 0, np.uint64(together)
+        cleared, step = np.int64(0), np.uint64(together)
         for first_cell in range(0, cells_in, row):
             last_cell, furthest = min(first_cell + row, cells_in), np.uint64(0)
             for cell in range(first_cell, last_cell):
                 places = indices[source + cell * together : source + cell * together + count]
                 for plane in range(len(places)):
-                    furthest = max(furthest, places[plane])
-            reached = max(cleared, np.int64(furthest) + 1)
-            clear_cells(dx, to, cleared, reached, together, count)
-            cleared = reached
+                    if places[plane] > furthest:
+                        furthest = places[plane]
+            reached = np.int64(furthest) + 1
+            if reached > cleared:
+                clear_cells(dx, to, cleared, reached, together, count)
+                cleared = reached
             for cell in range(first_cell, last_cell):
                 at = source + cell * together
                 places, values = indices[at : at + count], dy[at : at + count]
@@ -139,7 +141,7 @@ def run_euclidean(operands: Operands, gradient: PoolGradient, axes: tuple[Axis, 
 
 def run_norm(operands: Operands, packed: None, problem: Problem, out: Array) -> None:
     """The gradient of an Lp pool."""
-    g, axes = problem.geometry.forward, lifted_axes(problem.geometry)
+    g, axes = problem.geometry.forward, problem.geometry.lifted_axes
     if g.norm_type == 2:
         run_euclidean(operands, problem.geometry, axes, out)
         return

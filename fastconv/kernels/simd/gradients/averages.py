@@ -19,10 +19,10 @@ from fastconv.kernels.simd.engine.costs import CALL
 from fastconv.kernels.simd.engine.sizes import reader, written
 from fastconv.kernels.simd.engine.workspace import keep, workspace
 from fastconv.machine import Machine, host
-from fastconv.problem import convolutions, pools
+from fastconv.problem import pools
 from fastconv.problem.convolutions import Array
 from fastconv.problem.gradients import PoolGradient
-from fastconv.problem.pools import WHOLE, Axis
+from fastconv.problem.pools import Axis
 from fastconv.problem.problem import Operands, Problem
 
 peek, poke, pointer = vector.peek, vector.poke, vector.pointer
@@ -203,12 +203,6 @@ def doubled(lanes: int, dtype: str, isa: str) -> Kernel:
 # Decisions --------------------------------------------------------------------------------------------------------------
 
 
-def lifted_axes(gradient: PoolGradient) -> tuple[Axis, ...]:
-    """The windows of three axes: those of one cell come first."""
-    g = gradient.forward
-    return (WHOLE,) * (convolutions.SPATIAL_AXES - g.rank) + g.axes
-
-
 def divisor(gradient: PoolGradient) -> int | None:
     """What all windows divide by that lie beside each other, two columns wide and without padding; None of others."""
     g = gradient.forward
@@ -252,7 +246,8 @@ def cost(problem: Problem, machine: Machine) -> float:
 def launch(gradient: PoolGradient, dtype: np.dtype[Any], machine: Machine) -> Launch:
     """What runs."""
     g, lanes, work = gradient.forward, machine.lanes(dtype), max(1, (gradient.flops + prod(gradient.x_shape)) // 4)
-    s = Sizes(*lifted_axes(gradient), channels=g.channels, windows=max(1, gradient.overlaps))
+    depth, height, width = gradient.lifted_axes
+    s = Sizes(depth, height, width, g.channels, max(1, gradient.overlaps))
     names = lanes, element(dtype), machine.isa
     if g.channels_last:
         rows = g.batch * prod(axis.cells for axis in (s.depth, s.height))
