@@ -1,6 +1,7 @@
 """Backward passes of layers, channels first and last: gradients by input and weights of convolutions, by input of pools.
 
-`python -m benchmarks.gradients` times them beside torch, on one thread, both sides in turn in one process.
+`python -m benchmarks.gradients` times them beside torch, on one thread, both sides in turn in one process;
+`python -m benchmarks.gradients resnet50` all convolutions of a network, forward and backward, and their sums.
 """
 
 import sys
@@ -59,41 +60,80 @@ class Pools:
         self.pull(self.dy)
 
 
-def torch_backward(torch, layer, arrays, dy, last):
-    """A function that takes torch's gradients of the same layer by ("x",), by ("w",)."""
+def torch_calls(torch, layer, arrays, dy, last):
+    """(torch's forward pass, a function that takes its gradients of the same layer by ("x",), by ("w",))."""
     functional = torch.nn.functional
     turned = [torch.from_numpy(np.ascontiguousarray(np.moveaxis(a, -1, 1) if last else a)) for a in (*arrays, dy)]
     if last:
         turned = [t.to(memory_format=torch.channels_last) for t in turned]
-    *leaves, tdy = turned
-    leaves = [leaf.requires_grad_() for leaf in leaves]
-    if layer.operation == "global_avg_pool":
-        y = functional.adaptive_avg_pool2d(leaves[0], 1)
-    else:
-        y = getattr(functional, layer.operation)(*leaves, **layer.kwargs)
-    return lambda place: torch.autograd.grad(y, leaves[place], tdy, retain_graph=True)
+    *tensors, tdy = turned
+    leaves = [tensor.clone().requires_grad_() for tensor in tensors]
+
+    def forward(operands):
+        if layer.operation == "global_avg_pool":
+            return functional.adaptive_avg_pool2d(operands[0], 1)
+        return getattr(functional, layer.operation)(*operands, **layer.kwargs)
+
+    y = forward(leaves)
+    return lambda: forward(tensors), lambda place: torch.autograd.grad(y, leaves[place], tdy, retain_graph=True)
+
+
+def in_turn(calls, rounds=8):
+    """Median seconds of each of some calls, made in turn; the first round is not counted."""
+    times = [[] for _ in calls]
+    for number in range(rounds):
+        for call, of_call in zip(calls, times, strict=True):
+            took = timed_round(call, 0.0)
+            of_call.extend(took if number else [])
+    return [float(np.median(one)) for one in times]
+
+
+def measured(torch, name, order, forward=False):
+    """(operand, or "y" of the forward pass, seconds, torch's) of a named layer."""
+    layer, arrays, pull, dy = pulled(name, order)
+    run, backward = torch_calls(torch, layer, arrays, dy, order == "channels_last")
+    if forward:
+        layout = LAYOUTS[layer.rank][ORDERS.index(order)]
+        plan = getattr(fc, layer.operation).plan(arrays[0].shape, *arrays[1:], layout=layout, **layer.kwargs)
+        yield "y", *in_turn([lambda: plan(arrays[0]), run])
+    for place, wrt in enumerate(pull.names):
+        if not (forward and wrt == "x" and arrays[0].size == BATCH * 3 * 224 * 224):  # nobody asks for that of images
+            yield wrt, *in_turn([lambda wrt=wrt: pull(dy, wrt), lambda place=place: backward(place)])
+
+
+def network(torch, name):
+    """The convolutions of a network, forward and backward: a row a layer, and the sums, each layer as often as it has it."""
+    found = [layer for layer in layers.network(name) if layer.operation.startswith("conv")]
+    for order in ORDERS:
+        sums = {"y": [0.0, 0.0], "x": [0.0, 0.0], "w": [0.0, 0.0]}
+        for layer in found:
+            for wrt, mine, theirs in measured(torch, layer.name, order, forward=True):
+                sums[wrt] = [sums[wrt][0] + layer.count * mine, sums[wrt][1] + layer.count * theirs]
+                print(row(f"{layer.name} x{layer.count}", order, wrt, mine, theirs), flush=True)
+        for wrt, (mine, theirs) in sums.items():
+            print(row(f"{name} in all", order, wrt, mine, theirs), flush=True)
+        mine, theirs = (sum(one[side] for one in sums.values()) for side in (0, 1))
+        print(row(f"{name} in all", order, "-", mine, theirs), flush=True)
+
+
+def row(name, order, wrt, mine, theirs):
+    """A line of the table."""
+    return f"{name:32} {order:15} {wrt} {1e3 * mine:9.2f} ms {1e3 * theirs:9.2f} ms {theirs / mine:6.2f}"
 
 
 def main():
-    """A row a layer, layout and operand: milliseconds of either, and times as fast."""
+    """A row a layer, layout and operand: milliseconds of either, and times as fast; of networks by name, forward too."""
     import torch
 
     fc.set_num_threads(1)
     torch.set_num_threads(1)
-    chosen = sys.argv[1:] or CONVOLUTIONS + DEPTHWISE + POOLS
-    for name in chosen:
+    for name in sys.argv[1:] or CONVOLUTIONS + DEPTHWISE + POOLS:
+        if name in layers.networks():
+            network(torch, name)
+            continue
         for order in ORDERS:
-            layer, arrays, pull, dy = pulled(name, order)
-            backward = torch_backward(torch, layer, arrays, dy, order == "channels_last")
-            for place, wrt in enumerate(pull.names):
-                calls = (lambda wrt=wrt, pull=pull, dy=dy: pull(dy, wrt)), (lambda place=place, b=backward: b(place))
-                rounds = [[] for _ in calls]
-                for number in range(8):
-                    for call, times in zip(calls, rounds, strict=True):
-                        took = timed_round(call, 0.0)
-                        times.extend(took if number else [])
-                mine, theirs = (1e3 * float(np.median(times)) for times in rounds)
-                print(f"{name:32} {order:15} {wrt} {mine:9.2f} ms {theirs:9.2f} ms {theirs / mine:6.2f}", flush=True)
+            for wrt, mine, theirs in measured(torch, name, order):
+                print(row(name, order, wrt, mine, theirs), flush=True)
 
 
 if __name__ == "__main__":

@@ -128,7 +128,7 @@ Whole numbers in float arrays have exact sums, where those fit, but under "fft",
             raise check.about_shapes(error) from None
 
     def vjp(self, *arguments: Any, **options: Any) -> tuple[Any, Pullback]:
-        given = self.signature.bind(*arguments, **options).arguments
+        given = self.arguments(arguments, options)
         arrays: dict[str, Any] = {name: given.pop(name) for name in ("x", "w", "bias", "residual", "out") if name in given}
         return convolved_once(self.name, self.rank, arrays, given)
 

@@ -27,7 +27,7 @@ def split(
     operation: Operation, door: str, arguments: tuple[Any, ...], options: dict[str, Any]
 ) -> tuple[tuple[str, ...], tuple[Any, ...], dict[str, Any]]:
     """(names of the arrays, arrays, other arguments) of a call; a door has neither `out` nor indices beside values."""
-    given = dict(operation.signature.bind(*arguments, **options).arguments)
+    given = operation.arguments(arguments, options)
     for refused in ("out", "return_indices"):
         value = given.pop(refused, None)
         if value is not None and value is not False:

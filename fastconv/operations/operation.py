@@ -129,13 +129,30 @@ class Operation:
         >>> dx, dw
         (array([[ 1., 11., 10.]]), array([[[3., 5.]]]))
         """
-        given = self.signature.bind(*arguments, **options).arguments
+        given = self.arguments(arguments, options)
         arrays = {name: check.array(name, given.pop(name)) for name in ARRAYS if name in given}
         out = given.pop("out", None)
         x = arrays["x"]
         plan: Plan = self.planned(x.shape, x.dtype, given)
         found: tuple[Any, Pullback] = pullbacks.vjp(plan, arrays, out)
         return found
+
+    def arguments(self, given: tuple[Any, ...], options: dict[str, Any]) -> dict[str, Any]:
+        """The arguments of a call by name, as Python binds them: those that fit at sight need not be looked at one by one."""
+        names, known, required = self.binding
+        found = dict(zip(names, given, strict=False))
+        if len(given) > len(names) or not found.keys().isdisjoint(options) or not options.keys() <= known:
+            return dict(self.signature.bind(*given, **options).arguments)  # which raises what Python would
+        found |= options
+        return found if required <= found.keys() else dict(self.signature.bind(*given, **options).arguments)
+
+    @cached_property
+    def binding(self) -> tuple[tuple[str, ...], frozenset[str], frozenset[str]]:
+        """The names of the arguments of a call by position, of all, and of those without a default."""
+        parameters = self.signature.parameters.values()
+        names = tuple(p.name for p in parameters if p.kind is p.POSITIONAL_OR_KEYWORD)
+        required = frozenset(p.name for p in parameters if p.default is p.empty)
+        return names, frozenset(p.name for p in parameters), required
 
     def planned(self, x_shape: Any, x_dtype: Any, options: dict[str, Any]) -> Plan:
         """The plan for arguments by name."""

@@ -61,6 +61,8 @@ def differentiable(name: str, dtype: Any) -> Dtype:
     return found
 
 
+known_input_gradient, known_weight_gradient = remembered(input_gradient), remembered(weight_gradient)
+
 # Convolutions ---------------------------------------------------------------------------------------------------------
 
 
@@ -119,18 +121,29 @@ def convolution_plan(geometry: ConvGeometry, types: Types, w: Array, bias: Array
     return replace(found, packed=found.packing(found.seen_weights(w), bias_array(bias, found)))
 
 
-def backward_plan(geometry: ConvGeometry, types: Types, w: Array, name: str, once: bool) -> ConvPlan:
-    """The plan of the convolution of dy that gives dx: of stride 1 a plain one where that is estimated to be cheaper.
+@remembered
+def backward_choice(
+    geometry: ConvGeometry, types: Types, name: str, once: bool, weights: int
+) -> tuple[ConvPlan, ConvGeometry | None]:
+    """(what serves the convolution of dy that gives dx, as a plan but for its weights; its geometry where they are mirrored).
 
-    What serves plain convolutions alone, Winograd above all, then serves the gradient too.
+    Of stride 1 it is a plain one where that is estimated to be cheaper: what serves plain convolutions alone, Winograd above
+    all, then serves the gradient too. `weights`: how many there are.
     """
     given = unpacked_plan(geometry, types, name, once)
     plain = mirrored(geometry) if name == "auto" and types.weights != np.float16 else None
+    if plain is None:
+        return given, None
+    other = unpacked_plan(plain, types, name, once)
+    seconds = weights * mirror.SECONDS if once else 0.0
+    return (other, plain) if seconds_of(other, once) + seconds < seconds_of(given, once) else (given, None)
+
+
+def backward_plan(geometry: ConvGeometry, types: Types, w: Array, name: str, once: bool) -> ConvPlan:
+    """The plan of the convolution of dy that gives dx, its weights packed."""
+    given, plain = backward_choice(geometry, types, name, once, w.size)
     if plain is not None:
-        other = unpacked_plan(plain, types, name, once)
-        seconds = w.size * mirror.SECONDS if once else 0.0
-        if seconds_of(other, once) + seconds < seconds_of(given, once):
-            given, w = other, mirror.mirrored_weights(w, geometry, plain.w_shape)
+        w = mirror.mirrored_weights(w, geometry, plain.w_shape)
     return replace(given, packed=given.packing(given.seen_weights(w), bias_array(None, given)))
 
 
@@ -208,7 +221,7 @@ class InputGradient:
         cls, forward: ConvGeometry, w: Array, dy_dtype: Dtype, dtype: Dtype, once: bool, name: str = "auto"
     ) -> "InputGradient":
         """With weights packed for one call, or for many."""
-        backward = input_gradient(forward)
+        backward = known_input_gradient(forward)
         if not prod(forward.x_shape) or not prod(forward.out_shape):
             return cls(forward, None, dtype)
         result = np.result_type(dy_dtype, w.dtype)
@@ -240,13 +253,15 @@ def cropped(array: Array, geometry: ConvGeometry, size: Size) -> Array:
 
 def narrowed(array: Array, dtype: Dtype) -> Array:
     """An array in C order, in another float type."""
+    if array.dtype == dtype and array.flags.c_contiguous:
+        return array
     with np.errstate(over="ignore", invalid="ignore"):
         return np.ascontiguousarray(array, dtype)
 
 
 def weights_of(forward: ConvGeometry, x: Array, dy: Array, summed: Dtype, dtype: Dtype) -> Array:
     """dw of batched arrays: x and dy, which change places where the convolution is transposed."""
-    geometry = weight_gradient(forward)
+    geometry = known_weight_gradient(forward)
     if not prod(geometry.x_shape) or not prod(geometry.dy_shape):
         return np.zeros(forward.w_shape, dtype)
     if forward.transposed:

@@ -17,6 +17,7 @@ import numpy as np
 from fastconv.kernels.borders import folded, with_border
 from fastconv.kernels.gradients.activations import activation_gradient, keeps_result
 from fastconv.kernels.keeping import remembered
+from fastconv.kernels.simd.arrays import slopes
 from fastconv.plans.gradients import InputGradient, convolution_plan, known_pool_plan, known_scatter_plan, narrowed, weights_of
 from fastconv.plans.kinds import ConvPlan, ElementwisePlan, IndicesPlan, PoolPlan, UnpoolPlan, Weights
 from fastconv.plans.plan import Plan
@@ -240,10 +241,10 @@ class ConvPull:
 
 
 def channel_sums(dz: Array, channels_last: bool) -> Array:
-    """The sum of each channel over images and positions, in their order."""
+    """The sum of each channel over images and positions: over images first, in their order."""
     if channels_last:
         return dz.reshape(-1, dz.shape[-1]).sum(axis=0)
-    sums: Array = dz.reshape(*dz.shape[:2], -1).sum(axis=2).sum(axis=0)
+    sums: Array = dz.reshape(dz.shape[0], prod(dz.shape[1:])).sum(axis=0).reshape(dz.shape[1], -1).sum(axis=1)
     return sums
 
 
@@ -374,8 +375,9 @@ def windows_gradient(plan: Plan, dy: Array, wrt: frozenset[str]) -> dict[str, Ar
 
 def gradient_before(dy: Array, value: Array, kind: Activation, bounds: bool = False) -> Array:
     """The gradient before an activation, of the value before it, or of the result where that suffices."""
-    result = activation_plan(ElementwiseGeometry(value.shape, kind), value.dtype)(value) if kind.kind == "silu" else None
-    return activation_gradient(dy, value, kind, bounds, result)
+    if kind.kind in slopes.CYCLES:
+        return slopes.activation_gradient(dy, value, kind.kind)
+    return activation_gradient(dy, value, kind, bounds)
 
 
 def activation(plan: Plan, x: Array, out: Any) -> tuple[Any, Pullback]:

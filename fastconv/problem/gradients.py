@@ -8,8 +8,17 @@ from dataclasses import dataclass, replace
 from math import prod
 
 from fastconv.problem.borders import ZEROS
-from fastconv.problem.convolutions import IDENTITY, Array, ConvGeometry, Hashed, Size, SpatialGeometry, cached_property
-from fastconv.problem.pools import PoolGeometry
+from fastconv.problem.convolutions import (
+    IDENTITY,
+    SPATIAL_AXES,
+    Array,
+    ConvGeometry,
+    Hashed,
+    Size,
+    SpatialGeometry,
+    cached_property,
+)
+from fastconv.problem.pools import WHOLE, Axis, PoolGeometry
 
 
 @dataclass(frozen=True)
@@ -177,6 +186,32 @@ class PoolGradient(Hashed):
     @property
     def out_shape(self) -> Size:
         return self.forward.x_shape
+
+    @cached_property
+    def lifted_axes(self) -> tuple[Axis, ...]:
+        """The windows of three axes: those of one cell come first."""
+        return (WHOLE,) * (SPATIAL_AXES - self.rank) + self.forward.axes
+
+    @cached_property
+    def averaged(self) -> PoolGeometry | None:
+        """The average pool of dy that is this gradient: of windows one cell apart that all divide by the same; else None."""
+        g = self.forward
+        counted = g.count_include_pad or not any(map(any, g.padding))
+        if g.kind != "avg" or g.adaptive or g.border is not None or any(step > 1 for step in g.stride) or not prod(g.out_shape):
+            return None
+        before = [extent - 1 - pair[0] for extent, pair in zip(g.window, g.padding, strict=True)]
+        sizes = zip(g.in_size, g.out_size, g.window, before, strict=True)
+        after = [cells - outputs + extent - 1 - first for cells, outputs, extent, first in sizes]
+        if min(*before, *after) < 0 or not (counted or g.divisor_override):
+            return None
+        return replace(
+            g,
+            in_size=g.out_size,
+            padding=tuple(zip(before, after, strict=True)),
+            ceil_mode=False,
+            count_include_pad=True,
+            divisor_override=g.divisor_override or prod(g.kernel),
+        )
 
     @cached_property
     def overlaps(self) -> int:

@@ -1,6 +1,8 @@
 """The vector kernels of the gradient by weights: guard pages, partial sums, threads, NaN, bounds of rounding, workspaces."""
 
+import gc
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -9,7 +11,7 @@ from guards import guarded
 
 import fastconv as fc
 from fastconv import grad
-from fastconv.kernels.simd.gradients import choice
+from fastconv.kernels.simd.gradients import choice, rows
 from fastconv.machine import host
 from fastconv.measuring.checking import allowed, bound_of, error_of, roundings
 from fastconv.problem.convolutions import LAYOUTS, ConvGeometry
@@ -68,10 +70,14 @@ GUARDED = {
     "depthwise": problem((7, 21), (3, 3), (18, 18), False, groups=18),
     "depthwise strided": problem((7, 70), (3, 3), (3, 6), False, groups=3, stride=(2, 2)),
 }
+ROWS = {
+    "depthwise rows": problem((7, 9), (3, 3), (32, 32), True, groups=32),
+    "depthwise rows strided": problem((6, 9), (3, 3), (32, 32), True, groups=32, stride=(2, 2)),
+}
 GUARDED |= {
     f"{name} last": replace(asked, geometry=WeightGradient(replace(asked.geometry.forward, channels_last=True)))
     for name, asked in GUARDED.items()
-}
+} | ROWS
 
 
 @pytest.mark.parametrize("at", ["end", pytest.param("beginning", marks=pytest.mark.slow)])
@@ -169,6 +175,55 @@ def test_far_windows_are_refused_or_copied_in_parts(stride: int, last: bool) -> 
     near = problem((1, 40_000), (1, 3), (40, 8), last, stride=(1, 3000), padding=((0, 0), (0, 0)))
     chunk = choice.chosen(choice.DIRECT, near, host()).cut.chunk
     assert chunk[2] * 3000 * 40 <= 2 << 20
+
+
+@pytest.mark.parametrize("name", ROWS)
+def test_channels_in_whole_vectors_are_read_where_they_lie(name: str) -> None:
+    """By the kernel of rows, the same bits whether or not it asks for rows ahead; arrays end at a guard page."""
+    asked = ROWS[name]
+    x, dy = drawn(asked, whole=True)
+    assert "_rows_" in choice.DEPTHWISE.kernel(asked, host())
+    one = next(rows.candidates(asked.geometry.forward, FLOAT, host()))
+    expected = called(asked, (x, dy), "loops")
+    for ahead in (False, True):
+        out = np.full(expected.shape, np.nan, FLOAT)
+        made = rows.draft(asked.geometry.forward.lifted(), one.cut._replace(ahead=ahead), FLOAT, host())
+        made.run(guarded(x, "end").ravel(), guarded(dy, "end").ravel(), out.ravel())
+        np.testing.assert_array_equal(out, expected)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="the system does not tell the most memory since then")
+@pytest.mark.parametrize(
+    ("name", "size", "kernel", "channels", "options"),
+    [
+        ("direct", 7, 3, (512, 512), {}),
+        ("winograd", 7, 3, (512, 512), {}),
+        ("winograd", 56, 3, (64, 64), {}),
+        ("direct", 14, 1, (256, 1024), {"padding": ((0, 0), (0, 0))}),
+        ("direct", 112, 7, (3, 64), {"stride": (2, 2)}),
+        ("depthwise", 14, 3, (384, 384), {"groups": 384}),
+    ],
+)
+def test_workspaces_take_16_mib_at_most(name: str, size: int, kernel: int, channels: tuple[int, int], options: Any) -> None:
+    """In sum, of one call on one thread, as the system counts the pages that were touched; eight images, channels first."""
+    asked = problem((size, size), (kernel, kernel), channels, False, batch=8, **options)
+    x, dy = drawn(asked, whole=True)
+    out, family = np.zeros(asked.geometry.out_shape, FLOAT), FAMILIES[name]
+    operands = {"x": x, "dy": dy}
+    fc.set_num_threads(1)
+    family.run(operands, None, asked, out)  # compiles
+    gc.collect()
+    Path("/proc/self/clear_refs").write_text("5")
+    before = resident("VmRSS")
+    family.run(operands, None, asked, out)
+    assert resident("VmHWM") - before <= 16 << 20
+
+
+def resident(field: str) -> int:
+    """Bytes of this process in memory: now, or at most since the count began."""
+    line = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith(field))
+    return int(line.split()[1]) << 10
 
 
 @pytest.mark.slow

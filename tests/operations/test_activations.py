@@ -1,5 +1,6 @@
 """Activations, on their own and fused: each against its formula in float64."""
 
+import math
 from typing import Any
 
 import numpy as np
@@ -144,6 +145,27 @@ def test_a_call_with_an_equal_bound_before_changes_no_bit(implementation):
         for bound in (first, second):
             assert not np.signbit(fc.clip(x, bound, 3, implementation=implementation)).any()
             assert np.signbit(fc.leaky_relu(x, bound, implementation=implementation)).all()
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_gelu_and_the_slopes_of_exponentials_over_their_whole_range(dtype: Any) -> None:
+    """To a few roundings of their terms: tails as small as the type has, both infinities and NaN."""
+    eps, least = np.finfo(dtype).eps, np.finfo(dtype).tiny
+    x = np.concatenate([np.linspace(-12, 12, 4001), np.geomspace(1e-30, 1, 200), -np.geomspace(1e-30, 1, 200)]).astype(dtype)
+    wide = x.astype(np.float64)
+    tail = np.array([math.erfc(-v / math.sqrt(2)) / 2 for v in wide])
+    tail_error = 1 + wide**2 * np.finfo(np.float64).eps / eps  # of what erfc itself is given
+    assert_within(fc.gelu(x).astype(float), wide * tail, 8 * eps * tail_error * np.abs(wide * tail) + least)
+    bell = wide * np.exp(-(wide**2) / 2) / math.sqrt(2 * math.pi)
+    share = 1 / (1 + np.exp(-wide))
+    slopes = {
+        fc.gelu: (tail + bell, 8 * eps * tail_error * (tail + np.abs(bell))),
+        fc.silu: (share + wide * share * (1 - share), 8 * eps * (share + np.abs(wide) * share)),
+    }
+    for function, (expected, bound) in slopes.items():
+        assert_within(function.vjp(x)[1](np.ones_like(x)).astype(float), expected, bound + least)
+        ends = np.array([-np.inf, np.inf, np.nan], dtype)
+        np.testing.assert_array_equal(function.vjp(ends)[1](np.ones_like(ends)), [0, 1, np.nan])
 
 
 @pytest.mark.parametrize("make", [fc.relu.plan, fc.silu.plan, lambda shape: fc.max_pool2d.plan(shape, 2)])

@@ -5,12 +5,10 @@ dx of each kind, of dy and a value v:
     clip         dy where low < v < high, else 0          v may be the result; relu is a clip at 0 and infinity
     bounds       dy where low <= v <= high, else 0        v is the value before: at a bound itself the gradient passes
     leaky_relu   dy where v > 0, else slope * dy          v may be the result of a slope that is not negative
-    silu         dy * s * (1 + v * (1 - s))               s = 1 / (1 + exp(-v))
     hardswish    0 at v <= -3, dy at v >= 3, else dy * (v / 3 + 1 / 2)
-    gelu         dy * (erfc(-v / sqrt(2)) / 2 + v * exp(-v**2 / 2) / sqrt(2 pi))
-"""
 
-import math
+Those of silu and gelu are in kernels/simd/arrays/slopes.py.
+"""
 
 import numpy as np
 
@@ -20,15 +18,14 @@ from fastconv.problem.convolutions import Activation, Array
 
 BOUNDS = len(KINDS)  # the code of a clip whose bounds pass
 FROM_THE_RESULT = ("none", "clip", "leaky_relu")
-FAR = 80.0  # from where on silu is v, or 0, in every type
-COST = {"silu": 4, "gelu": 60, "hardswish": 2}
+COST = {"hardswish": 2}
 
 
 @Kernel
 def backward(begin, end, dy, value, dx, act, numbers):
-    """dx[i] = dy[i] * the activation's derivative at value[i]; of silu dx holds the result before. A loop a kind"""
+    """dx[i] = dy[i] * the activation's derivative at value[i]. A loop a kind"""
     kind, low, high = act
-    zero, half, one, three, far, density = numbers
+    zero, half, three = numbers
     dy, value, dx = dy[begin:end], value[begin:end], dx[begin:end]  # indices from 0 on: the loops become vectors
     if kind == 1:
         for i in range(len(dx)):
@@ -39,23 +36,11 @@ def backward(begin, end, dy, value, dx, act, numbers):
     elif kind == 2:
         for i in range(len(dx)):
             dx[i] = dy[i] if value[i] > zero else low * dy[i]
-    elif kind == 3:
-        for i in range(len(dx)):
-            v, y = value[i], dx[i]
-            share = y / v  # exact to a rounding, however small v is
-            slope = share + y * (one - share)
-            slope = one if v > far else zero if v < -far else half if v == zero else slope
-            dx[i] = dy[i] * slope
-    elif kind == 4:
+    else:
         for i in range(len(dx)):
             v = value[i]
             slope = v / three + half
             dx[i] = zero if v <= -three else dy[i] if v >= three else dy[i] * slope
-    else:
-        root = np.sqrt(half)
-        for i in range(len(dx)):
-            v = value[i]
-            dx[i] = dy[i] * (half * math.erfc(-v * root) + v * np.exp(-v * v * half) * density)
 
 
 def keeps_result(activation: Activation) -> bool:
@@ -63,19 +48,14 @@ def keeps_result(activation: Activation) -> bool:
     return activation.kind in FROM_THE_RESULT and not (activation.kind == "leaky_relu" and activation.low < 0)
 
 
-def activation_gradient(
-    dy: Array, value: Array, activation: Activation, bounds: bool = False, result: Array | None = None
-) -> Array:
-    """The gradient before an activation; arrays are C-contiguous, of one float type.
-
-    `bounds`: a clip's own bounds pass. `result`: that of a silu, which is written over.
-    """
+def activation_gradient(dy: Array, value: Array, activation: Activation, bounds: bool = False) -> Array:
+    """The gradient before an activation; arrays are C-contiguous, of one float type. `bounds`: a clip's own bounds pass."""
     if activation.kind == "none":
         return dy
     code = BOUNDS if bounds and activation.kind == "clip" else KINDS.index(activation.kind)
-    dx = np.empty(dy.shape, dy.dtype) if result is None else result
+    dx = np.empty(dy.shape, dy.dtype)
     act = code, dy.dtype.type(activation.low), dy.dtype.type(activation.high)
-    numbers = tuple(map(dy.dtype.type, (0, 0.5, 1, 3, FAR, 1 / math.sqrt(2 * math.pi))))
+    numbers = tuple(map(dy.dtype.type, (0, 0.5, 3)))
     work = COST.get(activation.kind, 1) * dx.size
     backward(dx.size, work, dy.reshape(-1), value.reshape(-1), dx.reshape(-1), act, numbers)
     return dx

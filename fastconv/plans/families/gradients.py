@@ -1,17 +1,23 @@
 """Gradients: of convolutions by weights, of pools by input."""
 
 from dataclasses import replace
+from typing import Any
 
+from fastconv.kernels.gradients import averages as gradient_averages
 from fastconv.kernels.gradients import loops as gradient_loops
 from fastconv.kernels.gradients import pools as gradient_pools
 from fastconv.kernels.gradients import products as gradient_products
 from fastconv.kernels.gradients import reference as gradient_reference
+from fastconv.kernels.simd.gradients import averages
 from fastconv.kernels.simd.gradients import choice as gradients
+from fastconv.kernels.simd.pools import choice as pool
+from fastconv.kernels.simd.pools import running
 from fastconv.machine import Machine
 from fastconv.plans.errors import LOCAL, SPREAD, Error
 from fastconv.plans.families.common import blas_cost, in_loops, in_plain_loops, near
 from fastconv.plans.registry import Implementation
-from fastconv.problem.problem import Problem
+from fastconv.problem.convolutions import Array
+from fastconv.problem.problem import Operands, Problem
 
 
 def _weight_blas_cost(problem: Problem, machine: Machine) -> float:
@@ -51,9 +57,48 @@ _WEIGHT_GRADIENTS = (
     in_plain_loops(gradient_reference.conv_weight),
 )
 
+
+def _averaged(name: str, summary: str, family: Any) -> Implementation:
+    """The gradient of an average whose windows lie one cell apart: an average of dy, by kernels of pools."""
+
+    def forward(problem: Problem) -> Problem:
+        return replace(problem, geometry=problem.geometry.averaged)
+
+    def supports(problem: Problem) -> str | None:
+        if problem.geometry.averaged is None:
+            return "it serves windows one cell apart that all divide by the same"
+        refusal: str | None = family.supports(forward(problem))
+        return refusal
+
+    def run(operands: Operands, packed: None, problem: Problem, out: Array) -> None:
+        family.run({"x": operands["dy"]}, packed, forward(problem), out)
+
+    return Implementation(
+        name,
+        summary,
+        run,
+        lambda problem, machine: family.cost(forward(problem), machine),
+        supports,
+        kernel=lambda problem, machine: family.kernel(forward(problem), machine),
+    )
+
+
 FAMILIES: dict[str, tuple[Implementation, ...]] = {
     "conv_weight": _WEIGHT_GRADIENTS,
     "max_pool_input": (in_loops(gradient_pools.run_scatter), in_plain_loops(gradient_reference.scatter)),
-    "avg_pool_input": (in_loops(gradient_pools.run_average), in_plain_loops(gradient_reference.pool_input)),
+    "avg_pool_input": (
+        _averaged("running", "an average of dy: what neighbouring windows share is taken in once", running),
+        _averaged("direct", "an average of dy, on vectors", pool),
+        Implementation(
+            "gather",
+            "each cell from the windows that hold it, on vectors",
+            averages.run,
+            averages.cost,
+            averages.supports,
+            kernel=averages.kernel,
+        ),
+        in_loops(gradient_averages.run_average),
+        in_plain_loops(gradient_reference.pool_input),
+    ),
     "lp_pool_input": (in_loops(gradient_pools.run_norm), in_plain_loops(gradient_reference.pool_input)),
 }

@@ -16,27 +16,31 @@ from fastconv.problem.convolutions import Array
 from fastconv.problem.problem import Operands, Problem
 from fastconv.problem.windows import ElementwiseGeometry
 
-pointer, put = vector.pointer, epilogue.put
-CYCLES = {"clip": 1, "leaky_relu": 1, "hardswish": 3, "silu": 20}  # about, of a vector in the cache
-CYCLES_OF_VALUE = 30  # of an activation that registers do not do
+pointer = vector.pointer
+CYCLES = {"clip": 1, "leaky_relu": 1, "hardswish": 3, "silu": 20, "gelu": 30}  # about, of a vector in the cache
 
 
 @lru_cache(maxsize=16)
-def activation(dtype: str) -> Any:
+def activation(kind: str, dtype: str) -> Any:
     """The compiled activate(v, e) of a vector; integers have bounds alone."""
 
     def bounded(v, e):
         return vector.clip(v, e.low, e.high)
 
-    return inlined(bounded) if dtype[0] in "iu" else epilogue.activation_of(dtype, silu=True)
+    def weighed(v, e):
+        return vector.gelu(v)
+
+    if dtype[0] in "iu":
+        return inlined(bounded)
+    return inlined(weighed) if kind == "gelu" else epilogue.activation_of(dtype, silu=True)
 
 
 @lru_cache(maxsize=32)
 def activation_kernel(kind: str, lanes: int, dtype: str, isa: str) -> Kernel:
-    """The compiled loop over elements: f32_silu_avx512; what registers do not do is done value by value."""
-    code, activate = KINDS.index(kind), activation(dtype)
+    """The compiled loop over elements: f32_silu_avx512."""
+    code, activate = KINDS.index(kind), activation(kind, dtype)
 
-    def by_vectors(begin, end, x, y, low, high):
+    def activated(begin, end, x, y, low, high):
         """y[i] = act(x[i])"""
         e, source, to = epilogue.Epilogue(code, code, low, high, False, 0), pointer(x), pointer(y)
         whole = end - (end - begin) % lanes
@@ -46,15 +50,8 @@ def activation_kernel(kind: str, lanes: int, dtype: str, isa: str) -> Kernel:
             last = vector.load_first(source + whole, end - whole, lanes)
             vector.store_first(to + whole, activate(last, e), end - whole)
 
-    def by_values(begin, end, x, y, low, high):
-        """y[i] = act(x[i])"""
-        e, source, to = epilogue.Epilogue(code, epilogue.NONE, low, high, False, 0), pointer(x), pointer(y)
-        for i in range(begin, end):
-            put(to + i, vector.peek(source + i), e)
-
-    function = by_vectors if kind in CYCLES else by_values
-    function.__name__ = f"{dtype}_{kind}_{isa}"
-    return Kernel(function)
+    activated.__name__ = f"{dtype}_{kind}_{isa}"
+    return Kernel(activated)
 
 
 # Decisions --------------------------------------------------------------------------------------------------------------
@@ -70,7 +67,7 @@ def supports(problem: Problem) -> str | None:
 
 def cycles(geometry: ElementwiseGeometry, dtype: np.dtype[Any], machine: Machine) -> int:
     """About, of a vector."""
-    return CYCLES.get(geometry.activation.kind, CYCLES_OF_VALUE * machine.lanes(dtype))
+    return CYCLES[geometry.activation.kind]
 
 
 def cost(problem: Problem, machine: Machine) -> float:

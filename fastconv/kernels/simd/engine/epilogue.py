@@ -134,18 +134,25 @@ def finish_clipped(y, count, e):
 
 
 @compiled
-def finish_silu(y, count, e):
-    """y[:count] = silu(y[:count] + residual), vector by vector."""
-    whole = count - count % WIDE
-    for at in range(0, whole, WIDE):
-        v = vector.load(y + at, WIDE)
-        vector.store(y + at, vector.silu(v + vector.load(y + (at + e.residual), WIDE) if e.adds else v))
-    if whole < count:
-        rest = count - whole
-        v = vector.load_first(y + whole, rest, WIDE)
+def is_smooth(e):
+    """Whether the activation is one of exponentials."""
+    return e.kind == SILU or e.kind == GELU
+
+
+@compiled
+def finish_smooth(y, count, e):
+    """y[:count] = silu(y[:count] + residual), or gelu of it, vector by vector."""
+    for at in range(0, count, WIDE):
+        to, rest = y + at, count - at
+        v = vector.load(to, WIDE) if rest >= WIDE else vector.load_first(to, rest, WIDE)
         if e.adds:
-            v = v + vector.load_first(y + (whole + e.residual), rest, WIDE)
-        vector.store_first(y + whole, vector.silu(v), rest)
+            other = to + e.residual
+            v = v + (vector.load(other, WIDE) if rest >= WIDE else vector.load_first(other, rest, WIDE))
+        v = vector.silu(v) if e.kind == SILU else vector.gelu(v)
+        if rest >= WIDE:
+            vector.store(to, v)
+        else:
+            vector.store_first(to, v, rest)
 
 
 @compiled
@@ -153,8 +160,8 @@ def finish_run(y, count, e):
     """y[:count] = act(y[:count] + residual), where that is left to do."""
     if adds_and_clips(e):
         finish_clipped(y, count, e)
-    elif e.kind == SILU and is_unfinished(e):
-        finish_silu(y, count, e)
+    elif is_smooth(e) and is_unfinished(e):
+        finish_smooth(y, count, e)
     elif is_unfinished(e):
         for i in range(count):
             put(y + i, peek(y + i), e)
@@ -174,8 +181,8 @@ def finish_rows(y, offsets, count, step, width, e):
             if adds_and_clips(e) and step == 1:
                 finish_clipped(row, width, e)
                 continue
-            if e.kind == SILU and step == 1:
-                finish_silu(row, width, e)
+            if is_smooth(e) and step == 1:
+                finish_smooth(row, width, e)
                 continue
             for j in range(width):
                 put(row + j * step, peek(row + j * step), e)

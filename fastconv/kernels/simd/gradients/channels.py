@@ -22,7 +22,7 @@ from fastconv.kernels.simd import vector
 from fastconv.kernels.simd.engine.costs import CALL, Candidate
 from fastconv.kernels.simd.engine.sizes import reader, written
 from fastconv.kernels.simd.engine.tables import Tile
-from fastconv.kernels.simd.engine.windows import runs, unpacker
+from fastconv.kernels.simd.engine.windows import runs
 from fastconv.kernels.simd.engine.workspace import keep, workspace
 from fastconv.kernels.simd.gradients import taps
 from fastconv.kernels.simd.gradients.chunks import (
@@ -181,18 +181,7 @@ def kernel(tile: Tile, lanes: int, steps: tuple[int, int], channels_last: bool, 
     rows, columns = tile
     (pitch, dilation), size, line = steps, rows * columns * lanes, LINE // bytes_of(dtype)
     pack_windows, pack_grads = packers(lanes, channels_last)
-    add, unpack, (_, clear) = adder(tile, lanes, dilation * (pitch + line)), unpacker(lanes), runs(lanes)
-
-    @compiled
-    def write(totals, count, item, dw, work, s):
-        """dw [c][t] of a vector of channels, of which there are `count`."""
-        g = s.grid
-        for r in range(g.taps.h):
-            stack = min(r // rows, s.stacks - 1)
-            at = totals + (stack * size + (r - first_row(stack, s.stacks, rows, g.taps.h)) * columns * lanes)
-            for t in range(columns):
-                vector.store(work.taps + (r * columns + t) * lanes, vector.load(at + t * lanes, lanes))
-        unpack(work.taps, 1, g.taps.h * columns, count, lanes, dw, 0, s.multiple * s.taps)
+    add, write, (_, clear) = adder(tile, lanes, dilation * (pitch + line)), taps.writer(tile, lanes), runs(lanes)
 
     def gradient(begin, end, x, dy, dw, sizes, parameters):
         """dw [c][t] = sum over p of dy [p][c] * x [cell(p) + t][c]"""
@@ -231,7 +220,8 @@ def kernel(tile: Tile, lanes: int, steps: tuple[int, int], channels_last: bool, 
             for c in range(0, item.channels, lanes):
                 k = (item.channel + c) * s.multiple + item.other
                 to = pointer(dw) + ((item.part * s.channels * s.multiple + k) * s.taps + item.depth * g.taps.h * columns)
-                write(work.sums + c // lanes * s.stacks * size, min(lanes, item.channels - c), item, to, work, s)
+                sums, count = work.sums + c // lanes * s.stacks * size, min(lanes, item.channels - c)
+                write(sums, s.stacks, g.taps.h, work.taps, count, to, s.multiple * s.taps)
         keep(memory)
         keep(integers)
 

@@ -9,13 +9,16 @@ An item sums over all positions and writes dw, or sums over a slice of them and 
 their order. How many slices there are depends on the problem alone.
 """
 
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from fastconv.kernels.jit import Kernel, compiled
 from fastconv.kernels.memory import aligned
+from fastconv.kernels.simd import vector
 from fastconv.kernels.simd.engine.tables import Tile
+from fastconv.kernels.simd.engine.windows import unpacker
 from fastconv.machine import Machine
 from fastconv.problem.convolutions import Array, ConvGeometry
 
@@ -97,6 +100,25 @@ def slices_for(items: int, chunks: int) -> int:
 def first_row(stack, stacks, rows, taps):
     """The first row of taps of a stack."""
     return min(stack * rows, taps - rows)
+
+
+@lru_cache(maxsize=16)
+def writer(tile: Tile, lanes: int) -> Any:
+    """The compiled dw [c][t], c `apart` elements apart, of the first `count` channels of a vector.
+
+    The sums [stack][r][s] are put into their order in `room` first, of high * columns vectors.
+    """
+    (rows, columns), unpack = tile, unpacker(lanes)
+
+    def write(sums, stacks, high, room, count, dw, apart):
+        for r in range(high):
+            stack = min(r // rows, stacks - 1)
+            at = sums + (stack * rows + r - first_row(stack, stacks, rows, high)) * columns * lanes
+            for t in range(columns):
+                vector.store(room + (r * columns + t) * lanes, vector.load(at + t * lanes, lanes))
+        unpack(room, 1, high * columns, count, lanes, dw, 0, apart)
+
+    return compiled(write)
 
 
 def cycles(stacks: Stacks, machine: Machine) -> float:

@@ -11,7 +11,7 @@ factory closed over. Loads and stores need no alignment. Nothing here checks bou
     ============ ==========================================================================
 """
 
-from fastconv.kernels.simd.vector.activations import clip, hardswish, leaky, silu
+from fastconv.kernels.simd.vector.activations import clip, hardswish, leaky, silu, silu_slope
 from fastconv.kernels.simd.vector.arithmetic import (
     above,
     as_real,
@@ -50,6 +50,7 @@ from fastconv.kernels.simd.vector.conversions import (
     store_row_as,
 )
 from fastconv.kernels.simd.vector.dots import fma_dots, lane_sums, store_lane_sums
+from fastconv.kernels.simd.vector.gaussian import gelu, gelu_slope
 from fastconv.kernels.simd.vector.joins import finish, join, load_row_as
 from fastconv.kernels.simd.vector.memory import load, load_first, load_first_or, prefetch, store, store_first, store_first_wide
 from fastconv.kernels.simd.vector.networks import network, network_step
@@ -82,6 +83,7 @@ from fastconv.kernels.simd.vector.products import (
     fma_shared,
     fma_taps,
     fma_taps_first,
+    fma_taps_inside,
     scaled_columns,
     scaled_rows,
 )
@@ -158,6 +160,9 @@ __all__ = [
     "fma_shared",
     "fma_taps",
     "fma_taps_first",
+    "fma_taps_inside",
+    "gelu",
+    "gelu_slope",
     "hardswish",
     "high_half",
     "join",
@@ -205,6 +210,7 @@ __all__ = [
     "scaled_columns",
     "scaled_rows",
     "silu",
+    "silu_slope",
     "smaller",
     "smaller_first",
     "smaller_number",
