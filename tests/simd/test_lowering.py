@@ -55,8 +55,8 @@ def check(case, cpus):
             assert 0 < steps <= most * sums, f"{where} takes {steps} instructions for {sums} fmla:\n{loop}"
 
 
-def test_direct_convolution_keeps_to_its_registers():
-    check("direct", CPUS[1:2])
+def test_tiles_keep_to_the_registers_of_a_processor_with_none_to_spare():
+    check("strassen, channels", CPUS[1:2])
 
 
 @pytest.mark.slow
