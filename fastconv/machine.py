@@ -93,14 +93,14 @@ def _cache_sizes() -> tuple[int, int, int]:
 
 
 def _isa() -> str:
-    named = os.environ.get("NUMBA_CPU_NAME")
-    if named in NAMED:
-        return NAMED[named]
     from numba.core.registry import cpu_target
 
     triple, _, features = cpu_target.target_context.codegen().magic_tuple()
     if triple.startswith(("aarch64", "arm64")):
-        return "neon"
+        return "neon"  # whatever the processor's name: "generic" is one of every architecture
+    named = os.environ.get("NUMBA_CPU_NAME")
+    if named in NAMED:
+        return NAMED[named]
     return next(name for name, feature, *_ in X86 if f"+{feature}" in features.split(",") or not feature)
 
 

@@ -1,5 +1,6 @@
 """No result depends on what new memory holds: every implementation where numpy.empty gives NaN, compiled code's included."""
 
+import platform
 from collections.abc import Iterator
 
 import pytest
@@ -50,3 +51,28 @@ def test_unwritten_memory_reaches_no_result(worker: Worker, family: str, impleme
     served = [index for index in cases if worker.call("poison.run_poisoned", index, implementation, dtype)]
     assert served or not any(implementation in BROAD[index].supporting(dtype) for index in cases)
     assert served or dtype != "float32", "no broad case reaches this implementation"
+
+
+# What tiles multiply in vain, behind the last output, may be subnormal: some processors then take a hundred times as long.
+LARGE = {
+    "row tiles": ((1, 2, 13, 21), (2, 1, 3, 3), {"groups": 2, "padding": 1, "implementation": "winograd"}),
+    "winograd": ((1, 8, 9, 9), (8, 8, 3, 3), {"padding": 1, "implementation": "winograd"}),
+    "winograd, channels last": ((1, 9, 9, 8), (8, 3, 3, 8), {"padding": 1, "layout": "NHWC", "implementation": "winograd"}),
+    "direct": ((1, 8, 9, 9), (8, 8, 3, 3), {"padding": 1, "implementation": "direct"}),
+    "direct, channels last": ((1, 9, 9, 8), (8, 3, 3, 8), {"padding": 1, "layout": "NHWC", "implementation": "direct"}),
+    "strassen": ((1, 9, 9, 8), (8, 1, 1, 8), {"layout": "NHWC", "implementation": "strassen"}),
+    "strassen, channels first": ((1, 8, 9, 9), (8, 8, 1, 1), {"implementation": "strassen"}),
+}
+
+
+@pytest.mark.skipif(platform.machine() not in ("x86_64", "aarch64"), reason="C's numbers of the flags of floats are not known")
+@pytest.mark.parametrize(
+    "name", [name if name == "row tiles" else pytest.param(name, marks=pytest.mark.slow) for name in LARGE]
+)
+def test_no_sum_has_unwritten_memory_in_it(name: str) -> None:
+    """Where new memory holds large numbers, none is multiplied: a sum would overflow, and its flag tell."""
+    found = Worker()
+    try:
+        assert found.call("poison.run_large", *LARGE[name]) is False
+    finally:
+        found.close()

@@ -1,9 +1,8 @@
 """What LLVM makes of the hot loops: single precision stays single, and accumulators stay in registers."""
 
-import re
-
 import numpy as np
 import pytest
+from assembly import AARCH64, X86, busiest, instructions
 
 import fastconv as fc
 from fastconv.kernels.jit import Kernel, Launch
@@ -13,10 +12,7 @@ from fastconv.kernels.simd.pools import planes as pool_planes
 from fastconv.kernels.simd.pools import running
 from fastconv.machine import host
 
-DOUBLE = re.compile(r"\s(v?(add|sub|mul|div|max|min|fn?m(add|sub)\d*|sqrt)[sp]d|v?cvt(ss2sd|ps2pd))\s")
-FMA = re.compile(r"\svfmadd\d*ps\s")
-SPILL = re.compile(r"%[xyz]mm\d+, -?\d*\(%r[sb]p\)")  # a sum that leaves its register is stored
-RELOAD = re.compile(r"-?\d*\(%r[sb]p\), (?:%[xyz]mm\d+, )?%[xyz]mm\d+")  # so is what stays the same, but once, outside
+HERE = AARCH64 if host().isa == "neon" else X86
 
 CASES = {
     "direct, channels last": ((1, 12, 14, 64), (32, 3, 3, 64), {"layout": "NHWC"}),
@@ -45,35 +41,58 @@ def assembly(request):
     return code
 
 
-def blocks(code):
-    """The straight runs of code from one label to the next."""
-    return re.split(r"\n(?=\.LBB\w+:)", code)
-
-
 def test_float32_kernels_do_no_double_arithmetic(assembly):
-    found = DOUBLE.search(assembly)
+    found = HERE.double.search(assembly)
     assert found is None, assembly[max(0, found.start() - 200) : found.end() + 200]
 
 
-@pytest.mark.skipif(host().isa not in ("avx2", "avx512"), reason="the baseline has no fused multiply-add to look for")
+@pytest.mark.skipif(host().isa == "sse2", reason="the baseline has no fused multiply-add to look for")
 def test_hot_loops_keep_their_accumulators_in_registers(assembly, request):
     if host().registers < 32 and request.node.callspec.params["assembly"] == "fft":
         pytest.skip("a butterfly of four complex vectors and its factors take more than 16 registers")
-    busiest = max(blocks(assembly), key=lambda block: len(FMA.findall(block)))
-    assert len(FMA.findall(busiest)) >= 8, "the block with the multiply-adds was not found"
-    assert not SPILL.search(busiest), busiest
-    assert len(RELOAD.findall(busiest)) <= len(FMA.findall(busiest)) / 10, busiest
+    block = busiest(assembly, HERE)
+    assert len(HERE.fma.findall(block)) >= 8, "the block with the multiply-adds was not found"
+    assert not HERE.spill.search(block), block
+    assert len(HERE.reload.findall(block)) <= len(HERE.fma.findall(block)) / 10, block
 
 
-def test_the_patterns_find_what_they_look_for():
-    assert DOUBLE.search("\tvmulpd\t%zmm0, %zmm1, %zmm2\n")
-    assert DOUBLE.search("\tvcvtps2pd\t%ymm0, %zmm1\n")
-    assert not DOUBLE.search("\tvmulps\t%zmm0, %zmm1, %zmm2\n\tvmovapd\t(%rax), %zmm14\n")
-    assert SPILL.search("\tvmovups\t%zmm21, 80(%rsp)\n")
-    assert not SPILL.search("\tvmovups\t80(%rsp), %zmm21\n")
-    assert RELOAD.search("\tvmovups\t80(%rsp), %zmm21\n")
-    assert RELOAD.search("\tvfmadd231ps\t-128(%rbp), %zmm2, %zmm21\n")
-    assert not SPILL.search("\tmovq\t-48(%rsp), %rdx\n\tvbroadcastss\t(%rdx,%rcx), %zmm30\n")
+def test_the_patterns_of_x86_find_what_they_look_for():
+    assert X86.double.search("\tvmulpd\t%zmm0, %zmm1, %zmm2\n")
+    assert X86.double.search("\tvcvtps2pd\t%ymm0, %zmm1\n")
+    assert not X86.double.search("\tvmulps\t%zmm0, %zmm1, %zmm2\n\tvmovapd\t(%rax), %zmm14\n")
+    assert X86.spill.search("\tvmovups\t%zmm21, 80(%rsp)\n")
+    assert not X86.spill.search("\tvmovups\t80(%rsp), %zmm21\n")
+    assert X86.reload.search("\tvmovups\t80(%rsp), %zmm21\n")
+    assert X86.reload.search("\tvfmadd231ps\t-128(%rbp), %zmm2, %zmm21\n")
+    assert not X86.spill.search("\tmovq\t-48(%rsp), %rdx\n\tvbroadcastss\t(%rdx,%rcx), %zmm30\n")
+
+
+def test_the_patterns_of_aarch64_find_what_they_look_for():
+    for line in ("fmul\tv0.2d, v1.2d, v2.2d", "fadd\td0, d1, d2", "fcvtl\tv0.2d, v1.2s", "fcvt\td0, s1", "fmla.2d\tv0, v1, v2"):
+        assert AARCH64.double.search(f"\t{line}\n"), line
+    for line in ("fmul\tv0.4s, v1.4s, v2.4s", "fadd\ts0, s1, s2", "fmov\td0, x1", "ldr\td0, [x1]", "fcvt\ts0, h1"):
+        assert not AARCH64.double.search(f"\t{line}\n"), line
+    for line in ("str\tq1, [sp, #16]", "stp\tq1, q2, [sp, #32]"):
+        assert AARCH64.spill.search(f"\t{line}\n"), line
+        assert AARCH64.reload.search(f"\t{line.replace('st', 'ld', 1)}\n"), line
+    for line in ("str\tx1, [sp, #16]", "str\tq1, [x2, #16]", "stp\tx29, x30, [sp, #-16]!", "str\td8, [sp]"):
+        assert not AARCH64.spill.search(f"\t{line}\n"), line
+        assert not AARCH64.reload.search(f"\t{line.replace('st', 'ld', 1)}\n"), line
+    for line in ("fmla\tv0.4s, v1.4s, v2.s[0]", "fmla\tv20.4s, v1.4s, v2.4s", "fmla.4s\tv0, v1, v2[0]"):
+        assert AARCH64.fma.search(f"\t{line}\n"), line
+
+
+@pytest.mark.parametrize(
+    ("of", "fma", "jump"),
+    [(X86, "vfmadd231ps\t%zmm0, %zmm1, %zmm2", "jne"), (AARCH64, "fmla\tv0.4s, v1.4s, v2.4s", "b.ne")],
+    ids=["x86", "aarch64"],
+)
+def test_the_busiest_loop_is_the_one_that_jumps_to_itself(of, fma, jump):
+    straight = ".LBB0_1:\n" + 9 * f"\t{fma}\n"
+    loop = f".LBB0_2:\n\t{fma}\n\t{fma}\n\t{jump}\t.LBB0_2"
+    assert busiest(f"f:\n{straight}{loop}\n\tret\n", of) == loop
+    assert busiest(f"f:\n{straight}\tret\n", of) == f"{straight}\tret\n"
+    assert len(instructions(loop)) == 3
 
 
 POOLS = {
@@ -96,4 +115,4 @@ def test_float32_pools_do_no_double_arithmetic(family, operation, options):
     outputs = [np.ones(x.size, dtype) for dtype in (np.float32, np.int64)[: 1 + geometry.return_indices]]
     fresh.serial(0, 1, x.reshape(-1), *outputs, *arguments)
     (code,) = fresh.serial.inspect_asm().values()
-    assert not DOUBLE.search(code)
+    assert not HERE.double.search(code)

@@ -216,7 +216,7 @@ def plane_packer(lanes: int) -> Any:
 
     def pack(source, block, to, steps, s):
         if block.channels < lanes:  # lanes without a channel hold what is quick to multiply
-            clear(to, source.fill * 0, block.depths * block.rows * block.columns * lanes)
+            clear(to, vector.zero(to), block.depths * block.rows * block.columns * lanes)
         turn(source, block, to, steps)
 
     return compiled(pack)

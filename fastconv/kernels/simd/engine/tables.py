@@ -130,7 +130,15 @@ OF_16_REGISTERS = Tiles(
     pool_large=tiles((3, 3), (4, 2)),
     pool_rows=7,
 )
-TILES = {"avx512": OF_32_REGISTERS, "neon": OF_32_REGISTERS, "avx2": OF_16_REGISTERS, "sse2": OF_16_REGISTERS}
+# As many registers, of 4 lanes. Compilers for some processors read all vectors of a step ahead of its multiply-adds: room for
+# those, and for several broadcast values, keeps accumulators off the stack.
+OF_NEON = OF_32_REGISTERS._replace(
+    conv=tiles((12, 2), (8, 3), (7, 3), (8, 2), (14, 1)),
+    strassen=tiles((5, 4), (7, 3), (12, 2)),
+    strassen_channels=tiles((5, 4), (7, 3), (12, 2)),
+    gradient=tiles((8, 3), (6, 4), (12, 2), (4, 6), (8, 2), (14, 1), (4, 3)),
+)
+TILES = {"avx512": OF_32_REGISTERS, "neon": OF_NEON, "avx2": OF_16_REGISTERS, "sse2": OF_16_REGISTERS}
 
 
 def tile_for(positions: int, vectors: int, machine: Machine, crowded: float = 0.0) -> Tile:

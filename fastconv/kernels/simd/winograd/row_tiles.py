@@ -299,6 +299,21 @@ def kernel(m: int, tile: tuple[int, int], taps: tuple[int, int], lanes: int, dty
         for i in range(min(m * rows, outputs.h)):
             epilogue.finish_run(y + i * s.outputs.w, outputs.w, act)
 
+    @compiled
+    def clear_rest(images, s):
+        """Zeros where register tiles read what no block writes: behind its columns, and below its rows.
+
+        What memory held before may be subnormal, and some processors take a hundred cycles to multiply such a number.
+        """
+        zero, lines = vector.zero(images), s.image // s.pitch
+        least = Plane(s.outputs.h - (s.blocks.h - 1) * s.block.h, s.outputs.w - (s.blocks.w - 1) * s.block.w)
+        written = Plane(-(-least.h // m) + reach, least.w + s.taps.w - 1)
+        for p in range(count):
+            for i in range(lines):
+                first = written.w if i < written.h else 0
+                clear(images + (p * s.image + i * s.pitch + first), zero, s.pitch - first)
+        clear(images + count * s.image, zero, lanes)
+
     def row_tiles(begin, end, x, w, bias, residual, y, sizes, parameters):
         """y [c][h][w] = act(bias [c] + sum over r, s of x [c][h + r][w + s] * w [c][r][s]), m rows at a time."""
         s, act = read(sizes), epilogue.epilogue(parameters, residual, y)
@@ -309,6 +324,7 @@ def kernel(m: int, tile: tuple[int, int], taps: tuple[int, int], lanes: int, dty
         work, memory = carve(parts, x)
         tables, integers = carve_tables(Tables(count, count, count), sizes)
         clear(work.fill, epilogue.padding_value(parameters), s.pitch)
+        clear_rest(work.images, s)
         for a in range(count):
             poke(tables.gathered + a, a * lanes)
         for item in range(begin, end):

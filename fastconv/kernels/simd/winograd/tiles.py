@@ -30,7 +30,7 @@ from fastconv.kernels.jit import Kernel, compiled, element, inlined
 from fastconv.kernels.keeping import remembered
 from fastconv.kernels.memory import LINE
 from fastconv.kernels.simd import vector
-from fastconv.kernels.simd.engine import epilogue
+from fastconv.kernels.simd.engine import epilogue, windows
 from fastconv.kernels.simd.engine.costs import Candidate
 from fastconv.kernels.simd.engine.filtering import KERNEL, cells_of
 from fastconv.kernels.simd.engine.sizes import written
@@ -85,13 +85,32 @@ def multiplier(rows: int, columns: int, lanes: int) -> Any:
     return inlined(multiply)
 
 
+@lru_cache(maxsize=16)
+def rest_clearer(rows: int, planes: int, lanes: int) -> Any:
+    """The compiled zeros in the rows of V behind a block's last tile, which its last register tiles read.
+
+    Their products are not stored; but what memory held before may be subnormal, and some processors take a hundred cycles to
+    multiply such a number.
+    """
+    _, clear = windows.runs(lanes)
+
+    def clear_rest(block, work, s):
+        count = block.tiles.h * block.tiles.w
+        rest = -count % rows
+        if rest > 0:
+            for plane in range(planes):
+                clear(work.v + (plane * s.v_plane + count * s.c_pitch), vector.zero(work.v), rest * s.c_pitch)
+
+    return compiled(clear_rest)
+
+
 @lru_cache(maxsize=32)
 def kernel(cut_of: tuple[Any, ...], lanes: int, channels_last: bool, gathered: bool, dtype: str, isa: str) -> Kernel:
     """The compiled loops over blocks of tiles, of a form and a register tile: f32_winograd_4x4_14x2_avx512."""
     form, rows, columns = cut_of
     planes, multiply = prod(cells_of(form)), multiplier(rows, columns, lanes)
     transform_inputs = inputs.transform_of(form, lanes, channels_last, gathered, dtype)
-    transform_outputs = outputs.transform_of(form, lanes, channels_last, dtype)
+    transform_outputs, clear_rest = outputs.transform_of(form, lanes, channels_last, dtype), rest_clearer(rows, planes, lanes)
 
     def winograd(begin, end, x, u, bias, residual, y, sizes, parameters):
         """y [n][k][h][w] = act(bias [k] + sum over c, r, s of x [n][c][h + r][w + s] * w [k][c][r][s]), by tiles."""
@@ -113,6 +132,7 @@ def kernel(cut_of: tuple[Any, ...], lanes: int, channels_last: bool, gathered: b
             block, part = block_of(item, s)
             if block.number != at_hand:  # the items of one block follow each other
                 transform_inputs(source_of(x, block, fill, s), block, work, tables, sizes, s)
+                clear_rest(block, work, s)
                 at_hand = block.number
             filters = weights_of(u, planes, block, part, s)
             for plane in range(planes):
