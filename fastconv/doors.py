@@ -34,7 +34,7 @@ def open_to_lazy_arrays(function: Function, module: str) -> Function:
 
     What takes its place is compiled with its very parameters: to pass ``*arguments, **options`` on takes three times as long.
     """
-    from inspect import signature
+    from inspect import Parameter, signature
 
     named = signature(function).parameters
     parameters, arguments, keyword = list[str](), list[str](), False
@@ -54,6 +54,8 @@ def open_to_lazy_arrays(function: Function, module: str) -> Function:
     made: dict[str, Any] = {"function": function, "later": later, "LazyArray": LazyArray}
     exec(compile(text, __file__, "exec"), made)
     served: Any = functools.wraps(function)(made["served"])
-    served.__defaults__, served.__kwdefaults__ = function.__defaults__, function.__kwdefaults__  # type: ignore[attr-defined]
+    defaults = {name: one.default for name, one in named.items() if one.default is not one.empty}
+    served.__kwdefaults__ = {name: value for name, value in defaults.items() if named[name].kind is Parameter.KEYWORD_ONLY}
+    served.__defaults__ = tuple(value for name, value in defaults.items() if name not in served.__kwdefaults__)
     served.__module__ = module
     return served  # type: ignore[no-any-return]
