@@ -23,7 +23,7 @@ NO_ARGUMENTS = ("self", *ARRAYS, "out")  # of a plan
 
 def a_shape(name: str, value: Any) -> Any:
     """`value`, where it is no array that itself was passed for its shape."""
-    if type(value) is tuple or getattr(value, "ndim", 1) == 1 or not hasattr(value, "shape"):
+    if type(value) is tuple or getattr(value, "ndim", 1) <= 1 or not hasattr(value, "shape"):
         return value
     if hasattr(value, "chunksize"):
         block = f"; {name}.chunksize is a block's, which its tasks are given" if name == "x" else ""

@@ -134,7 +134,7 @@ def test_a_round_gives_times_and_lasts_as_long_as_asked(installed, name):
     assert peer.prepare(built(CASES[7][0])[0]) is None
     times = peer.run(0.05)
     assert all(seconds > 0 for seconds in times)
-    assert 0.01 < sum(times) < 5 or len(times) == 1
+    assert 0.001 < sum(times) < 5 or len(times) == 1  # of this process alone: others may have had the rest
 
 
 @pytest.mark.parametrize("name", NAMES)

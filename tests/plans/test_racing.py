@@ -46,7 +46,9 @@ def test_a_measured_plan_gives_what_the_implementation_it_names_gives(dtype):
     x, w = rng.integers(-3, 4, (1, 4, 12, 12)).astype(dtype), rng.integers(-3, 4, (4, 4, 3, 3)).astype(dtype)
     plan = fc.conv2d.plan(x.shape, w, padding=1, x_dtype=dtype, implementation="measure")
     assert plan.implementation.name in fc.implementations("conv2d")
-    np.testing.assert_array_equal(plan(x), fc.conv2d(x, w, padding=1, implementation=plan.implementation.name))
+    # Integers may have been summed as floats, by an implementation that serves no integers itself.
+    name = "reference" if dtype == "int8" else plan.implementation.name
+    np.testing.assert_array_equal(plan(x), fc.conv2d(x, w, padding=1, implementation=name))
 
 
 @pytest.mark.parametrize("return_indices", [False, True])

@@ -87,4 +87,4 @@ def test_a_residual_and_an_activation_are_added() -> None:
     for options in ({"activation": "relu"}, {"residual": added, "activation": "relu"}, {"activation": "gelu"}):
         found = fc.conv_transpose1d(x, w, stride=32, **options)
         expected = fc.conv_transpose1d(x, w, stride=32, implementation="loops", **options)
-        np.testing.assert_allclose(found, expected, rtol=1e-6)
+        np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-38)  # far below 0 gelu rounds its square first

@@ -83,6 +83,7 @@ def pools() -> Iterator[Case]:
         yield from pool("batch0", kind, (4, 5), batch=0, kernel_size=2)
     yield from pool("exclude-pad", "avg", (6, 7), kernel_size=3, stride=2, padding=1, count_include_pad=False, ceil_mode=True)
     yield from pool("divisor", "avg", (5, 6), kernel_size=2, divisor_override=-3)
+    yield from pool("every-cell", "avg", (6, 7), kernel_size=3, stride=1, padding=1)
     for p in (1, 3, 2.5, float("inf")):
         yield from pool(f"p{p}", "lp", (5, 6), kernel_size=3, stride=2, padding=1, norm_type=p)
 
