@@ -41,7 +41,7 @@ def test_sums_that_no_double_holds(dtype):
     limits, rng = np.iinfo(dtype), np.random.default_rng(5)
     pools = [*POOLS[:2], (3, {"stride": 1, "dilation": 2, "divisor_override": -7}), (2, {"divisor_override": -1, "stride": 3})]
     for low, high in ((limits.min, limits.max), (max(-9, limits.min), 99)):
-        x = rng.integers(low, high, (2, 3, 7, 9), dtype=dtype, endpoint=True)
+        x = rng.integers(low, high, (2, 5, 7, 9), dtype=dtype, endpoint=True)
         for options in ({"layout": "NCHW"}, {"layout": "NHWC"}):
             for kernel_size, others in pools:
                 found, expected = (
@@ -88,6 +88,4 @@ def test_the_type_of_the_sums_is_the_smallest_that_holds_them():
     assert reductions.computed(geometry(x8, 2, divisor_override=2**40), x8.dtype) == np.float64
     assert reductions.computed(geometry(x32, 9), x32.dtype) == np.float64
     assert reductions.computed(geometry(x64, 2), x64.dtype) == np.int64
-    with pytest.raises(ValueError, match="sums of its windows"):
-        fc.avg_pool2d(x64, 2, implementation="direct")
-    assert fc.avg_pool2d(x64, 2).dtype == np.int64
+    assert fc.avg_pool2d(x64, 2, implementation="direct").dtype == np.int64

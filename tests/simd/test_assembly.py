@@ -1,8 +1,10 @@
 """What LLVM makes of the hot loops: single precision stays single, and accumulators stay in registers."""
 
+import re
+
 import numpy as np
 import pytest
-from assembly import AARCH64, X86, busiest, instructions
+from assembly import AARCH64, X86, blocks, busiest, instructions
 
 import fastconv as fc
 from fastconv.kernels.jit import Kernel, Launch
@@ -51,6 +53,11 @@ def test_hot_loops_keep_their_accumulators_in_registers(assembly, request):
     if host().registers < 32 and request.node.callspec.params["assembly"] == "fft":
         pytest.skip("a butterfly of four complex vectors and its factors take more than 16 registers")
     block = busiest(assembly, HERE)
+    if len(HERE.fma.findall(block)) < 8:  # a loop of several runs of code
+        runs = blocks(assembly)
+        if request.node.callspec.params["assembly"] == "fft":  # it clamps nothing, but for the exponentials of activations
+            runs = [one for one in runs if not re.search(r"\sv?(?:max|min)ps\s", one)]
+        block = max(runs, key=lambda one: len(HERE.fma.findall(one)))
     assert len(HERE.fma.findall(block)) >= 8, "the block with the multiply-adds was not found"
     assert not HERE.spill.search(block), block
     assert len(HERE.reload.findall(block)) <= len(HERE.fma.findall(block)) / 10, block
