@@ -8,6 +8,7 @@ array, and the arguments with their types, of which only numbers, strings, None 
 import functools
 import threading
 from collections.abc import Callable
+from math import copysign
 from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
@@ -60,10 +61,12 @@ _calls = Kept()
 
 
 def kinds_of(values: tuple[Any, ...]) -> tuple[Any, ...] | None:
-    """The types of values, those of tuples in tuples of their own: 1 is not 1.0, nor True. None where one may have no key."""
+    """The types of values, those of tuples in tuples of their own: 1 is not 1.0, nor True. None where one has no key."""
     kinds: list[Any] = []
     for value in values:
         kind: Any = type(value)
+        if kind is float and value == 0 and copysign(1, value) < 0:
+            return None  # a key of its own, which 0.0 would be found by
         if kind not in SIMPLE:
             kind = kinds_of(value) if kind is tuple else None
             if kind is None:

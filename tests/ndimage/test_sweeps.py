@@ -161,6 +161,7 @@ def test_equal_arguments_of_other_types_are_other_calls() -> None:
     assert kinds_of((1, (True, None), "a")) == (int, (bool, type(None)), str)
     assert kinds_of(([3, 3],)) is None
     assert kinds_of((np.float64(1),)) is None
+    assert kinds_of((-0.0,)) is None
 
 
 def test_arrays_given_to_write_are_written(rng: np.random.Generator) -> None:
