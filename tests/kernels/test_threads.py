@@ -264,7 +264,7 @@ SCRIPTS = {
 
 def run(code: str, **environment: str) -> str:
     """What a new Python process prints; it must end well, and in time."""
-    kept = {"NUMBA_CACHE_DIR", "NUMBA_CPU_NAME"}  # else it would compile for itself
+    kept = {"NUMBA_CACHE_DIR", "NUMBA_CPU_NAME", "NUMBA_CPU_FEATURES"}  # else it would compile for itself
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("NUMBA_") or name in kept}
     variables = inherited | environment
     found = subprocess.run([sys.executable, "-c", code], env=variables, timeout=SECONDS, capture_output=True, text=True)
