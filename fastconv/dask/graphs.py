@@ -10,11 +10,12 @@ import numpy as np
 from dask.base import tokenize
 from dask.highlevelgraph import HighLevelGraph
 
-from fastconv.dask.frames import Frame, parts
+from fastconv.dask.parts import parts
 from fastconv.dask.tasks import Output, Region, Step, Task
 from fastconv.problem import arguments as check
 from fastconv.problem.blocks import NOWHERE, Piece, Run
 from fastconv.problem.convolutions import Size
+from fastconv.problem.frames import Frame
 
 SETTING = "fastconv.num-threads"
 Pieces = tuple[Piece, ...]

@@ -6,7 +6,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from fastconv.dask.frames import frames
 from fastconv.dask.graphs import Block, Input, Pieces, in_blocks, no_out, numeric, stand_in, whole
 from fastconv.machine import host
 from fastconv.plans.dispatch import chosen_form
@@ -15,6 +14,7 @@ from fastconv.problem import arguments as check
 from fastconv.problem import signatures
 from fastconv.problem.blocks import Piece, Rule, Spread, Whole, Windows, bounds_of, pieces, unchanged
 from fastconv.problem.convolutions import Array, Size
+from fastconv.problem.frames import frames
 from fastconv.problem.problem import Problem
 from fastconv.problem.types import uniform
 

@@ -11,7 +11,7 @@ import fastconv as fc
 from fastconv.served import NotServed
 
 da = pytest.importorskip("dask.array", reason="dask is not installed")
-frames = pytest.importorskip("fastconv.dask.frames")
+strips = pytest.importorskip("fastconv.dask.parts")
 dask_tasks = pytest.importorskip("fastconv.dask.tasks")
 dask_filters = pytest.importorskip("fastconv.dask.filters")
 dask_signals = pytest.importorskip("fastconv.dask.signals")
@@ -24,8 +24,8 @@ WEIGHTS = np.array([[1.0, 2, 0], [-1, 3, 1], [0, 1, -2], [2, 0, 1]])
 @pytest.fixture(params=["regions", "core and strips"])
 def ways(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Blocks of any size are computed so."""
-    monkeypatch.setattr(frames, "LEAST", 0)
-    monkeypatch.setattr(frames, "SHARE", 0 if request.param == "regions" else np.inf)
+    monkeypatch.setattr(strips, "LEAST", 0)
+    monkeypatch.setattr(strips, "SHARE", 0 if request.param == "regions" else np.inf)
 
 
 @pytest.fixture(scope="module")

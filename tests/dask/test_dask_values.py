@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 import fastconv as fc
 
 da = pytest.importorskip("dask.array", reason="dask is not installed")
-frames = pytest.importorskip("fastconv.dask.frames")
+strips = pytest.importorskip("fastconv.dask.parts")
 RNG = np.random.default_rng(20240607)
 SETTINGS = settings(max_examples=60, deadline=None, derandomize=True)
 
@@ -92,13 +92,13 @@ def test_transposed_convolutions(drawn: Any, extra: int) -> None:
     maps((None, None, "zeros", "reflect", "symmetric", "replicate", "circular"), 3),
     st.sampled_from(["max_pool", "min_pool", "avg_pool", "lp_pool", "median_pool", "rank_pool"]),
     st.booleans(),
-    st.sampled_from([frames.SHARE, np.inf]),
+    st.sampled_from([strips.SHARE, np.inf]),
 )
 def test_pools(drawn: Any, name: str, ceil_mode: bool, share: float) -> None:
     """Every kind of pool, by regions and by a core and strips; indices too, which count cells of the whole plane."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(frames, "LEAST", 0)
-        patch.setattr(frames, "SHARE", share)
+        patch.setattr(strips, "LEAST", 0)
+        patch.setattr(strips, "SHARE", share)
         check_pool(drawn, name, ceil_mode)
 
 
