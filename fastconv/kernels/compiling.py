@@ -14,11 +14,20 @@ from typing import Any
 from numba import njit
 from numba.core.codegen import JITCodeLibrary
 from numba.core.compiler import Compiler
+from numba.core.compiler_machinery import PassManager
+from numba.core.typed_passes import InlineOverloads, NopythonRewrites
+from numba.core.untyped_passes import InlineClosureLikes, WithLifting
 
 from fastconv.kernels.cache import NOTICE, DiskCache, lasting_name
 
 # A NaN or inf goes where the standard says: no flag lets LLVM assume that there are none, or change the order of a sum.
 OPTIONS: dict[str, Any] = {"nogil": True, "error_model": "numpy", "fastmath": {"contract"}}
+NOT_IN_KERNELS = {
+    WithLifting,
+    InlineClosureLikes,
+    InlineOverloads,
+    NopythonRewrites,
+}  # contexts, closures, expressions of arrays
 INNER = {"no_cpython_wrapper": True, "no_cfunc_wrapper": True}
 
 
@@ -74,8 +83,20 @@ class _Part(JITCodeLibrary):  # type: ignore[misc]
         self._finalized = True
 
 
-class _PartCompiler(Compiler):  # type: ignore[misc]
-    """Numba's compiler, of functions that become parts of kernels."""
+class _KernelCompiler(Compiler):  # type: ignore[misc]
+    """Numba's compiler without the passes that look for what no kernel has, which take a tenth of the time."""
+
+    def define_pipelines(self) -> list[PassManager]:
+        """Numba's own pipeline but for NOT_IN_KERNELS."""
+        (numba_pipeline,) = super().define_pipelines()
+        pipeline = PassManager(numba_pipeline.pipeline_name)
+        pipeline.passes = [one for one in numba_pipeline.passes if one[0] not in NOT_IN_KERNELS]
+        pipeline.finalize()
+        return [pipeline]
+
+
+class _PartCompiler(_KernelCompiler):
+    """The compiler of functions that become parts of kernels."""
 
     def __init__(self, typingctx: Any, targetctx: Any, library: Any, *others: Any) -> None:
         super().__init__(typingctx, targetctx, library or _Part(targetctx.codegen(), "part"), *others)
@@ -113,7 +134,7 @@ def without_collections(function: Callable[..., Any]) -> Callable[..., Any]:
 
 def entry(function: Callable[..., Any], name: str, **options: Any) -> Any:
     """`function` for Python to call: compiled on its first call with each signature, and kept on disk under `name`."""
-    dispatcher = njit(**OPTIONS, no_cfunc_wrapper=True, **options)(distinct(function, name))
+    dispatcher = njit(**OPTIONS, no_cfunc_wrapper=True, pipeline_class=_KernelCompiler, **options)(distinct(function, name))
     dispatcher.compile = without_collections(dispatcher.compile)
     if hasattr(dispatcher, "_cache"):
         dispatcher._cache = DiskCache(function.__name__, name, function.__module__)

@@ -18,14 +18,12 @@ one.
 from itertools import pairwise
 from typing import Any
 
-import numpy as np
-
-from fastconv.kernels.jit import compiled, inlined, overload, types
+from fastconv.kernels.jit import compiled, inlined
 from fastconv.kernels.simd import vector
 
 LINE = 64  # bytes of a cache line
 
-line_start, pointer = vector.line_start, vector.pointer
+allocated, line_start, pointer = vector.allocated, vector.line_start, vector.pointer
 
 
 @compiled
@@ -35,22 +33,10 @@ def in_lines(count, like):
     return -(-count // of_line) * of_line
 
 
-def blank(count, like):
-    """An uninitialised array of the type that registers have for the elements of `like`."""
-    return np.empty(count, like.dtype)
-
-
-@overload(blank)
-def _compiled_blank(count, like):
-    if isinstance(like.dtype, types.Record):
-        return lambda count, like: np.empty(count, np.float32)
-    return lambda count, like: np.empty(count, like.dtype)
-
-
 @compiled
 def empty(count, like):
     """An uninitialised array of `count` elements and of as many as may be left out to begin a cache line."""
-    return blank(count + LINE // like.itemsize, like)
+    return allocated(count + LINE // like.itemsize, like)
 
 
 def workspace(kind: Any) -> Any:

@@ -57,6 +57,7 @@ from fastconv.kernels.simd.vector.networks import network, network_step
 from fastconv.kernels.simd.vector.norms import power, root
 from fastconv.kernels.simd.vector.pointers import (
     address,
+    allocated,
     at_address,
     distance,
     like,
@@ -131,6 +132,7 @@ __all__ = [
     "added_first_rows",
     "added_rows",
     "address",
+    "allocated",
     "as_real",
     "as_whole",
     "at_address",
