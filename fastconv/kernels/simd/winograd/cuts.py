@@ -91,23 +91,30 @@ def forms(geometry: ConvGeometry) -> tuple[tuple[int, int], ...]:
     return tuple((m if high > 1 else 1, m if wide > 1 else 1) for m in (4, 2) if m == 2 or geometry.reduction <= LONGEST)
 
 
-def cut(geometry: ConvGeometry, form: tuple[int, int], room: int, dtype: np.dtype[Any], machine: Machine) -> Cut:
-    """Blocks of tiles whose V and M take `room` bytes at most."""
-    g = geometry
-    planes, terms = prod(cells_of(form)), g.in_per_group * terms_of(g)
+@remembered
+def cuts(geometry: ConvGeometry, form: tuple[int, int], dtype: np.dtype[Any], machine: Machine) -> tuple[Cut, ...]:
+    """Blocks of tiles that fit the L2 cache or, where weights would be read too often, larger ones."""
+    g = geometry.lifted()
+    planes, spread = prod(cells_of(form)), prod(spreads_of(g))
+    per_group = planes * (g.in_per_group * terms_of(g) + g.out_per_group) * dtype.itemsize * spread
     high, wide = bundles_of(g, form)
-    per_group = planes * (terms + g.out_per_group) * dtype.itemsize * prod(spreads_of(g))
-    tiles = max(1, room // per_group)
-    columns = min(wide, tiles)
-    columns = -(-wide // max(1, -(-wide // max(1, columns))))
-    rows = min(high, max(1, tiles // max(1, columns)))
-    rows = -(-high // max(1, -(-high // max(1, rows))))
     vectors = -(-g.out_per_group // machine.lanes(dtype))
-    tile = tile_for(rows * columns * prod(spreads_of(g)), vectors, machine)
-    k_blocks = max(1, -(-vectors // tile.columns))
-    items = g.batch * g.groups * g.out_size[0] * -(-high // max(1, rows)) * -(-wide // max(1, columns))
-    # Few blocks are shared out by their output channels: each thread then transforms the input for itself.
-    return Cut(form, rows, columns, *tile, -(-k_blocks // min(k_blocks, -(-FEW // max(1, items)))))
+    found: list[Cut] = []
+    for room in (machine.l2 // 2, *(room for room in ROOMS if room > machine.l2 // 2)):
+        tiles = max(1, room // per_group)
+        columns = -(-wide // max(1, -(-wide // max(1, min(wide, tiles)))))
+        rows = min(high, max(1, tiles // max(1, columns)))
+        rows = -(-high // max(1, -(-high // max(1, rows))))
+        tile = tile_for(rows * columns * spread, vectors, machine)
+        k_blocks = max(1, -(-vectors // tile.columns))
+        items = g.batch * g.groups * g.out_size[0] * -(-high // max(1, rows)) * -(-wide // max(1, columns))
+        # Few blocks are shared out by their output channels: each thread then transforms the input for itself.
+        one = Cut(form, rows, columns, *tile, -(-k_blocks // min(k_blocks, -(-FEW // max(1, items)))))
+        if bytes_of_block(g, one, dtype, machine) <= WORKSPACE:
+            found.append(one)
+        if tiles >= high * wide:  # larger rooms hold no more
+            break
+    return tuple(found)
 
 
 def seconds(geometry: ConvGeometry, cut: Cut, dtype: np.dtype[Any], machine: Machine) -> float:
@@ -142,6 +149,14 @@ def least_seconds(geometry: ConvGeometry, dtype: np.dtype[Any], machine: Machine
     return machine.seconds(CALL + products, geometry.bytes(dtype.itemsize))
 
 
+def least_of_form(geometry: ConvGeometry, form: tuple[int, int], dtype: np.dtype[Any], machine: Machine) -> float:
+    """What no cut into tiles of this form is below: a call, and their products."""
+    terms = geometry.in_per_group * terms_of(geometry) * geometry.out_channels
+    tiles = geometry.batch * prod(geometry.out_size) / prod(form)
+    products = prod(cells_of(form)) * tiles * terms / (machine.lanes(dtype) * machine.units)
+    return machine.seconds(CALL + products, geometry.bytes(dtype.itemsize))
+
+
 def bytes_of_block(geometry: ConvGeometry, cut: Cut, dtype: np.dtype[Any], machine: Machine) -> int:
     """Bytes of a block: V and M, and channels first its windows and outputs."""
     g, width, terms = geometry, cut.columns * machine.lanes(dtype), geometry.in_per_group * terms_of(geometry)
@@ -155,12 +170,3 @@ def bytes_of_block(geometry: ConvGeometry, cut: Cut, dtype: np.dtype[Any], machi
         broad = wide * g.stride[2] + (max(right) + KERNEL) * spreads[1]
         values += g.kernel[0] * tall * broad * g.in_per_group + high * wide * cut.k_part * width
     return values * dtype.itemsize
-
-
-@remembered
-def cuts(geometry: ConvGeometry, dtype: np.dtype[Any], machine: Machine) -> tuple[Cut, ...]:
-    """F(4) and F(2), in blocks that fit the L2 cache or, where weights would be read too often, larger ones."""
-    g = geometry.lifted()
-    rooms = (machine.l2 // 2, *(room for room in ROOMS if room > machine.l2 // 2))
-    found = (cut(g, form, room, dtype, machine) for form in forms(g) for room in rooms)
-    return tuple(one for one in found if bytes_of_block(g, one, dtype, machine) <= WORKSPACE)

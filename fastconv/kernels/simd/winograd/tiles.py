@@ -49,7 +49,17 @@ from fastconv.kernels.simd.winograd.blocks import (
     source_of,
     tap_table,
 )
-from fastconv.kernels.simd.winograd.cuts import MOST_PIECES, WORKSPACE, Cut, cuts, places, seconds, terms_of
+from fastconv.kernels.simd.winograd.cuts import (
+    MOST_PIECES,
+    WORKSPACE,
+    Cut,
+    cuts,
+    forms,
+    least_of_form,
+    places,
+    seconds,
+    terms_of,
+)
 from fastconv.kernels.simd.winograd.weights import transformed
 from fastconv.machine import Machine, host
 from fastconv.problem.convolutions import ConvGeometry
@@ -162,14 +172,20 @@ def supports(geometry: ConvGeometry, dtype: np.dtype[Any]) -> str | None:
         return f"it serves a stride or a dilation along an axis, not {g.stride} and {g.dilation}"
     if min(g.in_per_group, g.out_per_group) < KERNEL:
         return f"it serves groups of at least {KERNEL} channels, not {g.in_per_group} -> {g.out_per_group}"
-    return None if cuts(g, dtype, host()) else f"its smallest blocks would take more than {WORKSPACE >> 20} MiB"
+    fits = any(cuts(g, form, dtype, host()) for form in forms(g.lifted()))
+    return None if fits else f"its smallest blocks would take more than {WORKSPACE >> 20} MiB"
 
 
 def candidates(geometry: ConvGeometry, dtype: np.dtype[Any], machine: Machine) -> Iterator[Candidate]:
-    """F(4) and F(2), each in blocks of several sizes."""
-    g = geometry.lifted()
-    for cut in cuts(geometry, dtype, machine):
-        yield Candidate(seconds(g, cut, dtype, machine), cut, partial(draft, geometry, cut, dtype, machine))
+    """F(4) and F(2), each in blocks of several sizes; F(2) only where it may be faster than F(4)."""
+    g, best = geometry.lifted(), float("inf")
+    for form in forms(g):
+        if least_of_form(g, form, dtype, machine) >= best:
+            continue
+        for cut in cuts(geometry, form, dtype, machine):
+            taken = seconds(g, cut, dtype, machine)
+            best = min(best, taken)
+            yield Candidate(taken, cut, partial(draft, geometry, cut, dtype, machine))
 
 
 def pack_cost(geometry: ConvGeometry, cut: Cut, dtype: np.dtype[Any]) -> float:
