@@ -15,7 +15,7 @@ from fastconv.kernels.simd.engine.sizes import Axes, Plane
 from fastconv.kernels.simd.engine.tables import CONFLICT, TILES, WAYS
 from fastconv.kernels.simd.engine.walks import Walks, along
 from fastconv.kernels.simd.strassen.products import GROUP, ITEMS, PANELS, PARTIAL, WORKSPACE, half_of, share_of
-from fastconv.machine import Machine
+from fastconv.machine import CLOCK, Machine
 from fastconv.problem.convolutions import ConvGeometry
 
 
@@ -137,8 +137,19 @@ def cycles(geometry: ConvGeometry, walks: Walks, cut: Cut, dtype: np.dtype[Any],
         for rows, block_h in parts_of(height, cut.block.h)
         for columns, block_w in parts_of(width, cut.block.w)
     )
-    of_depth = sum(count * (-(-pairs // cut.rows) * tile + pairs * pair) for count, pairs in parts)
+    weights = PANELS * length * cut.blocks * cut.columns * lanes * dtype.itemsize
+    of_pair = PANELS * pair_step(g, walks, lanes, dtype.itemsize) * dtype.itemsize
+    of_depth = sum(
+        count * (-(-pairs // cut.rows) * tile + pairs * pair + spilled(weights, pairs * of_pair, cut.blocks, machine))
+        for count, pairs in parts
+    )
     return g.batch * g.groups * depth * of_depth
+
+
+def spilled(weights: int, sums: int, readings: int, machine: Machine) -> float:
+    """Cycles in which a block's weights, and its sums at each reading, come from beyond the L2 cache, where they are larger."""
+    moved = weights * (weights > machine.l2) + readings * sums * (sums > machine.l2)
+    return CLOCK * moved / (3 * machine.bandwidth)
 
 
 def parts_of(count: int, part: int) -> list[tuple[int, int]]:

@@ -31,6 +31,7 @@ from fastconv.kernels.simd.engine.tables import TILES
 from fastconv.kernels.simd.engine.walks import TapSteps
 from fastconv.kernels.simd.engine.weights import Draft, drafted
 from fastconv.kernels.simd.engine.workspace import keep, workspace
+from fastconv.kernels.simd.strassen.cuts import spilled
 from fastconv.kernels.simd.strassen.products import (
     GROUP,
     ITEMS,
@@ -393,7 +394,9 @@ def fastest(geometry: ConvGeometry, dtype: np.dtype[Any], machine: Machine) -> t
         parts = images * -(-tiles // max(1, part))
         if part * of_tile <= WORKSPACE:
             cut = Cut(along, rows, columns, part, blocks, -(-blocks // max(1, min(blocks, -(-ITEMS // max(1, parts))))))
-            cycles = taps[0] * taps[1] * (28_000 + images * tiles * cycles_of(g, cut, lanes, machine))
+            weights = PANELS * half * blocks * of_block * dtype.itemsize
+            cycles = 28_000 + images * tiles * cycles_of(g, cut, lanes, machine) + parts * spilled(weights, 0, 0, machine)
+            cycles *= taps[0] * taps[1]
             cuts.append((machine.seconds(cycles, g.bytes(dtype.itemsize)), cut))
     return min(cuts, default=(inf, None))
 
