@@ -221,9 +221,9 @@ def test_a_nan_spreads_to_the_other_output_of_a_pair(layout, kernel, reach, valu
 @pytest.mark.parametrize(
     ("x_shape", "w_shape", "options", "taken"),
     [
-        ((1, 1024, 14, 14), (256, 1024, 1, 1), {}, True),
-        ((1, 256, 14, 14), (1024, 256, 1, 1), {}, True),
-        ((1, 512, 28, 28), (512, 512, 3, 3), {"stride": 2, "padding": 1}, True),
+        ((1, 256, 28, 28), (256, 256, 1, 1), {}, True),
+        ((1, 128, 28, 28), (512, 128, 1, 1), {}, True),
+        ((1, 512, 14, 14), (512, 512, 3, 3), {"stride": 2, "padding": 1}, False),  # its weights lie beyond the L2 cache
         ((1, 256, 28, 28), (256, 256, 3, 3), {"padding": 1}, False),
         ((1, 16, 14, 14), (16, 16, 1, 1), {}, False),
         ((1, 2048, 1, 1), (1000, 2048, 1, 1), {}, False),
