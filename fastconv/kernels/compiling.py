@@ -22,12 +22,7 @@ from fastconv.kernels.cache import NOTICE, DiskCache, lasting_name
 
 # A NaN or inf goes where the standard says: no flag lets LLVM assume that there are none, or change the order of a sum.
 OPTIONS: dict[str, Any] = {"nogil": True, "error_model": "numpy", "fastmath": {"contract"}}
-NOT_IN_KERNELS = {
-    WithLifting,
-    InlineClosureLikes,
-    InlineOverloads,
-    NopythonRewrites,
-}  # contexts, closures, expressions of arrays
+NOT_IN_KERNELS = (WithLifting, InlineClosureLikes, InlineOverloads, NopythonRewrites)  # no closures, no sums of arrays
 INNER = {"no_cpython_wrapper": True, "no_cfunc_wrapper": True}
 
 
@@ -84,7 +79,7 @@ class _Part(JITCodeLibrary):  # type: ignore[misc]
 
 
 class _KernelCompiler(Compiler):  # type: ignore[misc]
-    """Numba's compiler without the passes that look for what no kernel has, which take a tenth of the time."""
+    """Numba's compiler without the passes that look for what no kernel has."""
 
     def define_pipelines(self) -> list[PassManager]:
         """Numba's own pipeline but for NOT_IN_KERNELS."""

@@ -9,7 +9,12 @@ from fastconv.kernels.simd.direct import choice as direct
 from fastconv.kernels.simd.direct import planar, tiles
 from fastconv.kernels.simd.engine import weights
 from fastconv.kernels.simd.winograd import choice as winograd
+from fastconv.kernels.simd.winograd import cuts
+from fastconv.kernels.simd.winograd import tiles as winograd_tiles
 from fastconv.machine import host
+from fastconv.problem import signatures
+
+FLOAT = np.dtype(np.float32)
 
 CASES = {
     "signal": ("conv1d", (1, 1, 100_003), (3, 1, 5), {"padding": 2}),
@@ -94,6 +99,29 @@ def test_winograd_refuses_blocks_that_no_workspace_holds(layout):
     assert supports(64, 40, 3) is None
     assert "MiB" in supports(256, 256, 64)
     assert "MiB" in supports(64, 10, 1000)
+
+
+@pytest.mark.parametrize("layout", ["NCHW", "NHWC"])
+def test_winograd_leaves_out_no_cut_that_is_faster(layout):
+    """F(2) is looked at only where its bound is below what F(4) takes; no cut is looked at twice."""
+    rng, left_out = np.random.default_rng(5), 0
+    for _ in range(60):
+        channels, features, size = (int(2 ** rng.uniform(*ends)) for ends in ((2, 9), (2, 9), (2, 7.5)))
+        kernel, step = int(rng.choice([3, 5, 7])), int(rng.integers(1, 3))
+        x_shape, w_shape = (int(rng.integers(1, 5)), channels, size, size), (features, channels, kernel, kernel)
+        if layout == "NHWC":
+            x_shape, w_shape = ((first, *rest, second) for first, second, *rest in (x_shape, w_shape))
+        options = {"stride": step, "padding": kernel // 2, "layout": layout}
+        g = signatures.convolution(x_shape, w_shape, FLOAT, rank=2, transposed=False, **options)
+        every = [(form, cut) for form in cuts.forms(g.lifted()) for cut in cuts.cuts(g, form, FLOAT, host())]
+        assert len(set(every)) == len(every)
+        took = [cuts.seconds(g.lifted(), cut, FLOAT, host()) for _, cut in every]
+        for (form, _), seconds in zip(every, took, strict=True):
+            assert cuts.least_of_form(g.lifted(), form, FLOAT, host()) <= seconds
+        found = [one.seconds for one in winograd_tiles.candidates(g, FLOAT, host())]
+        left_out += len(every) - len(found)
+        assert min(found) == min(took)
+    assert left_out > 0
 
 
 @pytest.mark.parametrize("layout", ["NCHW", "NHWC"])

@@ -23,6 +23,21 @@ def test_load_and_store_move_one_vector_to_any_address(dtype, lanes):
     assert (y[2 + lanes :] == MARK).all()
 
 
+def test_memory_begins_a_cache_line_and_is_the_callers_or_refused(dtype, lanes):
+    @numba.njit
+    def room(like, count):
+        return vector.allocated(count, like)
+
+    first, second = (room(numbers(dtype, lanes), 100) for _ in range(2))
+    first[:], second[:] = 1, 2
+    assert first.ctypes.data % 64 == second.ctypes.data % 64 == 0
+    assert first.dtype == dtype
+    assert first.shape == (100,)
+    assert (first == 1).all()
+    with pytest.raises(MemoryError):
+        room(first, 1 << 58)
+
+
 def test_first_elements_are_loaded_with_zeros_behind_and_stored_alone(dtype, lanes):
     @numba.njit
     def move(x, y, z, count):

@@ -22,6 +22,7 @@ from fastconv.kernels.simd.engine.costs import Candidate, cheapest
 from fastconv.kernels.simd.engine.walks import refusal
 from fastconv.kernels.simd.engine.weights import launched
 from fastconv.kernels.simd.strassen import points, windows
+from fastconv.kernels.simd.strassen.cuts import spilled
 from fastconv.kernels.simd.strassen.products import PANELS, WORKSPACE, half_of
 from fastconv.machine import Machine, host
 from fastconv.problem.convolutions import Array
@@ -55,13 +56,17 @@ def cost(problem: Problem, machine: Machine) -> float:
 
 
 def least(problem: Problem, machine: Machine) -> float:
-    """Of the products alone, seven of pairs for eight, which `windows` makes; kernels of one tap take no search."""
+    """Of the products, seven of pairs for eight, which `windows` makes, and of weights that each image reads again.
+
+    Kernels of one tap take no search.
+    """
     g, dtype = problem.geometry, problem.dtype
     if points.suits(g) or g.transposed:
         return 0.0
     vectors = half_of(g.out_per_group, machine.lanes(dtype))
-    pairs = g.batch * g.groups * prod(g.out_size) / 2
-    cycles = 28_000 + pairs * vectors * PANELS * g.taps * -(-g.in_per_group // 2) / machine.units
+    images, products = g.batch * g.groups, PANELS * vectors * g.taps * -(-g.in_per_group // 2)
+    weights = spilled(products * machine.lanes(dtype) * dtype.itemsize, 0, 0, machine)
+    cycles = 28_000 + images * (prod(g.out_size) / 2 * products / machine.units + weights)
     return MARGIN * machine.seconds(cycles, g.bytes(dtype.itemsize))
 
 
