@@ -25,6 +25,7 @@ def cases(x: np.ndarray) -> dict[str, tuple[Callable[[Any], Any], Callable[[Any]
     """(in memory, lazily) by name."""
     nd = fc.ndimage
     w = np.random.default_rng(1).random((5, 5), np.float32)
+    filters = np.random.default_rng(2).random((4, 1, 5, 5), np.float32)
     functions: dict[str, Callable[[Any], Any]] = {
         "maximum 9": lambda a: nd.maximum_filter(a, 9),
         "gaussian 2": lambda a: nd.gaussian_filter(a, 2),
@@ -34,6 +35,8 @@ def cases(x: np.ndarray) -> dict[str, tuple[Callable[[Any], Any], Callable[[Any]
         "correlate 5x5": lambda a: nd.correlate(a, w),
         "max_pool 3, stride 1": lambda a: fc.max_pool2d(a[None], 3, 1, 1),
         "max_pool 2": lambda a: fc.max_pool2d(a[None], 2),
+        "conv2d 1->4, 5x5 s2": lambda a: fc.conv2d(a[None], filters, stride=2, padding=2),
+        "gaussian, pool, max": lambda a: fc.max_pool2d(nd.gaussian_filter(a, 2)[None], 2).max(),
     }
     same = {name: (one, one) for name, one in functions.items()}
     return {

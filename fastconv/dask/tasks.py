@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from fastconv.kernels.memory import aligned
+from fastconv.kernels.memory import aligned, empty
 from fastconv.kernels.threads import at_most
 from fastconv.problem.blocks import NOWHERE, Run
 from fastconv.problem.convolutions import Array, Size
@@ -162,7 +162,7 @@ class Task:
         with at_most(self.threads):
             if self.out is None:
                 return self.block(self.steps[0], blocks, wholes)
-            result = np.empty(self.out.shape, self.out.dtype)
+            result = empty(self.out.shape, self.out.dtype)
             for step in self.steps:
                 self.write(result, step, blocks, wholes)
             return result

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from fastconv.kernels.memory import empty
 from fastconv.problem.arguments import at_hand
 from fastconv.problem.borders import Border
 from fastconv.problem.convolutions import Array
@@ -114,20 +115,20 @@ def result(output: Any, input: Array, complex_output: bool = False) -> Array:
     shape = input.shape
     if output is None:
         dtype = np.promote_types(input.dtype, np.complex64) if complex_output else input.dtype.newbyteorder("=")
-        return np.empty(shape, dtype)
+        return empty(shape, dtype)
     if isinstance(output, type | np.dtype):
         dtype = np.dtype(output)
         if complex_output and dtype.kind != "c":
             warnings.warn("promoting specified output dtype to complex", stacklevel=4)
             dtype = np.promote_types(dtype, np.complex64)
-        return np.empty(shape, dtype)
+        return empty(shape, dtype)
     if isinstance(output, str):
         dtype = np.dtype(output)
         if complex_output and dtype.kind != "c":
             raise RuntimeError("output must have complex dtype")
         if not issubclass(dtype.type, np.number):
             raise RuntimeError("output must have numeric dtype")
-        return np.empty(shape, dtype)
+        return empty(shape, dtype)
     given = np.asarray(output)
     if given.shape != shape:
         raise RuntimeError("output shape not correct")
@@ -161,7 +162,7 @@ def computed(x: Array, output: Array, compute: Callable[[Array, Array], None]) -
     )
     if not output.flags.writeable:
         raise ValueError("output array is read-only")
-    out = output.view(held) if direct else np.empty(output.shape, held)
+    out = output.view(held) if direct else empty(output.shape, held)
     compute(source, out)
     if dtype.char == BOOL:
         np.not_equal(out, 0, out=output)
