@@ -17,6 +17,14 @@ KERNEL = 3
 A, B = np.sqrt(0.5), np.sqrt(2.0)
 
 
+def plane_pitch(cells: int, line: int) -> int:
+    """Elements from one plane of V, M or U to the next, of so many elements; `line` is the elements of a cache line.
+
+    The lines are odd in number, so that the same place of all planes falls into as many cache sets as there are. One is spare.
+    """
+    return (-(-cells // line) + 1 | 1) * line
+
+
 def cells_of(form: tuple[int, int]) -> tuple[int, int]:
     """Inputs of a tile of `form` outputs."""
     high, wide = (1 if outputs == 1 else outputs + KERNEL - 1 for outputs in form)

@@ -27,7 +27,7 @@ from fastconv.kernels.keeping import remembered
 from fastconv.kernels.memory import LINE
 from fastconv.kernels.simd import vector
 from fastconv.kernels.simd.engine.costs import CALL, Candidate
-from fastconv.kernels.simd.engine.filtering import KERNEL, Cells, cells_of, input_transform
+from fastconv.kernels.simd.engine.filtering import KERNEL, Cells, cells_of, input_transform, plane_pitch
 from fastconv.kernels.simd.engine.sizes import Axes, Plane, reader, written
 from fastconv.kernels.simd.engine.tables import TILES, Tile
 from fastconv.kernels.simd.engine.windows import runs
@@ -353,9 +353,9 @@ def draft(geometry: ConvGeometry, cut: Cut, dtype: np.dtype[Any], machine: Machi
         dilation_d=g.dilation[0],
         m=Plane(*cut.form),
         tiles=tiles,
-        v_plane=tiles * c_pitch + line,
-        d_plane=tiles * k_pitch + line,
-        m_plane=cut.k_part * cut.c_part + line,
+        v_plane=plane_pitch(tiles * c_pitch, line),
+        d_plane=plane_pitch(tiles * k_pitch, line),
+        m_plane=plane_pitch(cut.k_part * cut.c_part, line),
     )
     chosen = kernel(cut.form, cut.tile, lanes, g.channels_last, element(dtype), machine.isa)
     return launched(chosen, blocks, b, written(s), g, dtype, machine)

@@ -11,7 +11,7 @@ import numpy as np
 
 from fastconv.kernels.jit import compiled
 from fastconv.kernels.simd import vector
-from fastconv.kernels.simd.engine.filtering import cells_of
+from fastconv.kernels.simd.engine.filtering import cells_of, plane_pitch
 from fastconv.kernels.simd.engine.sizes import Axes, Plane, Strides, axes, reader
 from fastconv.kernels.simd.engine.walks import strides
 from fastconv.kernels.simd.engine.windows import Source
@@ -159,10 +159,9 @@ def sizes_of(geometry: ConvGeometry, cut: Cut, lanes: int, line: int) -> Sizes:
         k_parts=-(-k_blocks // cut.k_part),
         c_pitch=c_pitch,
         k_pitch=k_pitch,
-        # Planes lie a line more than a block apart: else they fall into the same cache sets.
-        v_plane=tiles * c_pitch + line,
-        m_plane=tiles * k_pitch + line,
-        u_plane=k_blocks * taps * g.in_per_group * width + line,
+        v_plane=plane_pitch(tiles * c_pitch, line),
+        m_plane=plane_pitch(tiles * k_pitch, line),
+        u_plane=plane_pitch(k_blocks * taps * g.in_per_group * width, line),
         windows=copied * g.in_per_group,
         results=results,
     )

@@ -21,6 +21,9 @@ WORKSPACE = 16 << 20  # bytes of a block at most, a thread
 NEAR = 4 << 20  # bytes that come back from the last cache at some speed
 FEW = 4  # items below which blocks are shared out further
 MOST_PIECES = 4  # along an axis
+SHARED = 8_000_000  # operations of a map from which on two threads take less time than one
+MANY = 14  # tiles of a block whose weights cost little to read
+MORE = 1.08  # times the products that two blocks may take in one's place
 CALL = 28_000  # cycles of a call beside those of its blocks
 SPARED = 4  # times fewer products at most: of F(4) for kernels of 3x3 taps
 LONGEST = 100_000  # products of a sum of which F(4) stays within 1e-4 of the results' root mean square
@@ -91,6 +94,23 @@ def forms(geometry: ConvGeometry) -> tuple[tuple[int, int], ...]:
     return tuple((m if high > 1 else 1, m if wide > 1 else 1) for m in (4, 2) if m == 2 or geometry.reduction <= LONGEST)
 
 
+def of_halves(rows: int, tiles: int, vectors: int, machine: Machine) -> int:
+    """Rows of two blocks in one's place, for two threads, where register tiles cover both by few more products; else the one's.
+
+    `tiles` are those of a row.
+    """
+    half = -(-rows // 2)
+    pair = 2 * products_of(half * tiles, vectors, machine)
+    few_more = half * tiles >= MANY and pair <= MORE * products_of(rows * tiles, vectors, machine)
+    return half if few_more else rows
+
+
+def products_of(tiles: int, vectors: int, machine: Machine) -> int:
+    """Of a block's tiles and vectors of output channels with those of one input channel, in whole register tiles."""
+    tile = tile_for(tiles, vectors, machine)
+    return prod(tile) * -(-tiles // tile.rows) * -(-vectors // tile.columns)
+
+
 @remembered
 def cuts(geometry: ConvGeometry, form: tuple[int, int], dtype: np.dtype[Any], machine: Machine) -> tuple[Cut, ...]:
     """Blocks of tiles that fit the L2 cache or, where weights would be read too often, larger ones."""
@@ -99,12 +119,18 @@ def cuts(geometry: ConvGeometry, form: tuple[int, int], dtype: np.dtype[Any], ma
     per_group = planes * (g.in_per_group * terms_of(g) + g.out_per_group) * dtype.itemsize * spread
     high, wide = bundles_of(g, form)
     vectors = -(-g.out_per_group // machine.lanes(dtype))
+    weights = planes * g.in_per_group * terms_of(g) * g.out_per_group * dtype.itemsize  # that both halves of a map would read
+    is_near = g.batch * g.groups * g.out_size[0] == 1 and g.flops >= SHARED and weights <= machine.l2
     found: list[Cut] = []
     for room in (machine.l2 // 2, *(room for room in ROOMS if room > machine.l2 // 2)):
         tiles = max(1, room // per_group)
         columns = -(-wide // max(1, -(-wide // max(1, min(wide, tiles)))))
         rows = min(high, max(1, tiles // max(1, columns)))
         rows = -(-high // max(1, -(-high // max(1, rows))))
+        if is_near and (rows, columns) == (high, wide):
+            rows = of_halves(rows, columns * spread, vectors, machine)
+            if found and rows < high:  # blocks of a smaller room are as many
+                break
         tile = tile_for(rows * columns * spread, vectors, machine)
         k_blocks = max(1, -(-vectors // tile.columns))
         items = g.batch * g.groups * g.out_size[0] * -(-high // max(1, rows)) * -(-wide // max(1, columns))
