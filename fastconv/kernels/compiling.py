@@ -21,7 +21,8 @@ from numba.core.untyped_passes import InlineClosureLikes, WithLifting
 from fastconv.kernels.cache import NOTICE, DiskCache, lasting_name
 
 # A NaN or inf goes where the standard says: no flag lets LLVM assume that there are none, or change the order of a sum.
-OPTIONS: dict[str, Any] = {"nogil": True, "error_model": "numpy", "fastmath": {"contract"}}
+# Whether a function is inlined is said of each: what is not said, Numba takes from the caller that it was compiled for first.
+OPTIONS: dict[str, Any] = {"nogil": True, "error_model": "numpy", "fastmath": {"contract"}, "forceinline": False}
 NOT_IN_KERNELS = (WithLifting, InlineClosureLikes, InlineOverloads, NopythonRewrites)  # no closures, no sums of arrays
 INNER = {"no_cpython_wrapper": True, "no_cfunc_wrapper": True}
 
@@ -104,7 +105,7 @@ def compiled(function: Callable[..., Any]) -> Any:
 
 def inlined(function: Callable[..., Any]) -> Any:
     """`function` for kernels to call with register tiles: always inlined, since a call would pass them through memory."""
-    return njit(**OPTIONS, **INNER, pipeline_class=_PartCompiler, forceinline=True)(distinct(function))
+    return njit(**(OPTIONS | INNER | {"forceinline": True}), pipeline_class=_PartCompiler)(distinct(function))
 
 
 def without_collections(function: Callable[..., Any]) -> Callable[..., Any]:

@@ -1,0 +1,34 @@
+"""What is compiled is the same whatever was compiled before."""
+
+import numpy as np
+import pytest
+from numba import njit
+
+from fastconv.kernels.compiling import OPTIONS, compiled, inlined
+
+
+def options_of(callers):
+    """What tells the options of two functions, called from one another, that so many callers were compiled with, in order."""
+
+    def smallest(x):
+        return min(x[0], x[1])
+
+    def product(x):
+        return smallest(x) * x[0]
+
+    def successor(x):
+        return product(x) + 1.0
+
+    smallest, product, successor = compiled(smallest), compiled(product), inlined(successor)
+    called = {"product": njit(**OPTIONS)(lambda x: product(x)), "successor": njit(**OPTIONS)(lambda x: successor(x))}
+    assert [called[name](np.array([3.0, 2.0])) for name in callers] == [{"product": 6.0, "successor": 7.0}[n] for n in callers]
+    tags = [next(iter(one.overloads.values())).fndesc.abi_tags for one in (smallest, product)]
+    if "successor" in callers:
+        assert next(iter(successor.overloads.values())).fndesc.abi_tags != tags[1]
+    return tags
+
+
+@pytest.mark.parametrize("callers", [("successor",), ("product", "successor"), ("successor", "product")])
+def test_a_function_is_inlined_only_where_it_says_so(callers):
+    """Not because its first caller was: the code of a kernel would depend on what a process compiled before."""
+    assert options_of(callers) == options_of(("product",))
