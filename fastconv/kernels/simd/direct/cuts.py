@@ -14,6 +14,7 @@ from fastconv.machine import Machine
 from fastconv.problem.convolutions import ConvGeometry
 
 RUN = 16  # parts of the L2 cache: one holds the results of a block of long rows of channels
+MANY = 32  # register tiles of a block that is worth two threads
 FAR = 16  # times the room of windows, beyond which strides leave so much between them that tiles are not filled
 
 
@@ -123,6 +124,8 @@ def blocking(geometry: ConvGeometry, walks: Walks, tile: Tile, machine: Machine,
             columns = -(-evenly // tile.rows) * tile.rows
         rows = max(1, min(rows, most // columns))
     items = g.batch * g.groups * depth.outputs * -(-height.outputs // rows) * -(-width.outputs // columns)
+    if items * panels == 1 and taps > 1 and rows * columns >= MANY * tile.rows:
+        rows, items = -(-rows // 2), 2
     return Blocking(rows, columns, max(1, chunk), -(-panels // min(panels, -(-8 // max(1, items)))))
 
 

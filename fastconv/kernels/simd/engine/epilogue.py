@@ -167,7 +167,7 @@ def finish_run(y, count, e):
             put(y + i, peek(y + i), e)
 
 
-@compiled
+@inlined
 def finish_rows(y, offsets, count, step, width, e):
     """The same for y[offsets[i] + j * step], of the rows i < count and j < width."""
     if is_unfinished(e):
