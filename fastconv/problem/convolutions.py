@@ -16,6 +16,7 @@ A geometry is frozen and holds plain ints, so that it can be hashed, compared an
 """
 
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from math import gcd, prod
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -137,6 +138,28 @@ class Walk(NamedTuple):
             first, last = max(0, -(offset // self.stride)), min(self.outputs, -((offset - self.cells) // self.stride))
             inside += max(0, last - first)
         return inside / max(1, self.outputs * self.taps)
+
+    def parts(self) -> "tuple[Walk, ...]":
+        """The same in runs of outputs whose taps all lie in the input, or none: those that lie around it are left out."""
+        firsts, ends = [], []  # of the outputs for which each tap lies there
+        for tap in range(self.taps):
+            offset = self.origin + tap * self.dilation
+            firsts.append(-(offset // self.stride))
+            ends.append(-((offset - self.cells) // self.stride))
+        cuts = sorted({0, self.outputs, *(one for one in (*firsts, *ends) if 0 < one < self.outputs)})
+        found = []
+        for begin, end in pairwise(cuts):
+            taps = [tap for tap in range(self.taps) if firsts[tap] <= begin < ends[tap]]
+            start = taps[0] if taps else 0
+            part = self._replace(
+                outputs=end - begin,
+                taps=len(taps),
+                origin=self.origin + begin * self.stride + start * self.dilation,
+                first=self.first + begin * self.step,
+                kernel_first=self.kernel_first + start * self.kernel_step,
+            )
+            found.append(part)
+        return tuple(found)
 
 
 class Hashed:

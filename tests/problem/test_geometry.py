@@ -321,3 +321,26 @@ def test_a_walk_knows_its_reach_and_how_much_of_it_lies_inside(size, kernel, str
     cells = [walk.origin + o * stride + t * dilation for o in range(walk.outputs) for t in range(kernel)]
     assert walk.reach(walk.outputs) == max(cells) - min(cells) + 1
     assert walk.share_inside == sum(0 <= cell < size for cell in cells) / len(cells)
+
+
+@pytest.mark.parametrize("padding", [0, 1, 4, 9])
+@pytest.mark.parametrize(
+    ("size", "kernel", "stride", "dilation"), [(1, 3, 1, 1), (7, 3, 1, 4), (7, 3, 2, 5), (5, 4, 3, 2), (9, 5, 1, 9)]
+)
+def test_parts_of_a_walk_have_the_taps_that_lie_in_the_input(size, kernel, stride, dilation, padding):
+    """All of them, each once, and no other; also where no tap of an output does."""
+    if size + 2 * padding < (kernel - 1) * dilation + 1:
+        padding = (kernel - 1) * dilation
+    geometry = ConvGeometry(1, 1, 1, (size,), (kernel,), (stride,), ((padding, padding),), (dilation,), output_padding=(0,))
+    (walk,) = geometry.walks(0)
+    found = {}
+    for part in walk.parts():
+        assert part.outputs > 0
+        for o in range(part.outputs):
+            reads = [(part.kernel_first + t, part.origin + o * stride + t * dilation) for t in range(part.taps)]
+            assert part.first + o not in found
+            found[part.first + o] = reads
+    assert found == {
+        o: [(t, cell) for t in range(kernel) if 0 <= (cell := o * stride + t * dilation - padding) < size]
+        for o in range(walk.outputs)
+    }

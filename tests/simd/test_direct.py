@@ -128,3 +128,37 @@ def test_a_constant_border_is_what_its_cells_hold(x_shape, w_shape, options, lay
     options = {**options, "layout": layout, "padding_mode": "constant", "padding_value": 2.5}
     expected = fc.conv2d(x, w, implementation="reference", **options)
     np.testing.assert_array_equal(fc.conv2d(x, w, implementation=implementation, **options), expected)
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+@pytest.mark.parametrize("layout", ["NCHW", "NHWC"])
+@pytest.mark.parametrize(
+    ("size", "kernel", "options"),
+    [
+        ((47, 41), (3, 3), {"dilation": 32, "padding": 32}),
+        ((40, 61), (3, 3), {"dilation": (36, 1), "padding": (36, 1), "groups": 2}),
+        ((31, 37), (2, 4), {"dilation": (29, 17), "padding": ((28, 3), (40, 12)), "stride": (1, 2)}),
+        ((1, 1), (3, 5), {"padding": (1, 2)}),
+        ((30, 30), (3, 3), {"dilation": 40, "padding": 80}),  # outputs that no tap reaches
+    ],
+)
+def test_taps_in_the_zeros_around_an_input_are_left_out(size, kernel, options, layout, threads):
+    """A part of the outputs at a time; the sums are the same, the bias, residual and activation too."""
+    rng, groups = np.random.default_rng(3), options.get("groups", 1)
+    shapes = (2, *size, 34), (48, *kernel, 34 // groups), (48,)
+    x, w, bias = (rng.integers(-4, 5, shape).astype(np.float32) for shape in shapes)
+    if layout == "NCHW":
+        x, w = (np.ascontiguousarray(np.moveaxis(one, -1, 1)) for one in (x, w))
+    w.reshape(48, -1)[5, 0] = np.inf  # times a zero around the input it would be NaN
+    fc.set_num_threads(threads)
+    try:
+        plan = fc.conv2d.plan(
+            x.shape, w, bias, activation="relu", implementation="direct", layout=layout, residual=True, **options
+        )
+        residual = rng.integers(-4, 5, plan.out_shape).astype(np.float32)
+        found = plan(x, residual=residual)
+    finally:
+        fc.set_num_threads(1)
+    expected = fc.conv2d(x, w, bias, activation="relu", implementation="loops", layout=layout, residual=residual, **options)
+    np.testing.assert_array_equal(found, expected)
+    assert len(plan.packed) > 1 or size == (1, 1)

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fastconv.kernels.simd.engine.tables import CONFLICT, WAYS, Tile, tile_for
-from fastconv.kernels.simd.engine.walks import Walks, along, walks_of
+from fastconv.kernels.simd.engine.walks import Walks, along, parted_walks_of
 from fastconv.machine import Machine
 from fastconv.problem.convolutions import ConvGeometry
 
@@ -133,7 +133,7 @@ def cuts(geometry: ConvGeometry, dtype: np.dtype[Any], machine: Machine, packs: 
     """Of the flattened geometry's walks; windows are packed where they must be, or `packs`: of what is converted as it is."""
     g, vectors = geometry, -(-geometry.out_per_group // machine.lanes(dtype))
     of_walks = []
-    for walks in walks_of(g):
+    for walks in parted_walks_of(g):
         crowded = crowding(g, walks, machine, dtype.itemsize)
         tile = tile_for(walks[1].outputs * walks[2].outputs, vectors, machine, crowded)
         block = blocking(g, walks, tile, machine, dtype.itemsize)
