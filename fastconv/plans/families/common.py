@@ -32,14 +32,19 @@ def as_given(w: Any, bias: Any, problem: Problem) -> Any:
 
 
 def blas_cost(problem: Problem, machine: Machine) -> float:
-    """Columns written and read at memory speed, and the product at BLAS speed, or NumPy's own for integers."""
+    """Columns written and read at memory speed, and the product at BLAS speed, or NumPy's own for integers.
+
+    The columns of a transposed convolution are what the product makes, to be added to the windows: channels last a few at a time.
+    """
     g, dtype = problem.geometry, problem.dtype
-    copied = 2 * dtype.itemsize * g.batch * g.groups * g.reduction
+    each, summed = (g.out_per_group * g.taps, g.in_per_group) if g.transposed else (g.reduction, g.reduction)
     positions = g.flops / max(1, 2 * g.batch * g.groups * g.reduction * g.out_per_group)
-    full = g.reduction + 1  # short sums do not keep BLAS busy
+    columns = g.batch * g.groups * positions
+    full = summed + 1  # short sums do not keep BLAS busy
     rate = 0.7 * machine.flops(dtype) * full / (full + 48) if dtype.kind in "fc" else 1e9
     calls = g.batch * g.groups * (g.taps + 12)
-    return 2e-6 * (1 + calls) + copied * positions / machine.bandwidth + g.flops / rate
+    runs = columns * g.taps if g.transposed and g.channels_last and g.out_per_group > 1 else 0
+    return 2e-6 * (1 + calls) + 2 * dtype.itemsize * columns * each / machine.bandwidth + 7e-9 * runs + g.flops / rate
 
 
 def reads_all(problem: Problem) -> bool:
