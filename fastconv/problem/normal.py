@@ -4,6 +4,7 @@
     windows that are a whole image      are one product of a row of x and a row of w: channels of a map of one cell
     kernels of one tap, channels last   know no images and no rows: all positions are one row
     axes without a window, before others, channels last    are more images
+    axes without a window, side by side,  are one
     borders without padding             are borders of zeros
     adaptive windows that divide x      are a pool of stride and kernel alike
 
@@ -12,7 +13,7 @@ No array is copied but weights that lose taps. What a caller asks of an implemen
 
 from dataclasses import replace
 from math import prod
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from fastconv.problem.borders import ZERO_FILL, ZEROS
 from fastconv.problem.convolutions import ConvGeometry
@@ -20,6 +21,7 @@ from fastconv.problem.pools import PoolGeometry
 from fastconv.problem.problem import Problem
 
 Cut = tuple[slice, ...]
+OF_AXES = ("in_size", "kernel", "stride", "padding", "dilation", "output_padding")
 
 
 class Axis(NamedTuple):
@@ -112,8 +114,20 @@ def merged(geometry: ConvGeometry) -> ConvGeometry:
         return row(g, 1, g.batch * prod(g.in_size), g.in_channels) if g.rank > 1 or g.batch > 1 else g
     if not still:
         return g
-    left = {name: getattr(g, name)[still:] for name in ("in_size", "kernel", "stride", "padding", "dilation", "output_padding")}
+    left = {name: getattr(g, name)[still:] for name in OF_AXES}
     return replace(g, batch=g.batch * prod(g.in_size[:still]), **left)
+
+
+def joined(geometry: ConvGeometry) -> ConvGeometry:
+    """The geometry with one axis in place of neighbours whose cells are each one window, beside an axis where they are not."""
+    g = geometry
+    still = [is_still(g, axis) for axis in range(g.rank)]
+    second = next((axis for axis in range(1, g.rank) if still[axis - 1] and still[axis]), 0)
+    if g.transposed or 0 in g.x_shape or all(still) or not second:
+        return g
+    left: dict[str, Any] = {name: (*getattr(g, name)[:second], *getattr(g, name)[second + 1 :]) for name in OF_AXES}
+    left["in_size"] = (*g.in_size[: second - 1], g.in_size[second - 1] * g.in_size[second], *g.in_size[second + 1 :])
+    return joined(replace(g, **left))
 
 
 def convolution(geometry: ConvGeometry) -> tuple[ConvGeometry, Cut]:
@@ -121,7 +135,7 @@ def convolution(geometry: ConvGeometry) -> tuple[ConvGeometry, Cut]:
     if geometry.border is not ZEROS and not any(map(any, geometry.padding)):
         geometry = replace(geometry, border=ZEROS)
     small, cut = trimmed(geometry)
-    return merged(small), cut
+    return joined(merged(small)), cut
 
 
 def pool(geometry: PoolGeometry) -> PoolGeometry:

@@ -39,6 +39,11 @@ def conv(x: tuple[int, ...], w: tuple[int, ...], **options: Any) -> Any:
         ((5, 6, 7, 8), (4, 1, 3, 8), {"padding": (0, 1), "layout": "NHWC"}, (30, 7, 8), (4, 3, 8)),
         ((5, 6, 7, 8), (4, 3, 1, 8), {"padding": (1, 0), "layout": "NHWC"}, (5, 6, 7, 8), (4, 3, 1, 8)),
         ((5, 8, 6, 7), (4, 8, 1, 1), {}, (5, 8, 6, 7), (4, 8, 1, 1)),
+        # Axes without a window, side by side, are one.
+        ((2, 8, 5, 6, 7), (4, 8, 3, 1, 1), {"padding": (1, 0, 0)}, (2, 8, 5, 42), (4, 8, 3, 1)),
+        ((2, 8, 5, 6, 7), (4, 8, 1, 1, 3), {"padding": (0, 0, 1)}, (2, 8, 30, 7), (4, 8, 1, 3)),
+        ((2, 8, 5, 6, 7), (4, 8, 1, 3, 1), {}, (2, 8, 5, 6, 7), (4, 8, 1, 3, 1)),
+        ((2, 5, 6, 7, 8), (4, 3, 1, 1, 8), {"padding": (1, 0, 0), "layout": "NDHWC"}, (2, 5, 42, 8), (4, 3, 1, 8)),
         # As it is: strides, borders whose cells count, windows that padding only touches.
         ((5, 6, 7, 8), (4, 1, 1, 8), {"stride": 2, "layout": "NHWC"}, (5, 6, 7, 8), (4, 1, 1, 8)),
         ((1, 8, 9, 9), (4, 8, 3, 3), {"padding": 1}, (1, 8, 9, 9), (4, 8, 3, 3)),
@@ -64,7 +69,7 @@ def test_a_border_without_padding_is_none() -> None:
 @st.composite
 def problems(draw: Any) -> tuple[tuple[int, ...], tuple[int, ...], dict[str, Any]]:
     """Shapes of x and w, and options: small maps, large dilations and paddings."""
-    rank, last = draw(st.integers(1, 2)), draw(st.booleans())
+    rank, last = draw(st.integers(1, 3)), draw(st.booleans())
     each = lambda low, high: tuple(draw(st.integers(low, high)) for _ in range(rank))  # noqa: E731
     size, kernel, stride, dilation = each(1, 7), each(1, 4), each(1, 3), each(1, 6)
     least = [max(0, d * (k - 1) + 1 - cells) for d, k, cells in zip(dilation, kernel, size, strict=True)]
@@ -75,7 +80,7 @@ def problems(draw: Any) -> tuple[tuple[int, ...], tuple[int, ...], dict[str, Any
     options = {"stride": stride, "dilation": dilation, "padding": pads, "groups": groups}
     channels, k = groups * per_in, groups * per_out
     if last:
-        options["layout"] = {1: "NLC", 2: "NHWC"}[rank]
+        options["layout"] = {1: "NLC", 2: "NHWC", 3: "NDHWC"}[rank]
         return (batch, *size, channels), (k, *kernel, per_in), options
     return (batch, channels, *size), (k, per_in, *kernel), options
 
@@ -85,7 +90,7 @@ def problems(draw: Any) -> tuple[tuple[int, ...], tuple[int, ...], dict[str, Any
 def test_the_sums_are_the_same(problem: tuple[tuple[int, ...], tuple[int, ...], dict[str, Any]], added: bool) -> None:
     """To the bit, of whole numbers: for plans, functions, a residual and `out`; by NumPy, for which nothing is compiled."""
     x_shape, w_shape, options = problem
-    rng, operation = np.random.default_rng(0), {3: fc.conv1d, 4: fc.conv2d}[len(x_shape)]
+    rng, operation = np.random.default_rng(0), {3: fc.conv1d, 4: fc.conv2d, 5: fc.conv3d}[len(x_shape)]
     x, w = (rng.integers(-4, 5, shape).astype(np.float32) for shape in (x_shape, w_shape))
     bias = rng.integers(-4, 5, w_shape[0]).astype(np.float32)
     expected = operation(x, w, bias, implementation="reference", **options)

@@ -34,7 +34,7 @@ def as_given(w: Any, bias: Any, problem: Problem) -> Any:
 def blas_cost(problem: Problem, machine: Machine) -> float:
     """Columns written and read at memory speed, and the product at BLAS speed, or NumPy's own for integers.
 
-    The columns of a transposed convolution are what the product makes, to be added to the windows: channels last a few at a time.
+    The columns of a transposed convolution are what the product makes, to be added to windows: channels last a few at a time.
     """
     g, dtype = problem.geometry, problem.dtype
     each, summed = (g.out_per_group * g.taps, g.in_per_group) if g.transposed else (g.reduction, g.reduction)
