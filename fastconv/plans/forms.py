@@ -29,7 +29,7 @@ class Form(NamedTuple):
     cut : tuple of slice
         What is left of the spatial axes of the weights; empty where all is.
     phases : Phases or None
-        The transposed convolution whose phases are asked, and then woven.
+        The transposed convolution whose phases are asked, and then woven where there are several.
     real : bool
         Whether sums of integers are made in floats that hold them; what follows the sums is then left out.
     """
@@ -43,6 +43,11 @@ class Form(NamedTuple):
         """The sums of this form, of integers, in floats that hold them."""
         stored, weights, _, _ = self.problem.types
         return self._replace(problem=replace(self.problem.bare, types=Types(stored, weights, dtype, dtype)), real=True)
+
+    @property
+    def woven(self) -> Phases | None:
+        """The phases, where there are several."""
+        return self.phases if self.phases is not None and self.phases.are_woven else None
 
     def weights(self, w: Array, channels_last: bool) -> Array:
         """Weights as they are asked, in C order."""
@@ -64,13 +69,13 @@ class Form(NamedTuple):
         """What an explanation says of a form that is not the problem itself."""
         if self.problem is problem:
             return ""
-        of = "" if self.phases is None else "the phases of "
+        of = "" if self.woven is None else "the phases of "
         sums = f" in {self.problem.dtype}" if self.real else ""
         return f"{sums} on {of}x as {self.problem.geometry.x_shape} {self.problem.geometry.layout}"
 
     def cost(self, machine: Machine) -> float:
         """Seconds beside the implementation's own."""
-        seconds = 0.0 if self.phases is None else weaving.cost(self.phases, self.problem.dtype, machine)
+        seconds = 0.0 if self.woven is None else weaving.cost(self.woven, self.problem.dtype, machine)
         return seconds + WRAP * prod(self.problem.geometry.out_shape) if self.real else seconds
 
 
@@ -87,7 +92,7 @@ def stored_forms(problem: Problem) -> Iterator[Form]:
     """The normal form, and that of a transposed convolution's phases."""
     yield Form(*normal(problem))
     geometry = problem.geometry
-    if isinstance(geometry, ConvGeometry) and geometry.transposed and not problem.residual:
+    if isinstance(geometry, ConvGeometry) and geometry.transposed:
         found = phases(geometry)
-        if found is not None:
+        if found is not None and not (found.are_woven and problem.residual):
             yield Form(*normal(replace(problem, geometry=found.plain)), found)

@@ -49,10 +49,11 @@ class ConvPlan(Plan):
 
     def seen_weights(self, w: Array) -> Array:
         """Weights as the implementation is asked to pack them: in weights_dtype and C order."""
-        if w.dtype is self.weights_dtype and w.flags.carray and w.shape == self.seen.geometry.w_shape:
+        as_given = self.form.phases is None and w.shape == self.seen.geometry.w_shape
+        if as_given and w.dtype is self.weights_dtype and w.flags.carray:
             return w
         found = casting.contiguous(w, self.weights_dtype)
-        return found if found.shape == self.seen.geometry.w_shape else self.form.weights(found, self.geometry.channels_last)
+        return found if as_given else self.form.weights(found, self.geometry.channels_last)
 
     def packing(self, w: Array, bias: Array) -> Any:
         """Weights as the implementation takes them, of those that `seen_weights` gives."""
@@ -69,7 +70,7 @@ class ConvPlan(Plan):
             f"  steps    stride {g.stride}, dilation {g.dilation}, padding {padding} of {border}",
         ]
         if self.seen is not self.problem:
-            seen, of = self.seen.geometry, "" if self.form.phases is None else ", its phases then woven"
+            seen, of = self.seen.geometry, "" if self.form.woven is None else ", its phases then woven"
             lines.append(f"  seen as  {seen.x_shape} by {seen.w_shape}, {seen.layout}{of}")
         if any(g.output_padding):
             lines.append(f"  extra    output_padding {g.output_padding}")

@@ -127,7 +127,7 @@ class Plan:
     def written_dtype(self) -> Dtype:
         """What the implementation writes: the result's dtype, or that of the sums, to be converted."""
         types = self.seen.types
-        converts = self.form.phases is None and "y" in self.implementation.converts(self.seen)
+        converts = self.form.woven is None and "y" in self.implementation.converts(self.seen)
         return types.result if converts or self.implementation.reads(self.seen) else types.summed
 
     @cached_property
@@ -150,7 +150,7 @@ class Plan:
     @cached_property
     def adds_in_place(self) -> bool:
         """Whether a bound call may find the residual in the array that it writes."""
-        as_is = type(self).run is Plan.run and self.takes_as_is and self.form.phases is None
+        as_is = type(self).run is Plan.run and self.takes_as_is and self.form.woven is None
         return as_is and self.implementation.adds_in_place(self.seen)
 
     @cached_property
@@ -333,7 +333,7 @@ class Plan:
 
     def compute(self, operands: Operands, packed: Any, target: Any) -> None:
         """Run, weave phases, and finish what the implementation leaves out."""
-        shape, phases = self.seen.geometry.out_shape, self.form.phases
+        shape, phases = self.seen.geometry.out_shape, self.form.woven
         y = (target if phases is None else aligned(prod(shape), self.written_dtype)).reshape(shape)
         self.implementation.run(operands, packed, self.served, y)
         if self.served is not self.seen:

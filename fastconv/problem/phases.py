@@ -5,8 +5,9 @@ Where the stride divides the kernel, output o of a transposed convolution is
     y [k][o] = z [k][phase][q]                              for o + padding = q * stride + phase
     z [k][phase][q] = sum over c, j of x [c][q - j] * w [c][k][phase + j * stride]
 
-z is a plain convolution of stride 1 by kernel / stride taps, and has the products that y has, neither more nor fewer. Shi et
-al., Is the deconvolution layer the same as a convolutional layer? (2016).
+z is a plain convolution of stride 1 by kernel / stride taps, and has the products that y has, neither more nor fewer. Of stride
+1 there is one phase, which is y: a convolution by mirrored weights. Shi et al., Is the deconvolution layer the same as a
+convolutional layer? (2016).
 """
 
 from dataclasses import replace
@@ -35,6 +36,11 @@ class Phases(NamedTuple):
     plain: ConvGeometry
     shift: Size
 
+    @property
+    def are_woven(self) -> bool:
+        """Whether the result is not that of `plain`."""
+        return prod(self.of.stride) > 1
+
     def weights(self, w: Array) -> Array:
         """The weights of `plain`, of those of `of`."""
         g, taps = self.of, self.plain.kernel
@@ -58,11 +64,27 @@ class Phases(NamedTuple):
         return np.repeat(by_group, count, 1).reshape(-1)
 
 
+def mirrored(geometry: ConvGeometry) -> Phases | None:
+    """A transposed convolution of stride 1 as a plain one, unless it leaves out more than its windows reach over."""
+    g, pads = geometry, []
+    for taps, step, cells, (before, _), outputs in zip(g.kernel, g.dilation, g.in_size, g.padding, g.out_size, strict=True):
+        reach = step * (taps - 1)
+        pads.append((reach - before, outputs + before - cells))
+    if any(pad < 0 for pair in pads for pad in pair):
+        return None
+    plain = replace(g, padding=tuple(pads), output_padding=(0,) * g.rank, transposed=False)
+    return Phases(g, plain, (0,) * g.rank)
+
+
 def phases(geometry: ConvGeometry) -> Phases | None:
-    """A transposed convolution as a plain one, where the stride divides the kernel, no tap is dilated and there is a stride."""
+    """A transposed convolution as a plain one, where its stride is 1, or divides the kernel and no tap is dilated."""
     g = geometry
+    if not g.transposed or 0 in g.out_shape:
+        return None
+    if prod(g.stride) == 1:
+        return mirrored(g)
     divides = all(taps % step == 0 for taps, step in zip(g.kernel, g.stride, strict=True))
-    if not g.transposed or not divides or prod(g.stride) == 1 or any(step > 1 for step in g.dilation) or 0 in g.out_shape:
+    if not divides or any(step > 1 for step in g.dilation):
         return None
     pads, shift = [], []
     for taps, stride, cells, (before, _), outputs in zip(

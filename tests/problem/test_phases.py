@@ -57,7 +57,7 @@ def test_phases_are_woven(rank: int, last: bool, groups: int) -> None:
 
 
 @pytest.mark.parametrize(
-    ("kernel", "options"), [(3, {"stride": 2}), (4, {"stride": 1}), (4, {"stride": 2, "dilation": 2}), (5, {"stride": 3})]
+    ("kernel", "options"), [(3, {"stride": 2}), (4, {"padding": 4}), (4, {"stride": 2, "dilation": 2}), (5, {"stride": 3})]
 )
 def test_there_are_phases_only_where_each_has_all_its_taps(kernel: int, options: dict[str, int]) -> None:
     """Weights of zero would meet cells that the sum does not hold, a NaN among them."""
@@ -88,3 +88,28 @@ def test_a_residual_and_an_activation_are_added() -> None:
         found = fc.conv_transpose1d(x, w, stride=32, **options)
         expected = fc.conv_transpose1d(x, w, stride=32, implementation="loops", **options)
         np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-38)  # far below 0 gelu rounds its square first
+
+
+@pytest.mark.parametrize("last", [False, True])
+@pytest.mark.parametrize(
+    "options", [{"padding": 1}, {"padding": (0, 2), "dilation": (1, 2)}, {"groups": 4, "padding": ((2, 0), (1, 1))}]
+)
+def test_without_a_stride_it_is_a_convolution_by_mirrored_weights(options: dict[str, Any], last: bool) -> None:
+    """Of as many channels in as out, too, where nothing but the order of the weights differs; a residual and all are added."""
+    rng, groups = np.random.default_rng(1), options.get("groups", 1)
+    x, w = rng.integers(-4, 5, (2, 9, 11, 32)), rng.integers(-4, 5, (32, 3, 3, 32 // groups))
+    bias = rng.integers(-4, 5, 32)
+    if not last:
+        x, w = (np.ascontiguousarray(np.moveaxis(one, -1, 1)) for one in (x, w))
+    options = options | {"layout": "NHWC" if last else "NCHW", "activation": "relu"}
+    for dtype in (np.float32, np.float64, np.int32):
+        arrays = tuple(one.astype(dtype) for one in (x, w, bias))
+        bare = fc.conv_transpose2d(*arrays, implementation="loops", **options)
+        plan = fc.conv_transpose2d.plan(x.shape, *arrays[1:], x_dtype=dtype, residual=True, **options)
+        form = phased(plan)
+        assert form.woven is None
+        assert form.problem.geometry.out_shape == bare.shape
+        residual = rng.integers(-4, 5, bare.shape).astype(dtype)
+        expected = fc.conv_transpose2d(*arrays, implementation="loops", residual=residual, **options)
+        np.testing.assert_allclose(plan(arrays[0], residual=residual), expected, atol=2e-3 if dtype == np.float32 else 1e-9)
+        np.testing.assert_allclose(fc.conv_transpose2d(*arrays, **options), bare, atol=2e-3 if dtype == np.float32 else 1e-9)
