@@ -144,6 +144,7 @@ def packer(lanes: int, channels_last: bool) -> Any:
             vector.poke(steps + i, i * block.pitch)
         begin = min(max(-corner.w, 0), block.columns)
         end = max(begin, min(cells.w - corner.w, block.columns))
+        fills = cell_under(-1, cells.w, source.mode) < 0
         for t in range(block.depths):
             d = cell_under(corner.d + t * block.spread, cells.d, source.mode)
             for row in range(block.rows):
@@ -153,11 +154,15 @@ def packer(lanes: int, channels_last: bool) -> Any:
                     clear(line, source.fill, block.columns * block.pitch)
                     continue
                 at = source.at + (d * strides.d + h * strides.h)
-                for column in range(begin):
-                    pack_border(line + column * block.pitch, at, corner.w + column, source, block)
+                if fills:
+                    clear(line, source.fill, begin * block.pitch)
+                    clear(line + end * block.pitch, source.fill, (block.columns - end) * block.pitch)
+                else:
+                    for column in range(begin):
+                        pack_border(line + column * block.pitch, at, corner.w + column, source, block)
+                    for column in range(end, block.columns):
+                        pack_border(line + column * block.pitch, at, corner.w + column, source, block)
                 pack_inside(line, at + corner.w * strides.w, begin, end, source, block, steps)
-                for column in range(end, block.columns):
-                    pack_border(line + column * block.pitch, at, corner.w + column, source, block)
 
     return compiled(pack)
 
