@@ -309,7 +309,8 @@ def kernel(rows: int, columns: int, stacked: bool, sorts: bool, lanes: int, dtyp
 
 # Decisions --------------------------------------------------------------------------------------------------------------
 
-MOST_CHANNELS = 16  # of a group
+FEW = 16  # channels of a group that may be summed to many, or made of many
+MOST_CHANNELS = 1024  # that few are made of
 
 
 class Cut(NamedTuple):
@@ -326,13 +327,14 @@ class Cut(NamedTuple):
 
 
 def suits(problem: Problem, machine: Machine) -> bool:
-    """Whether few channels lie in planes, and rows are not mostly steps; the estimate knows what rows of few vectors cost."""
+    """Whether few channels, in or out, lie in planes, and rows are not mostly steps; the estimate knows what short rows cost."""
     g = problem.geometry
     if (g.channels_last and g.in_channels + g.out_channels > 2) or g.transposed or g.rank > 2:
         return False
     if are_lines(g):  # which the kernel of lines reads where they lie
         return False
-    return 0 < g.in_per_group <= MOST_CHANNELS and g.stride[-1] <= max(g.window[-1], g.in_size[-1] // 2)
+    few = g.in_per_group <= FEW or (g.in_per_group <= MOST_CHANNELS and g.out_per_group <= FEW)
+    return g.in_per_group > 0 and few and g.stride[-1] <= max(g.window[-1], g.in_size[-1] // 2)
 
 
 def slims(rows: int, columns: int) -> bool:
