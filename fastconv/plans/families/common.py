@@ -32,7 +32,7 @@ def as_given(w: Any, bias: Any, problem: Problem) -> Any:
 
 
 def blas_cost(problem: Problem, machine: Machine) -> float:
-    """Columns written and read at memory speed, and the product at BLAS speed, or NumPy's own for integers.
+    """Columns written and read at memory speed, weights as they come, the product at BLAS speed, or NumPy's own for integers.
 
     The columns of a transposed convolution are what the product makes, to be added to windows: channels last a few at a time.
     """
@@ -44,7 +44,10 @@ def blas_cost(problem: Problem, machine: Machine) -> float:
     rate = 0.7 * machine.flops(dtype) * full / (full + 48) if dtype.kind in "fc" else 1e9
     calls = g.batch * g.groups * (g.taps + 12)
     runs = columns * g.taps if g.transposed and g.channels_last and g.out_per_group > 1 else 0
-    return 2e-6 * (1 + calls) + 2 * dtype.itemsize * columns * each / machine.bandwidth + 7e-9 * runs + g.flops / rate
+    weights = dtype.itemsize * g.groups * g.reduction * g.out_per_group
+    speed = 2 if positions > 1 else 7 if weights <= machine.l3 else 3  # of reads that follow each other; else BLAS packs them
+    moved = 2 * dtype.itemsize * columns * each + g.batch * weights / speed
+    return 2e-6 * (1 + calls) + moved / machine.bandwidth + 7e-9 * runs + g.flops / rate
 
 
 def reads_all(problem: Problem) -> bool:

@@ -327,7 +327,7 @@ class Cut(NamedTuple):
 
 
 def suits(problem: Problem, machine: Machine) -> bool:
-    """Whether few channels, in or out, lie in planes, and rows are not mostly steps; the estimate knows what short rows cost."""
+    """Whether few channels, in or out, lie in planes, and rows are not mostly steps; the estimate knows of short rows."""
     g = problem.geometry
     if (g.channels_last and g.in_channels + g.out_channels > 2) or g.transposed or g.rank > 2:
         return False
