@@ -14,7 +14,7 @@ from typing import Any, NamedTuple, TypeVar
 import numpy as np
 
 from fastconv.kernels.keeping import Kept
-from fastconv.kernels.memory import empty
+from fastconv.kernels.memory import LARGE, empty
 from fastconv.plans.registry import Implementation
 from fastconv.problem.convolutions import Array
 from fastconv.problem.problem import Operands, Problem
@@ -34,7 +34,7 @@ class Run(NamedTuple):
 
 
 class Replay(NamedTuple):
-    """The same without the arrays of one call; the type of the result, and what x is read as where that is not its own type."""
+    """The same without the arrays of one call; the result's type, what x is read as if not as itself, and what makes room."""
 
     implementation: Implementation
     operands: Operands
@@ -42,10 +42,11 @@ class Replay(NamedTuple):
     problem: Problem
     result: np.dtype[Any]
     stored: np.dtype[Any] | None
+    room: Callable[..., Array]
 
     def __call__(self, x: Array) -> Array:
         """The result for an array in C order."""
-        out = empty(x.shape, self.result)
+        out = self.room(x.shape, self.result)
         source = x if self.stored is None else x.view(self.stored)
         self.implementation.run({**self.operands, "x": source}, self.packed, self.problem, out)
         return out
@@ -88,7 +89,8 @@ def replay_of(run: Run, x: Array, result: Array) -> Replay | None:
         return None
     others = {name: array for name, array in run.operands.items() if name != "x"}
     stored = None if source.dtype == x.dtype else source.dtype
-    return Replay(run.implementation, others, run.packed, run.problem, result.dtype, stored)
+    room = np.empty if result.nbytes < LARGE else empty
+    return Replay(run.implementation, others, run.packed, run.problem, result.dtype, stored, room)
 
 
 def replayed(function: Function) -> Function:
