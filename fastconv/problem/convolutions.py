@@ -112,6 +112,8 @@ class Walk(NamedTuple):
         Output o lies at first + o * step of the result.
     kernel_first, kernel_step : int
         Tap t is the kernel's kernel_first + t * kernel_step.
+    skip : int
+        Cell c is the input's c * skip.
     """
 
     outputs: int
@@ -124,6 +126,7 @@ class Walk(NamedTuple):
     step: int
     kernel_first: int
     kernel_step: int
+    skip: int = 1
 
     def reach(self, outputs: int) -> int:
         """Cells from the first one that so many outputs read to the last."""
@@ -138,6 +141,13 @@ class Walk(NamedTuple):
             first, last = max(0, -(offset // self.stride)), min(self.outputs, -((offset - self.cells) // self.stride))
             inside += max(0, last - first)
         return inside / max(1, self.outputs * self.taps)
+
+    def thinned(self) -> "Walk":
+        """The same without the cells that no output reads: those between the strides of one tap, where it begins on a cell."""
+        if self.taps != 1 or self.origin % self.stride:
+            return self
+        cells, origin = -(-self.cells // self.stride), self.origin // self.stride
+        return self._replace(cells=cells, origin=origin, stride=1, skip=self.skip * self.stride)
 
     def parts(self) -> "tuple[Walk, ...]":
         """The same in runs of outputs whose taps all lie in the input, or none: those that lie around it are left out."""

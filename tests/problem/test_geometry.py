@@ -344,3 +344,17 @@ def test_parts_of_a_walk_have_the_taps_that_lie_in_the_input(size, kernel, strid
         o: [(t, cell) for t in range(kernel) if 0 <= (cell := o * stride + t * dilation - padding) < size]
         for o in range(walk.outputs)
     }
+
+
+@pytest.mark.parametrize("padding", [0, 2, 3, 4])
+@pytest.mark.parametrize(("size", "kernel", "stride"), [(9, 1, 2), (8, 1, 4), (7, 1, 3), (9, 2, 2)])
+def test_a_thinned_walk_reads_the_same_cells(size, kernel, stride, padding):
+    geometry = ConvGeometry(1, 1, 1, (size,), (kernel,), (stride,), ((padding, padding),), (1,), output_padding=(0,))
+    (walk,) = geometry.walks(0)
+    thin = walk.thinned()
+    assert thin.outputs == walk.outputs
+    assert (thin.stride == 1) == (kernel == 1 and padding % stride == 0)
+    for o in range(walk.outputs):
+        cells = [one.origin + o * one.stride for one in (walk, thin)]
+        assert (0 <= cells[0] < walk.cells) == (0 <= cells[1] < thin.cells)
+        assert cells[0] == cells[1] * thin.skip

@@ -162,3 +162,37 @@ def test_taps_in_the_zeros_around_an_input_are_left_out(size, kernel, options, l
     expected = fc.conv2d(x, w, bias, activation="relu", implementation="loops", layout=layout, residual=residual, **options)
     np.testing.assert_array_equal(found, expected)
     assert len(plan.packed) > 1 or size == (1, 1)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "uint8"])
+@pytest.mark.parametrize("layout", ["NCHW", "NHWC"])
+@pytest.mark.parametrize(
+    ("kernel", "options"),
+    [
+        ((1, 1), {"stride": 2}),
+        ((1, 1), {"stride": (2, 4), "padding": (2, 4)}),
+        ((1, 1), {"stride": 3, "padding": (1, 0)}),
+        ((1, 1), {"stride": 2, "padding": 1, "padding_mode": "reflect"}),
+        ((1, 1), {"stride": 2, "groups": 16}),
+        ((3, 1), {"stride": (1, 3), "padding": (1, 3)}),
+        ((1, 3), {"stride": (3, 1), "padding": (3, 1)}),
+    ],
+)
+def test_cells_between_the_strides_of_one_tap_are_not_packed(kernel, options, layout, dtype):
+    """Of 1024 channels, whose cells conflict in the cache where they lie."""
+    rng, groups = np.random.default_rng(4), options.get("groups", 1)
+    x = rng.integers(0, 5, (2, 10, 13, 1024)).astype(dtype)
+    w = rng.integers(-3, 4, (32, *kernel, 1024 // groups)).astype(np.float32)
+    if layout == "NCHW":
+        x, w = (np.ascontiguousarray(np.moveaxis(one, -1, 1)) for one in (x, w))
+    found = fc.conv2d(x, w, implementation="direct", layout=layout, **options)
+    np.testing.assert_array_equal(found, fc.conv2d(x, w, implementation="loops", layout=layout, **options))
+
+
+@pytest.mark.skipif(host().vector_bytes < 32, reason="narrow vectors are not half empty along the channels")
+def test_few_outputs_of_many_channels_are_summed_along_rows():
+    rng = np.random.default_rng(5)
+    x, w = (rng.integers(-4, 5, shape).astype(np.float32) for shape in ((2, 70, 20, 50), (3, 70, 5, 3)))
+    plan = fc.conv2d.plan(x.shape, w, padding=(2, 1), implementation="direct")
+    assert "planar" in plan.kernel
+    np.testing.assert_array_equal(plan(x), fc.conv2d(x, w, padding=(2, 1), implementation="loops"))

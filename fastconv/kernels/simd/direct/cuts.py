@@ -11,6 +11,7 @@ import numpy as np
 from fastconv.kernels.simd.engine.tables import CONFLICT, WAYS, Tile, tile_for
 from fastconv.kernels.simd.engine.walks import Walks, along, parted_walks_of
 from fastconv.machine import Machine
+from fastconv.problem.borders import CONSTANT, ZERO_FILL
 from fastconv.problem.convolutions import ConvGeometry
 
 RUN = 16  # parts of the L2 cache: one holds the results of a block of long rows of channels
@@ -84,6 +85,14 @@ def is_in_place(geometry: ConvGeometry, walks: Walks, tile: Tile, itemsize: int)
     )
 
 
+def read_alone(geometry: ConvGeometry, walks: Walks) -> Walks:
+    """The walks without cells that nothing reads, which then are not packed; planes are packed by whole vectors of a row."""
+    if geometry.mode not in (ZERO_FILL, CONSTANT):
+        return walks
+    depth, height, width = walks
+    return depth.thinned(), height.thinned(), width.thinned() if geometry.channels_last else width
+
+
 def blocking(geometry: ConvGeometry, walks: Walks, tile: Tile, machine: Machine, itemsize: int) -> Blocking:
     """Blocks whose windows take half the L2 cache and weights a quarter, cut evenly; items enough for several threads."""
     g, (depth, height, width) = geometry, walks
@@ -136,8 +145,9 @@ def cuts(geometry: ConvGeometry, dtype: np.dtype[Any], machine: Machine, packs: 
     for walks in parted_walks_of(g):
         crowded = crowding(g, walks, machine, dtype.itemsize)
         tile = tile_for(walks[1].outputs * walks[2].outputs, vectors, machine, crowded)
-        block = blocking(g, walks, tile, machine, dtype.itemsize)
-        of_walks.append(Cut(walks, tile, block, not packs and is_in_place(g, walks, tile, dtype.itemsize)))
+        in_place = not packs and is_in_place(g, walks, tile, dtype.itemsize)
+        seen = walks if in_place else read_alone(g, walks)
+        of_walks.append(Cut(seen, tile, blocking(g, seen, tile, machine, dtype.itemsize), in_place))
     return Cuts(tuple(of_walks))
 
 

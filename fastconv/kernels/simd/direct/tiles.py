@@ -414,6 +414,7 @@ def sizes_of(g: ConvGeometry, cut: Cut, dtype: np.dtype[Any], machine: Machine, 
     """Of one walk of the flattened geometry."""
     walks, tile, block, in_place = cut
     x, y = strides(g, g.in_channels, g.in_size), strides(g, g.out_channels, g.out_size)
+    x = Strides(x.n, x.c, *(stride * walk.skip for stride, walk in zip(x[2:], walks, strict=True)))
     step = block.chunk * walks[2].stride * dtype.itemsize
     skew = machine.lanes(dtype) if tile.rows > WAYS and step % CONFLICT == 0 else 0
     follow = (g.channels_last and x.w == g.in_per_group == block.chunk) if in_place else skew == 0
