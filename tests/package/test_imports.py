@@ -58,7 +58,7 @@ ROOMS: dict[str, tuple[str, ...]] = {
     "plans": ("kernels", "problem", "machine"),
     "operations": ("doors", "plans", "kernels.threads", "kernels.keeping", "problem", "machine"),
     "doors": ("problem",),
-    "ndimage": ("doors", "plans", "kernels.keeping", "problem"),
+    "ndimage": ("doors", "plans", "kernels.keeping", "kernels.memory", "problem"),
     "numpycnn": ("operations", "problem"),
     "grad": ("operations",),
     "training": ("operations",),
