@@ -70,7 +70,9 @@ class ConvPlan(Plan):
             f"  steps    stride {g.stride}, dilation {g.dilation}, padding {padding} of {border}",
         ]
         if self.seen is not self.problem:
-            seen, of = self.seen.geometry, "" if self.form.woven is None else ", its phases then woven"
+            seen, of = self.seen.geometry, ""
+            if self.form.phases is not None:
+                of = ", by mirrored weights" if self.form.woven is None else ", its phases then woven"
             lines.append(f"  seen as  {seen.x_shape} by {seen.w_shape}, {seen.layout}{of}")
         if any(g.output_padding):
             lines.append(f"  extra    output_padding {g.output_padding}")

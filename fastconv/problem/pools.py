@@ -7,7 +7,8 @@ from typing import NamedTuple
 import numpy as np
 
 from fastconv.problem.borders import Border
-from fastconv.problem.convolutions import Array, Hashed, Pairs, Size, SpatialGeometry, cached_property, window_extent
+from fastconv.problem.convolutions import Array, Hashed, Pairs, Size, SpatialGeometry, cached_property
+from fastconv.problem.walks import window_extent
 
 
 class Span(NamedTuple):

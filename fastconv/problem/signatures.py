@@ -8,9 +8,10 @@ import numpy as np
 
 from fastconv.problem import arguments as check
 from fastconv.problem.borders import ZEROS, Border
-from fastconv.problem.convolutions import LAYOUTS, ConvGeometry, Pairs, Size, window_extent
+from fastconv.problem.convolutions import LAYOUTS, ConvGeometry, Pairs, Size
 from fastconv.problem.orders import pool_order, pool_window
 from fastconv.problem.pools import PoolGeometry, UnpoolGeometry
+from fastconv.problem.walks import window_extent
 from fastconv.problem.windows import FoldGeometry
 
 FARTHEST = 2**48  # cells of an axis with its padding: offsets of a few blocks beyond them fit 64 bits

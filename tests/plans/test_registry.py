@@ -314,3 +314,22 @@ def test_no_search_is_left_out_that_would_find_a_cheaper_one(once: bool) -> None
             best = min(fitting, key=lambda one: dispatch.estimate(one, problem, host(), once))
             assert dispatch.least_of(OPERATIONS[case.family], problem, host(), once) is best
     assert bounded > 50
+
+
+@pytest.mark.skipif(host().vector_bytes < 32, reason="narrow vectors are no faster than BLAS")
+@pytest.mark.parametrize("rows", [2, 4, 6])
+def test_products_of_a_few_rows_are_not_for_blas(rows: int) -> None:
+    """Which packs the weights for each call."""
+    plan = fc.conv2d.plan((rows, 2048, 1, 1), np.ones((1000, 2048, 1, 1), np.float32))
+    assert plan.implementation.name == "direct"
+
+
+def test_transposed_columns_are_counted_by_output_channels() -> None:
+    """The estimate of im2col falls with them: the columns are what the product makes."""
+    found = []
+    for outputs in (2, 64):
+        plan = fc.conv_transpose2d.plan(
+            (1, 64, 30, 30), np.ones((64, outputs, 3, 3), np.float32), stride=2, implementation="im2col"
+        )
+        found.append(plan.implementation.cost(plan.served, host()))
+    assert 5 * found[0] < found[1]

@@ -12,9 +12,10 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from fastconv.problem.borders import PADDING_MODES, Border, source_cell
-from fastconv.problem.convolutions import ConvGeometry, same_padding, same_transposed, window_extent
+from fastconv.problem.convolutions import ConvGeometry, same_padding, same_transposed
 from fastconv.problem.pools import Axis, PoolGeometry, floor_sum, has_empty_window, span
 from fastconv.problem.problem import Geometry
+from fastconv.problem.walks import window_extent
 
 small = st.integers(1, 4)
 pads = st.integers(0, 4)

@@ -177,3 +177,33 @@ def test_pixels_that_conflict_are_read_where_they_lie(shape, outputs, stride, th
     for n in (1, 3):
         fc.set_num_threads(n)
         np.testing.assert_array_equal(plan(x), expected)
+
+
+@pytest.mark.parametrize("layout", ["NCHW", "NHWC"])
+@pytest.mark.parametrize(
+    ("implementation", "channels", "outputs", "kernel", "stride", "size"),
+    [
+        ("winograd", 32, 32, 3, 1, 40),
+        ("winograd", 16, 16, 3, 1, 56),
+        ("direct", 16, 16, 7, 1, 28),
+        ("direct", 3, 32, 3, 2, 112),
+    ],
+)
+def test_a_map_of_one_block_is_shared_in_halves(implementation, channels, outputs, kernel, stride, size, layout, threads):
+    """So that a second thread has work; for any number of them the bits are the same."""
+    rng = np.random.default_rng(13)
+    x = rng.standard_normal((1, size, size, channels), np.float32)
+    w = rng.standard_normal((outputs, kernel, kernel, channels), np.float32)
+    if layout == "NCHW":
+        x, w = (np.ascontiguousarray(np.moveaxis(array, -1, 1)) for array in (x, w))
+    options = {"stride": stride, "padding": kernel // 2, "layout": layout}
+    plan = fc.conv2d.plan(x.shape, w, implementation=implementation, **options)
+    launches = plan.packed if isinstance(plan.packed, tuple) and not hasattr(plan.packed, "items") else (plan.packed,)
+    assert all(launch.items > 1 for launch in launches)
+    found = []
+    for n in (1, 2, 3):
+        fc.set_num_threads(n)
+        found.append(plan(x))
+    assert all((one == found[0]).all() for one in found)
+    exact = fc.conv2d(x, w, implementation="loops", **options)
+    assert np.abs(found[0] - exact).max() < 1e-4 * np.abs(exact).max()

@@ -130,7 +130,8 @@ def test_a_constant_border_is_what_its_cells_hold(x_shape, w_shape, options, lay
     np.testing.assert_array_equal(fc.conv2d(x, w, implementation=implementation, **options), expected)
 
 
-@pytest.mark.parametrize("threads", [1, 3])
+@pytest.mark.usefixtures("threads")
+@pytest.mark.parametrize("count", [1, 3])
 @pytest.mark.parametrize("layout", ["NCHW", "NHWC"])
 @pytest.mark.parametrize(
     ("size", "kernel", "options"),
@@ -142,22 +143,17 @@ def test_a_constant_border_is_what_its_cells_hold(x_shape, w_shape, options, lay
         ((30, 30), (3, 3), {"dilation": 40, "padding": 80}),  # outputs that no tap reaches
     ],
 )
-def test_taps_in_the_zeros_around_an_input_are_left_out(size, kernel, options, layout, threads):
+def test_taps_in_the_zeros_around_an_input_are_left_out(size, kernel, options, layout, count):
     """A part of the outputs at a time; the sums are the same, the bias, residual and activation too."""
     rng, groups = np.random.default_rng(3), options.get("groups", 1)
     shapes = (2, *size, 34), (48, *kernel, 34 // groups), (48,)
     x, w, bias = (rng.integers(-4, 5, shape).astype(np.float32) for shape in shapes)
     if layout == "NCHW":
         x, w = (np.ascontiguousarray(np.moveaxis(one, -1, 1)) for one in (x, w))
-    fc.set_num_threads(threads)
-    try:
-        plan = fc.conv2d.plan(
-            x.shape, w, bias, activation="relu", implementation="direct", layout=layout, residual=True, **options
-        )
-        residual = rng.integers(-4, 5, plan.out_shape).astype(np.float32)
-        found = plan(x, residual=residual)
-    finally:
-        fc.set_num_threads(1)
+    fc.set_num_threads(count)
+    plan = fc.conv2d.plan(x.shape, w, bias, activation="relu", implementation="direct", layout=layout, residual=True, **options)
+    residual = rng.integers(-4, 5, plan.out_shape).astype(np.float32)
+    found = plan(x, residual=residual)
     expected = fc.conv2d(x, w, bias, activation="relu", implementation="loops", layout=layout, residual=residual, **options)
     np.testing.assert_array_equal(found, expected)
     assert len(plan.packed) > 1 or size == (1, 1)

@@ -10,8 +10,8 @@ import fastconv as fc
 from fastconv.kernels.simd.pools import choice, indices, rows
 from fastconv.kernels.simd.pools.bounds import place, row_of_divisors
 from fastconv.machine import host
-from fastconv.problem.convolutions import window_extent
 from fastconv.problem.pools import PoolGeometry
+from fastconv.problem.walks import window_extent
 
 small = st.integers(1, 9)
 

@@ -12,7 +12,7 @@ import pool_cases
 from case import Case, both_layouts
 
 from fastconv.measuring import layers
-from fastconv.problem.convolutions import window_extent
+from fastconv.problem.walks import window_extent
 
 # Of each operation: the plain, a hard one, and what takes a path of its own.
 BROAD_NAMES = {

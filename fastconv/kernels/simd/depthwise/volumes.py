@@ -39,7 +39,8 @@ from fastconv.kernels.simd.engine.walks import strides
 from fastconv.kernels.simd.engine.weights import Draft, drafted
 from fastconv.kernels.simd.engine.workspace import keep
 from fastconv.machine import Machine
-from fastconv.problem.convolutions import Array, ConvGeometry, Walk
+from fastconv.problem.convolutions import Array, ConvGeometry
+from fastconv.problem.walks import Walk
 
 pointer = vector.pointer
 

@@ -3,19 +3,25 @@
 tiles.py computes by them, one cut for each walk of a geometry.
 """
 
+from collections.abc import Iterable, Iterator
+from itertools import product
 from math import prod
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from fastconv.kernels.simd.engine.tables import CONFLICT, WAYS, Tile, tile_for
-from fastconv.kernels.simd.engine.walks import Walks, along, parted_walks_of
+from fastconv.kernels.simd.engine.walks import Walks, along, walks_of
 from fastconv.machine import Machine
 from fastconv.problem.borders import CONSTANT, ZERO_FILL
 from fastconv.problem.convolutions import ConvGeometry
 
 RUN = 16  # parts of the L2 cache: one holds the results of a block of long rows of channels
 MANY = 32  # register tiles of a block that is worth two threads
+SPARED = 1_000_000  # operations that a launch must spare
+SHARE = 0.8  # of an axis's taps that lie in the input, at most, where it is worth parts
+MOST_PARTS, FEW_TAPS = 64, 16  # of a geometry, and of an axis that is searched for parts
+ROWS = 14  # outputs that a register tile makes of few as of many
 FAR = 16  # times the room of windows, beyond which strides leave so much between them that tiles are not filled
 
 
@@ -83,6 +89,33 @@ def is_in_place(geometry: ConvGeometry, walks: Walks, tile: Tile, itemsize: int)
         walk.origin >= 0 and walk.origin + (walk.outputs - 1) * walk.stride + (walk.taps - 1) * walk.dilation < walk.cells
         for walk in walks
     )
+
+
+def parted_walks_of(geometry: ConvGeometry) -> Iterator[Walks]:
+    """The walks of a geometry, in parts whose taps lie in the input where many others lie in zeros around it.
+
+    Those of wide dilations do.
+    """
+    g, whole = geometry, tuple(walks_of(geometry))
+    if g.transposed or g.border.code != ZERO_FILL or len(whole) != 1:
+        yield from whole
+        return
+    by_axis = [walk.parts() if walk.taps <= FEW_TAPS and walk.share_inside < SHARE else (walk,) for walk in whole[0]]
+    if not 1 <= prod(map(len, by_axis)) <= MOST_PARTS:
+        yield from whole
+        return
+    parts = tuple(product(*by_axis))
+    spared = 2 * g.batch * g.in_per_group * g.out_channels * (products_of(whole) - products_of(parts))
+    yield from parts if spared > SPARED * (len(parts) - 1) else whole
+
+
+def products_of(all_walks: Iterable[Walks]) -> int:
+    """Of outputs and taps, in whole tiles."""
+    found = 0
+    for depth, height, width in all_walks:
+        tiles = -(-height.outputs * width.outputs // ROWS)
+        found += depth.outputs * tiles * ROWS * prod(walk.taps for walk in (depth, height, width))
+    return found
 
 
 def read_alone(geometry: ConvGeometry, walks: Walks) -> Walks:

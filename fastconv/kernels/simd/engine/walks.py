@@ -1,6 +1,6 @@
 """A geometry as kernels walk it: flattened where positions need no rows, with the strides of its arrays and weights."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from itertools import product
 from math import prod
@@ -10,15 +10,11 @@ import numpy as np
 
 from fastconv.kernels.keeping import remembered
 from fastconv.kernels.simd.engine.sizes import Axes, Plane, Strides
-from fastconv.problem.borders import ZERO_FILL
-from fastconv.problem.convolutions import SPATIAL_AXES, Array, ConvGeometry, Size, Walk
+from fastconv.problem.convolutions import SPATIAL_AXES, Array, ConvGeometry, Size
+from fastconv.problem.walks import Walk
 
 Walks = tuple[Walk, ...]  # one an axis
 MOST_WALKS = 1024  # of a geometry: each is a launch of its own
-SPARED = 1_000_000  # operations that a launch must spare
-SHARE = 0.8  # of an axis's taps that lie in the input, at most, where it is worth parts
-MOST_PARTS, FEW_TAPS = 64, 16  # of a geometry, and of an axis that is searched for parts
-ROWS = 14  # outputs that a register tile makes of few as of many
 
 
 class TapSteps(NamedTuple):
@@ -68,30 +64,6 @@ def walks_of(geometry: ConvGeometry) -> Iterator[Walks]:
     if any(sum(walk.outputs for walk in walks) < outputs for walks, outputs in zip(by_axis, g.out_size, strict=True)):
         yield tuple(map(g.bare_walk, range(SPATIAL_AXES)))
     yield from product(*by_axis)
-
-
-def parted_walks_of(geometry: ConvGeometry) -> Iterator[Walks]:
-    """The same, in parts whose taps lie in the input where many others lie in zeros around it: those of wide dilations do."""
-    g, whole = geometry, tuple(walks_of(geometry))
-    if g.transposed or g.border.code != ZERO_FILL or len(whole) != 1:
-        yield from whole
-        return
-    by_axis = [walk.parts() if walk.taps <= FEW_TAPS and walk.share_inside < SHARE else (walk,) for walk in whole[0]]
-    if not 1 <= prod(map(len, by_axis)) <= MOST_PARTS:
-        yield from whole
-        return
-    parts = tuple(product(*by_axis))
-    spared = 2 * g.batch * g.in_per_group * g.out_channels * (products_of(whole) - products_of(parts))
-    yield from parts if spared > SPARED * (len(parts) - 1) else whole
-
-
-def products_of(all_walks: Iterable[Walks]) -> int:
-    """Of outputs and taps, in whole tiles."""
-    found = 0
-    for depth, height, width in all_walks:
-        tiles = -(-height.outputs * width.outputs // ROWS)
-        found += depth.outputs * tiles * ROWS * prod(walk.taps for walk in (depth, height, width))
-    return found
 
 
 def refusal(geometry: ConvGeometry) -> str | None:
