@@ -47,7 +47,7 @@ def blas_cost(problem: Problem, machine: Machine) -> float:
     weights = dtype.itemsize * g.groups * g.reduction * g.out_per_group
     speed = 2 if positions > 1 else 7 if weights <= machine.l3 else 3  # of reads that follow each other; else BLAS packs them
     moved = 2 * dtype.itemsize * columns * each + g.batch * weights / speed
-    return 2e-6 * (1 + calls) + moved / machine.bandwidth + 7e-9 * runs + g.flops / rate
+    return 2e-6 * (1 + calls) + moved / machine.bandwidth + 1e-8 * runs + g.flops / rate
 
 
 def reads_all(problem: Problem) -> bool:
