@@ -10,7 +10,7 @@ import numpy as np
 from fastconv.kernels.simd.arrays import weaving
 from fastconv.machine import Machine
 from fastconv.problem.convolutions import Array, ConvGeometry
-from fastconv.problem.normal import Cut, normal
+from fastconv.problem.normal import Cut, joined, normal
 from fastconv.problem.phases import Phases, phases
 from fastconv.problem.problem import Problem
 from fastconv.problem.types import Types
@@ -89,9 +89,12 @@ def forms(problem: Problem, magnitudes: Magnitudes | None = None) -> Iterator[Fo
 
 
 def stored_forms(problem: Problem) -> Iterator[Form]:
-    """The normal form, and that of a transposed convolution's phases."""
-    yield Form(*normal(problem))
-    geometry = problem.geometry
+    """The normal form, that with axes joined, and that of a transposed convolution's phases."""
+    form = Form(*normal(problem))
+    yield form
+    geometry, seen = problem.geometry, form.problem.geometry
+    if isinstance(seen, ConvGeometry) and joined(seen) != seen:
+        yield form._replace(problem=replace(form.problem, geometry=joined(seen)))
     if isinstance(geometry, ConvGeometry) and geometry.transposed:
         found = phases(geometry)
         if found is not None and not (found.are_woven and problem.residual):

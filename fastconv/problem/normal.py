@@ -4,7 +4,6 @@
     windows that are a whole image      are one product of a row of x and a row of w: channels of a map of one cell
     kernels of one tap, channels last   know no images and no rows: all positions are one row
     axes without a window, before others, channels last    are more images
-    axes without a window, side by side,  are one
     borders without padding             are borders of zeros
     adaptive windows that divide x      are a pool of stride and kernel alike
 
@@ -119,7 +118,10 @@ def merged(geometry: ConvGeometry) -> ConvGeometry:
 
 
 def joined(geometry: ConvGeometry) -> ConvGeometry:
-    """The geometry with one axis in place of neighbours whose cells are each one window, beside an axis where they are not."""
+    """The geometry with one axis in place of neighbours whose cells are each one window, beside an axis where they are not.
+
+    It is no normal form: some kernels are faster on rows of a plane.
+    """
     g = geometry
     still = [is_still(g, axis) for axis in range(g.rank)]
     second = next((axis for axis in range(1, g.rank) if still[axis - 1] and still[axis]), 0)
@@ -135,7 +137,7 @@ def convolution(geometry: ConvGeometry) -> tuple[ConvGeometry, Cut]:
     if geometry.border is not ZEROS and not any(map(any, geometry.padding)):
         geometry = replace(geometry, border=ZEROS)
     small, cut = trimmed(geometry)
-    return joined(merged(small)), cut
+    return merged(small), cut
 
 
 def pool(geometry: PoolGeometry) -> PoolGeometry:

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import fastconv as fc
+from fastconv.plans.forms import forms
 from fastconv.plans.registry import OPERATIONS
 from fastconv.problem import normal, signatures
 
@@ -39,11 +40,6 @@ def conv(x: tuple[int, ...], w: tuple[int, ...], **options: Any) -> Any:
         ((5, 6, 7, 8), (4, 1, 3, 8), {"padding": (0, 1), "layout": "NHWC"}, (30, 7, 8), (4, 3, 8)),
         ((5, 6, 7, 8), (4, 3, 1, 8), {"padding": (1, 0), "layout": "NHWC"}, (5, 6, 7, 8), (4, 3, 1, 8)),
         ((5, 8, 6, 7), (4, 8, 1, 1), {}, (5, 8, 6, 7), (4, 8, 1, 1)),
-        # Axes without a window, side by side, are one.
-        ((2, 8, 5, 6, 7), (4, 8, 3, 1, 1), {"padding": (1, 0, 0)}, (2, 8, 5, 42), (4, 8, 3, 1)),
-        ((2, 8, 5, 6, 7), (4, 8, 1, 1, 3), {"padding": (0, 0, 1)}, (2, 8, 30, 7), (4, 8, 1, 3)),
-        ((2, 8, 5, 6, 7), (4, 8, 1, 3, 1), {}, (2, 8, 5, 6, 7), (4, 8, 1, 3, 1)),
-        ((2, 5, 6, 7, 8), (4, 3, 1, 1, 8), {"padding": (1, 0, 0), "layout": "NDHWC"}, (2, 5, 42, 8), (4, 3, 1, 8)),
         # As it is: strides, borders whose cells count, windows that padding only touches.
         ((5, 6, 7, 8), (4, 1, 1, 8), {"stride": 2, "layout": "NHWC"}, (5, 6, 7, 8), (4, 1, 1, 8)),
         ((1, 8, 9, 9), (4, 8, 3, 3), {"padding": 1}, (1, 8, 9, 9), (4, 8, 3, 3)),
@@ -56,6 +52,26 @@ def test_a_convolution_is_seen_as(
 ) -> None:
     found, _ = normal.convolution(conv(x, w, **options))
     assert (found.x_shape, found.w_shape) == (seen, weights)
+
+
+@pytest.mark.parametrize(
+    ("x", "w", "options", "seen", "weights"),
+    [
+        ((2, 8, 5, 6, 7), (4, 8, 3, 1, 1), {"padding": (1, 0, 0)}, (2, 8, 5, 42), (4, 8, 3, 1)),
+        ((2, 8, 5, 6, 7), (4, 8, 1, 1, 3), {"padding": (0, 0, 1)}, (2, 8, 30, 7), (4, 8, 1, 3)),
+        ((2, 8, 5, 6, 7), (4, 8, 1, 3, 1), {}, (2, 8, 5, 6, 7), (4, 8, 1, 3, 1)),
+        ((2, 5, 6, 7, 8), (4, 3, 1, 1, 8), {"padding": (1, 0, 0), "layout": "NDHWC"}, (2, 5, 42, 8), (4, 3, 1, 8)),
+    ],
+)
+def test_axes_without_a_window_side_by_side_may_be_one(
+    x: tuple[int, ...], w: tuple[int, ...], options: dict[str, Any], seen: tuple[int, ...], weights: tuple[int, ...]
+) -> None:
+    """A form of its own, which estimates choose; a plan of it gives the same."""
+    geometry = conv(x, w, **options)
+    found = normal.joined(normal.convolution(geometry)[0])
+    assert (found.x_shape, found.w_shape) == (seen, weights)
+    plan = fc.conv3d.plan(x, np.ones(w, np.float32), **options)
+    assert any(form.problem.geometry == found for form in forms(plan.problem))
 
 
 def test_a_border_without_padding_is_none() -> None:
