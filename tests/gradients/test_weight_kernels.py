@@ -11,7 +11,7 @@ from guards import guarded
 
 import fastconv as fc
 from fastconv import grad
-from fastconv.kernels.simd.gradients import choice, rows
+from fastconv.kernels.simd.gradients import choice, maps, rows
 from fastconv.machine import host
 from fastconv.measuring.checking import allowed, bound_of, error_of, roundings
 from fastconv.problem.convolutions import LAYOUTS, ConvGeometry
@@ -71,8 +71,8 @@ GUARDED = {
     "depthwise strided": problem((7, 70), (3, 3), (3, 6), False, groups=3, stride=(2, 2)),
 }
 ROWS = {
-    "depthwise rows": problem((7, 9), (3, 3), (32, 32), True, groups=32),
-    "depthwise rows strided": problem((6, 9), (3, 3), (32, 32), True, groups=32, stride=(2, 2)),
+    "depthwise rows": problem((7, 29), (3, 3), (32, 32), True, groups=32),
+    "depthwise rows strided": problem((6, 57), (3, 3), (32, 32), True, groups=32, stride=(2, 2)),
 }
 GUARDED |= {
     f"{name} last": replace(asked, geometry=WeightGradient(replace(asked.geometry.forward, channels_last=True)))
@@ -187,8 +187,61 @@ def test_channels_in_whole_vectors_are_read_where_they_lie(name: str) -> None:
     expected = called(asked, (x, dy), "loops")
     for ahead in (False, True):
         out = np.full(expected.shape, np.nan, FLOAT)
-        made = rows.draft(asked.geometry.forward.lifted(), one.cut._replace(ahead=ahead), FLOAT, host())
+        cut = one.cut._replace(form=one.cut.form._replace(ahead=ahead))
+        made = rows.draft(asked.geometry.forward.lifted(), cut, FLOAT, host())
         made.run(guarded(x, "end").ravel(), guarded(dy, "end").ravel(), out.ravel())
+        np.testing.assert_array_equal(out, expected)
+
+
+MASKS = pytest.mark.skipif(host().vector_bytes < 32, reason="masks are slow there, and rows are copied")
+
+
+@MASKS
+@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize("kernel", [(1, 1), (3, 3), (5, 4), (7, 7)], ids=str)
+def test_maps_are_read_where_they_lie(kernel: tuple[int, int], stride: int) -> None:
+    """Maps narrower and wider than a vector, of fewer rows than go together and of more, padding wider than they are."""
+    for size in ((1, 1), (3, 5), (7, 7), (19, 33), (9, 70)):
+        for padding in (((0, 0), (0, 0)), ((1, 2), (3, 0)), ((6, 6), (6, 6))):
+            if any(cells + sum(pads) < taps for cells, pads, taps in zip(size, padding, kernel, strict=True)):
+                continue
+            read_in_place(problem(size, kernel, (3, 6), False, groups=3, padding=padding, stride=(stride, stride)))
+
+
+@MASKS
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"dilation": (3, 2)},
+        {"dilation": (2, 1), "stride": (1, 2)},
+        {"stride": (3, 1)},
+        {"stride": (4, 2), "padding": ((0, 3), (2, 1))},
+    ],
+    ids=str,
+)
+def test_maps_with_steps_are_read_where_they_lie(options: Any) -> None:
+    """Taps and outputs some rows and columns apart, of few channels and of more than a block has."""
+    for channels in (2, 35):
+        read_in_place(problem((17, 40), (3, 3), (channels, channels), False, groups=channels, **options))
+
+
+@MASKS
+def test_maps_of_a_volume_are_read_where_they_lie() -> None:
+    """Slices of the kernel that meet planes of padding."""
+    read_in_place(problem((5, 9, 18), (3, 3, 3), (4, 4), False, groups=4))
+
+
+def read_in_place(asked: Problem) -> None:
+    """The kernel of maps gives the loops' sums, whether or not it asks for maps ahead, of arrays at guard pages."""
+    x, dy = drawn(asked, whole=True)
+    expected = called(asked, (x, dy), "loops")
+    one = next(maps.candidates(asked.geometry.forward, FLOAT, host()))
+    assert maps.supports(asked.geometry.forward, FLOAT, host()) is None
+    for ahead, at in ((False, "end"), (False, "beginning"), (True, "end")):
+        out = guarded(np.full(expected.shape, np.nan, FLOAT), at)
+        cut = one.cut._replace(form=one.cut.form._replace(ahead=ahead))
+        made = maps.draft(asked.geometry.forward.lifted(), cut, FLOAT, host())
+        made.run(guarded(x, at).ravel(), guarded(dy, at).ravel(), out.ravel())
         np.testing.assert_array_equal(out, expected)
 
 

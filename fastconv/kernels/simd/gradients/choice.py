@@ -4,7 +4,8 @@ tiles.py      "direct": every geometry, as a product over positions
 winograd.py   "winograd": kernels of 3 taps with a quarter to half of the products, at a larger rounding error
 channels.py   "depthwise": one input channel a group, vectors of channels
 rows.py       "depthwise": the same, channels last, nothing copied
-planes.py     "depthwise": the same, channels first, vectors of positions
+maps.py       "depthwise": the same, channels first, vectors of positions, nothing copied
+planes.py     "depthwise": the same, of rows that are copied: every stride, dilation and border
 """
 
 from collections.abc import Iterator
@@ -15,7 +16,7 @@ import numpy as np
 
 from fastconv.kernels.keeping import remembered
 from fastconv.kernels.simd.engine.costs import Candidate, cheapest
-from fastconv.kernels.simd.gradients import channels, planes, rows, tiles, winograd
+from fastconv.kernels.simd.gradients import channels, maps, planes, rows, tiles, winograd
 from fastconv.kernels.simd.gradients.launches import Launch
 from fastconv.machine import Machine, host
 from fastconv.problem.convolutions import Array
@@ -65,7 +66,7 @@ class Family:
         launch_of(self, problem, host()).run(operands["x"].ravel(), operands["dy"].ravel(), out.ravel())
 
 
-MODULES: dict[str, tuple[Any, ...]] = {"direct": (tiles,), "winograd": (winograd,), "depthwise": (rows, channels, planes)}
+MODULES: dict[str, tuple[Any, ...]] = {"direct": (tiles,), "winograd": (winograd,), "depthwise": (rows, channels, maps, planes)}
 DIRECT, WINOGRAD, DEPTHWISE = map(Family, MODULES)
 
 

@@ -160,6 +160,7 @@ def kernel(tile: Tile, lanes: int, steps: tuple[int, int], dtype: str, isa: str)
     apart, phases = (dilation // stride, 1) if dilation % stride == 0 else (1, stride)
     size = rows * columns * lanes
     copy_row, add, (_, clear) = row_copier(lanes, stride), adder(tile, lanes, apart, phases), runs(lanes)
+    write = taps.lane_writer(tile, lanes)
 
     @compiled
     def copy_chunk(x, chunk, channel, depth, fill, work, s):
@@ -175,15 +176,6 @@ def kernel(tile: Tile, lanes: int, steps: tuple[int, int], dtype: str, isa: str)
                 clear(to, fill, s.row)
             else:
                 copy_row(to, plane + h * g.x.h, corner, reach.w, fill, s)
-
-    @compiled
-    def write(dw, work, s):
-        """dw [t] of one channel and a slice of its kernel."""
-        for stack in range(s.stacks):
-            vector.store_lane_sums(vector.load_tile(work.sums + stack * size, columns * lanes, rows, columns, lanes), work.taps)
-            first = first_row(stack, s.stacks, rows, s.grid.taps.h)
-            for t in range(rows * columns):
-                poke(dw + (first * columns + t), peek(work.taps + t))
 
     def gradient(begin, end, x, dy, dw, sizes, parameters):
         """dw [k][t] = sum over n, h, w of dy [n][k][h][w] * x [n][c][cell(h, w) + t]"""
@@ -204,7 +196,8 @@ def kernel(tile: Tile, lanes: int, steps: tuple[int, int], dtype: str, isa: str)
                 for stack in range(s.stacks):
                     down = first_row(stack, s.stacks, rows, g.taps.h) * g.dilation.h * s.row
                     add(work.sums + stack * size, work.rows + down, y, chunk, at == first, s)
-            write(pointer(dw) + ((part * s.channels + k) * s.taps + depth * g.taps.h * columns), work, s)
+            to = pointer(dw) + ((part * s.channels + k) * s.taps + depth * g.taps.h * columns)
+            write(work.sums, s.stacks, g.taps.h, work.taps, to)
         keep(memory)
 
     gradient.__name__ = f"{dtype}_gradient_planes_{rows}x{columns}_s{stride}_{lanes}_{isa}"

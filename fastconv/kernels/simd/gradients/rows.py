@@ -2,8 +2,9 @@
 
     dw [c][t] = sum over p of dy [p][c] * x [cell(p) + t][c]
 
-An item is a block of vectors of channels, a slice of the kernel and a slice of the rows of outputs. Where a row's taps all lie
-on rows of x, most columns need no check; elsewhere a tap beyond the input reads a vector of padding instead.
+An item is a block of vectors of channels, a slice of the kernel and a slice of the rows of outputs. Vectors go along a row,
+some outputs at a time: one of x is loaded once for all outputs that it meets, one of dy for all taps. A tap beyond the input
+reads a vector of padding instead: rows are told apart once, columns at the ends of a row alone.
 """
 
 from collections.abc import Iterator
@@ -17,9 +18,8 @@ from fastconv.kernels.jit import Kernel, compiled, element, inlined
 from fastconv.kernels.keeping import remembered
 from fastconv.kernels.simd import vector
 from fastconv.kernels.simd.engine.costs import CALL, Candidate
-from fastconv.kernels.simd.engine.sizes import Axes, Strides, axes, reader, written
+from fastconv.kernels.simd.engine.sizes import Axes, Strides, reader, written
 from fastconv.kernels.simd.engine.tables import Tile
-from fastconv.kernels.simd.engine.walks import strides
 from fastconv.kernels.simd.engine.workspace import keep, workspace
 from fastconv.kernels.simd.gradients import taps
 from fastconv.kernels.simd.gradients.taps import Launch, first_row
@@ -30,6 +30,7 @@ from fastconv.problem.convolutions import ConvGeometry
 poke, peek, pointer = vector.poke, vector.peek, vector.pointer
 
 VECTORS = 16  # of channels of a block at most
+TOGETHER = 4  # outputs of a row that go together
 MOST_AT_EDGES = 1024  # columns whose taps do not all lie on the input
 FEW, EDGE = 12, 0.3  # taps whose addresses registers hold, and cycles of one to see where it lies
 
@@ -107,39 +108,77 @@ def find_columns(to, s):
         poke(to + s.left, (1 << s.taps.w) - 1)
 
 
-@lru_cache(maxsize=16)
-def adder(tile: Tile, lanes: int, ahead: bool) -> Any:
-    """The compiled sums [r][s] of a stack of taps and a vector of channels, over a row of outputs.
+class Form(NamedTuple):
+    """What a kernel is compiled for.
 
-    `ahead`: the next row of x and dy is asked for, which comes sooner than where the processor sees streams begin.
+    Attributes
+    ----------
+    rows, columns : int
+        Taps of a stack.
+    together : int
+        Outputs of a row.
+    down, across : int
+        Cells from one output to the next of either axis, where several go together.
+    ahead : bool
+        Whether the next row of x and dy is asked for, which comes sooner than where the processor sees streams begin.
     """
-    rows, columns = tile
-    every, step = (1 << rows) - 1, columns * lanes
+
+    rows: int
+    columns: int
+    together: int
+    down: int
+    across: int
+    ahead: bool
+
+
+@lru_cache(maxsize=16)
+def asker(form: Form) -> Any:
+    """The compiled request for what lies under the next row of outputs and not under this one, and for that row."""
+
+    def ask(x, y, w, s):
+        for i in range(form.together):
+            vector.prefetch(y + ((w + i) * s.y.w + s.y.h))
+            for r in range(form.down):
+                for j in range(form.across):
+                    cell = (w + i) * form.across + j
+                    vector.prefetch(x + ((s.taps.h + r) * s.x.h + cell * s.x.w))
+
+    return inlined(ask)
+
+
+@lru_cache(maxsize=16)
+def adder(form: Form, lanes: int) -> Any:
+    """The compiled sums [r][s] of a stack of taps and a vector of channels, over a row of outputs."""
+    (rows, columns, together, _, between, ahead), ask = form, asker(form)
+    step = columns * lanes
 
     def add(to, x, y, bits, outside, table, s):
-        down, across = s.dilation.h * s.x.h, s.dilation.w * s.x.w
-        tile = vector.load_tile(to, step, rows, columns, lanes)
-        left, right = (s.left, s.right) if bits == every else (s.outputs.w, s.outputs.w)
-        for w in range(left, right):
+        down, along = s.dilation.h * s.x.h, s.dilation.w * s.x.w
+        tile, apart, w = vector.load_tile(to, step, rows, columns, lanes), s.stride.w * s.x.w, s.left
+        while w + together <= s.right:
             if ahead:
-                vector.prefetch(x + (w * s.stride.w * s.x.w + rows * down))
-                vector.prefetch(y + (w * s.y.w + s.y.h))
-            tile = vector.fma_taps(tile, x + w * s.stride.w * s.x.w, down, across, 1, columns, y + w * s.y.w)
-        for k in range(left + s.outputs.w - right):
-            w = k if k < left else k - left + right
-            number = min(w, s.left) if w < s.right else s.left + 1 + w - s.right
-            inside = bits, peek(table + number)
-            tile = vector.fma_taps_inside(tile, x + w * s.stride.w * s.x.w, down, across, y + w * s.y.w, inside, outside)
+                ask(x, y, w, s)
+            steps = down, along
+            tile = vector.fma_taps_along(tile, x + w * apart, steps, bits, outside, y + w * s.y.w, s.y.w, together, between)
+            w += together
+        while w < s.right:
+            steps = down, along
+            tile = vector.fma_taps_along(tile, x + w * apart, steps, bits, outside, y + w * s.y.w, s.y.w, 1, between)
+            w += 1
+        for k in range(s.left + s.outputs.w - s.right):
+            w = k if k < s.left else k - s.left + s.right
+            inside = bits, peek(table + (k if k < s.left else k + 1))
+            tile = vector.fma_taps_inside(tile, x + w * apart, down, along, y + w * s.y.w, inside, outside)
         vector.store_tile(tile, to, step)
 
     return inlined(add)
 
 
 @lru_cache(maxsize=32)
-def kernel(tile: Tile, lanes: int, ahead: bool, dtype: str, isa: str) -> Kernel:
-    """The compiled loops over blocks of channels and rows of outputs: f32_gradient_rows_3x3_ahead_avx512."""
-    (rows, columns), size = tile, tile.rows * tile.columns * lanes
-    add, write = adder(tile, lanes, ahead), taps.writer(tile, lanes)
+def kernel(form: Form, lanes: int, dtype: str, isa: str) -> Kernel:
+    """The compiled loops over blocks of channels and rows of outputs: f32_gradient_rows_3x3_4_ahead_avx512."""
+    rows, columns, size = form.rows, form.columns, form.rows * form.columns * lanes
+    add, write = adder(form, lanes), taps.writer(Tile(rows, columns), lanes)
 
     @compiled
     def add_row(row, channel, channels, depth, work, table, x, dy, s):
@@ -181,7 +220,7 @@ def kernel(tile: Tile, lanes: int, ahead: bool, dtype: str, isa: str) -> Kernel:
         keep(memory)
         keep(integers)
 
-    gradient.__name__ = f"{dtype}_gradient_rows_{rows}x{columns}{'_ahead' * ahead}_{isa}"
+    gradient.__name__ = f"{dtype}_gradient_rows_{rows}x{columns}_{form.together}{'_ahead' * form.ahead}_{isa}"
     return Kernel(gradient)
 
 
@@ -189,11 +228,11 @@ def kernel(tile: Tile, lanes: int, ahead: bool, dtype: str, isa: str) -> Kernel:
 
 
 class Cut(NamedTuple):
-    """How a problem is cut: the stacks of its kernel, vectors of channels of a block, whether rows are asked for ahead."""
+    """How a problem is cut: what the kernel is compiled for, stacks of its taps, vectors of channels of a block."""
 
-    stacks: taps.Stacks
+    form: Form
+    stacks: int
     vectors: int
-    ahead: bool
 
 
 def whole_columns(geometry: ConvGeometry) -> tuple[int, int]:
@@ -216,30 +255,30 @@ def supports(geometry: ConvGeometry, dtype: np.dtype[Any], machine: Machine) -> 
     left, right = whole_columns(g)
     if left + g.out_size[2] - right > MOST_AT_EDGES:
         return f"it serves {MOST_AT_EDGES} columns of windows that reach into padding, not {left + g.out_size[2] - right}"
+    if taps.stacks_of(g, machine, columns=True) is None:
+        return f"it serves kernels of fewer taps than {'x'.join(map(str, g.kernel))}"
     return taps.supports(geometry, machine)
 
 
 def candidates(geometry: ConvGeometry, dtype: np.dtype[Any], machine: Machine) -> Iterator[Candidate]:
     """Blocks of equal size."""
     g, lanes = geometry.lifted(), machine.lanes(dtype)
-    stacks = taps.stacks_of(g, machine)
+    stacks = taps.stacks_of(g, machine, columns=True)
     assert stacks is not None
+    (tall, wide), (_, down, across) = stacks.tile, g.stride
     in_all = g.in_channels // lanes
     vectors = -(-in_all // -(-in_all // VECTORS))
-    rows, wide = g.batch * prod(g.out_size[:2]), g.out_size[2]
     left, right = whole_columns(g)
-    high = g.out_size[1]
-    whole = min(
-        high, max(0, (g.in_size[1] - g.window[1] + g.padding[1][0]) // g.stride[1] + 1 - -(-g.padding[1][0] // g.stride[1]))
-    )
-    at_edges = rows * (wide - (right - left) * whole / max(1, high))
-    each, edge = (
-        taps.cycles(stacks, machine),
-        stacks.stacks * prod(stacks.tile) * (EDGE if prod(stacks.tile) <= FEW else 2 * EDGE),
-    )
-    cycles = in_all * g.kernel[0] * (rows * (wide * each + 10 + 2.0 * g.taps) + at_edges * edge + 20 * g.taps)
+    together = min(TOGETHER, max(1, right - left)) if g.dilation[2] == 1 and across < wide else 1
     image = (prod(g.in_size) + prod(g.out_size)) * g.in_channels * dtype.itemsize
-    cut = Cut(stacks, vectors, g.stride[1:] == (1, 1) and g.dilation[1] == 1 and stacks.stacks == 1 and 2 * image > machine.l2)
+    ahead = max(down, across) <= 2 and g.dilation[1:] == (1, 1) and stacks.stacks == 1 and 2 * image > machine.l2
+    rows, ends = g.batch * prod(g.out_size[:2]), g.out_size[2] - (right - left)
+    cells = ((together - 1) * across + wide) / together
+    each = max(tall * cells + 1, tall * wide / min(2, machine.units)) + 1.5 / together
+    edge = tall * wide * (2 + (2 if tall * wide <= FEW else 4) * EDGE) + 3
+    of_row = (right - left) * each + ends * edge + 15 + 2.0 * tall * wide
+    cycles = in_all * g.kernel[0] * (rows * stacks.stacks * of_row + 20 * g.taps)
+    cut = Cut(Form(tall, wide, together, down, across, ahead), stacks.stacks, vectors)
     yield Candidate(machine.seconds(CALL + cycles, g.bytes(dtype.itemsize)), cut, partial(draft, g, cut, dtype, machine))
 
 
@@ -253,22 +292,15 @@ def draft(geometry: ConvGeometry, cut: Cut, dtype: np.dtype[Any], machine: Machi
     slices = taps.slices_for(items, rows)
     left, right = whole_columns(g)
     s = Sizes(
-        x=strides(g, g.in_channels, g.in_size),
-        y=strides(g, g.out_channels, g.out_size),
-        cells=axes(g.in_size),
-        padding=axes([before for before, _ in g.padding]),
-        outputs=axes(g.out_size),
-        stride=axes(g.stride),
-        dilation=axes(g.dilation),
-        taps=axes(g.kernel),
+        **taps.places_of(g),
         channels=g.in_channels,
         block=block,
         parts=parts,
         rows=rows,
         slices=slices,
-        stacks=cut.stacks.stacks,
+        stacks=cut.stacks,
         left=left,
         right=right,
     )
-    made = kernel(cut.stacks.tile, lanes, cut.ahead, element(dtype), machine.isa)
+    made = kernel(cut.form, lanes, element(dtype), machine.isa)
     return Launch(made, items * slices, max(1, g.flops // 4), slices, written(s), taps.parameters_of(g, dtype))

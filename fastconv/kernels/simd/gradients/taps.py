@@ -17,7 +17,9 @@ import numpy as np
 from fastconv.kernels.jit import Kernel, compiled
 from fastconv.kernels.memory import aligned
 from fastconv.kernels.simd import vector
+from fastconv.kernels.simd.engine.sizes import axes
 from fastconv.kernels.simd.engine.tables import Tile
+from fastconv.kernels.simd.engine.walks import strides
 from fastconv.kernels.simd.engine.windows import unpacker
 from fastconv.machine import Machine
 from fastconv.problem.convolutions import Array, ConvGeometry
@@ -73,11 +75,14 @@ class Launch(NamedTuple):
             np.add.reduce(partial.reshape(self.slices, dw.size), axis=0, out=dw)
 
 
-def stacks_of(geometry: ConvGeometry, machine: Machine) -> Stacks | None:
-    """The stacks of a lifted geometry's kernel; None where a row has too many taps, or there are too many of them."""
+def stacks_of(geometry: ConvGeometry, machine: Machine, columns: bool = False) -> Stacks | None:
+    """The stacks of a lifted geometry's kernel; None where a row has too many taps, or there are too many of them.
+
+    Registers hold their sums and SPARE other vectors, or, with `columns`, those of dy of as many outputs as a row has taps.
+    """
     _, high, wide = geometry.kernel
-    rows = (machine.registers - SPARE) // wide
-    if not rows:
+    rows = (machine.registers - max(SPARE, columns * (wide + 1))) // wide
+    if rows <= 0:
         return None
     stacks = -(-high // rows)
     return Stacks(Tile(-(-high // stacks), wide), stacks) if stacks <= MOST_STACKS else None
@@ -121,10 +126,41 @@ def writer(tile: Tile, lanes: int) -> Any:
     return compiled(write)
 
 
+@lru_cache(maxsize=16)
+def lane_writer(tile: Tile, lanes: int) -> Any:
+    """The compiled dw [t] of one channel and a slice of its kernel: the lanes of its sums [stack][r][s] added up."""
+    rows, columns = tile
+
+    def write(sums, stacks, high, room, dw):
+        for stack in range(stacks):
+            at = sums + stack * rows * columns * lanes
+            vector.store_lane_sums(vector.load_tile(at, columns * lanes, rows, columns, lanes), room)
+            first = first_row(stack, stacks, rows, high)
+            for t in range(rows * columns):
+                vector.poke(dw + (first * columns + t), vector.peek(room + t))
+
+    return compiled(write)
+
+
 def cycles(stacks: Stacks, machine: Machine) -> float:
     """Of a vector of positions or channels that meets all taps of a slice."""
     rows, columns = stacks.tile
     return stacks.stacks * (max(4.0, (rows * columns + 1) / min(2, machine.units)) + 1.5)
+
+
+def places_of(geometry: ConvGeometry) -> dict[str, Any]:
+    """Where x and dy of a lifted geometry lie, and how windows lie on them, by the names of sizes."""
+    g = geometry
+    return {
+        "x": strides(g, g.in_channels, g.in_size),
+        "y": strides(g, g.out_channels, g.out_size),
+        "cells": axes(g.in_size),
+        "padding": axes([before for before, _ in g.padding]),
+        "outputs": axes(g.out_size),
+        "stride": axes(g.stride),
+        "dilation": axes(g.dilation),
+        "taps": axes(g.kernel),
+    }
 
 
 def parameters_of(geometry: ConvGeometry, dtype: np.dtype[Any]) -> Array:

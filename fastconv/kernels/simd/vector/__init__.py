@@ -82,12 +82,10 @@ from fastconv.kernels.simd.vector.products import (
     fma_plane,
     fma_row,
     fma_shared,
-    fma_taps,
-    fma_taps_first,
-    fma_taps_inside,
     scaled_columns,
     scaled_rows,
 )
+from fastconv.kernels.simd.vector.taps import fma_taps, fma_taps_along, fma_taps_down, fma_taps_first, fma_taps_inside
 from fastconv.kernels.simd.vector.tiles import (
     added,
     added_first_rows,
@@ -161,6 +159,8 @@ __all__ = [
     "fma_row",
     "fma_shared",
     "fma_taps",
+    "fma_taps_along",
+    "fma_taps_down",
     "fma_taps_first",
     "fma_taps_inside",
     "gelu",

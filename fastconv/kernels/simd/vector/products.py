@@ -19,7 +19,7 @@ from fastconv.kernels.simd.vector.building import (
     splatted,
     two_apart,
 )
-from fastconv.kernels.simd.vector.types import BYTES, ELEMENTS, I1, I32, I64
+from fastconv.kernels.simd.vector.types import BYTES, ELEMENTS, I32, I64
 
 FEW_TAPS = 12
 
@@ -286,76 +286,6 @@ def fma_down(context: Any, tile: Any, x: Any, step: Any, w: Any, tall: Any) -> A
         return t
 
     return tile(tile, x, types.intp, w, tall), generate
-
-
-def tap_cells(builder: Any, tile: Any, x: Any, steps: Any, layout: tuple[int, int]) -> Any:
-    """(k, address) of what each vector of a tile meets: rows and phases lie `steps` apart, a phase's columns `apart`."""
-    (row_step, phase_step), (apart, phases), size = steps, layout, BYTES[tile.dtype]
-    for r in range(tile.rows):
-        row = builder.add(x, builder.mul(row_step, I64(r * size)))
-        for s in range(tile.columns):
-            at = builder.add(row, builder.mul(phase_step, I64(s % phases * size))) if s % phases else row
-            yield r * tile.columns + s, builder.add(at, I64(s // phases * apart * size))
-
-
-@intrinsic(prefer_literal=True)
-def fma_taps(context: Any, tile: Any, x: Any, row_step: Any, phase_step: Any, apart: Any, phases: Any, y: Any) -> Any:
-    """tile[r, s] += y[:lanes] * x[r * row_step + s % phases * phase_step + s // phases * apart:][:lanes]"""
-    layout = apart.literal_value, phases.literal_value
-
-    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        t, x, row_step, phase_step, _, _, y = args
-        factor = read(builder, y, tile, I64(0))
-        for k, at in tap_cells(builder, tile, x, (row_step, phase_step), layout):
-            cells = read(builder, at, tile, I64(0))
-            t = builder.insert_value(t, fused(builder, factor, cells, builder.extract_value(t, k), tile), k)
-        return t
-
-    return tile(tile, x, types.intp, types.intp, apart, phases, y), generate
-
-
-@intrinsic(prefer_literal=True)
-def fma_taps_first(
-    context: Any, tile: Any, x: Any, row_step: Any, phase_step: Any, apart: Any, phases: Any, y: Any, count: Any
-) -> Any:
-    """The same of the first `count` lanes: no other memory is touched, and no other lane changes."""
-    layout = apart.literal_value, phases.literal_value
-
-    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        t, x, row_step, phase_step, _, _, y, count = args
-        mask = mask_between(builder, I64(0), count, tile.lanes)
-        factor = read_masked(builder, y, tile, mask)
-        for k, at in tap_cells(builder, tile, x, (row_step, phase_step), layout):
-            cells = read_masked(builder, at, tile, mask)
-            t = builder.insert_value(t, fused(builder, factor, cells, builder.extract_value(t, k), tile), k)
-        return t
-
-    return tile(tile, x, types.intp, types.intp, apart, phases, y, types.intp), generate
-
-
-@intrinsic
-def fma_taps_inside(context: Any, tile: Any, x: Any, row_step: Any, tap_step: Any, y: Any, inside: Any, outside: Any) -> Any:
-    """tile[r, s] += y[:lanes] * x[r * row_step + s * tap_step:][:lanes]; a tap beyond the input reads `outside`.
-
-    `inside` are the bits of rows and those of columns: a tap lies on the input where the bits r and s of either are set.
-    """
-
-    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        t, x, row_step, tap_step, y, inside, outside = args
-        factor = read(builder, y, tile, I64(0))
-
-        def is_set(bits: Any, bit: int) -> Any:
-            return builder.trunc(builder.lshr(bits, I64(bit)), I1)
-
-        rows, columns = (builder.extract_value(inside, k) for k in range(2))
-        seen = [is_set(rows, r) for r in range(tile.rows)], [is_set(columns, s) for s in range(tile.columns)]
-        for k, at in tap_cells(builder, tile, x, (row_step, tap_step), (0, tile.columns)):
-            r, s = divmod(k, tile.columns)
-            cells = read(builder, builder.select(builder.and_(seen[0][r], seen[1][s]), at, outside), tile, I64(0))
-            t = builder.insert_value(t, fused(builder, factor, cells, builder.extract_value(t, k), tile), k)
-        return t
-
-    return tile(tile, x, types.intp, types.intp, x, types.UniTuple(types.int64, 2), x), generate
 
 
 # Sums whose every step is rounded, as those of a loop in C are ---------------------------------------------------------------
