@@ -17,6 +17,7 @@ from fastconv.kernels.simd.winograd import row_tiles
 from fastconv.kernels.simd.winograd.cuts import terms_of
 from fastconv.machine import Machine
 from fastconv.plans.errors import SPREAD
+from fastconv.plans.families import overlaps
 from fastconv.plans.families.common import as_given, blas_cost, in_loops, in_plain_loops, near, per_weight
 from fastconv.plans.registry import Implementation
 from fastconv.problem.problem import Problem
@@ -134,7 +135,19 @@ _FFT = Implementation(
     kernel=fft.kernel,
 )
 
-_VECTORS = tuple(map(near, (_WINOGRAD, _STRASSEN, _DEPTHWISE, _DIRECT, _UNPACKED, _SEPARABLE, _FFT)))
+_OVERLAPS = Implementation(
+    "col2im",
+    "a product of every cell with all taps by register tiles, then windows added up where they overlap, by vectors",
+    overlaps.run,
+    overlaps.cost,
+    overlaps.supports,
+    overlaps.pack,
+    pack_cost=overlaps.pack_cost,
+    fuses=lambda problem: problem.ends_with_sums,
+    kernel=overlaps.kernel,
+)
+
+_VECTORS = tuple(map(near, (_WINOGRAD, _STRASSEN, _DEPTHWISE, _DIRECT, _OVERLAPS, _UNPACKED, _SEPARABLE, _FFT)))
 
 FAMILIES: dict[str, tuple[Implementation, ...]] = {
     "conv": (
@@ -157,6 +170,7 @@ FAMILIES: dict[str, tuple[Implementation, ...]] = {
         near(_STRASSEN),
         near(_DEPTHWISE),
         near(_DIRECT),
+        near(_OVERLAPS),
         Implementation("im2col", "a matrix product by BLAS, then col2im", im2col.conv_transpose, blas_cost, pack=im2col.pack),
         in_loops(loops.run_conv, _sparse_cost, pack=as_given),
         in_plain_loops(reference.conv, pack=as_given),

@@ -1,7 +1,7 @@
 """unfold and fold on vectors: rows of windows' cells copied out of an image, and added back into it.
 
     unfold   y [tap][o] = x [o * stride + tap * dilation - padding]
-    fold     y [cell] = sum over taps of x [tap][o], for the output o whose tap lies over the cell
+    fold     y [cell] = start + sum over taps of x [tap][o], for the output o whose tap lies over the cell
 
 Of a row of outputs, those whose cells are padding lie at its ends: what is between them is copied, or added, without a test.
 With strides, fold adds up the cells of each phase of the stride in a line of its own, and weaves the lines into the row.
@@ -27,8 +27,9 @@ peek, poke, pointer = vector.peek, vector.poke, vector.pointer
 
 
 class Sizes(NamedTuple):
-    """The image, the windows of it, and cells of padding before it."""
+    """Starts of planes, which they take by turns, the image, the windows of it, and cells of padding before it."""
 
+    starts: int
     cells: Axes
     outputs: Axes
     taps: Axes
@@ -239,10 +240,22 @@ def row_adder(lanes: int) -> Any:
 def weaver(lanes: int) -> Any:
     """The compiled y[i * stride + phase] = lines[phase][i]."""
 
+    def weave_two(to, lines, pitch, cells):
+        pairs = cells // 2
+        for i in range(0, pairs, lanes):
+            vector.store_woven(vector.load_tile(lines + i, pitch, 2, 1, lanes), to + 2 * i, 0, 2, 0, min(lanes, pairs - i))
+        if cells % 2 == 1:
+            poke(to + (cells - 1), peek(lines + pairs))
+
+    weave_two = inlined(weave_two)
+
     def weave(to, lines, pitch, s):
         if s.stride.w == 1:
             for i in range(0, s.cells.w, lanes):
                 vector.store_first(to + i, vector.load(lines + i, lanes), s.cells.w - i)
+            return
+        if s.stride.w == 2 and s.cells.w > 1:
+            weave_two(to, lines, pitch, s.cells.w)
             return
         for phase in range(min(s.stride.w, s.cells.w)):
             for i in range((s.cells.w - phase + s.stride.w - 1) // s.stride.w):
@@ -256,9 +269,9 @@ def fold_kernel(lanes: int, dtype: str, isa: str) -> Kernel:
     """The compiled loops over rows of n, c, d, h of the image: f32_fold_avx512."""
     clear, add_taps, weave = clearer(lanes), row_adder(lanes), weaver(lanes)
 
-    def fold(begin, end, x, y, sizes):
-        """y[p, i] = the sum of x[p, t, o] over the taps t and outputs o with o * stride + t * dilation - before = i"""
-        s, zero = read(sizes), x.dtype.type(0)
+    def fold(begin, end, x, starts, y, sizes):
+        """y[p, i] = start[p] + the sum of x[p, t, o] over taps t and outputs o with o * stride + t * dilation - before = i"""
+        s = read(sizes)
         of_phase = -(-s.cells.w // s.stride.w)
         pitch = -(-of_phase // lanes) * lanes
         phases = min(s.stride.w, s.cells.w)
@@ -268,7 +281,7 @@ def fold_kernel(lanes: int, dtype: str, isa: str) -> Kernel:
         for item in range(begin, end):
             rest, h = divmod(item, s.cells.h)
             plane, d = divmod(rest, s.cells.d)
-            clear(work.lines, zero, phases * pitch)
+            clear(work.lines, starts[plane % s.starts], phases * pitch)
             add_taps(pointer(x), work.lines, tables.runs, Row(plane, d, h), s)
             weave(pointer(y) + item * s.cells.w, work.lines, pitch, s)
         keep(memory)
@@ -296,32 +309,50 @@ def cost(problem: Problem, machine: Machine) -> float:
 
 def seconds(geometry: FoldGeometry, dtype: np.dtype[Any], machine: Machine) -> float:
     """A few cycles a vector, or a cell where they lie apart, and some for each row."""
-    plane, values = geometry.windows.lifted(), geometry.flops
-    together = plane.stride[2] <= (2 if geometry.operation == "unfold" else 1)
-    lines = values / max(1, plane.out_size[2])
-    cycles = 15 * lines + values * (3 / machine.lanes(dtype) if together else 1.5)
-    return 3e-6 + machine.seconds(cycles, geometry.bytes(dtype.itemsize))
+    g, plane, values = geometry, geometry.windows.lifted(), geometry.flops
+    lines, stride = values / max(1, plane.out_size[2]), plane.stride[2]
+    if g.operation == "unfold":
+        cycles = 15 * lines + values * (3 / machine.lanes(dtype) if stride <= 2 else 1.5)
+    else:
+        cells = prod(g.image_shape)
+        woven = 0.1 if stride == 1 else 0.3 if stride == 2 else 1.2
+        cycles = 8 * lines + values * 3 / machine.lanes(dtype) + cells * woven + 40 * cells / max(1, plane.in_size[2])
+    return 1e-6 + machine.seconds(cycles, g.bytes(dtype.itemsize))
 
 
 @remembered
-def launch(geometry: FoldGeometry, dtype: np.dtype[Any], machine: Machine) -> tuple[Kernel, int, int, Array]:
-    """(kernel, items, work, sizes)."""
+def launch(geometry: FoldGeometry, starts: int, dtype: np.dtype[Any], machine: Machine) -> tuple[Kernel, int, int, Array]:
+    """(kernel, items, work, sizes); fold's planes begin with so many values, by turns."""
     g, plane, names = geometry, geometry.windows.lifted(), (machine.lanes(dtype), element(dtype), machine.isa)
     before = tuple(pair[0] for pair in plane.padding)
-    sizes = Sizes(*map(axes, (plane.in_size, plane.out_size, plane.kernel, plane.stride, before, plane.dilation)))
+    parts = map(axes, (plane.in_size, plane.out_size, plane.kernel, plane.stride, before, plane.dilation))
     unfolds = g.operation == "unfold"
     items = g.batch * g.channels * prod(plane.kernel if unfolds else plane.in_size[:2])
     made = (unfold_kernel if unfolds else fold_kernel)(*names)
-    return made, items, int(1e9 * seconds(g, dtype, machine)), written(sizes)
+    return made, items, int(1e9 * seconds(g, dtype, machine)), written(Sizes(starts, *parts))
 
 
 def kernel(problem: Problem, machine: Machine) -> str:
     """The name of the kernel that runs."""
-    return launch(problem.geometry, problem.dtype, machine)[0].__name__
+    return name_of(problem.geometry, problem.dtype, machine)
+
+
+def name_of(geometry: FoldGeometry, dtype: np.dtype[Any], machine: Machine) -> str:
+    """The name of the kernel that runs."""
+    return launch(geometry, 1, dtype, machine)[0].__name__
 
 
 def run(operands: Operands, packed: None, problem: Problem, out: Array) -> None:
     """All rows."""
-    x = operands["x"]
-    made, items, work, sizes = launch(problem.geometry, x.dtype, host())
+    x, g = operands["x"], problem.geometry
+    if g.operation == "fold":
+        fold(x.reshape(-1), np.zeros(1, x.dtype), g, out.reshape(-1), host())
+        return
+    made, items, work, sizes = launch(g, 1, x.dtype, host())
     made(items, work, x.reshape(-1), out.reshape(-1), sizes)
+
+
+def fold(x: Array, starts: Array, geometry: FoldGeometry, out: Array, machine: Machine) -> None:
+    """All rows of an image, from flat arrays; planes begin with the values of `starts` by turns."""
+    made, items, work, sizes = launch(geometry, len(starts), x.dtype, machine)
+    made(items, work, x, starts, out, sizes)
