@@ -6,6 +6,7 @@
 The product is a convolution of one tap by the kernels of direct convolution; its results are added up where windows overlap. It
 makes no phases and pads nothing: for few output channels, whose sums do not fill registers, and for large kernels. A plain
 convolution of stride 1 is a transposed one by mirrored weights, whose padding is what the kernel reaches beyond its own.
+Channels last, the columns are turned before they are added up, and the sums of several channels are turned back.
 """
 
 from dataclasses import replace
@@ -17,11 +18,11 @@ import numpy as np
 from fastconv.kernels.jit import Launch
 from fastconv.kernels.keeping import remembered
 from fastconv.kernels.memory import aligned
-from fastconv.kernels.simd.arrays import columns
+from fastconv.kernels.simd.arrays import columns, turning
 from fastconv.kernels.simd.direct import choice as direct
 from fastconv.machine import Machine, host
 from fastconv.problem.borders import ZERO_FILL
-from fastconv.problem.convolutions import IDENTITY, Array, ConvGeometry
+from fastconv.problem.convolutions import IDENTITY, Array
 from fastconv.problem.problem import Operands, Problem
 from fastconv.problem.windows import FoldGeometry
 
@@ -70,6 +71,7 @@ def fold_of(problem: Problem) -> FoldGeometry:
         out_channels=1,
         groups=1,
         in_size=g.out_size,
+        channels_last=False,
         padding=padding,
         output_padding=(0,) * g.rank,
         transposed=False,
@@ -79,12 +81,10 @@ def fold_of(problem: Problem) -> FoldGeometry:
 
 
 def supports(problem: Problem) -> str | None:
-    """Real floats, channels first, where the columns of an image fit the workspace."""
+    """Real floats, where the columns of an image fit the workspace."""
     g, dtype = problem.geometry, problem.dtype
     if dtype not in (np.float32, np.float64):
         return f"its vectors are float32 or float64, not {dtype}"
-    if g.channels_last:
-        return "it serves channels first"
     if not g.transposed:
         if g.mode != ZERO_FILL or any(step > 1 for step in g.stride):
             return "it serves borders of zeros and a stride of one"
@@ -99,9 +99,14 @@ def supports(problem: Problem) -> str | None:
 
 
 def cost(problem: Problem, machine: Machine) -> float:
-    """Of the product and of the overlap-add, for all images."""
-    product, passes = product_of(problem), problem.geometry.batch / max(1, product_of(problem).geometry.batch)
-    return passes * (direct.cost(product, machine) + columns.seconds(fold_of(problem), problem.dtype, machine))
+    """Of the product, of turning, and of the overlap-add, for all images."""
+    product, g, dtype = product_of(problem), problem.geometry, problem.dtype
+    images, outs, made = product.geometry.batch, g.out_channels, product.geometry.out_channels
+    seconds = direct.cost(product, machine) + columns.seconds(fold_of(problem), dtype, machine)
+    if g.channels_last:
+        seconds += turning.seconds(images, prod(g.in_size), made, dtype, machine)
+        seconds += turning.seconds(images, outs, prod(g.out_size), dtype, machine) if outs > 1 else 0
+    return g.batch / max(1, images) * seconds
 
 
 def pack_cost(problem: Problem, machine: Machine) -> float:
@@ -118,19 +123,43 @@ def pack(w: Array, bias: Array, problem: Problem) -> Packed:
     """The weights of a group as [k][t][c], for the product."""
     g, product = problem.geometry, product_of(problem)
     if g.transposed:
-        turned = w.reshape(g.groups, g.in_per_group, g.out_per_group * g.taps).transpose(0, 2, 1)
+        order = (g.taps, g.out_per_group) if g.channels_last else (g.out_per_group, g.taps)
+        weights = w.reshape(g.groups, g.in_per_group, *order)
+        weights = weights.transpose(0, 3, 2, 1) if g.channels_last else weights.transpose(0, 2, 3, 1)
+    elif g.channels_last:
+        weights = w.reshape(g.out_channels, g.taps, g.in_per_group)[:, ::-1]
     else:
-        turned = w.reshape(g.out_channels, g.in_per_group, g.taps)[:, :, ::-1].transpose(0, 2, 1)
-    weights = np.ascontiguousarray(turned).reshape(product.geometry.w_shape)
-    return Packed(direct.pack(weights, np.zeros(product.geometry.out_channels, w.dtype), product), bias)
+        weights = w.reshape(g.out_channels, g.in_per_group, g.taps)[:, :, ::-1].transpose(0, 2, 1)
+    made = np.ascontiguousarray(weights).reshape(product.geometry.w_shape)
+    return Packed(direct.pack(made, np.zeros(product.geometry.out_channels, w.dtype), product), bias)
 
 
 def run(operands: Operands, packed: Packed, problem: Problem, out: Array) -> None:
     """Some images at a time."""
-    product, folded, x = product_of(problem), fold_of(problem), operands["x"]
-    images: ConvGeometry = product.geometry
-    made = aligned(images.batch * images.out_channels * prod(images.out_size), problem.dtype)
-    for n in range(0, len(x), max(1, images.batch)):
-        block: Any = slice(n, n + images.batch)
+    product, folded, x, machine = product_of(problem), fold_of(problem), operands["x"], host()
+    for n in range(0, len(x), max(1, product.geometry.batch)):
+        block: Any = slice(n, n + product.geometry.batch)
+        y = out[block].reshape(-1)
+        if problem.geometry.channels_last:
+            run_last(x[block], packed, product, folded, y)
+            continue
+        made = aligned(prod(product.geometry.out_shape), problem.dtype)
         direct.run({"x": x[block]}, packed.product, product, made)
-        columns.fold(made, packed.bias, folded, out[block].reshape(-1), host())
+        columns.fold(made, packed.bias, folded, y, machine)
+
+
+def run_last(x: Array, packed: Packed, product: Problem, folded: FoldGeometry, y: Array) -> None:
+    """Some images, channels last."""
+    g, machine, lanes = product.geometry, host(), host().lanes(product.dtype)
+    images, positions, cells = g.batch, prod(g.out_size), prod(folded.windows.in_size)
+    size = prod(g.out_shape)
+    made = aligned(size + turning.room(g.out_channels, lanes), product.dtype)
+    direct.run({"x": x}, packed.product, product, made[:size])
+    turned = aligned(size, product.dtype)
+    turning.run(made, turned, images, positions, g.out_channels, machine)
+    if folded.channels == 1:
+        columns.fold(turned, packed.bias, folded, y, machine)
+        return
+    planes = aligned(len(y) + turning.room(cells, lanes), product.dtype)
+    columns.fold(turned, packed.bias, folded, planes[: len(y)], machine)
+    turning.run(planes, y, images, folded.channels, cells, machine)

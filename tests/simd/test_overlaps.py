@@ -1,0 +1,117 @@
+"""Convolution as a product and an overlap-add: every layout, stride and padding, at guard pages; turned matrices."""
+
+import numpy as np
+import pytest
+from guards import SUPPORTED, guarded, guarded_everywhere
+
+import fastconv as fc
+from fastconv.kernels.simd.arrays import turning
+from fastconv.machine import host
+from fastconv.plans.families import overlaps
+
+CASES = {
+    "plain": ("conv2d", (2, 5, 9, 20), (3, 5, 3, 3), {"padding": ((0, 2), (1, 0))}),
+    "one output": ("conv2d", (1, 20, 17, 18), (1, 20, 5, 4), {"padding": 2}),
+    "dilated, groups": ("conv2d", (1, 6, 12, 40), (4, 3, 3, 2), {"dilation": (2, 3), "groups": 2, "padding": 1}),
+    "signals": ("conv1d", (2, 7, 50), (2, 7, 6), {}),
+    "volumes": ("conv3d", (1, 3, 5, 6, 7), (2, 3, 2, 3, 2), {"padding": 1}),
+    "transposed": ("conv_transpose2d", (2, 5, 6, 17), (5, 3, 4, 4), {"stride": 2, "padding": 1}),
+    "transposed by 3": ("conv_transpose2d", (1, 6, 5, 7), (6, 2, 5, 2), {"stride": 3, "output_padding": 1, "groups": 2}),
+    "transposed, dilated": (
+        "conv_transpose2d",
+        (1, 4, 8, 9),
+        (4, 1, 3, 3),
+        {"stride": (1, 2), "dilation": (3, 2), "padding": 2},
+    ),
+    "transposed volumes": ("conv_transpose3d", (1, 3, 3, 4, 5), (3, 2, 2, 2, 3), {"stride": (2, 1, 2)}),
+    "one cell": ("conv_transpose1d", (3, 4, 1), (4, 2, 7), {"stride": 2, "padding": 3}),
+}
+
+
+def drawn(name, last, dtype):
+    """(operation, x, w, bias, options) of a case: whole numbers, whose sums are exact."""
+    function, x_shape, w_shape, options = CASES[name]
+    rng, operation = np.random.default_rng(7), getattr(fc, function)
+    x, w = (rng.integers(-4, 5, shape).astype(dtype) for shape in (x_shape, w_shape))
+    outs = w_shape[1] * options.get("groups", 1) if "transpose" in function else w_shape[0]
+    bias = rng.integers(-4, 5, outs).astype(dtype)
+    if last:
+        x, w = (np.ascontiguousarray(np.moveaxis(array, 1, -1)) for array in (x, w))
+        options = {**options, "layout": {1: "NLC", 2: "NHWC", 3: "NDHWC"}[x.ndim - 2]}
+    return operation, x, w, bias, options
+
+
+@pytest.fixture(autouse=True)
+def decisions():
+    """What a test decides otherwise is for nobody else."""
+    for kept in (overlaps.product_of, overlaps.fold_of):
+        kept.cache_clear()
+    yield
+    for kept in (overlaps.product_of, overlaps.fold_of):
+        kept.cache_clear()
+
+
+@pytest.mark.skipif(not SUPPORTED, reason="guard pages are made by mprotect")
+@pytest.mark.parametrize("dtype", ["float32", pytest.param("float64", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("last", [False, True], ids=["first", "last"])
+@pytest.mark.parametrize("name", CASES)
+def test_sums_are_exact_and_nothing_beyond_is_touched(name, last, dtype):
+    operation, x, w, bias, options = drawn(name, last, dtype)
+    plan = operation.plan(x.shape, w, bias, implementation="col2im", **options)
+    expected = operation(x, w, bias, implementation="loops", **options)
+    for at in ("end", "beginning"):
+        out = guarded(np.full(expected.shape, np.nan, x.dtype), at)
+        overlaps.run({"x": guarded(x, at)}, guarded_everywhere(plan.packed, at), plan.served, out)
+        np.testing.assert_array_equal(out, expected)
+
+
+@pytest.mark.parametrize("last", [False, True], ids=["first", "last"])
+@pytest.mark.parametrize("name", ["plain", "transposed"])
+def test_images_whose_columns_do_not_fit_go_one_by_one(name, last, monkeypatch):
+    operation, x, w, bias, options = drawn(name, last, "float32")
+    expected = operation(x, w, bias, implementation="loops", **options)
+    monkeypatch.setattr(overlaps, "WORKSPACE", 4 * w.size * x.size // (x.shape[0] * 5 * 5))
+    x = np.concatenate([x, x[::-1], x])
+    plan = operation.plan(x.shape, w, bias, implementation="col2im", **options)
+    assert overlaps.product_of(plan.served).geometry.batch == 1
+    np.testing.assert_array_equal(plan(x), np.concatenate([expected, expected[::-1], expected]))
+
+
+@pytest.mark.parametrize(
+    ("function", "w_shape", "options", "reason"),
+    [
+        ("conv2d", (2, 3, 3, 3), {"stride": 2}, "stride of one"),
+        ("conv2d", (2, 3, 3, 3), {"padding": 1, "padding_mode": "reflect"}, "borders of zeros"),
+        ("conv2d", (2, 3, 3, 3), {"padding": 3}, "padding"),
+        ("conv_transpose2d", (3, 2, 3, 3), {"stride": 1, "dilation": 2, "output_padding": 1}, "output_padding"),
+    ],
+)
+def test_what_it_does_not_serve_is_said(function, w_shape, options, reason):
+    with pytest.raises(ValueError, match=reason):
+        getattr(fc, function).plan((1, 3, 9, 9), np.ones(w_shape, np.float32), implementation="col2im", **options)
+
+
+@pytest.mark.parametrize("last", [False, True], ids=["first", "last"])
+def test_few_outputs_of_many_channels_take_it(last):
+    """The heads of networks, and their upsampling, whose sums do not fill registers."""
+    for function, x_shape, w_shape, options in (
+        ("conv2d", (1, 256, 28, 28), (1, 256, 3, 3), {"padding": 1}),
+        ("conv_transpose2d", (1, 64, 64, 64), (64, 3, 4, 4), {"stride": 2, "padding": 1}),
+    ):
+        x, w = (np.ones(shape, np.float32) for shape in (x_shape, w_shape))
+        if last:
+            x, w, options = np.moveaxis(x, 1, -1), np.moveaxis(w, 1, -1), {**options, "layout": "NHWC"}
+        plan = getattr(fc, function).plan(x.shape, np.ascontiguousarray(w), **options)
+        assert plan.implementation.name == "col2im"
+        assert "fold" in plan.kernel
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("shape", [(1, 1, 1), (3, 16, 16), (2, 300, 7), (1, 5, 600), (2, 513, 33)], ids=str)
+def test_matrices_are_turned(shape, dtype):
+    lanes = host().lanes(np.dtype(dtype))
+    x = np.random.default_rng(1).standard_normal(shape).astype(dtype)
+    made, y = np.full(x.size + turning.room(shape[2], lanes), np.nan, dtype), np.empty(x.size, dtype)
+    made[: x.size] = x.ravel()
+    turning.run(made, y, *shape, host())
+    np.testing.assert_array_equal(y.reshape(shape[0], shape[2], shape[1]), x.transpose(0, 2, 1))
