@@ -66,15 +66,15 @@ def test_there_are_phases_only_where_each_has_all_its_taps(kernel: int, options:
 
 def test_a_nan_reaches_its_own_outputs() -> None:
     """Few channels of long kernels go by phases, whose plan says so; a plan and a function give the same."""
-    x, w = np.ones((1, 64, 40), np.float32), np.ones((64, 1, 64), np.float32)
+    x, w = np.ones((1, 64, 40), np.float32), np.ones((64, 8, 64), np.float32)
     plan = fc.conv_transpose1d.plan(x.shape, w, stride=32)
     assert plan.form.phases is not None
     assert "its phases then woven" in str(plan)
     assert "the phases of x" in fc.conv_transpose1d.explain(x.shape, w.shape, stride=32)
     x[0, 3, 7] = np.nan
     y = plan(x)
-    assert np.isnan(y[0, 0, 7 * 32 : 9 * 32]).all()
-    assert np.isnan(y).sum() == 64
+    assert np.isnan(y[0, :, 7 * 32 : 9 * 32]).all()
+    assert np.isnan(y).sum() == 8 * 64
     np.testing.assert_array_equal(y, fc.conv_transpose1d(x, w, stride=32))
     np.testing.assert_array_equal(y, fc.conv_transpose1d(x, w, stride=32, implementation="reference"))
 
@@ -82,8 +82,8 @@ def test_a_nan_reaches_its_own_outputs() -> None:
 def test_a_residual_and_an_activation_are_added() -> None:
     """Whether phases are asked or not."""
     rng = np.random.default_rng(0)
-    x, w = (rng.integers(-4, 5, shape).astype(np.float32) for shape in ((1, 64, 40), (64, 1, 64)))
-    added = rng.integers(-4, 5, (1, 1, 39 * 32 + 64)).astype(np.float32)
+    x, w = (rng.integers(-4, 5, shape).astype(np.float32) for shape in ((1, 64, 40), (64, 8, 64)))
+    added = rng.integers(-4, 5, (1, 8, 39 * 32 + 64)).astype(np.float32)
     for options in ({"activation": "relu"}, {"residual": added, "activation": "relu"}, {"activation": "gelu"}):
         found = fc.conv_transpose1d(x, w, stride=32, **options)
         expected = fc.conv_transpose1d(x, w, stride=32, implementation="loops", **options)

@@ -106,7 +106,7 @@ def cost(problem: Problem, machine: Machine) -> float:
     if g.channels_last:
         seconds += turning.seconds(images, prod(g.in_size), made, dtype, machine)
         seconds += turning.seconds(images, outs, prod(g.out_size), dtype, machine) if outs > 1 else 0
-    return g.batch / max(1, images) * seconds
+    return max(1.0, g.batch / max(1, images)) * seconds
 
 
 def pack_cost(problem: Problem, machine: Machine) -> float:
