@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from fastconv.kernels.jit import Launch
+from fastconv.kernels.jit import Launch, flat
 from fastconv.kernels.keeping import remembered
 from fastconv.kernels.memory import aligned
 from fastconv.kernels.simd.arrays import columns, turning
@@ -30,10 +30,25 @@ WORKSPACE = 16 << 20  # bytes of the columns of an image, or of several
 
 
 class Packed(NamedTuple):
-    """The product's launches, and the bias."""
+    """What runs.
+
+    Attributes
+    ----------
+    product : tuple of Launch
+        Of the product.
+    fold : Launch
+        Of the overlap-add.
+    bias : array
+        What planes begin with.
+    images, made : int
+        Images of a pass, and elements of their columns.
+    """
 
     product: tuple[Launch, ...]
+    fold: columns.Launch
     bias: Array
+    images: int
+    made: int
 
 
 @remembered
@@ -116,7 +131,8 @@ def pack_cost(problem: Problem, machine: Machine) -> float:
 
 def kernel(problem: Problem, machine: Machine) -> str:
     """The names of both kernels."""
-    return f"{direct.kernel(product_of(problem), machine)}, {columns.name_of(fold_of(problem), problem.dtype, machine)}"
+    fold = columns.launch(fold_of(problem), problem.geometry.out_channels, problem.dtype, machine)
+    return f"{direct.kernel(product_of(problem), machine)}, {fold.kernel.__name__}"
 
 
 def pack(w: Array, bias: Array, problem: Problem) -> Packed:
@@ -130,36 +146,45 @@ def pack(w: Array, bias: Array, problem: Problem) -> Packed:
         weights = w.reshape(g.out_channels, g.taps, g.in_per_group)[:, ::-1]
     else:
         weights = w.reshape(g.out_channels, g.in_per_group, g.taps)[:, :, ::-1].transpose(0, 2, 1)
-    made = np.ascontiguousarray(weights).reshape(product.geometry.w_shape)
-    return Packed(direct.pack(made, np.zeros(product.geometry.out_channels, w.dtype), product), bias)
+    g = product.geometry
+    turned = np.ascontiguousarray(weights).reshape(g.w_shape)
+    launches = direct.pack(turned, np.zeros(g.out_channels, w.dtype), product)
+    fold = columns.launch(fold_of(problem), len(bias), problem.dtype, host())
+    return Packed(launches, fold, bias, max(1, g.batch), prod(g.out_shape))
 
 
 def run(operands: Operands, packed: Packed, problem: Problem, out: Array) -> None:
     """Some images at a time."""
-    product, folded, x, machine = product_of(problem), fold_of(problem), operands["x"], host()
-    for n in range(0, len(x), max(1, product.geometry.batch)):
-        block: Any = slice(n, n + product.geometry.batch)
-        y = out[block].reshape(-1)
-        if problem.geometry.channels_last:
-            run_last(x[block], packed, product, folded, y)
-            continue
-        made = aligned(prod(product.geometry.out_shape), problem.dtype)
-        direct.run({"x": x[block]}, packed.product, product, made)
-        columns.fold(made, packed.bias, folded, y, machine)
-
-
-def run_last(x: Array, packed: Packed, product: Problem, folded: FoldGeometry, y: Array) -> None:
-    """Some images, channels last."""
-    g, machine, lanes = product.geometry, host(), host().lanes(product.dtype)
-    images, positions, cells = g.batch, prod(g.out_size), prod(folded.windows.in_size)
-    size = prod(g.out_shape)
-    made = aligned(size + turning.room(g.out_channels, lanes), product.dtype)
-    direct.run({"x": x}, packed.product, product, made[:size])
-    turned = aligned(size, product.dtype)
-    turning.run(made, turned, images, positions, g.out_channels, machine)
-    if folded.channels == 1:
-        columns.fold(turned, packed.bias, folded, y, machine)
+    x = operands["x"]
+    one = run_last if problem.geometry.channels_last else run_first
+    if packed.images == len(x):
+        one(flat(x), packed, problem, flat(out))
         return
-    planes = aligned(len(y) + turning.room(cells, lanes), product.dtype)
-    columns.fold(turned, packed.bias, folded, planes[: len(y)], machine)
-    turning.run(planes, y, images, folded.channels, cells, machine)
+    for n in range(0, len(x), packed.images):
+        block: Any = slice(n, n + packed.images)
+        one(flat(x[block]), packed, problem, flat(out[block]))
+
+
+def run_first(x: Array, packed: Packed, problem: Problem, y: Array) -> None:
+    """Some images, channels first, from and to flat arrays."""
+    made = aligned(packed.made, y.dtype)
+    for launch in packed.product:
+        launch.run(x, made, made)
+    packed.fold.fold(made, packed.bias, y)
+
+
+def run_last(x: Array, packed: Packed, problem: Problem, y: Array) -> None:
+    """Some images, channels last."""
+    g, machine = problem.geometry, host()
+    lanes, outs, rows, cells = machine.lanes(y.dtype), g.out_channels * g.taps, prod(g.in_size), prod(g.out_size)
+    made = aligned(packed.made + turning.room(outs, lanes), y.dtype)
+    for launch in packed.product:
+        launch.run(x, made, made)
+    turned = aligned(packed.made, y.dtype)
+    turning.run(made, turned, packed.images, rows, outs, machine)
+    if g.out_channels == 1:
+        packed.fold.fold(turned, packed.bias, y)
+        return
+    planes = aligned(len(y) + turning.room(cells, lanes), y.dtype)
+    packed.fold.fold(turned, packed.bias, planes)
+    turning.run(planes, y, packed.images, g.out_channels, cells, machine)

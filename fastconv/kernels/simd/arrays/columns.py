@@ -320,39 +320,45 @@ def seconds(geometry: FoldGeometry, dtype: np.dtype[Any], machine: Machine) -> f
     return 1e-6 + machine.seconds(cycles, g.bytes(dtype.itemsize))
 
 
+class Launch(NamedTuple):
+    """A kernel with its sizes."""
+
+    kernel: Kernel
+    items: int
+    work: int
+    sizes: Array
+
+    def unfold(self, x: Array, y: Array) -> None:
+        """From and to flat arrays."""
+        self.kernel(self.items, self.work, x, y, self.sizes)
+
+    def fold(self, x: Array, starts: Array, y: Array) -> None:
+        """From and to flat arrays; planes begin with the values of `starts` by turns."""
+        self.kernel(self.items, self.work, x, starts, y, self.sizes)
+
+
 @remembered
-def launch(geometry: FoldGeometry, starts: int, dtype: np.dtype[Any], machine: Machine) -> tuple[Kernel, int, int, Array]:
-    """(kernel, items, work, sizes); fold's planes begin with so many values, by turns."""
+def launch(geometry: FoldGeometry, starts: int, dtype: np.dtype[Any], machine: Machine) -> Launch:
+    """What runs; fold's planes begin with so many values, by turns."""
     g, plane, names = geometry, geometry.windows.lifted(), (machine.lanes(dtype), element(dtype), machine.isa)
     before = tuple(pair[0] for pair in plane.padding)
     parts = map(axes, (plane.in_size, plane.out_size, plane.kernel, plane.stride, before, plane.dilation))
     unfolds = g.operation == "unfold"
     items = g.batch * g.channels * prod(plane.kernel if unfolds else plane.in_size[:2])
     made = (unfold_kernel if unfolds else fold_kernel)(*names)
-    return made, items, int(1e9 * seconds(g, dtype, machine)), written(Sizes(starts, *parts))
+    return Launch(made, items, int(1e9 * seconds(g, dtype, machine)), written(Sizes(starts, *parts)))
 
 
 def kernel(problem: Problem, machine: Machine) -> str:
     """The name of the kernel that runs."""
-    return name_of(problem.geometry, problem.dtype, machine)
-
-
-def name_of(geometry: FoldGeometry, dtype: np.dtype[Any], machine: Machine) -> str:
-    """The name of the kernel that runs."""
-    return launch(geometry, 1, dtype, machine)[0].__name__
+    return launch(problem.geometry, 1, problem.dtype, machine).kernel.__name__
 
 
 def run(operands: Operands, packed: None, problem: Problem, out: Array) -> None:
     """All rows."""
-    x, g = operands["x"], problem.geometry
-    if g.operation == "fold":
-        fold(x.reshape(-1), np.zeros(1, x.dtype), g, out.reshape(-1), host())
-        return
-    made, items, work, sizes = launch(g, 1, x.dtype, host())
-    made(items, work, x.reshape(-1), out.reshape(-1), sizes)
-
-
-def fold(x: Array, starts: Array, geometry: FoldGeometry, out: Array, machine: Machine) -> None:
-    """All rows of an image, from flat arrays; planes begin with the values of `starts` by turns."""
-    made, items, work, sizes = launch(geometry, len(starts), x.dtype, machine)
-    made(items, work, x, starts, out, sizes)
+    x = operands["x"]
+    made = launch(problem.geometry, 1, x.dtype, host())
+    if problem.geometry.operation == "fold":
+        made.fold(x.reshape(-1), np.zeros(1, x.dtype), out.reshape(-1))
+    else:
+        made.unfold(x.reshape(-1), out.reshape(-1))
