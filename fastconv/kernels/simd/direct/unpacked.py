@@ -393,9 +393,9 @@ def choice(problem: Problem, machine: Machine) -> costs.Candidate:
 
 
 def candidates(problem: Problem, machine: Machine) -> tuple[costs.Candidate, ...]:
-    """A candidate for each tile: its cycles, and weights that come from memory."""
+    """A candidate for each tile: its cycles, and, but of a position alone, weights that wait for memory."""
     g, dtype = problem.geometry, problem.dtype
-    from_memory = machine.seconds(0, dtype.itemsize * g.weights)
+    from_memory = machine.seconds(0, dtype.itemsize * g.weights) if g.batch * prod(g.out_size) > 1 else 0.0
 
     def candidate(tile: Tile) -> costs.Candidate:
         one = cut(g, tile, dtype, machine)
