@@ -2,6 +2,7 @@
 
 import platform
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from cases import BROAD
@@ -29,18 +30,22 @@ def test_new_memory_is_poisoned(worker: Worker) -> None:
 # Their kernels differ from those of others in how a cell is taken in, and not in their memory.
 ALIKE = ("min_pool", "lp_pool", "lp_pool_input", "max_pool_input", "adaptive_max_pool", "conv_transpose")
 # They compile much; test_guards.py has them where numpy.empty gives NaN in each run.
-SELDOM = ("fft", "strassen", "winograd", "unpacked", "depthwise", "separable")
+SELDOM = ("fft", "strassen", "winograd", "unpacked", "depthwise", "separable", "col2im")
+OFTEN = ("conv", "max_pool", "unfold")  # in ordinary runs; the others in exhaustive ones
+
+
+def marks(family: str, name: str) -> Any:
+    """When an implementation is tested."""
+    if family in ALIKE or name in SELDOM or (family, name) == ("conv", "direct"):
+        return pytest.mark.slow
+    return () if family in OFTEN else pytest.mark.exhaustive
 
 
 @pytest.mark.parametrize("dtype", ["float32", *(pytest.param(other, marks=pytest.mark.slow) for other in ("float64", "int8"))])
 @pytest.mark.parametrize(
     ("family", "implementation"),
     [
-        pytest.param(
-            family,
-            one.name,
-            marks=pytest.mark.slow if family in ALIKE or one.name in SELDOM or (family, one.name) == ("conv", "direct") else (),
-        )
+        pytest.param(family, one.name, marks=marks(family, one.name))
         for family, names in OPERATIONS.items()
         for one in names[:-1]
     ],

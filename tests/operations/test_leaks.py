@@ -80,7 +80,9 @@ def parameters_of(cache: _lru_cache_wrapper) -> int:
     return cache.__wrapped__.__code__.co_argcount
 
 
-@pytest.mark.parametrize("number", [1_000, pytest.param(100_000, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "number", [pytest.param(1_000, marks=pytest.mark.exhaustive), pytest.param(100_000, marks=pytest.mark.slow)]
+)
 def test_memory_is_flat(number: int, threads: None) -> None:
     """After a first round, which compiles what there is to compile, the same calls take no more memory, file or thread."""
     fc.set_num_threads(2)

@@ -29,6 +29,12 @@ def rivals(case: Case) -> list[Implementation]:
     return [one for one in OPERATIONS[case.family] if one.name != "reference"]
 
 
+def placed(places: Any, often: Any) -> Any:
+    """Parameters: places in memory, those `often` in ordinary runs, the others in exhaustive ones."""
+    kept = [pytest.param(place, marks=() if place in often else pytest.mark.exhaustive, id=place.__name__) for place in places]
+    return pytest.mark.parametrize("place", kept)
+
+
 def matrix(cases: list[Case], often: list[Case] | None = None, alike: tuple[str, ...] = ()) -> Any:
     """Parameters: every case on every implementation of its operation.
 
@@ -130,7 +136,7 @@ def test_every_dtype(case: Case, implementation: Implementation, dtype: Any) -> 
         assert_answers(case.call(normal, implementation.name), answers(case, dtype, "normal"), implementation.error)
 
 
-@pytest.mark.parametrize("place", memory.READABLE, ids=lambda place: place.__name__)
+@placed(memory.READABLE, often=(memory.fortran, memory.sliced, memory.read_only))
 @matrix(PLACED)
 def test_memory_of_inputs_does_not_matter(case: Case, implementation: Implementation, place: Any) -> None:
     """The same values anywhere in memory give the same bits, and nothing in that memory changes."""
@@ -144,7 +150,7 @@ def test_memory_of_inputs_does_not_matter(case: Case, implementation: Implementa
         assert_same_bits(memory.whole_buffer(array), before[name])
 
 
-@pytest.mark.parametrize("place", [np.copy, *memory.WRITEABLE], ids=lambda place: place.__name__)
+@placed((np.copy, *memory.WRITEABLE), often=(np.copy, memory.fortran, memory.sliced))
 @matrix(PLACED)
 def test_out_may_lie_anywhere(case: Case, implementation: Implementation, place: Any) -> None:
     """The result is written to `out`, which comes back, and to no cell around it."""

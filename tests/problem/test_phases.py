@@ -90,7 +90,7 @@ def test_a_residual_and_an_activation_are_added() -> None:
         np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-38)  # far below 0 gelu rounds its square first
 
 
-@pytest.mark.parametrize("last", [False, True])
+@pytest.mark.parametrize("last", [False, pytest.param(True, marks=pytest.mark.exhaustive)])
 @pytest.mark.parametrize(
     "options", [{"padding": 1}, {"padding": (0, 2), "dilation": (1, 2)}, {"groups": 4, "padding": ((2, 0), (1, 1))}]
 )
