@@ -113,6 +113,7 @@ def test_a_damaged_file_is_written_anew(filled: Path) -> None:
     assert run({"NUMBA_CACHE_DIR": str(filled)})[:2] == (RIGHT, 0)
 
 
+@pytest.mark.exhaustive
 def test_edited_sources_look_elsewhere(filled: Path, tmp_path: Path) -> None:
     """A comment in a file that all families share is enough: another folder, all compiled, the result of the new source."""
     shutil.copytree(PACKAGE, tmp_path / "site" / "fastconv", ignore=shutil.ignore_patterns("__pycache__"))
@@ -294,6 +295,7 @@ def left_in(folder: Path) -> list[Path]:
     return [path for path in folder.rglob("*") if path.is_file() and (path.name != "used" or path.stat().st_size)]
 
 
+@pytest.mark.exhaustive
 def test_a_full_disk_costs_the_file_alone(tmp_path: Path) -> None:
     """Half a file is written and the disk is full: the result is right, and nothing is left behind."""
     result, compiled, _ = run({"NUMBA_CACHE_DIR": str(tmp_path)}, FULL_DISK + SCRIPT + "assert Full.written")
@@ -323,7 +325,10 @@ def test_a_disk_without_room(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "library",
-    ["numba.__version__", *(pytest.param(other, marks=pytest.mark.slow) for other in ("np.__version__", "sys.version"))],
+    [
+        pytest.param("numba.__version__", marks=pytest.mark.exhaustive),
+        *(pytest.param(other, marks=pytest.mark.slow) for other in ("np.__version__", "sys.version")),
+    ],
 )
 def test_another_version_looks_elsewhere(filled: Path, library: str) -> None:
     """Numba's, NumPy's or Python's: everything is compiled anew, in a folder of its own."""
@@ -391,6 +396,7 @@ def test_every_source_that_a_kernel_is_made_of_is_in_the_key(tmp_path: Path) -> 
             before = after
 
 
+@pytest.mark.exhaustive
 def test_an_edited_family_is_compiled_anew_and_the_others_are_not(tmp_path: Path) -> None:
     """A kernel's file is found again after an edit in another family's folder, and not after one in its own."""
     shutil.copytree(PACKAGE, tmp_path / "site" / "fastconv", ignore=shutil.ignore_patterns("__pycache__"))

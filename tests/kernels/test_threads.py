@@ -22,10 +22,13 @@ from fastconv.kernels.jit import Kernel
 
 SUPPORT = Path(__file__).parents[1] / "support"  # modules that tests share
 SECONDS = 120  # that a process may take, compilation included
+SELDOM = (1, 4, 5, 6)  # of the large cases, whose kernels others share
 
 
 SERVED = [
-    pytest.param(case, name, id=f"{case}{number}-{name}")
+    pytest.param(
+        case, name, id=f"{case}{number}-{name}", marks=pytest.mark.exhaustive if number in SELDOM and name == "winograd" else ()
+    )
     for number, case in enumerate(LARGE)
     for name in case.supporting(np.float32)
     if name != "reference"

@@ -27,7 +27,7 @@ def shapes(rng, axes, fitting=0.5):
 
 
 @pytest.mark.parametrize("mode", MODES)
-@pytest.mark.parametrize("axes", [1, 2, 3, pytest.param(4, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("axes", [1, 2, pytest.param(3, marks=pytest.mark.exhaustive), pytest.param(4, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("method", ["auto", "direct", "fft"])
 @pytest.mark.parametrize("name", ["convolve", "correlate"])
 def test_convolve_and_correlate(rng, name, method, axes, mode):
@@ -74,7 +74,7 @@ def test_images(rng, name, mode, boundary):
 @pytest.mark.parametrize(
     "dtype", ["float32", "float64", "int16", *(pytest.param(one, marks=pytest.mark.slow) for one in ("complex64", "uint8"))]
 )
-@pytest.mark.parametrize("taps", [5, 63, 1025, 30_001])
+@pytest.mark.parametrize("taps", [5, 63, pytest.param(1025, marks=pytest.mark.exhaustive), 30_001])
 def test_long_signals(rng, taps, dtype):
     """Lengths that blocks of transforms are for."""
     x, h = array(rng, 60_000, dtype), array(rng, taps, dtype)
