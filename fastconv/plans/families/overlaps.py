@@ -24,6 +24,7 @@ from fastconv.machine import Machine, host
 from fastconv.problem.borders import ZERO_FILL
 from fastconv.problem.convolutions import IDENTITY, Array
 from fastconv.problem.problem import Operands, Problem
+from fastconv.problem.types import uniform
 from fastconv.problem.windows import FoldGeometry
 
 WORKSPACE = 16 << 20  # bytes of the columns of an image, or of several
@@ -69,7 +70,7 @@ def product_of(problem: Problem) -> Problem:
         transposed=False,
         activation=IDENTITY,
     )
-    return replace(problem, geometry=geometry, residual=False)
+    return Problem(geometry, uniform(problem.dtype))
 
 
 @remembered
