@@ -215,6 +215,7 @@ def test_maps_are_read_where_they_lie(kernel: tuple[int, int], stride: int) -> N
         {"dilation": (3, 2)},
         {"dilation": (2, 1), "stride": (1, 2)},
         {"stride": (3, 1)},
+        {"stride": (2, 1), "padding": ((3, 1), (0, 2))},
         {"stride": (4, 2), "padding": ((0, 3), (2, 1))},
     ],
     ids=str,

@@ -17,7 +17,7 @@ from fastconv.plans.registry import OPERATIONS
 TILES = tables.TILES[host().isa].unpacked
 
 
-@pytest.fixture(params=TILES[:2], ids=lambda tile: f"{tile[0]}x{tile[1]}")
+@pytest.fixture(params=TILES, ids=lambda tile: f"{tile[0]}x{tile[1]}")
 def tile(request, monkeypatch):
     """A tile, panels of a few of them and chunks of a few vectors, which then have neighbours."""
     lanes = host().lanes(np.dtype(np.float32))

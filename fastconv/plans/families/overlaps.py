@@ -9,7 +9,6 @@ convolution of stride 1 is a transposed one by mirrored weights, whose padding i
 Channels last, the columns are turned before they are added up, and the sums of several channels are turned back.
 """
 
-from dataclasses import replace
 from math import prod
 from typing import Any, NamedTuple
 
@@ -21,8 +20,8 @@ from fastconv.kernels.memory import aligned
 from fastconv.kernels.simd.arrays import columns, turning
 from fastconv.kernels.simd.direct import choice as direct
 from fastconv.machine import Machine, host
-from fastconv.problem.borders import ZERO_FILL
-from fastconv.problem.convolutions import IDENTITY, Array
+from fastconv.problem.convolutions import Array
+from fastconv.problem.overlaps import column_values, fold_geometry, overlap_refusal, product_geometry
 from fastconv.problem.problem import Operands, Problem
 from fastconv.problem.types import uniform
 from fastconv.problem.windows import FoldGeometry
@@ -54,46 +53,16 @@ class Packed(NamedTuple):
 
 @remembered
 def product_of(problem: Problem) -> Problem:
-    """The convolution of one tap to a channel for every tap and output, of as many images as the workspace holds, or of one."""
+    """The product, of as many images as the workspace holds, or of one."""
     g = problem.geometry
-    ones = (1,) * g.rank
-    each = problem.dtype.itemsize * g.out_channels * g.taps * prod(g.in_size)
-    geometry = replace(
-        g,
-        batch=g.batch if g.batch * each <= WORKSPACE else 1,
-        out_channels=g.out_channels * g.taps,
-        kernel=ones,
-        stride=ones,
-        padding=((0, 0),) * g.rank,
-        dilation=ones,
-        output_padding=(0,) * g.rank,
-        transposed=False,
-        activation=IDENTITY,
-    )
-    return Problem(geometry, uniform(problem.dtype))
+    images = g.batch if g.batch * problem.dtype.itemsize * column_values(g) <= WORKSPACE else 1
+    return Problem(product_geometry(g, images), uniform(problem.dtype))
 
 
 @remembered
 def fold_of(problem: Problem) -> FoldGeometry:
     """The overlap-add of what the product makes."""
-    g = problem.geometry
-    padding = g.padding
-    if not g.transposed:
-        padding = tuple((reach - 1 - a, reach - 1 - b) for (a, b), reach in zip(g.padding, g.window, strict=True))
-    windows = replace(
-        g,
-        batch=1,
-        in_channels=1,
-        out_channels=1,
-        groups=1,
-        in_size=g.out_size,
-        channels_last=False,
-        padding=padding,
-        output_padding=(0,) * g.rank,
-        transposed=False,
-        activation=IDENTITY,
-    )
-    return FoldGeometry("fold", product_of(problem).geometry.batch, g.out_channels, windows)
+    return fold_geometry(problem.geometry, product_of(problem).geometry.batch)
 
 
 def supports(problem: Problem) -> str | None:
@@ -101,17 +70,10 @@ def supports(problem: Problem) -> str | None:
     g, dtype = problem.geometry, problem.dtype
     if dtype not in (np.float32, np.float64):
         return f"its vectors are float32 or float64, not {dtype}"
-    if not g.transposed:
-        if g.mode != ZERO_FILL or any(step > 1 for step in g.stride):
-            return "it serves borders of zeros and a stride of one"
-        if any(max(pair) >= reach for pair, reach in zip(g.padding, g.window, strict=True)):
-            return "it serves a padding that no window fits into"
-    each = dtype.itemsize * g.out_channels * g.taps * prod(g.in_size)
-    if each > WORKSPACE:
-        return f"the products of an image take {each:,} bytes, more than {WORKSPACE:,}"
-    if any(more >= step for more, step in zip(g.output_padding, g.stride, strict=True)):
-        return "it serves an output_padding that is less than the stride"
-    return None
+    size = dtype.itemsize * column_values(g)
+    if size > WORKSPACE:
+        return f"the products of an image take {size:,} bytes, more than {WORKSPACE:,}"
+    return overlap_refusal(g)
 
 
 def cost(problem: Problem, machine: Machine) -> float:

@@ -19,12 +19,12 @@ from fastconv.kernels.jit import Kernel, compiled, element, inlined
 from fastconv.kernels.keeping import remembered
 from fastconv.kernels.simd import vector
 from fastconv.kernels.simd.engine.costs import CALL, Candidate
-from fastconv.kernels.simd.engine.sizes import Axes, Strides, reader, written
+from fastconv.kernels.simd.engine.sizes import reader, written
 from fastconv.kernels.simd.engine.tables import Tile
 from fastconv.kernels.simd.engine.windows import runs
 from fastconv.kernels.simd.engine.workspace import keep, workspace
 from fastconv.kernels.simd.gradients import taps
-from fastconv.kernels.simd.gradients.taps import Launch, first_row
+from fastconv.kernels.simd.gradients.taps import Launch, Places, first_row
 from fastconv.machine import Machine
 from fastconv.problem.borders import ZERO_FILL
 from fastconv.problem.convolutions import ConvGeometry
@@ -48,7 +48,8 @@ class Form(NamedTuple):
     together : int
         Rows of outputs.
     down, across, apart : int
-        Cells from one output to the next of either axis, and from one tap of a row to the next.
+        Cells from one output to the next of either axis, those down where several go together, and from one tap of a row to
+        the next.
     ahead : bool
         Whether the next map is asked for, which comes sooner than where the processor sees streams begin.
     """
@@ -67,10 +68,8 @@ class Sizes(NamedTuple):
 
     Attributes
     ----------
-    x, y : Strides
-        Of x and of dy.
-    cells, padding, outputs, stride, dilation, taps : Axes
-        As of the convolution.
+    at : Places
+        Where x and dy lie, and the windows on them.
     channels, multiple : int
         Of dy, and of dy for each of x.
     block, blocks, few : int
@@ -79,14 +78,7 @@ class Sizes(NamedTuple):
         Rows of outputs in all, slices of them, stacks of a slice of the kernel.
     """
 
-    x: Strides
-    y: Strides
-    cells: Axes
-    padding: Axes
-    outputs: Axes
-    stride: Axes
-    dilation: Axes
-    taps: Axes
+    at: Places
     channels: int
     multiple: int
     block: int
@@ -146,17 +138,17 @@ def reach_of(form: Form, lanes: int) -> int:
 @compiled
 def lines_under(s):
     """Rows under a map, of padding too."""
-    return (s.outputs.h - 1) * s.stride.h + (s.taps.h - 1) * s.dilation.h + 1
+    return (s.at.outputs.h - 1) * s.at.stride.h + (s.at.taps.h - 1) * s.at.dilation.h + 1
 
 
 @compiled
 def find_lines(lines, zeros, itemsize, s):
     """The table of lines."""
-    count, before = lines_under(s), s.padding.h
+    count, before = lines_under(s), s.at.padding.h
     for i in range(count):
-        inside = before <= i < before + s.cells.h
+        inside = before <= i < before + s.at.cells.h
         poke(lines + 2 * i, -1 if inside else 0)
-        poke(lines + (2 * i + 1), (i - before) * s.x.h * itemsize if inside else address(zeros))
+        poke(lines + (2 * i + 1), (i - before) * s.at.x.h * itemsize if inside else address(zeros))
         poke(lines + 2 * (count + i), 0)
         poke(lines + (2 * (count + i) + 1), address(zeros))
 
@@ -176,25 +168,26 @@ def asker(rows: int, vectors: int, lanes: int) -> Any:
 @lru_cache(maxsize=32)
 def adder(form: Form, lanes: int, masked: bool) -> Any:
     """The compiled sums [r][s] of a stack of taps, over a vector of columns of a few channels' maps."""
-    (rows, columns, together, down, across, apart), partly = form[:6], int(masked)
+    (rows, columns, together, down, across, apart, ahead), partly = form, int(masked)
     size = rows * columns * lanes
     ask, ask_y = asker(together * down, across, lanes), asker(together, 1, lanes)
 
     def add(maps, channels, w, s):
-        step, left, wide, count = s.dilation.h, w * across - s.padding.w, s.cells.w, s.outputs.w - w
+        g = s.at
+        stride, step, left, wide, count = (g.stride.h, g.dilation.h, w * across - g.padding.w, g.cells.w, g.outputs.w - w)
         for i in range(channels):
-            x, to = maps.x + i * s.x.c, maps.sums + i * s.stacks * size
+            x, to = maps.x + i * g.x.c, maps.sums + i * s.stacks * size
             tile = vector.load_tile(to, columns * lanes, rows, columns, lanes)
             for phase in range(step):
                 h = maps.begin + phase
                 while h < maps.end:
-                    if form.ahead:
-                        ask(x + (s.x.c + (h * down - s.padding.h) * s.x.h + w * across), s.x.h)
-                        ask_y(maps.y + ((i + 1) * s.y.c + h * s.y.h + w), s.y.h)
-                    lines, y = maps.lines + 2 * h * down, maps.y + (i * s.y.c + h * s.y.h + w)
+                    if ahead:
+                        ask(x + (g.x.c + (h * stride - g.padding.h) * g.x.h + w * across), g.x.h)
+                        ask_y(maps.y + ((i + 1) * g.y.c + h * g.y.h + w), g.y.h)
+                    lines, y = maps.lines + 2 * h * stride, maps.y + (i * g.y.c + h * g.y.h + w)
                     if h + (together - 1) * step < maps.end:
                         tile = vector.fma_taps_down(
-                            tile, x, lines, step, left, wide, y, step * s.y.h, count, together, down, across, apart, partly
+                            tile, x, lines, step, left, wide, y, step * g.y.h, count, together, down, across, apart, partly
                         )
                         h += together * step
                     else:
@@ -218,9 +211,9 @@ def kernel(form: Form, lanes: int, dtype: str, isa: str) -> Kernel:
     @inlined
     def add(maps, channels, s):
         """The sums of a stack of taps, over all columns."""
-        for w in range(0, s.outputs.w, lanes):
-            left = w * across - s.padding.w
-            if left >= 0 and left + reach <= s.cells.w and w + lanes <= s.outputs.w:
+        for w in range(0, s.at.outputs.w, lanes):
+            left = w * across - s.at.padding.w
+            if left >= 0 and left + reach <= s.at.cells.w and w + lanes <= s.at.outputs.w:
                 add_inside(maps, channels, w, s)
             else:
                 add_masked(maps, channels, w, s)
@@ -228,37 +221,37 @@ def kernel(form: Form, lanes: int, dtype: str, isa: str) -> Kernel:
     def gradient(begin, end, x, dy, dw, sizes, parameters):
         """dw [k][r, s] = sum over n, h, w of dy [n][k][h][w] * x [n][c][h * stride + r - padding][w * stride + s - padding]"""
         s = read(sizes)
-        line, under = s.outputs.w * across + reach, lines_under(s)
+        line, under = s.at.outputs.w * across + reach, lines_under(s)
         work, memory = carve(Parts(sums=s.block * s.stacks * size, taps=rows * columns + lanes, zeros=line), x)
         tables, integers = carve_tables(Tables(lines=4 * under), sizes)
         clear(work.zeros, parameters[1], line)
-        find_lines(tables.lines, work.zeros + s.padding.w, x.itemsize, s)
+        find_lines(tables.lines, work.zeros + s.at.padding.w, x.itemsize, s)
         for number in range(begin, end):
-            rest, depth = divmod(number, s.taps.d)
+            rest, depth = divmod(number, s.at.taps.d)
             part, block = divmod(rest, s.blocks)
             channels = min(s.block, s.channels - block * s.block)
             clear(work.sums, parameters[1], channels * s.stacks * size)
             row, last = part * s.rows // s.slices, (part + 1) * s.rows // s.slices
             while row < last:
-                plane, h = divmod(row, s.outputs.h)
-                n, d = divmod(plane, s.outputs.d)
-                below = min(s.outputs.h, h + last - row)
-                d_x = d * s.stride.d - s.padding.d + depth * s.dilation.d
-                lines = tables.lines + (0 if 0 <= d_x < s.cells.d else 2 * under)
+                plane, h = divmod(row, s.at.outputs.h)
+                n, d = divmod(plane, s.at.outputs.d)
+                below = min(s.at.outputs.h, h + last - row)
+                d_x = d * s.at.stride.d - s.at.padding.d + depth * s.at.dilation.d
+                lines = tables.lines + (0 if 0 <= d_x < s.at.cells.d else 2 * under)
                 for first in range(0, channels, s.few):
                     count, k = min(s.few, channels - first), block * s.block + first
-                    at = pointer(x) + (n * s.x.n + k // s.multiple * s.x.c + d_x * s.x.d)
-                    y = pointer(dy) + (n * s.y.n + k * s.y.c + d * s.y.d)
+                    at = pointer(x) + (n * s.at.x.n + k // s.multiple * s.at.x.c + d_x * s.at.x.d)
+                    y = pointer(dy) + (n * s.at.y.n + k * s.at.y.c + d * s.at.y.d)
                     for stack in range(s.stacks):
                         sums = work.sums + (first * s.stacks + stack) * size
-                        top = first_row(stack, s.stacks, rows, s.taps.h) * s.dilation.h
+                        top = first_row(stack, s.stacks, rows, s.at.taps.h) * s.at.dilation.h
                         add(Maps(sums, at, y, lines + 2 * top, h, below), count, s)
                 row += below - h
-            count = s.taps.h * columns
+            count = s.at.taps.h * columns
             for i in range(channels):
                 k = part * s.channels + block * s.block + i
-                to = pointer(dw) + ((k * s.taps.d + depth) * count)
-                write(work.sums + i * s.stacks * size, s.stacks, s.taps.h, work.taps, to)
+                to = pointer(dw) + ((k * s.at.taps.d + depth) * count)
+                write(work.sums + i * s.stacks * size, s.stacks, s.at.taps.h, work.taps, to)
         keep(memory)
         keep(integers)
 
@@ -297,11 +290,7 @@ def supports(geometry: ConvGeometry, dtype: np.dtype[Any], machine: Machine) -> 
     under = g.stride[1] * g.out_size[1] + g.window[1], g.stride[2] * g.out_size[2] + g.window[2]
     if max(under) > LONGEST:
         return f"it serves maps of {LONGEST:,} rows and columns at most"
-    return (
-        None
-        if taps.stacks_of(g, machine, columns=True)
-        else f"it serves kernels of fewer taps than {'x'.join(map(str, g.kernel))}"
-    )
+    return taps.refusal(g, machine)
 
 
 def together_for(rows: int, most: int) -> int:
@@ -316,17 +305,18 @@ def candidates(geometry: ConvGeometry, dtype: np.dtype[Any], machine: Machine) -
     stacks = taps.stacks_of(g, machine, columns=True)
     assert stacks is not None
     rows, columns = stacks.tile
-    together = together_for(-(-high // g.dilation[1]), TOGETHER)
+    together = together_for(-(-high // g.dilation[1]), TOGETHER) if g.stride[1] < rows else 1  # else no row meets two
+    down = g.stride[1] if together > 1 else 1
     of_map = dtype.itemsize * (prod(g.in_size[1:]) + prod(g.out_size[1:]))
-    ahead = 2 * of_map > ROOM and g.bytes(dtype.itemsize) > machine.l2
-    form = Form(rows, columns, together, g.stride[1], g.stride[2], g.dilation[2], ahead)
+    ahead = 2 * of_map > ROOM and g.stride[1] <= 2 and g.bytes(dtype.itemsize) > machine.l2
+    form = Form(rows, columns, together, down, g.stride[2], g.dilation[2], ahead)
     size = stacks.stacks * rows * columns * lanes * dtype.itemsize
     block = max(1, min(BLOCK, SUMS // size, g.out_channels * g.kernel[0] // taps.SHARES))
     block = -(-g.out_channels // max(1, -(-g.out_channels // block)))
     planes = g.batch * g.out_size[0] * g.out_channels * g.kernel[0]
 
     def cycles(outputs: int) -> float:
-        cells = (outputs - 1) * g.stride[1] + rows
+        cells = (outputs - 1) * down + rows
         loads = cells * (columns if g.stride[2] == 1 else columns + max(3, columns)) + outputs
         sums = outputs * rows * columns / min(2, machine.units)
         return (1.0 if columns <= MANY else 1.3) * max(loads, sums) + 6
@@ -347,7 +337,7 @@ def draft(geometry: ConvGeometry, cut: Cut, dtype: np.dtype[Any], machine: Machi
     items = blocks * g.kernel[0]
     slices = taps.slices_for(items, rows)
     s = Sizes(
-        **taps.places_of(g),
+        at=taps.places_of(g),
         channels=g.out_channels,
         multiple=g.out_per_group,
         block=cut.block,

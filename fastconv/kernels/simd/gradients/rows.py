@@ -18,11 +18,11 @@ from fastconv.kernels.jit import Kernel, compiled, element, inlined
 from fastconv.kernels.keeping import remembered
 from fastconv.kernels.simd import vector
 from fastconv.kernels.simd.engine.costs import CALL, Candidate
-from fastconv.kernels.simd.engine.sizes import Axes, Strides, reader, written
+from fastconv.kernels.simd.engine.sizes import reader, written
 from fastconv.kernels.simd.engine.tables import Tile
 from fastconv.kernels.simd.engine.workspace import keep, workspace
 from fastconv.kernels.simd.gradients import taps
-from fastconv.kernels.simd.gradients.taps import Launch, first_row
+from fastconv.kernels.simd.gradients.taps import Launch, Places, first_row
 from fastconv.machine import Machine
 from fastconv.problem.borders import CONSTANT, ZERO_FILL
 from fastconv.problem.convolutions import ConvGeometry
@@ -40,10 +40,8 @@ class Sizes(NamedTuple):
 
     Attributes
     ----------
-    x, y : Strides
-        Of x and of dy.
-    cells, padding, outputs, stride, dilation, taps : Axes
-        As of the convolution.
+    at : Places
+        Where x and dy lie, and the windows on them.
     channels, block, parts : int
         Channels in all, of a block at most, and blocks.
     rows, slices, stacks : int
@@ -52,14 +50,7 @@ class Sizes(NamedTuple):
         The first column whose taps all lie on the input, and the first behind those.
     """
 
-    x: Strides
-    y: Strides
-    cells: Axes
-    padding: Axes
-    outputs: Axes
-    stride: Axes
-    dilation: Axes
-    taps: Axes
+    at: Places
     channels: int
     block: int
     parts: int
@@ -100,12 +91,12 @@ def bits_of(corner, dilation, count, cells):
 @compiled
 def find_columns(to, s):
     """The table of columns."""
-    behind = s.outputs.w - s.right
+    behind = s.at.outputs.w - s.right
     for k in range(s.left + 1 + behind):
         w = k if k <= s.left else s.right + k - s.left - 1
-        poke(to + k, bits_of(w * s.stride.w - s.padding.w, s.dilation.w, s.taps.w, s.cells.w))
+        poke(to + k, bits_of(w * s.at.stride.w - s.at.padding.w, s.at.dilation.w, s.at.taps.w, s.at.cells.w))
     if s.right > s.left:
-        poke(to + s.left, (1 << s.taps.w) - 1)
+        poke(to + s.left, (1 << s.at.taps.w) - 1)
 
 
 class Form(NamedTuple):
@@ -118,7 +109,7 @@ class Form(NamedTuple):
     together : int
         Outputs of a row.
     down, across : int
-        Cells from one output to the next of either axis, where several go together.
+        Cells from one output to the next of either axis, where several go together or rows are asked for.
     ahead : bool
         Whether the next row of x and dy is asked for, which comes sooner than where the processor sees streams begin.
     """
@@ -137,11 +128,11 @@ def asker(form: Form) -> Any:
 
     def ask(x, y, w, s):
         for i in range(form.together):
-            vector.prefetch(y + ((w + i) * s.y.w + s.y.h))
+            vector.prefetch(y + ((w + i) * s.at.y.w + s.at.y.h))
             for r in range(form.down):
                 for j in range(form.across):
                     cell = (w + i) * form.across + j
-                    vector.prefetch(x + ((s.taps.h + r) * s.x.h + cell * s.x.w))
+                    vector.prefetch(x + ((s.at.taps.h + r) * s.at.x.h + cell * s.at.x.w))
 
     return inlined(ask)
 
@@ -153,22 +144,23 @@ def adder(form: Form, lanes: int) -> Any:
     step = columns * lanes
 
     def add(to, x, y, bits, outside, table, s):
-        down, along = s.dilation.h * s.x.h, s.dilation.w * s.x.w
-        tile, apart, w = vector.load_tile(to, step, rows, columns, lanes), s.stride.w * s.x.w, s.left
+        g = s.at
+        down, along = g.dilation.h * g.x.h, g.dilation.w * g.x.w
+        tile, apart, w = vector.load_tile(to, step, rows, columns, lanes), g.stride.w * g.x.w, s.left
         while w + together <= s.right:
             if ahead:
                 ask(x, y, w, s)
             steps = down, along
-            tile = vector.fma_taps_along(tile, x + w * apart, steps, bits, outside, y + w * s.y.w, s.y.w, together, between)
+            tile = vector.fma_taps_along(tile, x + w * apart, steps, bits, outside, y + w * g.y.w, g.y.w, together, between)
             w += together
         while w < s.right:
             steps = down, along
-            tile = vector.fma_taps_along(tile, x + w * apart, steps, bits, outside, y + w * s.y.w, s.y.w, 1, between)
+            tile = vector.fma_taps_along(tile, x + w * apart, steps, bits, outside, y + w * g.y.w, g.y.w, 1, between)
             w += 1
-        for k in range(s.left + s.outputs.w - s.right):
+        for k in range(s.left + g.outputs.w - s.right):
             w = k if k < s.left else k - s.left + s.right
             inside = bits, peek(table + (k if k < s.left else k + 1))
-            tile = vector.fma_taps_inside(tile, x + w * apart, down, along, y + w * s.y.w, inside, outside)
+            tile = vector.fma_taps_inside(tile, x + w * apart, down, along, y + w * g.y.w, inside, outside)
         vector.store_tile(tile, to, step)
 
     return inlined(add)
@@ -183,29 +175,29 @@ def kernel(form: Form, lanes: int, dtype: str, isa: str) -> Kernel:
     @compiled
     def add_row(row, channel, channels, depth, work, table, x, dy, s):
         """The sums of a row of outputs, of all stacks and vectors of channels."""
-        plane, h = divmod(row, s.outputs.h)
-        n, d = divmod(plane, s.outputs.d)
-        corner_d = d * s.stride.d - s.padding.d + depth * s.dilation.d
-        corner_h, corner_w = h * s.stride.h - s.padding.h, -s.padding.w
-        y = pointer(dy) + (n * s.y.n + d * s.y.d + h * s.y.h + channel)
+        plane, h = divmod(row, s.at.outputs.h)
+        n, d = divmod(plane, s.at.outputs.d)
+        corner_d = d * s.at.stride.d - s.at.padding.d + depth * s.at.dilation.d
+        corner_h, corner_w = h * s.at.stride.h - s.at.padding.h, -s.at.padding.w
+        y = pointer(dy) + (n * s.at.y.n + d * s.at.y.d + h * s.at.y.h + channel)
         for stack in range(s.stacks):
-            top = corner_h + first_row(stack, s.stacks, rows, s.taps.h) * s.dilation.h
-            bits = bits_of(top, s.dilation.h, rows, s.cells.h) if 0 <= corner_d < s.cells.d else 0
-            at = pointer(x) + (n * s.x.n + corner_d * s.x.d + top * s.x.h + corner_w * s.x.w + channel)
+            top = corner_h + first_row(stack, s.stacks, rows, s.at.taps.h) * s.at.dilation.h
+            bits = bits_of(top, s.at.dilation.h, rows, s.at.cells.h) if 0 <= corner_d < s.at.cells.d else 0
+            at = pointer(x) + (n * s.at.x.n + corner_d * s.at.x.d + top * s.at.x.h + corner_w * s.at.x.w + channel)
             for c in range(0, channels, lanes):
                 add(work.sums + (c // lanes * s.stacks + stack) * size, at + c, y + c, bits, work.outside, table, s)
 
     def gradient(begin, end, x, dy, dw, sizes, parameters):
         """dw [c][t] = sum over p of dy [p][c] * x [cell(p) + t][c]"""
         s = read(sizes)
-        parts = Parts(sums=s.block // lanes * s.stacks * size, taps=(s.taps.h * columns + lanes) * lanes, outside=lanes)
+        parts = Parts(sums=s.block // lanes * s.stacks * size, taps=(s.at.taps.h * columns + lanes) * lanes, outside=lanes)
         work, memory = carve(parts, x)
-        tables, integers = carve_tables(Tables(columns=s.left + 1 + s.outputs.w - s.right), sizes)
+        tables, integers = carve_tables(Tables(columns=s.left + 1 + s.at.outputs.w - s.right), sizes)
         find_columns(tables.columns, s)
         for lane in range(lanes):
             poke(work.outside + lane, parameters[0])
         for number in range(begin, end):
-            rest, depth = divmod(number, s.taps.d)
+            rest, depth = divmod(number, s.at.taps.d)
             part, channel = divmod(rest, s.parts)
             channel *= s.block
             channels = min(s.block, s.channels - channel)
@@ -213,10 +205,10 @@ def kernel(form: Form, lanes: int, dtype: str, isa: str) -> Kernel:
                 poke(work.sums + i, parameters[1])
             for row in range(part * s.rows // s.slices, (part + 1) * s.rows // s.slices):
                 add_row(row, channel, channels, depth, work, tables.columns, x, dy, s)
-            count = s.taps.d * s.taps.h * columns
+            count = s.at.taps.d * s.at.taps.h * columns
             for c in range(0, channels, lanes):
-                to = pointer(dw) + ((part * s.channels + channel + c) * count + depth * s.taps.h * columns)
-                write(work.sums + c // lanes * s.stacks * size, s.stacks, s.taps.h, work.taps, lanes, to, count)
+                to = pointer(dw) + ((part * s.channels + channel + c) * count + depth * s.at.taps.h * columns)
+                write(work.sums + c // lanes * s.stacks * size, s.stacks, s.at.taps.h, work.taps, lanes, to, count)
         keep(memory)
         keep(integers)
 
@@ -255,9 +247,7 @@ def supports(geometry: ConvGeometry, dtype: np.dtype[Any], machine: Machine) -> 
     left, right = whole_columns(g)
     if left + g.out_size[2] - right > MOST_AT_EDGES:
         return f"it serves {MOST_AT_EDGES} columns of windows that reach into padding, not {left + g.out_size[2] - right}"
-    if taps.stacks_of(g, machine, columns=True) is None:
-        return f"it serves kernels of fewer taps than {'x'.join(map(str, g.kernel))}"
-    return taps.supports(geometry, machine)
+    return taps.supports(geometry, machine) or taps.refusal(g, machine)
 
 
 def candidates(geometry: ConvGeometry, dtype: np.dtype[Any], machine: Machine) -> Iterator[Candidate]:
@@ -278,7 +268,8 @@ def candidates(geometry: ConvGeometry, dtype: np.dtype[Any], machine: Machine) -
     edge = tall * wide * (2 + (2 if tall * wide <= FEW else 4) * EDGE) + 3
     of_row = (right - left) * each + ends * edge + 15 + 2.0 * tall * wide
     cycles = in_all * g.kernel[0] * (rows * stacks.stacks * of_row + 20 * g.taps)
-    cut = Cut(Form(tall, wide, together, down, across, ahead), stacks.stacks, vectors)
+    form = Form(tall, wide, together, down if ahead else 1, across if together > 1 or ahead else 1, ahead)
+    cut = Cut(form, stacks.stacks, vectors)
     yield Candidate(machine.seconds(CALL + cycles, g.bytes(dtype.itemsize)), cut, partial(draft, g, cut, dtype, machine))
 
 
@@ -292,7 +283,7 @@ def draft(geometry: ConvGeometry, cut: Cut, dtype: np.dtype[Any], machine: Machi
     slices = taps.slices_for(items, rows)
     left, right = whole_columns(g)
     s = Sizes(
-        **taps.places_of(g),
+        at=taps.places_of(g),
         channels=g.in_channels,
         block=block,
         parts=parts,

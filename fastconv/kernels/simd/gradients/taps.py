@@ -17,7 +17,7 @@ import numpy as np
 from fastconv.kernels.jit import Kernel, compiled
 from fastconv.kernels.memory import aligned
 from fastconv.kernels.simd import vector
-from fastconv.kernels.simd.engine.sizes import axes
+from fastconv.kernels.simd.engine.sizes import Axes, Strides, axes
 from fastconv.kernels.simd.engine.tables import Tile
 from fastconv.kernels.simd.engine.walks import strides
 from fastconv.kernels.simd.engine.windows import unpacker
@@ -42,6 +42,27 @@ class Stacks(NamedTuple):
 
     tile: Tile
     stacks: int
+
+
+class Places(NamedTuple):
+    """Where x and dy lie, and how windows lie on them.
+
+    Attributes
+    ----------
+    x, y : Strides
+        Of x and of dy.
+    cells, padding, outputs, stride, dilation, taps : Axes
+        As of the convolution.
+    """
+
+    x: Strides
+    y: Strides
+    cells: Axes
+    padding: Axes
+    outputs: Axes
+    stride: Axes
+    dilation: Axes
+    taps: Axes
 
 
 class Launch(NamedTuple):
@@ -96,6 +117,13 @@ def supports(geometry: ConvGeometry, machine: Machine) -> str | None:
     return None if stacks_of(g.lifted(), machine) else f"it serves kernels of fewer taps than {'x'.join(map(str, g.kernel))}"
 
 
+def refusal(geometry: ConvGeometry, machine: Machine) -> str | None:
+    """Why registers cannot hold a row of taps of a lifted geometry and as many outputs, or None."""
+    if stacks_of(geometry, machine, columns=True):
+        return None
+    return f"it serves kernels of fewer taps than {'x'.join(map(str, geometry.kernel))}"
+
+
 def slices_for(items: int, chunks: int) -> int:
     """Slices of so many chunks of positions, where so many items have all of them."""
     return max(1, min(-(-SHARES // max(1, items)), chunks))
@@ -148,19 +176,19 @@ def cycles(stacks: Stacks, machine: Machine) -> float:
     return stacks.stacks * (max(4.0, (rows * columns + 1) / min(2, machine.units)) + 1.5)
 
 
-def places_of(geometry: ConvGeometry) -> dict[str, Any]:
-    """Where x and dy of a lifted geometry lie, and how windows lie on them, by the names of sizes."""
+def places_of(geometry: ConvGeometry) -> Places:
+    """Those of a lifted geometry."""
     g = geometry
-    return {
-        "x": strides(g, g.in_channels, g.in_size),
-        "y": strides(g, g.out_channels, g.out_size),
-        "cells": axes(g.in_size),
-        "padding": axes([before for before, _ in g.padding]),
-        "outputs": axes(g.out_size),
-        "stride": axes(g.stride),
-        "dilation": axes(g.dilation),
-        "taps": axes(g.kernel),
-    }
+    return Places(
+        x=strides(g, g.in_channels, g.in_size),
+        y=strides(g, g.out_channels, g.out_size),
+        cells=axes(g.in_size),
+        padding=axes([before for before, _ in g.padding]),
+        outputs=axes(g.out_size),
+        stride=axes(g.stride),
+        dilation=axes(g.dilation),
+        taps=axes(g.kernel),
+    )
 
 
 def parameters_of(geometry: ConvGeometry, dtype: np.dtype[Any]) -> Array:
