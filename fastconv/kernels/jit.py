@@ -21,12 +21,35 @@ from fastconv.kernels.simd.vector.atomics import failed, laid_down
 from fastconv.kernels.simd.vector.types import RECORDS
 from fastconv.kernels.team import ALONE, lead
 from fastconv.problem.convolutions import Array
+from fastconv.problem.problem import Operands, Problem
 
-__all__ = ["NO_WEIGHTS", "Kernel", "Launch", "compiled", "element", "flat", "inlined", "overload", "types"]
+__all__ = [
+    "NO_WEIGHTS",
+    "Call",
+    "Kernel",
+    "Launch",
+    "compiled",
+    "element",
+    "flat",
+    "inlined",
+    "launch_calls",
+    "overload",
+    "types",
+]
 
 GRAIN = 200_000  # operations that a thread must have to do before it is worth waking
 PARTS = 4  # of a thread at most, where it has ITEMS and more for each: neighbouring items share what was read and transformed
 ITEMS = 8
+
+
+def most_threads(total: int, work: int) -> int:
+    """The threads that pay for so many items and operations."""
+    return min(total, 1 + work // GRAIN) if work >= GRAIN else 1
+
+
+def parts_of(total: int, several: int) -> int:
+    """The parts for each of several threads."""
+    return max(1, min(PARTS, total // (ITEMS * several)))
 
 
 @lru_cache(maxsize=64)
@@ -62,10 +85,9 @@ class Kernel:
         self.__doc__ = function.__doc__
 
     def __call__(self, total: int, work: int, *arguments: Any) -> None:
-        several = min(threads.count(), total, 1 + work // GRAIN) if work >= GRAIN else 1
+        several = min(threads.count(), most_threads(total, work))
         if several > 1:
-            each = max(1, min(PARTS, total // (ITEMS * several)))
-            threads.run_parts(self, several, each * several, total, arguments)
+            threads.run_parts(self, several, several * parts_of(total, several), total, arguments)
         else:
             self.serial(0, total, *arguments)
 
@@ -85,6 +107,15 @@ class Kernel:
 
 
 NO_WEIGHTS = np.empty(0)  # of a launch that waits for them
+
+
+class Call(NamedTuple):
+    """A kernel with all of its arguments: kernel(items, work, *arguments)."""
+
+    kernel: Kernel
+    items: int
+    work: int
+    arguments: tuple[Any, ...]
 
 
 class Launch(NamedTuple):
@@ -118,6 +149,10 @@ class Launch(NamedTuple):
         else:
             self.kernel(self.items, self.work, x, self.weights, self.bias, residual, y, *self.arguments)
 
+    def call(self, x: Array, residual: Array, y: Array) -> Call:
+        """What `run` does."""
+        return Call(self.kernel, self.items, self.work, (x, self.weights, self.bias, residual, y, *self.arguments))
+
 
 def flat(array: Array, summed: np.dtype[Any] | None = None) -> Array:
     """An array in C order as kernels take it: along one axis, and marked as to be converted to float32 on the way.
@@ -127,6 +162,13 @@ def flat(array: Array, summed: np.dtype[Any] | None = None) -> Array:
     one = array.reshape(-1)
     converted = one.dtype == np.float16 or (summed is not None and summed != one.dtype and one.dtype in RECORDS)
     return one.view(RECORDS[one.dtype]) if converted else one
+
+
+def launch_calls(operands: Operands, packed: Launch | tuple[Launch, ...], problem: Problem, out: Array) -> tuple[Call, ...]:
+    """The calls of one launch, or of several that run one after the other, on the operands of a convolution."""
+    x, y = flat(operands["x"], problem.dtype), flat(out)
+    residual = flat(operands["residual"]) if problem.residual else y
+    return tuple(one.call(x, residual, y) for one in ((packed,) if isinstance(packed, Launch) else packed))
 
 
 def element(dtype: np.dtype[Any]) -> str:

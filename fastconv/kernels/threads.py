@@ -146,6 +146,12 @@ def at_most(n: int) -> Iterator[None]:
         _own.count = before
 
 
+def crew(wanted: int) -> tuple[int, int, int]:
+    """(the team's words, the followers that may help, their pauses) for a call on so many threads."""
+    helpers = _state.team.helpers(wanted - 1) if wanted > 1 else 0
+    return (_state.team.address, helpers, _state.team.spins) if helpers else (0, 0, 0)
+
+
 def run_parts(kernel: Any, threads: int, parts: int, total: int, arguments: tuple[Any, ...]) -> None:
     """kernel.serial(begin, end, *arguments) for `parts` equal parts of range(total), on so many threads at most."""
     crew = _state.team

@@ -5,7 +5,6 @@ Plan(x, ...) -> checks of the operands and of out -> implementation.run
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from math import prod
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -25,6 +24,7 @@ from fastconv.problem.problem import Operands, Problem
 from fastconv.problem.wholes import Magnitudes
 
 if TYPE_CHECKING:
+    from fastconv.plans.binding import Bound
     from fastconv.plans.pullbacks import Pullback
 
 LARGE = 64 << 10  # bytes of a result that begins a cache line: memory-bound kernels are 3 to 8 % faster
@@ -205,7 +205,7 @@ class Plan:
         operands, out = self.bound(x, arrays, named, out)
         return vjp(self, operands, out)
 
-    def bind(self, x: Any, *arrays: Any, out: Any) -> Callable[[], Any]:
+    def bind(self, x: Any, *arrays: Any, out: Any) -> "Bound":
         """A call for arrays that stay where they are: they are looked over here, once, and each call reads and writes them.
 
         Parameters
@@ -217,8 +217,8 @@ class Plan:
 
         Returns
         -------
-        callable
-            Takes nothing and returns `out`. No two threads may call it at once.
+        Bound
+            Called with nothing, it returns `out`. No two threads may call it at once.
 
         Raises
         ------
@@ -236,26 +236,9 @@ class Plan:
         >>> run().tolist()
         [[[2.0, 2.0, 6.0]]]
         """
-        operands, y = self.bound(x, arrays, {}, None)[0], out
-        if y is None:
-            raise TypeError("out must be an array, got NoneType")
-        in_place = y is operands.get("residual") and self.adds_in_place
-        apart = {"x": operands["x"]} if in_place else operands
-        if type(self).run is not Plan.run or not self.takes(operands) or self.target(apart, y, NOTHING) is not y:
-            self(x, *arrays, out=out)  # which raises what a call raises
-            return partial(self, x, *arrays, out=out)
-        shaped = {one.name: operands[one.name].reshape(one.kernel_shape) for one in self.operands}
-        if in_place:
-            shaped["residual"] = y.reshape(-1)[:0]  # an empty one says that y holds it
-        run: Callable[[], Any] = partial(self.compute, shaped, self.packed, y)
-        if self.keeps_shapes:
-            run = partial(self.implementation.run, shaped, self.packed, self.seen, y)
+        from fastconv.plans.binding import bound
 
-        def call() -> Any:
-            run()
-            return y
-
-        return call
+        return bound(self, x, arrays, out)
 
     def bound(self, x: Any, arrays: tuple[Any, ...], named: dict[str, Any], out: Any) -> tuple[Operands, Any]:
         """(the operands by name, out) of a call's arguments."""

@@ -51,6 +51,8 @@ class Implementation:
         growth(problem, machine) -> how many times the bytes of the weights a call reads of them, packed.
     adds_in_place : callable
         adds_in_place(problem) -> whether `run` may be given an empty residual, which says that `out` holds it.
+    calls : callable or None
+        calls(operands, packed, problem, out) -> the calls of kernels that are all that `run` does, or None where it does more.
     error : Error
         The bound of its rounding.
     """
@@ -70,6 +72,7 @@ class Implementation:
     kernel: Callable[[Problem, Machine], str] | None = None
     growth: Callable[[Problem, Machine], float] = lambda problem, machine: 1.0
     adds_in_place: Callable[[Problem], bool] = lambda problem: False
+    calls: Callable[[Any, Any, Problem, Any], tuple[Any, ...] | None] | None = None
     error: Error = LOCAL
 
 

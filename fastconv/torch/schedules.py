@@ -8,6 +8,7 @@ import operator
 import threading
 from collections.abc import Callable
 from functools import partial
+from itertools import groupby
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -15,9 +16,11 @@ import torch
 from torch import fx, nn
 
 from fastconv.kernels.memory import aligned
+from fastconv.kernels.programs import joined
 from fastconv.torch.layers import FORMATS, Layer, Ready, is_last, tensors, unserved
 from fastconv.torch.lifetimes import Recorded, Slots, assigned, last_uses, storages
 
+Step = tuple[Callable[..., Any], bool]
 BYTE = np.dtype(np.uint8)
 KNOWN = ("torch", "_operator", "math", "builtins", "einops")  # whose functions keep nothing of what they read
 # Which of torch's functions give what they read, or a view of it, and which write where they are told to.
@@ -39,20 +42,24 @@ class Changed(Exception):
 
 
 class Watched(NamedTuple):
-    """What a schedule depends on: the modules that it calls, where each is found by its name, and all that there are."""
+    """What a schedule depends on: the modules that it calls, where each is found by its name, and all that there are.
 
-    called: tuple[tuple[dict[str, Any], str, Any], ...]
+    A module that is called is (dict that holds it, its name there, itself, its fields, its parameters, those that are tensors
+    as (name, tensor, version, address)): all that changes if weights do, or modules, or what watches their calls.
+    """
+
+    called: tuple[tuple[Any, ...], ...]
     modules: tuple[Any, ...]
 
-    def state(self) -> list[Any]:
-        """All that changes if weights do, or modules, or what watches their calls."""
-        found: list[Any] = []
-        for owner, name, module in self.called:
-            fields = module.__dict__
-            found += (owner.get(name) is module, is_quiet(fields))
-            for one in fields["_parameters"].values():
-                found += (None,) if one is None else (one._version, one.data_ptr())
-        return found
+    def unchanged(self) -> bool:
+        """Whether all is as it was: what is looked at lies in few lines, for after a call none of them is in a cache."""
+        for owner, name, module, fields, parameters, seen in self.called:
+            if owner.get(name) is not module or not is_quiet(fields) or fields["_parameters"] is not parameters:
+                return False
+            for key, tensor, version, address in seen:
+                if parameters.get(key) is not tensor or tensor._version != version or tensor.data_ptr() != address:
+                    return False
+        return True
 
     def needs_gradients(self) -> bool:
         """Whether what torch computes is written down for a backward pass."""
@@ -66,7 +73,10 @@ def watched(module: fx.GraphModule) -> Watched:
     found = []
     for path in dict.fromkeys(str(node.target) for node in module.graph.nodes if node.op == "call_module"):
         owner, _, name = path.rpartition(".")
-        found.append((module.get_submodule(owner)._modules, name, module.get_submodule(path)))
+        called = module.get_submodule(path)
+        parameters = called._parameters
+        seen = [(key, one, one._version, one.data_ptr()) for key, one in parameters.items() if one is not None]
+        found.append((module.get_submodule(owner)._modules, name, called, called.__dict__, parameters, tuple(seen)))
     return Watched(tuple(found), tuple(module.modules()))
 
 
@@ -97,7 +107,7 @@ class Schedule:
         self.numbers = {node: number for number, node in enumerate(recorded)}
         self.fixed: set[fx.Node] = set()
         self.values: list[Any] = [None] * len(self.numbers)
-        self.steps: list[tuple[Callable[..., Any], bool]] = []
+        self.steps: list[Step] = []
         self.ready = {node: one for node in recorded if (one := ready_of(module, node, recorded)) is not None}
         written = {node for node in recorded if writes_where_told(module, node, recorded)}
         last = last_uses([*self.ready, *written], recorded, {node for node in recorded if keeps(module, node)})
@@ -118,8 +128,8 @@ class Schedule:
                 self.add(node, attribute(module, str(node.target)))
             elif node.op != "placeholder":
                 self.add(node, called(module, node))
+        self.steps = merged(self.steps)
         self.watched = watched(module)
-        self.state = self.watched.state()
 
     def written_over(self, node: fx.Node, last: dict[fx.Node, int], recorded: Recorded) -> fx.Node | None:
         """The residual that a node may write its result over, of the same shape and read by nothing behind it; else None."""
@@ -215,6 +225,15 @@ class Schedule:
             else:
                 step()
         return fx.node.map_arg(self.result, lambda one: values[self.numbers[one]])
+
+
+def merged(steps: list[Step]) -> list[Step]:
+    """Steps, of which those that follow each other and only call kernels are made one."""
+    found: list[Step] = []
+    for plain, together in groupby(steps, lambda step: getattr(step[0], "program", None) is not None):
+        group = list(together)
+        found += [(joined(bound.program for bound, _ in group).run, False)] if plain else group  # type: ignore[attr-defined]
+    return found
 
 
 def kind(x: torch.Tensor) -> Any:

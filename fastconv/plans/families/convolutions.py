@@ -4,6 +4,7 @@ from math import prod
 from typing import Any
 
 from fastconv.kernels import im2col, loops, reference, strided
+from fastconv.kernels.jit import launch_calls
 from fastconv.kernels.simd.depthwise import choice as depthwise
 from fastconv.kernels.simd.direct import choice as direct
 from fastconv.kernels.simd.direct import unpacked
@@ -53,6 +54,7 @@ _DIRECT = Implementation(
     pack_cost=direct.pack_cost,
     converts=direct.converts,
     kernel=direct.kernel,
+    calls=launch_calls,
     adds_in_place=direct.adds_in_place,
 )
 
@@ -68,6 +70,7 @@ _STRASSEN = Implementation(
     error=SPREAD["strassen"],
     least=strassen.least,
     kernel=strassen.kernel,
+    calls=launch_calls,
 )
 
 _WINOGRAD = Implementation(
@@ -83,6 +86,7 @@ _WINOGRAD = Implementation(
     error=SPREAD["winograd"],
     least=winograd.least,
     kernel=winograd.kernel,
+    calls=launch_calls,
 )
 
 _DEPTHWISE = Implementation(
@@ -96,6 +100,7 @@ _DEPTHWISE = Implementation(
     converts=converting.both,
     fuses=depthwise.fuses,
     kernel=depthwise.kernel,
+    calls=launch_calls,
 )
 
 _UNPACKED = Implementation(
@@ -107,6 +112,7 @@ _UNPACKED = Implementation(
     unpacked.pack,
     fuses=unpacked.fuses,
     kernel=unpacked.kernel,
+    calls=launch_calls,
 )
 
 _SEPARABLE = Implementation(

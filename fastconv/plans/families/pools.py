@@ -8,6 +8,7 @@ from typing import Any
 from fastconv.kernels import loops, ordering, reference, strided
 from fastconv.kernels.borders import bordered as with_border
 from fastconv.kernels.borders import never, plain
+from fastconv.kernels.jit import Call
 from fastconv.kernels.simd.engine import converting, dense
 from fastconv.kernels.simd.extrema import pools as footprints
 from fastconv.kernels.simd.pools import choice as pool
@@ -16,7 +17,7 @@ from fastconv.kernels.simd.ranks import pools as ranks
 from fastconv.machine import Machine, memory
 from fastconv.plans.families.common import FAR, in_loops, in_plain_loops
 from fastconv.plans.registry import Implementation
-from fastconv.problem.problem import Problem
+from fastconv.problem.problem import Operands, Problem
 
 MOSTLY_PADDING = 256  # cells of a copy for each that a window sees: plain Python then takes no longer
 
@@ -40,7 +41,11 @@ def bordered(one: Implementation, serves: Callable[[Problem], bool] = never) -> 
         assert one.kernel is not None
         return one.kernel(plain(problem, serves), machine)
 
-    return replace(one, run=with_border(one.run, serves), supports=supports, cost=cost, kernel=kernel if one.kernel else None)
+    def calls(operands: Operands, packed: Any, problem: Problem, out: Any) -> tuple[Call, ...] | None:
+        return one.calls(operands, packed, problem, out) if one.calls and plain(problem, serves) is problem else None
+
+    found = replace(one, run=with_border(one.run, serves), supports=supports, cost=cost, calls=calls)
+    return replace(found, kernel=kernel if one.kernel else None)
 
 
 def of_boxes(one: Implementation) -> Implementation:
@@ -90,6 +95,7 @@ _VECTOR_POOLS = tuple(
             pool.supports,
             converts=converting.halves,
             kernel=pool.kernel,
+            calls=pool.calls,
         ),
     )
 )

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from fastconv.kernels.jit import flat
+from fastconv.kernels.jit import Call, flat
 from fastconv.kernels.keeping import remembered
 from fastconv.kernels.simd.engine.costs import Candidate, cheapest
 from fastconv.kernels.simd.pools import indices, pairs, pixels, planes, reductions, rows, sums, windows
@@ -75,3 +75,11 @@ def run(operands: Operands, packed: None, problem: Problem, out: Any) -> None:
         made.run(x, *out)
     else:
         made.kernel(made.items, made.work, flat(x), flat(out), *made.arguments)
+
+
+def calls(operands: Operands, packed: None, problem: Problem, out: Any) -> tuple[Call, ...] | None:
+    """What `run` calls for one result."""
+    made = launch(problem.geometry, problem.dtype, host())
+    if problem.geometry.return_indices:
+        return None
+    return (Call(made.kernel, made.items, made.work, (flat(operands["x"]), flat(out), *made.arguments)),)

@@ -115,28 +115,63 @@ def failed(context: Any, kernel: Any, begin: Any, end: Any, arguments: Any) -> A
     return WORD(WORD, WORD, WORD, arguments), generate
 
 
+def adapter_of(context: Any, module: Any, kinds: Any, stored: Any) -> Any:
+    """The adapter for arguments of these types, which lie in memory as one structure."""
+    function = ir.Function(module, ADAPTER, module.get_unique_name("adapter"))
+    function.linkage = "internal"
+    builder = ir.IRBuilder(function.append_basic_block("entry"))
+    where, kernel, begin, end = function.args
+    values = builder.load(builder.inttoptr(where, stored.as_pointer()), typ=stored)
+    fields = [builder.extract_value(values, i) for i in range(len(kinds))]
+    builder.ret(fails(context, builder, kernel, (WORD, WORD, *kinds), (begin, end, *fields)))
+    return function
+
+
 @intrinsic
 def laid_down(context: Any, arguments: Any) -> Any:
     """(address of the arguments, of their adapter): the arguments lie there until the calling function returns."""
-    kinds = (WORD, WORD, *arguments.types)
-
-    def adapter(context: Any, module: Any, stored: Any) -> Any:
-        function = ir.Function(module, ADAPTER, module.get_unique_name("adapter"))
-        function.linkage = "internal"
-        builder = ir.IRBuilder(function.append_basic_block("entry"))
-        where, kernel, begin, end = function.args
-        values = builder.load(builder.inttoptr(where, stored.as_pointer()), typ=stored)
-        fields = [builder.extract_value(values, i) for i in range(len(arguments.types))]
-        builder.ret(fails(context, builder, kernel, kinds, (begin, end, *fields)))
-        return function
 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         slot = cgutils.alloca_once_value(builder, args[0])
-        function = adapter(context, builder.module, args[0].type)
+        function = adapter_of(context, builder.module, arguments.types, args[0].type)
         pair = [builder.ptrtoint(slot, I64), builder.ptrtoint(function, I64)]
         return context.make_tuple(builder, signature.return_type, pair)
 
     return types.UniTuple(WORD, 2)(arguments), generate
+
+
+@intrinsic
+def room_of(context: Any, arguments: Any) -> Any:
+    """The bytes that arguments take where they are laid down."""
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        return I64(context.get_abi_sizeof(args[0].type))
+
+    return WORD(arguments), generate
+
+
+def unowned(context: Any, builder: Any, kind: Any, value: Any) -> Any:
+    """A value whose arrays say nothing of who owns their memory: whoever keeps it keeps them alive by other means."""
+    if isinstance(kind, types.Array):
+        array = context.make_array(kind)(context, builder, value)
+        array.meminfo, array.parent = (cgutils.get_null_value(one.type) for one in (array.meminfo, array.parent))
+        return array._getvalue()
+    if isinstance(kind, types.BaseTuple):
+        for i, one in enumerate(kind.types):
+            value = builder.insert_value(value, unowned(context, builder, one, builder.extract_value(value, i)), i)
+    return value
+
+
+@intrinsic
+def laid_at(context: Any, where: Any, arguments: Any) -> Any:
+    """The address of the arguments' adapter; they are laid down at an address, where there is room for them."""
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        value = unowned(context, builder, arguments, args[1])
+        builder.store(value, builder.inttoptr(args[0], value.type.as_pointer()))
+        return builder.ptrtoint(adapter_of(context, builder.module, arguments.types, value.type), I64)
+
+    return WORD(WORD, arguments), generate
 
 
 @intrinsic
