@@ -14,7 +14,9 @@ from torch import fx, nn
 from torch.nn.modules.container import ModuleDict, ModuleList
 
 from fastconv.torch.fusing import CONVOLUTIONS, NORMS, POOLS, Fuser, Row, convolution, hooks, refusal
-from fastconv.torch.layers import FORMATS, Layer, Pool, described
+from fastconv.torch.layers import FORMATS, Layer
+from fastconv.torch.pools import Pool
+from fastconv.torch.products import Linear
 from fastconv.torch.running import ROWS, Network, memory
 
 TOLERANCE = 1e-3  # of the largest output: what a conversion that went wrong passes, and rounding never does
@@ -46,18 +48,18 @@ class Ends(nn.Module):  # type: ignore[misc]
 
     def forward(self, *arguments: Any, **named: Any) -> Any:
         """The result of the model, in the format of the first tensor that came."""
+        if not named and len(arguments) == 1 and is_map(arguments[0]):  # without a walk through trees of arguments
+            (x,) = arguments
+            y = self.model(self.formed(x))
+            if isinstance(y, torch.Tensor):
+                return returned(y, x)
+            return torch.utils._pytree.tree_map(lambda one: returned(one, x), y)
         leaves, tree = torch.utils._pytree.tree_flatten((arguments, named))
         maps = [one for one in leaves if is_map(one)]
         if not maps:
             return self.model(*arguments, **named)
-        back = formats(maps[0])[0] if not maps[0].is_contiguous() else torch.contiguous_format
         arguments, named = torch.utils._pytree.tree_unflatten([self.formed(one) for one in leaves], tree)
-        return torch.utils._pytree.tree_map(
-            lambda y: (
-                y.contiguous(memory_format=back if back is torch.contiguous_format else formats(y)[0]) if is_map(y) else y
-            ),
-            self.model(*arguments, **named),
-        )
+        return torch.utils._pytree.tree_map(lambda one: returned(one, maps[0]), self.model(*arguments, **named))
 
     def formed(self, x: Any) -> Any:
         """A map in the format; all else as it is."""
@@ -65,6 +67,13 @@ class Ends(nn.Module):  # type: ignore[misc]
             return x
         last = self.memory_format is torch.channels_last
         return x.contiguous(memory_format=formats(x)[0] if last else torch.contiguous_format)
+
+
+def returned(y: Any, x: torch.Tensor) -> Any:
+    """A map of a result in the format of a tensor that came; all else as it is."""
+    if not is_map(y):
+        return y
+    return y.contiguous() if x.is_contiguous() else y.contiguous(memory_format=formats(y)[0])
 
 
 def is_map(x: Any) -> bool:
@@ -105,7 +114,7 @@ def convert(
     memory_format: torch.memory_format | None = None,
     progress: bool | None = None,
 ) -> nn.Module:
-    """A copy of a torch model, for inference, whose convolutions and pools run on fastconv.
+    """A copy of a torch model, for inference, whose convolutions, linear layers and pools run on fastconv.
 
     Batch norms are folded into the convolutions before them, and activations and the addition of a residual are computed as
     the convolutions write, where torch.fx can trace the model; what it cannot trace is converted module by module. Whatever
@@ -174,7 +183,7 @@ def convert(
 def converted(module: nn.Module, prefix: str, rows: list[Row], last: bool) -> nn.Module:
     """A module traced and fused, or with its children converted."""
     kind = type(module)
-    if kind in CONVOLUTIONS or kind in POOLS:
+    if kind in CONVOLUTIONS or kind in POOLS or kind is nn.Linear:
         return single(module, prefix, rows)
     if not module._modules:
         if kind in NORMS:
@@ -232,7 +241,10 @@ def single(module: Any, prefix: str, rows: list[Row]) -> nn.Module:
     name, reason = prefix.rstrip(".") or "(model)", refusal(module)
     layer: Layer | None = None
     if reason is None:
-        layer = convolution(module) if type(module) in CONVOLUTIONS else Pool(module, POOLS[type(module)])
+        if type(module) in CONVOLUTIONS:
+            layer = convolution(module)
+        else:
+            layer = Linear(module) if type(module) is nn.Linear else Pool(module, POOLS[type(module)])
         layer.eval()
     rows.append(Row(name, type(module).__name__, layer, reason))
     return module if layer is None else layer
@@ -294,11 +306,12 @@ def report(converted: nn.Module) -> str:
     --------
     >>> import torch
     >>> import fastconv.torch
-    >>> model = torch.nn.Sequential(torch.nn.MaxPool2d(2), torch.nn.Linear(4, 4))
+    >>> model = torch.nn.Sequential(torch.nn.MaxPool2d(2), torch.nn.Linear(4, 4), torch.nn.Softmax(-1))
     >>> print(fastconv.torch.report(fastconv.torch.convert(model)))
     0  MaxPool2d  fastconv: max_pool2d
-    1  Linear     torch: fastconv has no such operation
-    1 of 2 layers run on fastconv
+    1  Linear     fastconv: linear
+    2  Softmax    torch: fastconv has no such operation
+    2 of 3 layers run on fastconv
     """
     rows = getattr(converted, ROWS, None)
     if rows is None:
@@ -321,4 +334,4 @@ def where(row: Row) -> str:
         return f"torch: {row.reason}"
     names, reason = row.layer.implementation(), row.layer.reason
     by = f", by {names}" if names else ""
-    return f"fastconv: {described(row.layer)}{by}" + (f"; torch ran it last time: {reason}" if reason else "")
+    return f"fastconv: {row.layer.summary}{by}" + (f"; torch ran it last time: {reason}" if reason else "")

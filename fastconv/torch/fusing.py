@@ -2,6 +2,7 @@
 
     conv -> batch norm -> (+ residual) -> activation    one Convolution
     batch norm -> activation                            one Scale
+    linear -> activation                                one Linear
     pool                                                one Pool
 
 A node is fused only where nobody else reads what it gives, and a convolution is moved to where its residual is added only
@@ -16,7 +17,8 @@ import torch
 from torch import fx, nn
 from torch.nn import functional
 
-from fastconv.torch.layers import Convolution, Pool, Scale
+from fastconv.torch.pools import Pool
+from fastconv.torch.products import Convolution, Linear, Scale
 
 CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
 NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
@@ -154,6 +156,8 @@ class Fuser:
                 self.convolve(node)
             elif kind in NORMS:
                 self.scale(node)
+            elif kind is nn.Linear:
+                self.multiply(node)
             elif kind in POOLS:
                 self.pool(node)
             elif kind is not type(None) and kind not in MODULES and kind not in PASSING:
@@ -301,6 +305,17 @@ class Fuser:
             chain.append(after)
         scale, shift = (one.to(norm.running_mean.dtype) for one in scale_and_shift(norm))
         self.put(chain, Scale(scale, shift, NORMS.index(type(norm)) + 1, activation), node.args)
+
+    def multiply(self, node: fx.Node) -> None:
+        """A linear layer, and the activation behind it."""
+        of = self.target(node)
+        reason = refusal(of)
+        if reason is not None or len(node.args) != 1:
+            self.rows.append(Row(self.name(node), type(of).__name__, None, reason or "it is called with more than x"))
+            return
+        after = self.alone(node)
+        activation = self.activation(after)
+        self.put([node] if after is None or activation is None else [node, after], Linear(of, activation), node.args)
 
     def pool(self, node: fx.Node) -> None:
         """A pool."""

@@ -101,7 +101,7 @@ def scheduled(self: Any, *arguments: Any, **named: Any) -> Any:
     if schedule is None:
         return recorded_run(self, key, arguments)
     watched = schedule.watched
-    if watched.state() != schedule.state:
+    if not watched.unchanged():
         self.schedules.pop(key, None)
         return self.written(*arguments)
     if watched.needs_gradients() or not schedule.busy.acquire(blocking=False):

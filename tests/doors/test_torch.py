@@ -11,7 +11,8 @@ torch = pytest.importorskip("torch", reason="torch is not installed")
 from torch import nn  # noqa: E402
 
 import fastconv.torch as ft  # noqa: E402
-from fastconv.torch.layers import MOST, Convolution, Layer  # noqa: E402
+from fastconv.torch.layers import MOST, Layer  # noqa: E402
+from fastconv.torch.products import Convolution  # noqa: E402
 
 BOUND = 1e-4  # of the largest output: winograd's and strassen's rounding over many layers
 
@@ -197,6 +198,50 @@ def test_weights_that_change_are_packed_anew(threads):
     close(fast(x), nn.functional.conv2d(x, 2 * model.weight, model.bias + 1).detach())
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("shape", [(1, 24), (7, 24), (2, 5, 24), (2, 3, 4, 24), (2, 2, 3, 2, 24), (0, 24), (24,)])
+@pytest.mark.parametrize("activation", [None, nn.ReLU(), nn.GELU()])
+def test_linear_layers(activation, shape, dtype, threads):
+    """Rows of any number of axes, one row as well, with what follows them; those that plans do not serve stay torch's."""
+    model = nn.Sequential(nn.Linear(24, 10), *([] if activation is None else [activation]), nn.Linear(10, 3, bias=False)).to(
+        dtype
+    )
+    fast, x = ft.convert(model), torch.randn(shape, dtype=dtype)
+    with torch.no_grad():
+        for _ in range(2):
+            found, expected = fast(x), model(x)
+            assert found.shape == expected.shape
+            close(torch.cat([found.flatten(), torch.ones(1)]), torch.cat([expected.flatten(), torch.ones(1)]))
+    assert [type(one).__name__ for one in fast.children()] == ["Linear"] * 2
+    served = len(shape) > 1 and 0 not in shape
+    assert ft.report(fast).count("torch ran it last time") == 2 * (not served)
+    name = "" if activation is None else f" + {type(activation).__name__.lower()}"
+    assert f"fastconv: linear{name}" in ft.report(fast)
+
+
+def test_linear_layers_make_plans_for_a_few_shapes(threads):
+    """Sequences of ever new lengths would have the weights packed for each: they are torch's from then on."""
+    model = nn.Linear(6, 4)
+    fast = ft.convert(model)
+    with torch.no_grad():
+        for rows in (*range(1, 2 * MOST), 1):
+            x = torch.randn(rows, 6)
+            close(fast(x), model(x))
+            assert len(fast.plans) == min(rows, MOST) or rows == 1
+        assert f"it has plans for {MOST} other shapes" in ft.report(fast)
+        fast.weight.mul_(2)
+        close(fast(x), nn.functional.linear(x, 2 * model.weight, model.bias))
+
+
+def test_a_linear_layer_that_learns_is_torchs(threads):
+    model = nn.Sequential(nn.Linear(4, 2), nn.ReLU())
+    fast = ft.convert(model)
+    for one in fast.parameters():
+        one.requires_grad_(True)
+    fast(torch.ones(3, 4)).sum().backward()
+    assert all(one.grad is not None for one in fast.parameters())
+
+
 def test_tensors_are_shared_and_not_copied(threads):
     """The result of a layer is the plan's array: a new one for each call, in the tensor's own memory."""
     fast, x = ft.convert(nn.MaxPool2d(2)), torch.randn(1, 4, 6, 6)
@@ -339,7 +384,7 @@ def test_wrong_arguments_are_named():
     "name", ["resnet50", "vgg16", "mobilenet_v2", "densenet121", "googlenet", "efficientnet_b0", "fcn_resnet50"]
 )
 def test_networks_of_torchvision(name, threads):
-    """Seeded random weights and batch norms that have seen data: all layers but the linear ones run on fastconv."""
+    """Seeded random weights and batch norms that have seen data: all layers run on fastconv."""
     from benchmarks.networks import network, output
 
     model, x = network(name), torch.randn(1, 3, 224, 224)
@@ -350,4 +395,4 @@ def test_networks_of_torchvision(name, threads):
             close(output(fast(x)), expected)
             assert all(one.reason is None for one in layers_of(fast))
     left = [line for line in ft.report(fast).splitlines()[:-1] if "  torch: " in line]
-    assert all(" Linear " in line or " StochasticDepth " in line for line in left), left
+    assert all(" StochasticDepth " in line for line in left), left
