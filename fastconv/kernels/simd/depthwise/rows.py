@@ -1,10 +1,7 @@
-"""Depthwise convolution by vectors of channels: a tile of output positions of one row by one vector.
+"""Depthwise convolution by vectors of channels, channels last as in lines.py; channels first in bands that are turned.
 
-    y[n, h, w, c] = act(bias[c] + sum over r, s of x[n, h * stride + r - padding, w * stride + s - padding, c] * w[r, s, c])
-
-A tile reads every input vector of a kernel row once. Channels last, also of groups of a few channels, rows of padding are left
-out, and the few columns whose windows meet padding take a path of their own. Channels first, a band of as many planes as a
-vector has lanes is turned to channels last, with its padding, in the cache; it goes through the same tile, and is turned back.
+A band of as many planes as a vector has lanes is turned to channels last, with its padding, in the cache; it goes through the
+same tile of output positions of one row by one vector, and is turned back.
 
 Zhang, Lo and Lu, High Performance Depthwise and Pointwise Convolutions on Mobile Devices (2020), section 3, for the reuse of
 rows.
@@ -20,6 +17,8 @@ import numpy as np
 from fastconv.kernels.jit import Kernel, compiled, element, inlined
 from fastconv.kernels.keeping import remembered
 from fastconv.kernels.simd import vector
+from fastconv.kernels.simd.depthwise import lines
+from fastconv.kernels.simd.depthwise.lines import extent_of, laid
 from fastconv.kernels.simd.engine import blocks, epilogue, windows
 from fastconv.kernels.simd.engine.costs import CALL, Candidate
 from fastconv.kernels.simd.engine.sizes import Axes, Plane, Strides, reader, written
@@ -27,147 +26,9 @@ from fastconv.kernels.simd.engine.walks import plane_sizes
 from fastconv.kernels.simd.engine.weights import Draft, drafted
 from fastconv.kernels.simd.engine.workspace import keep, workspace
 from fastconv.machine import Machine
-from fastconv.problem.convolutions import Array, ConvGeometry
+from fastconv.problem.convolutions import ConvGeometry
 
-cell_under, peek, poke, pointer = windows.cell_under, vector.peek, vector.poke, vector.pointer
-
-# Channels last ----------------------------------------------------------------------------------------------------------
-
-
-class LineSizes(NamedTuple):
-    """The sizes of a call, channels last.
-
-    Attributes
-    ----------
-    channels, mode : int
-    cells, outputs, padding : Plane
-        Of the input, the output, before the input.
-    taps_h, stride_h, dilation_h : int
-        Down the rows.
-    begin, end : int
-        Outputs begin .. end - 1 of a row have windows without padding on it.
-    """
-
-    channels: int
-    mode: int
-    cells: Plane
-    outputs: Plane
-    padding: Plane
-    taps_h: int
-    stride_h: int
-    dilation_h: int
-    begin: int
-    end: int
-
-
-class Line(NamedTuple):
-    """A row of outputs.
-
-    Attributes
-    ----------
-    image, y : Pointer
-        Of its image, and its first output.
-    rows : Pointer
-        int64: the row of the input under each of the kernel's.
-    column : int
-        The first output's.
-    first, last : int
-        The kernel's rows first .. last - 1 hold all that do not lie in padding.
-    """
-
-    image: Any
-    y: Any
-    rows: Any
-    column: int
-    first: int
-    last: int
-
-
-class LineTables(NamedTuple):
-    """The rows of the input under the kernel's."""
-
-    rows: int
-
-
-read_line, carve_line = reader(LineSizes), workspace(LineTables)
-
-
-@compiled
-def line_of(number, x, y, rows, s):
-    """A row of outputs, and the rows under it."""
-    n, h = divmod(number, s.outputs.h)
-    first, last = s.taps_h, 0
-    for r in range(s.taps_h):
-        cell = cell_under(h * s.stride_h + r * s.dilation_h - s.padding.h, s.cells.h, s.mode)
-        poke(rows + r, cell)
-        if cell >= 0:
-            first, last = min(first, r), r + 1
-    image = pointer(x) + n * s.cells.h * s.cells.w * s.channels
-    return Line(image, pointer(y) + number * s.outputs.w * s.channels, rows, 0, first, last)
-
-
-@lru_cache(maxsize=64)
-def line_filters(rows: int, taps: int, stride: int, group: int, lanes: int) -> tuple[Any, Any]:
-    """The compiled sums of `rows` outputs whose windows meet no padding on their row, and of any one output."""
-
-    @inlined
-    def filter_rows(line, column, c, w, bias, s):
-        tile = vector.repeated(bias + c, rows, 1, lanes)
-        for r in range(line.first, line.last):
-            cell = peek(line.rows + r) * s.cells.w + column * stride - s.padding.w
-            source, taps_of_row = line.image + (cell * s.channels + c), w + (r * taps * group * s.channels + c)
-            tile = vector.fma_grouped(tile, source, s.channels, taps_of_row, s.channels, taps, stride, group)
-        return tile
-
-    @inlined
-    def filter_one(line, column, c, w, bias, s):
-        tile = vector.repeated(bias + c, 1, 1, lanes)
-        for r in range(line.first, line.last):
-            for tap in range(taps):
-                cell = cell_under(column * stride + tap - s.padding.w, s.cells.w, s.mode)
-                if cell >= 0:
-                    source = line.image + ((peek(line.rows + r) * s.cells.w + cell) * s.channels + c)
-                    of_tap = w + ((r * taps + tap) * group * s.channels + c)
-                    tile = vector.fma_grouped(tile, source, 0, of_tap, s.channels, 1, 1, group)
-        return tile
-
-    return filter_rows, filter_one
-
-
-@lru_cache(maxsize=64)
-def channels_last_kernel(rows: int, taps: int, stride: int, group: int, lanes: int, dtype: str, isa: str) -> Kernel:
-    """The compiled loops over rows of n, h: f32_depthwise_8x1_3s1_g1_nhwc_avx512."""
-    activate, (filter_rows, filter_one) = epilogue.activation_of(dtype), line_filters(rows, taps, stride, group, lanes)
-
-    def depthwise(begin, end, x, w, bias, residual, y, sizes, parameters):
-        """y [n][h][w][c] = act(bias [c] + sum over r, s of x [n][h * stride + r][w * stride + s][c] * w [r][s][c])"""
-        s, act = read_line(sizes), epilogue.epilogue(parameters, residual, y)
-        tables, memory = carve_line(LineTables(rows=s.taps_h), sizes)
-        for number in range(begin, end):
-            line = line_of(number, x, y, tables.rows, s)
-            column = line.column
-            while column < s.outputs.w:
-                inside = s.begin <= column < s.end and s.end - s.begin >= rows
-                if inside:
-                    column = min(column, s.end - rows)  # the last tile may overlap the one before
-                for begun in range(0, s.channels, lanes):
-                    c = min(begun, s.channels - lanes)  # so may the last vector
-                    to = line.y + (column * s.channels + c)
-                    if inside:
-                        tile = filter_rows(line, column, c, pointer(w), pointer(bias), s)
-                        vector.store_tile(activate(tile, act), to, s.channels)
-                    else:
-                        single = filter_one(line, column, c, pointer(w), pointer(bias), s)
-                        vector.store_tile(activate(single, act), to, s.channels)
-                column += rows if inside else 1
-            epilogue.finish_run(line.y, s.outputs.w * s.channels, act)
-        keep(memory)
-
-    depthwise.__name__ = f"{dtype}_depthwise_{rows}x1_{taps}s{stride}_g{group}_nhwc_{isa}"
-    return Kernel(depthwise)
-
-
-# Channels first ---------------------------------------------------------------------------------------------------------
+pointer = vector.pointer
 
 
 class BlockSizes(NamedTuple):
@@ -347,7 +208,7 @@ def channels_first_kernel(rows: int, taps: int, stride: int, lanes: int, dtype: 
 # Decisions --------------------------------------------------------------------------------------------------------------
 
 WIDEST = 7  # taps of a kernel row that are unrolled
-ROWS = (8, 7, 6, 5, 4)  # output positions of a tile
+ROWS = range(8, 0, -1)  # output positions of a tile
 
 
 class Cut(NamedTuple):
@@ -367,30 +228,24 @@ def suits(geometry: ConvGeometry, lanes: int) -> bool:
     if not g.channels_last:
         return g.in_per_group == 1
     small = g.in_per_group == 1 or (g.groups > 1 and g.in_per_group > 1 and lanes % g.in_per_group == 0)
-    unrolled = g.kernel[-1] <= WIDEST and g.dilation[-1] == 1
+    unrolled = g.kernel[-1] <= WIDEST and 1 in (g.dilation[-1], g.stride[-1])
     return small and unrolled and g.border.mode != "constant" and g.in_channels >= lanes
 
 
 def rows_for(outputs: int) -> int:
-    """The tile that takes the fewest loads over `outputs` outputs whose windows meet no padding."""
-    return min(ROWS, key=lambda rows: (outputs < rows, -(-outputs // rows) * (rows + 2)))
+    """The tile that takes the fewest loads over `outputs` outputs, of which there are as many as it has or more."""
+    return min((rows for rows in ROWS if rows <= outputs), key=lambda rows: -(-outputs // rows) * (rows + 2))
 
 
 def cut_for(geometry: ConvGeometry, dtype: np.dtype[Any], machine: Machine) -> Cut:
     """Channels first in blocks whose cells take a quarter of the L2 cache."""
     g, of, lanes = geometry, plane_sizes(geometry), machine.lanes(dtype)
     if g.channels_last:
-        return Cut(rows_for((of.cells.w - of.taps.w) // of.stride.w + 1), of.taps.w, 0, 0)
+        return Cut(rows_for(max(1, of.outputs.w // of.dilation.w)), of.taps.w, 0, 0)
     taps = of.taps.w if of.dilation.w == 1 and of.taps.w <= WIDEST else 1
     room, items = machine.l2 // 4 // dtype.itemsize, g.batch * -(-g.out_channels // lanes)
     band, strip = blocks.cut_plane(of.outputs, of.stride, extent_of(g), lanes, room, items)
     return Cut(min(rows_for(strip), of.outputs.w % strip or strip), taps, band, strip)
-
-
-def extent_of(geometry: ConvGeometry) -> Plane:
-    """Cells from the first tap to the last."""
-    of = plane_sizes(geometry)
-    return Plane((of.taps.h - 1) * of.dilation.h + 1, (of.taps.w - 1) * of.dilation.w + 1)
 
 
 def cycles(geometry: ConvGeometry, cut: Cut, dtype: np.dtype[Any], machine: Machine) -> float:
@@ -404,41 +259,19 @@ def cycles(geometry: ConvGeometry, cut: Cut, dtype: np.dtype[Any], machine: Mach
         high = (min(cut.band, of.outputs.h) - 1) * of.stride.h + extent.h
         wide = (min(cut.strip, of.outputs.w) - 1) * of.stride.w + extent.w
         turned = g.out_channels // lanes + (2.5 if g.out_channels % lanes else 0)  # by squares, those of fewer lanes by masks
-        lines = g.batch * turned * -(-of.outputs.h // cut.band) * -(-of.outputs.w // cut.strip) * high
-        count += lines * lanes * (3.6 * -(-wide // lanes) + 2.2 * (extent.w - 1))
+        vectors_turned = g.batch * turned * -(-of.outputs.h // cut.band) * -(-of.outputs.w // cut.strip) * high
+        count += vectors_turned * lanes * (3.6 * -(-wide // lanes) + 2.2 * (extent.w - 1))
         count += 7 * g.batch * vectors * of.outputs.h * -(-of.outputs.w // lanes) * lanes
     return count
 
 
 def candidates(geometry: ConvGeometry, dtype: np.dtype[Any], machine: Machine) -> Iterator[Candidate]:
     """The one of the layout."""
-    cut, draft = cut_for(geometry, dtype, machine), draft_last if geometry.channels_last else draft_first
-    seconds = machine.seconds(cycles(geometry, cut, dtype, machine), geometry.bytes(dtype.itemsize))
-    yield Candidate(seconds, cut, partial(draft, geometry, cut, dtype, machine))
-
-
-@remembered
-def draft_last(geometry: ConvGeometry, cut: Cut, dtype: np.dtype[Any], machine: Machine) -> Draft:
-    """The launch without its weights, channels last."""
-    g, of = geometry, plane_sizes(geometry)
-    begin = min(of.outputs.w, -(-of.before.w // of.stride.w))
-    end = max(begin, min(of.outputs.w, (of.cells.w + of.before.w - of.taps.w) // of.stride.w + 1))
-    sizes = LineSizes(
-        channels=g.in_channels,
-        mode=g.mode,
-        cells=of.cells,
-        outputs=of.outputs,
-        padding=of.before,
-        taps_h=of.taps.h,
-        stride_h=of.stride.h,
-        dilation_h=of.dilation.h,
-        begin=begin,
-        end=end,
-    )
-    arguments = written(sizes), epilogue.scalars(g.activation, dtype)
-    form = cut.rows, cut.taps, of.stride.w, g.in_per_group
-    chosen = channels_last_kernel(*form, machine.lanes(dtype), element(dtype), machine.isa)
-    return drafted(chosen, g.batch * of.outputs.h, 2 * g.flops, arguments, partial(laid, g.out_channels))
+    cut = cut_for(geometry, dtype, machine)
+    launch = partial(draft_first, geometry, cut, dtype, machine)
+    if geometry.channels_last:
+        launch = partial(lines.draft, geometry, cut.rows, dtype, machine)
+    yield Candidate(machine.seconds(cycles(geometry, cut, dtype, machine), geometry.bytes(dtype.itemsize)), cut, launch)
 
 
 @remembered
@@ -463,14 +296,3 @@ def draft_first(geometry: ConvGeometry, cut: Cut, dtype: np.dtype[Any], machine:
     arguments = written(sizes), epilogue.scalars(g.activation, dtype, g.border.value)
     chosen = channels_first_kernel(cut.rows, cut.taps, of.stride.w, lanes, element(dtype), machine.isa)
     return drafted(chosen, items, 2 * g.flops, arguments, partial(laid, sizes.c_blocks * lanes))
-
-
-def laid(width: int, w: Array, bias: Array) -> tuple[Array, Array]:
-    """(weights as [r][s][channel of the group][k], bias), of `width` channels: zeros for those that there are not."""
-    channels = bias.size
-    by_channel = w.reshape(channels, -1)
-    if width == channels:
-        return by_channel.T.reshape(-1), bias
-    weights, biases = np.zeros((by_channel.shape[1], width), w.dtype), np.zeros(width, w.dtype)
-    weights[:, :channels], biases[:channels] = by_channel.T, bias
-    return weights.reshape(-1), biases

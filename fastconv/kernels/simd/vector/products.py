@@ -131,6 +131,25 @@ def fma_lanes(context: Any, tile: Any, w: Any, x: Any) -> Any:
     return tile(tile, w, x), generate
 
 
+def add_grouped(
+    builder: Any, sums: Any, tile: Any, cell_at: Callable[[int], Any], weights: list[Any], stride: int, group: int
+) -> Any:
+    """The sums of a tile and of its windows' products: weights are [s][g], each vector of x feeds all rows that it meets."""
+    t, taps, lanes = sums, len(weights) // group, range(tile.lanes)
+    for column in range((tile.rows - 1) * stride + taps):
+        users = [(i, column - i * stride) for i in range(tile.rows) if 0 <= column - i * stride < taps]
+        if not users:
+            continue
+        cell = cell_at(column)
+        for g in range(group):
+            chosen = ir.Constant(ir.VectorType(I32, tile.lanes), [lane // group * group + g for lane in lanes])
+            spread = builder.shuffle_vector(cell, cell, chosen) if group > 1 else cell
+            for i, s in users:
+                total = fused(builder, spread, weights[s * group + g], builder.extract_value(t, i), tile)
+                t = builder.insert_value(t, total, i)
+    return t
+
+
 @intrinsic(prefer_literal=True)
 def fma_grouped(context: Any, tile: Any, x: Any, x_step: Any, w: Any, w_step: Any, taps: Any, stride: Any, group: Any) -> Any:
     """tile[i, 0] += sum over s < taps, g < group of x[(i * stride + s) * x_step:][g of each lane's group] * w[s, g]
@@ -143,21 +162,36 @@ def fma_grouped(context: Any, tile: Any, x: Any, x_step: Any, w: Any, w_step: An
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         t, x, x_step, w, w_step, *_ = args
         weights = [read(builder, w, tile, builder.mul(w_step, I64(row))) for row in range(count * size)]
-        lanes = range(tile.lanes)
-        for column in range((tile.rows - 1) * apart + count):
-            users = [(i, column - i * apart) for i in range(tile.rows) if 0 <= column - i * apart < count]
-            if not users:
-                continue
-            cell = read(builder, x, tile, builder.mul(x_step, I64(column)), stored)
-            for g in range(size):
-                chosen = ir.Constant(ir.VectorType(I32, tile.lanes), [lane // size * size + g for lane in lanes])
-                spread = builder.shuffle_vector(cell, cell, chosen) if size > 1 else cell
-                for i, s in users:
-                    total = fused(builder, spread, weights[s * size + g], builder.extract_value(t, i), tile)
-                    t = builder.insert_value(t, total, i)
-        return t
+
+        def cell_at(column: int) -> Any:
+            return read(builder, x, tile, builder.mul(x_step, I64(column)), stored)
+
+        return add_grouped(builder, t, tile, cell_at, weights, apart, size)
 
     return tile(tile, x, types.intp, w, types.intp, taps, stride, group), generate
+
+
+@intrinsic(prefer_literal=True)
+def fma_listed(
+    context: Any, tile: Any, x: Any, cells: Any, first: Any, w: Any, w_step: Any, taps: Any, stride: Any, group: Any
+) -> Any:
+    """The same of cells that lie anywhere: vector `column` of x begins `first` elements behind the address cells[column].
+
+    `x` is any pointer to elements as they are.
+    """
+    count, apart, size, stored = taps.literal_value, stride.literal_value, group.literal_value, x.dtype
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        t, _, cells, first, w, w_step, *_ = args
+        weights = [read(builder, w, tile, builder.mul(w_step, I64(row))) for row in range(count * size)]
+
+        def cell_at(column: int) -> Any:
+            cell = builder.load(address_of(builder, cells, types.int64, I64(column)), typ=I64)
+            return read(builder, cell, tile, first, stored)
+
+        return add_grouped(builder, t, tile, cell_at, weights, apart, size)
+
+    return tile(tile, x, cells, types.intp, w, types.intp, taps, stride, group), generate
 
 
 def taps_at(builder: Any, w: Any, count: int, tile: Any, own: int) -> Callable[[int, int], Any]:

@@ -1,0 +1,216 @@
+"""Depthwise convolution, channels last, by vectors of channels: a tile of output positions of one row by one vector.
+
+    y[n, h, w, c] = act(bias[c] + sum over r, s of x[n, h * stride + r - padding, w * stride + s - padding, c] * w[r, s, c])
+
+A tile reads every input vector of a kernel row once, also of groups of a few channels. Rows of padding are left out, and tiles
+whose windows meet padding find their cells in a list. Outputs of a tile lie a dilation apart, as their cells do.
+"""
+
+from functools import lru_cache, partial
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from fastconv.kernels.jit import Kernel, compiled, element, inlined
+from fastconv.kernels.keeping import remembered
+from fastconv.kernels.simd import vector
+from fastconv.kernels.simd.engine import epilogue, windows
+from fastconv.kernels.simd.engine.sizes import Plane, reader, written
+from fastconv.kernels.simd.engine.walks import plane_sizes
+from fastconv.kernels.simd.engine.weights import Draft, drafted
+from fastconv.kernels.simd.engine.workspace import keep, workspace
+from fastconv.machine import Machine
+from fastconv.problem.convolutions import Array, ConvGeometry
+
+address, cell_under, peek, poke, pointer = vector.address, windows.cell_under, vector.peek, vector.poke, vector.pointer
+
+
+class LineSizes(NamedTuple):
+    """The sizes of a call, channels last.
+
+    Attributes
+    ----------
+    channels, mode : int
+    cells, outputs, padding, dilation : Plane
+        Of the input, the output, before the input, of the kernel.
+    taps_h, stride_h : int
+        Down the rows.
+    begin, end : int
+        Outputs begin .. end - 1 of a row have windows without padding on it.
+    zeros : int
+        Words of 8 bytes that hold a cell.
+    """
+
+    channels: int
+    mode: int
+    cells: Plane
+    outputs: Plane
+    padding: Plane
+    dilation: Plane
+    taps_h: int
+    stride_h: int
+    begin: int
+    end: int
+    zeros: int
+
+
+class Line(NamedTuple):
+    """A row of outputs.
+
+    Attributes
+    ----------
+    image, y : Pointer
+        Of its image, and its first output.
+    first, last : int
+        The kernel's rows first .. last - 1 hold all that do not lie in padding.
+    """
+
+    image: Any
+    y: Any
+    first: int
+    last: int
+
+
+class LineTables(NamedTuple):
+    """Words: rows of the input under the kernel's, addresses of the cells under a tile, row by row, and a cell of zeros."""
+
+    rows: int
+    cells: int
+    zeros: int
+
+
+read_line, carve_line = reader(LineSizes), workspace(LineTables)
+
+
+@compiled
+def line_of(number, x, y, rows, s):
+    """A row of outputs, and the rows under it."""
+    n, h = divmod(number, s.outputs.h)
+    first, last = s.taps_h, 0
+    for r in range(s.taps_h):
+        cell = cell_under(h * s.stride_h + r * s.dilation.h - s.padding.h, s.cells.h, s.mode)
+        poke(rows + r, cell)
+        if cell >= 0:
+            first, last = min(first, r), r + 1
+    image = pointer(x) + n * s.cells.h * s.cells.w * s.channels
+    return Line(image, pointer(y) + number * s.outputs.w * s.channels, first, last)
+
+
+@lru_cache(maxsize=64)
+def line_filters(rows: int, taps: int, stride: int, group: int, lanes: int) -> tuple[Any, Any, Any]:
+    """The compiled sums of `rows` outputs, `dilation` apart: windows without padding on their row, and any; and any's cells."""
+    wide = (rows - 1) * stride + taps  # cells under a tile
+
+    @inlined
+    def filter_inside(line, table, column, c, w, bias, s):
+        tile = vector.repeated(bias + c, rows, 1, lanes)
+        for r in range(line.first, line.last):
+            cell = peek(table.rows + r) * s.cells.w + column * stride - s.padding.w
+            source, taps_of_row = line.image + (cell * s.channels + c), w + (r * taps * group * s.channels + c)
+            step = s.dilation.w * s.channels
+            tile = vector.fma_grouped(tile, source, step, taps_of_row, s.channels, taps, stride, group)
+        return tile
+
+    @inlined
+    def filter_listed(line, table, c, w, bias, s):
+        tile = vector.repeated(bias + c, rows, 1, lanes)
+        for r in range(line.first, line.last):
+            cells, taps_of_row = table.cells + r * wide, w + (r * taps * group * s.channels + c)
+            tile = vector.fma_listed(tile, line.image, cells, c, taps_of_row, s.channels, taps, stride, group)
+        return tile
+
+    @compiled
+    def list_cells(line, table, column, s):
+        """The addresses of the cells under a tile, those of padding a cell of zeros."""
+        for j in range(wide):
+            cell = cell_under(column * stride + j * s.dilation.w - s.padding.w, s.cells.w, s.mode)
+            for r in range(line.first, line.last):
+                inside = line.image + (peek(table.rows + r) * s.cells.w + cell) * s.channels
+                poke(table.cells + (r * wide + j), address(inside) if cell >= 0 else address(table.zeros))
+
+    return filter_inside, filter_listed, list_cells
+
+
+@lru_cache(maxsize=64)
+def channels_last_kernel(rows: int, taps: int, stride: int, group: int, lanes: int, dtype: str, isa: str) -> Kernel:
+    """The compiled loops over rows of n, h: f32_depthwise_8x1_3s1_g1_nhwc_avx512."""
+    activate = epilogue.activation_of(dtype)
+    filter_inside, filter_listed, list_cells = line_filters(rows, taps, stride, group, lanes)
+
+    @inlined
+    def filter_tile(line, table, column, w, bias, act, s):
+        """y of `rows` outputs from a column on, all channels."""
+        inside = s.begin <= column and column + (rows - 1) * s.dilation.w < s.end
+        if not inside:
+            list_cells(line, table, column, s)
+        for begun in range(0, s.channels, lanes):
+            c = min(begun, s.channels - lanes)  # the last vector may overlap the one before
+            to, step = line.y + (column * s.channels + c), s.dilation.w * s.channels
+            if inside:
+                tile = filter_inside(line, table, column, c, pointer(w), pointer(bias), s)
+                vector.store_tile(activate(tile, act), to, step)
+            else:
+                tile = filter_listed(line, table, c, pointer(w), pointer(bias), s)
+                vector.store_tile(activate(tile, act), to, step)
+
+    def depthwise(begin, end, x, w, bias, residual, y, sizes, parameters):
+        """y [n][h][w][c] = act(bias [c] + sum over r, s of x [n][h * stride + r][w * stride + s][c] * w [r][s][c])"""
+        s, act = read_line(sizes), epilogue.epilogue(parameters, residual, y)
+        wide, apart = (rows - 1) * stride + taps, s.dilation.w
+        table, memory = carve_line(LineTables(s.taps_h, s.taps_h * wide, s.zeros), sizes)
+        for i in range(s.zeros):
+            poke(table.zeros + i, 0)
+        for number in range(begin, end):
+            line = line_of(number, x, y, table.rows, s)
+            for phase in range(min(apart, s.outputs.w)):  # outputs that share cells lie a dilation apart
+                count = (s.outputs.w - phase - 1) // apart + 1
+                for begun in range(0, count, rows):
+                    column = phase + min(begun, count - rows) * apart  # so may the last tile
+                    filter_tile(line, table, column, w, bias, act, s)
+            epilogue.finish_run(line.y, s.outputs.w * s.channels, act)
+        keep(memory)
+
+    depthwise.__name__ = f"{dtype}_depthwise_{rows}x1_{taps}s{stride}_g{group}_nhwc_{isa}"
+    return Kernel(depthwise)
+
+
+def extent_of(geometry: ConvGeometry) -> Plane:
+    """Cells from the first tap to the last."""
+    of = plane_sizes(geometry)
+    return Plane((of.taps.h - 1) * of.dilation.h + 1, (of.taps.w - 1) * of.dilation.w + 1)
+
+
+@remembered
+def draft(geometry: ConvGeometry, rows: int, dtype: np.dtype[Any], machine: Machine) -> Draft:
+    """The launch of tiles of so many outputs, without its weights."""
+    g, of = geometry, plane_sizes(geometry)
+    begin = min(of.outputs.w, -(-of.before.w // of.stride.w))
+    end = max(begin, min(of.outputs.w, (of.cells.w + of.before.w - extent_of(g).w) // of.stride.w + 1))
+    sizes = LineSizes(
+        channels=g.in_channels,
+        mode=g.mode,
+        cells=of.cells,
+        outputs=of.outputs,
+        padding=of.before,
+        dilation=of.dilation,
+        taps_h=of.taps.h,
+        stride_h=of.stride.h,
+        begin=begin,
+        end=end,
+        zeros=g.in_channels * dtype.itemsize // 8 + 1,
+    )
+    arguments = written(sizes), epilogue.scalars(g.activation, dtype)
+    form = rows, of.taps.w, of.stride.w, g.in_per_group
+    chosen = channels_last_kernel(*form, machine.lanes(dtype), element(dtype), machine.isa)
+    return drafted(chosen, g.batch * of.outputs.h, 2 * g.flops, arguments, partial(laid, g.out_channels))
+
+
+def laid(width: int, w: Array, bias: Array) -> tuple[Array, Array]:
+    """(weights as [r][s][channel of the group][k], bias), of `width` channels: zeros for those that there are not."""
+    channels = bias.size
+    by_channel = w.reshape(channels, -1)
+    if width == channels:
+        return by_channel.T.reshape(-1), bias
+    weights, biases = np.zeros((by_channel.shape[1], width), w.dtype), np.zeros(width, w.dtype)
+    weights[:, :channels], biases[:channels] = by_channel.T, bias
+    return weights.reshape(-1), biases

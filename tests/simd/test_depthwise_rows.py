@@ -1,0 +1,69 @@
+"""Depthwise rows, channels last: every width, padding on either side or both, dilations, groups, borders, guard pages."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+from guards import guarded
+
+import fastconv as fc
+from fastconv.kernels.simd.depthwise import rows
+from fastconv.machine import host
+
+FLOAT = np.dtype(np.float32)
+LANES = host().lanes(FLOAT)
+
+
+def check(shape: tuple[int, ...], kernel: tuple[int, int], each: int = 1, **options: Any) -> None:
+    """The loops' sums, to the bit, of whole numbers; every array ends at a guard page."""
+    rng = np.random.default_rng(0)
+    channels = shape[-1]
+    x = guarded(rng.integers(-4, 5, shape).astype(FLOAT))
+    w = guarded(rng.integers(-4, 5, (channels, *kernel, each)).astype(FLOAT))
+    found = {**options, "groups": channels // each, "layout": "NHWC"}
+    plan = fc.conv2d.plan(shape, w, implementation="depthwise", **found)
+    assert rows.suits(plan.geometry, LANES)
+    expected = fc.conv2d(x, w, implementation="loops", **found)
+    y = guarded(np.empty_like(expected))
+    np.testing.assert_array_equal(plan(x, out=y), expected)
+
+
+@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize("kernel", [(3, 3), (1, 5), (5, 2)])
+def test_every_width(kernel: tuple[int, int], stride: int) -> None:
+    """Rows that one tile covers, that the last tile covers again, and that are as narrow as padding."""
+    for width in range(1, 20):
+        check((1, 4, width, LANES + 3), kernel, stride=stride, padding=(kernel[0] // 2, kernel[1] // 2))
+
+
+@pytest.mark.parametrize("padding", [0, (0, 4), (4, 1), ((0, 0), (6, 0)), ((0, 0), (0, 6))])
+def test_padding_on_either_side(padding: Any) -> None:
+    """No tile, some or all meet it; windows that lie wholly in it give the bias alone."""
+    for width in (7, 12, 23):
+        check((2, 6, width, LANES), (3, 5), padding=padding)
+
+
+@pytest.mark.parametrize("dilation", [2, 3, 7, 30])
+def test_dilations(dilation: int) -> None:
+    """Phases of several outputs, of one, and more phases than outputs."""
+    for width in (5, 16, 29):
+        check((1, 5, width, 2 * LANES), (2, 3), dilation=(1, dilation), padding=(1, dilation))
+
+
+@pytest.mark.parametrize("mode", ["reflect", "replicate", "circular"])
+def test_borders(mode: str) -> None:
+    """Cells that stand for those of padding are in the list, dilated too."""
+    for dilation in (1, 2):
+        check((1, 9, 11, LANES), (3, 3), padding=2, dilation=dilation, padding_mode=mode)
+
+
+def test_groups_of_a_few_channels() -> None:
+    for each in (2, 4):
+        check((1, 5, 9, 4 * LANES), (3, 3), each, padding=1)
+        check((1, 5, 9, 4 * LANES), (3, 3), each, padding=(1, 2), dilation=(1, 2))
+
+
+def test_tiles_have_no_more_outputs_than_a_row() -> None:
+    """And the fewest loads: 7 outputs in one tile, 14 in two, 112 in fourteen of 8."""
+    assert [rows.rows_for(outputs) for outputs in (1, 2, 7, 14, 112)] == [1, 2, 7, 7, 8]
+    assert all(rows.rows_for(outputs) <= outputs for outputs in range(1, 200))
