@@ -6,7 +6,7 @@ from llvmlite import ir
 from numba.extending import intrinsic
 
 from fastconv.kernels.simd.vector.building import compared, mapped
-from fastconv.kernels.simd.vector.exponential import EXPONENTIALS, cut_off, exponential
+from fastconv.kernels.simd.vector.exponential import EXPONENTIALS, cut_off, exponential, half_of_one_and_inverse
 
 
 @intrinsic
@@ -52,8 +52,8 @@ def silu(context: Any, tile: Any) -> Any:
     def gated(builder: Any, v: Any, constants: list[Any]) -> Any:
         if tile.dtype not in EXPONENTIALS:
             return v
-        one = ir.Constant(v.type, [1.0] * tile.lanes)
-        return builder.fdiv(v, builder.fadd(one, exponential(builder, builder.fneg(v), tile)))
+        half = ir.Constant(v.type, [0.5] * tile.lanes)
+        return builder.fdiv(builder.fmul(v, half), half_of_one_and_inverse(builder, v, tile))
 
     return tile(tile), mapped(tile, gated)
 
