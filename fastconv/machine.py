@@ -25,6 +25,9 @@ NAMED = {
 }
 CLOCK = 3.5e9  # cycles a second: only ratios of costs matter
 ONE_UNIT = ("znver4",)  # LLVM names of CPUs that run a vector of 64 bytes as two halves
+STREAMED = 15e9  # bytes of weights a second that come to a core from the cache all share, or from memory, while it computes
+STREAMED_NEAR = 35e9  # where a few cores have a last cache of their own
+NEAR = ("znver3", "znver4", "znver5")  # LLVM names of CPUs that have
 
 
 @dataclass(frozen=True, eq=False)  # looked up by identity on every call: there is one
@@ -43,6 +46,8 @@ class Machine:
         Bytes of data cache a core; of the last level, which cores share, in all.
     bandwidth : float
         Bytes a second that one core moves to and from memory.
+    streamed : float
+        Bytes a second of packed weights that come from the last cache or memory while one core computes, by measurement.
     """
 
     isa: str
@@ -53,6 +58,7 @@ class Machine:
     l2: int = 1 << 20
     l3: int = 32 << 20
     bandwidth: float = 12e9
+    streamed: float = STREAMED
 
     @property
     def converts(self) -> bool:
@@ -116,8 +122,10 @@ def host() -> Machine:
     """The machine that kernels are compiled for."""
     isa = _isa()
     vector_bytes, registers = {name: (width, count) for name, _, width, count in X86}.get(isa, (16, 32))
-    one = isa == "sse2" or (isa == "avx512" and _llvm_name() in ONE_UNIT)
-    return Machine(isa, vector_bytes, registers, 1 if one else 2, *_cache_sizes())
+    name = _llvm_name()
+    units = 1 if isa == "sse2" or (isa == "avx512" and name in ONE_UNIT) else 2
+    streamed = STREAMED_NEAR if name in NEAR else STREAMED
+    return Machine(isa, vector_bytes, registers, units, *_cache_sizes(), streamed=streamed)
 
 
 @lru_cache(maxsize=1)

@@ -24,7 +24,6 @@ FAMILIES = {
 RANK = re.compile("[123]d(?=_|$)")  # conv2d is conv, and conv2d_weight conv_weight
 WORTH = 1e-5  # seconds of packing, from which on a call that packs for itself may be served otherwise
 NETWORK = "network"  # "auto" for a plan that is one of many, whose weights are in no cache when it is called
-STREAMED = 15e9  # bytes a second that then come from the last level of caches, by measurement
 CAST = 3e-10  # seconds of an element that is converted in a pass of its own
 HOPELESS = 8.0  # times the least estimate: what is estimated dearer is not worth a measurement
 
@@ -63,7 +62,7 @@ def streaming(one: Implementation, problem: Problem, machine: Machine) -> float:
     g = problem.geometry
     if not isinstance(g, ConvGeometry):
         return 0.0
-    return one.growth(problem, machine) * (g.weights + prod(g.x_shape)) * problem.dtype.itemsize / STREAMED
+    return one.growth(problem, machine) * (g.weights + prod(g.x_shape)) * problem.dtype.itemsize / machine.streamed
 
 
 def casts(one: Implementation, problem: Problem) -> float:

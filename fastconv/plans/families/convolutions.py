@@ -159,7 +159,12 @@ FAMILIES: dict[str, tuple[Implementation, ...]] = {
     "conv": (
         *_VECTORS,
         Implementation(
-            "im2col", "windows copied into columns, 16 MiB at a time, then BLAS", im2col.conv, blas_cost, pack=im2col.pack
+            "im2col",
+            "windows copied into columns, 16 MiB at a time, then BLAS",
+            im2col.conv,
+            blas_cost,
+            pack=im2col.pack,
+            growth=lambda problem, machine: 1.5,  # BLAS asks for less ahead: products of one row take so much longer
         ),
         in_loops(loops.run_conv, pack=as_given),
         Implementation(

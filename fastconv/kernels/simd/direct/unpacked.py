@@ -393,14 +393,19 @@ def choice(problem: Problem, machine: Machine) -> costs.Candidate:
 
 
 def candidates(problem: Problem, machine: Machine) -> tuple[costs.Candidate, ...]:
-    """A candidate for each tile: its cycles, and, but of a position alone, weights that wait for memory."""
+    """A candidate for each tile: its cycles, and weights that wait for memory; of a position alone they stream by."""
     g, dtype = problem.geometry, problem.dtype
-    from_memory = machine.seconds(0, dtype.itemsize * g.weights) if g.batch * prod(g.out_size) > 1 else 0.0
+    weights, moved = dtype.itemsize * g.weights, g.bytes(dtype.itemsize)
+    if g.batch * prod(g.out_size) > 1:
+        from_memory = machine.seconds(0, weights)
+    else:
+        far = max(0, weights - machine.l3)
+        from_memory, moved = far / machine.streamed, moved - far
 
     def candidate(tile: Tile) -> costs.Candidate:
         one = cut(g, tile, dtype, machine)
         cycles = costs.CALL + cycles_of(g, one, dtype, machine)
-        seconds = machine.seconds(cycles, g.bytes(dtype.itemsize)) + from_memory
+        seconds = machine.seconds(cycles, moved) + from_memory
         return costs.Candidate(seconds, one, partial(draft, g, one, dtype, machine))
 
     tiles = [tile for tile in TILES[machine.isa].unpacked if tile.columns <= g.out_per_group]
