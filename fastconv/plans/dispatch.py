@@ -180,9 +180,11 @@ def refusal(implementation: Implementation, reason: str) -> str:
 def explanation(operation: str, problem: Problem, machine: Machine, magnitudes: Magnitudes | None = None) -> list[str]:
     """One line a candidate: chosen, dearer than the chosen one and yet what a function takes, or why it cannot.
 
-    What is chosen is asked for the normal form of the problem; the others are told as if they were asked by name.
+    What is chosen is asked for the normal form of the problem; the others are told as if they were asked by name. What serves
+    the phases of a transposed convolution, and not the convolution itself, comes first.
     """
-    found, (form, chosen) = candidates(operation), chosen_form(operation, problem, machine, magnitudes=magnitudes)
+    named_ones, (form, chosen) = candidates(operation), chosen_form(operation, problem, machine, magnitudes=magnitudes)
+    found = named_ones if chosen.name in [one.name for one in named_ones] else (chosen, *named_ones)
     _, chosen_once = chosen_form(operation, problem, machine, once=True, magnitudes=magnitudes)
     seen, more = form.problem, form.cost(machine)
     best = estimate(chosen, seen, machine) + more
@@ -198,7 +200,8 @@ def explanation(operation: str, problem: Problem, machine: Machine, magnitudes: 
         by = "" if one.kernel is None else f" by {one.kernel(asked, machine)}"
         if one is chosen:
             by += form.described(problem)
-            named = next(other for other in found if other.name == one.name).supports(problem)
+            other = next((other for other in named_ones if other.name == one.name), None)
+            named = f"it is none of {family_of(operation)}'s" if other is None else other.supports(problem)
             asked_by_name = "" if named is None else f"; asked by its name, {refusal(one, named)}"
             lines.append(f"implementation {one.name!r} is chosen: {expected}{by}; {one.summary}{asked_by_name}")
             continue

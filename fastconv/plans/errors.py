@@ -34,9 +34,9 @@ cells of 0 .. 1, under random 31x31 weights, makes 32,773 of the 64,575 outputs 
 
 A NaN or inf in x reaches the outputs whose windows hold it, and under winograd the 4x4 (or 2x2) outputs that share its tile,
 or, of filters of one channel, at most 6 rows above and 3 below; under strassen one position more, the next in memory or at
-most 64 away; under fft two whole blocks. Cells of x and sums of products may come up to the largest float, but under winograd
-to a 32nd of it, under strassen to an 8th, under separable to a quarter, under fft to 2**-19: 1e37, 4e37, 8e37 and 6e32 in
-float32.
+most 64 away; under fft two whole blocks; under toeplitz all of its image. Cells of x and sums of products may come up to the
+largest float, but under winograd to a 32nd of it, under strassen to an 8th, under separable to a quarter, under fft to 2**-19:
+1e37, 4e37, 8e37 and 6e32 in float32.
 
 Whole numbers in float arrays have exact sums, where those fit, but under fft, strassen and winograd of several channels. For
 whole filters of one channel up to 15x15 "auto" takes none of these: a 0/1 image under 5x5 ones may be compared with == 25.
@@ -70,4 +70,5 @@ SPREAD = {
     "strassen": Error(1.0, spread=True, room=2**3),
     "fft": Error(4.0, spread=True, room=2**19),  # twice the cells of the largest block
     "separable": Error(2.0, spread=True, room=2**2),
+    "toeplitz": Error(1.0, spread=True),  # of a NaN alone
 }

@@ -30,7 +30,7 @@ def test_new_memory_is_poisoned(worker: Worker) -> None:
 # Their kernels differ from those of others in how a cell is taken in, and not in their memory.
 ALIKE = ("min_pool", "lp_pool", "lp_pool_input", "max_pool_input", "adaptive_max_pool", "conv_transpose")
 # They compile much; test_guards.py has them where numpy.empty gives NaN in each run.
-SELDOM = ("fft", "strassen", "winograd", "unpacked", "depthwise", "separable", "col2im")
+SELDOM = ("fft", "strassen", "winograd", "unpacked", "depthwise", "separable", "col2im", "toeplitz")
 OFTEN = ("conv", "max_pool", "unfold")  # in ordinary runs; the others in exhaustive ones
 
 

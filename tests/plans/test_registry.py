@@ -292,18 +292,21 @@ def test_every_operation_has_cases() -> None:
 
 @pytest.mark.parametrize("case", BROAD, ids=str)
 def test_explain_has_a_line_for_each(case: Case) -> None:
-    """One line a candidate, in the registry's order, of which one is chosen: the one that a plan takes."""
+    """One line a candidate, in the registry's order, of which one is chosen: the one that a plan takes.
+
+    Before them, that of an implementation that serves the phases of a transposed convolution alone.
+    """
     lines = case.explain(np.float32)
-    names = fc.implementations(case.operation)
-    assert [line.split("'")[1] for line in lines] == names
-    chosen = [name for name, line in zip(names, lines, strict=True) if "is chosen" in line]
+    names, told = fc.implementations(case.operation), [line.split("'")[1] for line in lines]
+    chosen = [name for name, line in zip(told, lines, strict=True) if "is chosen" in line]
     assert chosen == [case.plan(case.inputs(np.float32)).implementation.name]
+    assert told == names or (told == [*chosen, *names] and chosen[0] not in names and case.family == "conv_transpose")
 
 
 def test_explain_serves_every_case() -> None:
     """No geometry, the empty ones included, is beyond explaining."""
     for case in CASES:
-        assert len(case.explain(np.float32)) == len(OPERATIONS[case.family])
+        assert len(case.explain(np.float32)) - len(OPERATIONS[case.family]) in (0, case.family == "conv_transpose")
 
 
 @pytest.mark.parametrize("once", [False, True])

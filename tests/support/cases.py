@@ -17,6 +17,7 @@ from fastconv.problem.walks import window_extent
 # Of each operation: the plain, a hard one, and what takes a path of its own.
 BROAD_NAMES = {
     "kernel3x3-two-images",
+    "map-in-padding",
     "groups2-4-to-6",
     "one-channel-kernel5x5",
     "depthwise-stride2",

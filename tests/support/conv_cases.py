@@ -77,6 +77,8 @@ def kernels() -> Iterator[Case]:
     yield conv("kernel-of-input", (4, 5), (4, 5))
     yield conv("kernel-over-input", (2, 3), (5, 5), padding=2)
     yield conv("kernel3x3-two-images", (6, 7), (3, 3), (5, 6), 2, padding=1)
+    yield conv("map-in-padding", (2, 3), (3, 3), (5, 6), 3, padding=1)
+    yield conv("strided-map-in-padding", (4, 3), (4, 3), (2, 3), 2, padding=(2, 1), stride=2, activation="relu6")
     for n in (1, 2, 4, 9):
         yield conv(f"kernel{n}", 11, n)
     yield conv("kernel2x3x2", (3, 4, 3), (2, 3, 2))

@@ -18,7 +18,7 @@ from fastconv.kernels.simd.winograd import row_tiles
 from fastconv.kernels.simd.winograd.cuts import terms_of
 from fastconv.machine import Machine
 from fastconv.plans.errors import SPREAD
-from fastconv.plans.families import overlaps
+from fastconv.plans.families import overlaps, toeplitz
 from fastconv.plans.families.common import as_given, blas_cost, in_loops, in_plain_loops, near, per_weight
 from fastconv.plans.registry import Implementation
 from fastconv.problem.problem import Problem
@@ -153,7 +153,22 @@ _OVERLAPS = Implementation(
     kernel=overlaps.kernel,
 )
 
-_VECTORS = tuple(map(near, (_WINOGRAD, _STRASSEN, _DEPTHWISE, _DIRECT, _OVERLAPS, _UNPACKED, _SEPARABLE, _FFT)))
+_TOEPLITZ = Implementation(
+    "toeplitz",
+    "small maps as rows of one product with the matrix of all windows, in which padding takes no time",
+    toeplitz.run,
+    toeplitz.cost,
+    toeplitz.supports,
+    toeplitz.pack,
+    pack_cost=toeplitz.pack_cost,
+    growth=toeplitz.growth,
+    converts=toeplitz.converts,
+    error=SPREAD["toeplitz"],
+    kernel=toeplitz.kernel,
+    calls=toeplitz.calls,
+)
+
+_VECTORS = tuple(map(near, (_WINOGRAD, _STRASSEN, _DEPTHWISE, _DIRECT, _TOEPLITZ, _OVERLAPS, _UNPACKED, _SEPARABLE, _FFT)))
 
 FAMILIES: dict[str, tuple[Implementation, ...]] = {
     "conv": (
