@@ -234,17 +234,17 @@ def main():
     torch.set_num_threads(1)
     torch.set_grad_enabled(False)
     print(f"{'network':18}{'batch':>6}" + "".join(f"{one:>15}" for one in chosen.contenders) + f"{'ratio':>8}")
-    told = {}
+    told: dict[str, str] = {}  # reasons, and the contender whose they are
     for name in chosen.networks:
         for batch in chosen.batch:
             found, reasons = measured(name, batch, chosen.seconds, chosen.contenders)
-            told |= reasons
+            told |= {reason: contender for contender, reason in reasons.items()}
             cells = [f"{found[one]:15.1f}" if one in found else f"{'-':>15}" for one in chosen.contenders]
             theirs = [value for one, value in found.items() if one not in OURS]
             ours = [value for one, value in found.items() if one in OURS]
             ratio = f"{min(theirs) / min(ours):7.2f}x" if theirs and ours else ""
             print(f"{name:18}{batch:6}" + "".join(cells) + ratio, flush=True)
-    for contender, reason in told.items():
+    for reason, contender in told.items():
         print(f"{contender}: {reason}")
 
 

@@ -184,23 +184,33 @@ def cuts(geometry: ConvGeometry, dtype: np.dtype[Any], machine: Machine, packs: 
     return Cuts(tuple(of_walks))
 
 
+def lengths(total: int, most: int) -> list[tuple[int, int]]:
+    """(how many, how long) of the parts that a length is cut into: whole ones, and the rest."""
+    whole, rest = divmod(total, most)
+    return [(count, length) for count, length in ((whole, most), (1, rest)) if count and length]
+
+
 def cycles_of(geometry: ConvGeometry, cut: Cut, dtype: np.dtype[Any], machine: Machine) -> float:
     """Of one walk: the tiles' products and ends, the windows packed, and the results turned into their layout."""
     g, lanes, (walks, tile, block, in_place) = geometry, machine.lanes(dtype), cut
     vectors, c_vectors = -(-g.out_per_group // lanes), -(-g.in_per_group // lanes)
     outputs, taps = along(walks, "outputs"), along(walks, "taps")
-    rows, columns = min(block.rows, outputs.h), min(block.columns, outputs.w)
-    blocks = g.batch * g.groups * outputs.d * -(-outputs.h // block.rows) * -(-outputs.w // block.columns)
-    tiles = blocks * -(-rows * columns // tile.rows) * -(-vectors // tile.columns)
+    planes = g.batch * g.groups * outputs.d
+    blocks = [
+        (planes * down * across, rows, columns)
+        for down, rows in lengths(outputs.h, block.rows)
+        for across, columns in lengths(outputs.w, block.columns)
+    ]
+    tiles = sum(count * -(-rows * columns // tile.rows) for count, rows, columns in blocks) * -(-vectors // tile.columns)
     chunks = -(-g.in_per_group // block.chunk)
     inside = walks[0].share_inside * walks[1].share_inside if g.mode == 0 else 1.0
     cycles = tiles * g.in_per_group * prod(taps) * inside * max(tile.rows * tile.columns, 8) / machine.units
     cycles += 110 * tiles * chunks
     if not in_place:
-        cells = taps.d * walks[1].reach(rows) * walks[2].reach(columns)
-        cycles += (5.5 if g.channels_last else 1.0) * blocks * cells * c_vectors
+        cells = taps.d * sum(count * walks[1].reach(rows) * walks[2].reach(columns) for count, rows, columns in blocks)
+        cycles += (5.5 if g.channels_last else 1.0) * cells * c_vectors
     if not g.channels_last:
         # Every second element of a line is written at a time, and lines that the L2 cache does not hold are fetched each time.
         apart = 16 + (7 * lanes if dtype.itemsize * prod(g.out_shape) > 3 * machine.l2 else 0)
-        cycles += (7 if walks[2].step == 1 else apart) * blocks * rows * columns * vectors * chunks
+        cycles += (7 if walks[2].step == 1 else apart) * planes * outputs.h * outputs.w * vectors * chunks
     return cycles
