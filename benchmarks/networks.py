@@ -103,7 +103,7 @@ def compiled(model, x):
 
 
 def converted(model, x):
-    found = fastconv.torch.convert(model)
+    found = fastconv.torch.convert(model, memory_format=torch.preserve_format)
     return lambda: output(found(x))
 
 

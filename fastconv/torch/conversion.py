@@ -13,13 +13,15 @@ import torch
 from torch import fx, nn
 from torch.nn.modules.container import ModuleDict, ModuleList
 
+from fastconv.torch.formats import computed_in
 from fastconv.torch.fusing import CONVOLUTIONS, NORMS, POOLS, Fuser, Row, convolution, hooks, refusal
-from fastconv.torch.layers import FORMATS, Layer
+from fastconv.torch.layers import Layer
 from fastconv.torch.pools import Pool
 from fastconv.torch.products import Linear
 from fastconv.torch.running import ROWS, Network, memory
 
 TOLERANCE = 1e-3  # of the largest output: what a conversion that went wrong passes, and rounding never does
+MANY = 8  # convolutions, for which maps may be converted once on their way in and out
 VIEWS = {"view": "reshape"}
 
 
@@ -32,7 +34,7 @@ class _Tracer(fx.Tracer):  # type: ignore[misc]
 
 
 class Ends(nn.Module):  # type: ignore[misc]
-    """A model that computes in one memory format, whatever its inputs have.
+    """A model that computes in one memory format, whatever its inputs have; a traced one does so by itself.
 
     Parameters
     ----------
@@ -47,43 +49,8 @@ class Ends(nn.Module):  # type: ignore[misc]
         self.model, self.memory_format = model, memory_format
 
     def forward(self, *arguments: Any, **named: Any) -> Any:
-        """The result of the model, in the format of the first tensor that came."""
-        if not named and len(arguments) == 1 and is_map(arguments[0]):  # without a walk through trees of arguments
-            (x,) = arguments
-            y = self.model(self.formed(x))
-            if isinstance(y, torch.Tensor):
-                return returned(y, x)
-            return torch.utils._pytree.tree_map(lambda one: returned(one, x), y)
-        leaves, tree = torch.utils._pytree.tree_flatten((arguments, named))
-        maps = [one for one in leaves if is_map(one)]
-        if not maps:
-            return self.model(*arguments, **named)
-        arguments, named = torch.utils._pytree.tree_unflatten([self.formed(one) for one in leaves], tree)
-        return torch.utils._pytree.tree_map(lambda one: returned(one, maps[0]), self.model(*arguments, **named))
-
-    def formed(self, x: Any) -> Any:
-        """A map in the format; all else as it is."""
-        if not is_map(x):
-            return x
-        last = self.memory_format is torch.channels_last
-        return x.contiguous(memory_format=formats(x)[0] if last else torch.contiguous_format)
-
-
-def returned(y: Any, x: torch.Tensor) -> Any:
-    """A map of a result in the format of a tensor that came; all else as it is."""
-    if not is_map(y):
-        return y
-    return y.contiguous() if x.is_contiguous() else y.contiguous(memory_format=formats(y)[0])
-
-
-def is_map(x: Any) -> bool:
-    """Whether a value is a tensor that has memory formats."""
-    return isinstance(x, torch.Tensor) and x.ndim in (4, 5)
-
-
-def formats(x: torch.Tensor) -> tuple[torch.memory_format]:
-    """The channels-last format of a map."""
-    return (FORMATS[x.ndim - 2],)
+        """The result of the model, in the format of the first map that came."""
+        return computed_in(self.memory_format, self.model, arguments, named)
 
 
 class Progress:
@@ -127,9 +94,10 @@ def convert(
     example_input : Tensor or tuple of Tensor, optional
         What the copy will be called with. The plans are then made here and not in the first call, and the copy's result is
         compared with the model's: a RuntimeWarning tells if they differ.
-    memory_format : {torch.channels_last, torch.contiguous_format}, optional
-        The format that the copy computes in: inputs are converted to it where they come in another, and results back. By
-        default the copy computes in the format in which its inputs come.
+    memory_format : {torch.channels_last, torch.contiguous_format, torch.preserve_format}, optional
+        The format that the copy computes in: inputs are converted to it where they come in another, and results back; with
+        torch.preserve_format that in which they come. By default channels_last where that is faster, in models of many
+        two-dimensional convolutions that torch.fx traces as a whole, and what comes in others.
     progress : bool, optional
         Whether to show a progress bar on stderr; by default, on a terminal.
 
@@ -142,7 +110,7 @@ def convert(
     Raises
     ------
     TypeError
-        If model is no torch.nn.Module, or memory_format none of the two.
+        If model is no torch.nn.Module, or memory_format none of the three.
 
     Examples
     --------
@@ -158,19 +126,26 @@ def convert(
     """
     if not isinstance(model, nn.Module):
         raise TypeError(f"model must be a torch.nn.Module, got {type(model).__name__}")
-    if memory_format not in (None, torch.channels_last, torch.contiguous_format):
-        raise TypeError(f"memory_format must be None, torch.channels_last or torch.contiguous_format, got {memory_format!r}")
+    if memory_format not in (None, torch.channels_last, torch.contiguous_format, torch.preserve_format):
+        raise TypeError(
+            f"memory_format must be None, torch.channels_last, torch.contiguous_format or torch.preserve_format, got "
+            f"{memory_format!r}"
+        )
     bar = Progress(sys.stderr.isatty() if progress is None else bool(progress))
     try:
         with torch.inference_mode(False), torch.no_grad():
             bar.say(0, 3, "tracing")
             copied = copy.deepcopy(model).eval()
             rows: list[Row] = []
-            found = converted(copied, "", rows, memory_format is torch.channels_last)
+            wanted = chosen_format(copied) if memory_format is None else memory_format
+            found = converted(copied, "", rows, wanted is torch.channels_last)
             for parameter in found.parameters():
                 parameter.requires_grad_(False)
-            if memory_format is not None:
-                found = Ends(found, memory_format).eval()
+            if wanted is not torch.preserve_format:
+                if isinstance(found, Network):
+                    found.memory_format = wanted
+                elif memory_format is not None:
+                    found = Ends(found, wanted).eval()
             setattr(found, ROWS, rows)
             if example_input is not None:
                 verify(model, found, example_input, bar)
@@ -178,6 +153,13 @@ def convert(
     finally:
         bar.close()
     return found
+
+
+def chosen_format(model: nn.Module) -> torch.memory_format:
+    """channels_last, in which kernels read and write vectors of channels, where it pays to convert inputs and results."""
+    kinds = [type(one) for one in model.modules()]
+    many = kinds.count(nn.Conv2d) >= MANY and not any(kind in CONVOLUTIONS and kind is not nn.Conv2d for kind in kinds)
+    return torch.channels_last if many and not any(map(hooks, model.modules())) else torch.preserve_format
 
 
 def converted(module: nn.Module, prefix: str, rows: list[Row], last: bool) -> nn.Module:

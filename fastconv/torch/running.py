@@ -9,12 +9,14 @@ memory. A call that finds the buffers in use, or inputs that are not plain tenso
 
 from collections import OrderedDict
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
 from torch import fx, nn
 from torch.nn.modules import module as modules
 
+from fastconv.torch.formats import computed_in
 from fastconv.torch.layers import MOST, unserved
 from fastconv.torch.schedules import Changed, Schedule, kind
 
@@ -57,6 +59,7 @@ class Network(fx.GraphModule):  # type: ignore[misc]
     def __init__(self, root: Any, graph: fx.Graph, class_name: str = "GraphModule") -> None:
         super().__init__(root, graph, class_name)
         self.schedules = Schedules()
+        self.memory_format = torch.preserve_format  # that maps are converted to as they come, and results back
 
     def recompile(self) -> Any:
         """Write the forward function anew, and put the schedules before it."""
@@ -76,6 +79,7 @@ class Network(fx.GraphModule):  # type: ignore[misc]
         for name, value in self.__dict__.items():
             if name not in found.__dict__:
                 found.__dict__[name] = memo.get(id(value), value)
+        found.memory_format = self.memory_format
         return found.train(self.training) if self.training else found.eval()
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -89,10 +93,18 @@ def rebuilt(rebuild: Callable[..., Any], fields: dict[str, Any], imports: str) -
     network = Network(found, found.graph, fields.get("_graphmodule_cls_name", "GraphModule"))
     if ROWS in fields:
         setattr(network, ROWS, fields[ROWS])
+    network.memory_format = fields.get("memory_format", torch.preserve_format)
     return network.train(fields.get("training", False))
 
 
 def scheduled(self: Any, *arguments: Any, **named: Any) -> Any:
+    """The result for maps in the network's format."""
+    if self.memory_format is torch.preserve_format:
+        return looked_up(self, *arguments, **named)
+    return computed_in(self.memory_format, partial(looked_up, self), arguments, named)
+
+
+def looked_up(self: Any, *arguments: Any, **named: Any) -> Any:
     """The result of a schedule, where there is one or one can be made."""
     key = None if named or self.training or modules._has_any_global_hook() else key_of(arguments)
     if key is None:

@@ -11,6 +11,7 @@ torch = pytest.importorskip("torch", reason="torch is not installed")
 from torch import nn  # noqa: E402
 
 import fastconv.torch as ft  # noqa: E402
+from fastconv.torch.conversion import MANY  # noqa: E402
 from fastconv.torch.layers import MOST, Layer  # noqa: E402
 from fastconv.torch.products import Convolution  # noqa: E402
 
@@ -175,6 +176,61 @@ def test_memory_format_is_converted_at_the_ends(threads):
     assert maps.is_contiguous()
     (layer,) = layers_of(fast)
     assert {one.plan.geometry.layout for one in layer.plans.values()} == {"NHWC"}
+
+
+class Column(nn.Module):
+    """Many convolutions, and a view of what they give."""
+
+    def __init__(self, count, reads=False):
+        super().__init__()
+        self.convs = nn.Sequential(*[nn.Conv2d(4, 4, 3, padding=1) for _ in range(count)])
+        self.reads = reads
+
+    def forward(self, x):
+        if self.reads and float(x.sum()) > 1e9:  # what torch.fx cannot trace
+            return x, x
+        y = self.convs(x)
+        return y, y.view(y.size(0), -1)
+
+
+def layouts(model):
+    """Those that a model's plans have."""
+    return {one.plan.geometry.layout for layer in layers_of(model) for one in layer.plans.values()}
+
+
+@pytest.mark.parametrize("given", [torch.contiguous_format, torch.channels_last], ids=["NCHW", "NHWC"])
+def test_many_convolutions_run_channels_last(given, threads):
+    """By default, whatever comes; results have the format of the input, and copies do the same."""
+    model, x = Column(MANY).eval(), torch.randn(2, 4, 6, 5).contiguous(memory_format=given)
+    fast = ft.convert(model)
+    with torch.no_grad():
+        for one in (fast, copy.deepcopy(fast), pickle.loads(pickle.dumps(fast))):
+            for _ in range(2):
+                maps, flat = one(x)
+                close(maps, model(x.contiguous())[0])
+                close(flat, model(x.contiguous())[1])
+                assert maps.is_contiguous(memory_format=given)
+            assert layouts(one) == {"NHWC"}
+
+
+@pytest.mark.parametrize(
+    ("model", "options"),
+    [
+        (Column(MANY - 1), {}),
+        (Column(MANY), {"memory_format": torch.preserve_format}),
+        (Column(MANY), {"memory_format": torch.contiguous_format}),
+        (Column(MANY, reads=True), {}),
+        (nn.Sequential(*[nn.Conv2d(4, 4, 3, padding=1) for _ in range(MANY)], nn.ConvTranspose2d(4, 4, 2)), {}),
+    ],
+    ids=["few", "preserve", "contiguous", "untraced", "transposed"],
+)
+def test_others_compute_in_the_format_of_their_inputs(model, options, threads):
+    """Few convolutions, as the caller wants it, models that are not traced as a whole, and those with others among them."""
+    fast, x = ft.convert(model.eval(), **options), torch.randn(2, 4, 6, 5)
+    with torch.no_grad():
+        for found, expected in zip(fast(x), model(x), strict=True):
+            close(found, expected)
+    assert layouts(fast) == {"NCHW"}
 
 
 def test_plans_are_kept_for_the_last_shapes(threads):
@@ -373,8 +429,8 @@ def test_progress_is_shown_where_it_is_asked_for(capsys):
 def test_wrong_arguments_are_named():
     with pytest.raises(TypeError, match=r"model must be a torch.nn.Module, got int"):
         ft.convert(3)
-    with pytest.raises(TypeError, match=r"memory_format must be None, torch.channels_last or torch.contiguous_format"):
-        ft.convert(nn.ReLU(), memory_format=torch.preserve_format)
+    with pytest.raises(TypeError, match=r"memory_format must be None, torch.channels_last, torch.contiguous_format or torch"):
+        ft.convert(nn.ReLU(), memory_format=torch.channels_last_3d)
     with pytest.raises(TypeError, match=r"converted must be what fastconv.torch.convert returned, got ReLU"):
         ft.report(nn.ReLU())
 
@@ -390,7 +446,7 @@ def test_networks_of_torchvision(name, threads):
     model, x = network(name), torch.randn(1, 3, 224, 224)
     with torch.no_grad():
         expected = output(model(x))
-        for memory_format in (None, torch.channels_last):
+        for memory_format in (None, torch.preserve_format, torch.channels_last):
             fast = ft.convert(model, memory_format=memory_format)
             close(output(fast(x)), expected)
             assert all(one.reason is None for one in layers_of(fast))
