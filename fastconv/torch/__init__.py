@@ -1,6 +1,6 @@
 """fastconv for torch: models whose convolutions and pools run on fastconv, and functions with gradients.
 
-convert(model), report(converted)       conversion, fusing, layers
+convert(model), report(converted)       conversion, fusing, products, pools, layers, formats
 conv2d(input, weight, ...) and kin      functional, operators
 """
 
