@@ -6,7 +6,7 @@ from llvmlite import ir
 from numba.extending import intrinsic
 
 from fastconv.kernels.simd.vector.building import compared, mapped
-from fastconv.kernels.simd.vector.exponential import EXPONENTIALS, cut_off, exponential, half_of_one_and_inverse
+from fastconv.kernels.simd.vector.exponential import EXPONENTIALS, cut_off, exponential, one_and_inverse
 
 
 @intrinsic
@@ -52,8 +52,7 @@ def silu(context: Any, tile: Any) -> Any:
     def gated(builder: Any, v: Any, constants: list[Any]) -> Any:
         if tile.dtype not in EXPONENTIALS:
             return v
-        half = ir.Constant(v.type, [0.5] * tile.lanes)
-        return builder.fdiv(builder.fmul(v, half), half_of_one_and_inverse(builder, v, tile))
+        return builder.fdiv(v, one_and_inverse(builder, v, tile))
 
     return tile(tile), mapped(tile, gated)
 

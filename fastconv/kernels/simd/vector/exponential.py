@@ -91,10 +91,10 @@ def power_of_two(builder: Any, shifted: Any, t: Any, more: int) -> Any:
     return builder.bitcast(builder.shl(exponent, ir.Constant(integer, [fraction] * t.lanes)), shifted.type)
 
 
-def half_of_one_and_inverse(builder: Any, v: Any, t: Any) -> Any:
-    """(1 + exp(-v)) / 2, lane by lane, to about one rounding: infinite where exp is; a NaN stays.
+def one_and_inverse(builder: Any, v: Any, t: Any) -> Any:
+    """1 + exp(-v), lane by lane, to about one rounding: infinite where exp is; a NaN stays.
 
-    Of the half an exponent is left for the largest exp, so that one power of two is enough.
+    It is twice its half, of which an exponent is left for the largest exp, so that one power of two is enough.
     """
     fraction = EXPONENTIALS[t.dtype].fraction
     limit = 2 ** (
@@ -103,7 +103,8 @@ def half_of_one_and_inverse(builder: Any, v: Any, t: Any) -> Any:
     v = cut_off(builder, v, (limit - 2) * math.log(2), -(limit + 0.98) * math.log(2))
     shifted, r = reduced(builder, v, t, -1)
     half = ir.Constant(v.type, [0.5] * t.lanes)
-    return fused(builder, series_of(builder, r, t, -1), power_of_two(builder, shifted, t, -1), half, t)
+    found = fused(builder, series_of(builder, r, t, -1), power_of_two(builder, shifted, t, -1), half, t)
+    return builder.fadd(found, found)
 
 
 def exponential(builder: Any, v: Any, t: Any, rest: Any = None) -> Any:
