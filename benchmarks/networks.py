@@ -170,11 +170,11 @@ def ncnn(model, x):
         pnnx.export(with_one_result(model), str(Path(folder, "model.pt")), (x,), fp16=False)
         net.load_param(str(Path(folder, "model.ncnn.param")))
         net.load_model(str(Path(folder, "model.ncnn.bin")))
-    image = runtime.Mat(x.numpy()[0].copy())
+    image = x.numpy()[0].copy()
 
     def call():
         run = net.create_extractor()
-        run.input("in0", image)
+        run.input("in0", runtime.Mat(image))  # which keeps no array alive
         return torch.from_numpy(np.array(run.extract("out0")[1]))[None]
 
     return call
