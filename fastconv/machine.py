@@ -27,7 +27,7 @@ CLOCK = 3.5e9  # cycles a second: only ratios of costs matter
 ONE_UNIT = ("znver4",)  # LLVM names of CPUs that run a vector of 64 bytes as two halves
 STREAMED = 15e9  # bytes of weights a second that come to a core from the cache all share, or from memory, while it computes
 STREAMED_NEAR = 35e9  # where a few cores have a last cache of their own
-NEAR = ("znver3", "znver4", "znver5")  # LLVM names of CPUs that have
+NEAR = ("znver5",)  # LLVM names of CPUs that were found to
 
 
 @dataclass(frozen=True, eq=False)  # looked up by identity on every call: there is one

@@ -5,7 +5,8 @@ calls -> rows of one table -> run(): one compiled loop over them
 A call from Python takes two microseconds where all that it reads is in the caches, and ten between kernels that fill them: its
 sizes are spread over a hundred objects. Laid down they take a few lines.
 
-    a row: adapter of the arguments, the arguments, the kernel, items, the most threads that pay
+    ADAPTER, ARGUMENTS, KERNEL          of a row: the kernel and what it is called with, by address
+    TOTAL, MOST                         items, and the threads that pay at most
 """
 
 from collections.abc import Iterable
@@ -16,14 +17,18 @@ import numpy as np
 
 from fastconv.kernels import threads
 from fastconv.kernels.compiling import compiled, entry
-from fastconv.kernels.jit import ITEMS, PARTS, Call, most_threads
+from fastconv.kernels.jit import Call, most_threads, parts_of
 from fastconv.kernels.memory import aligned
 from fastconv.kernels.simd.vector.atomics import adapter_failed, laid_at, loaded, room_of
 from fastconv.kernels.team import ALONE, lead
 from fastconv.problem.convolutions import Array
 
-COLUMNS = 5
+WORDS = tuple(range(0, 40, 8))
+ADAPTER, ARGUMENTS, KERNEL, TOTAL, MOST = WORDS  # bytes from the beginning of a row
+ROW = 8 * len(WORDS)
 BYTE = np.dtype(np.uint8)
+
+parts_for = compiled(parts_of)
 
 
 @lru_cache(maxsize=64)
@@ -43,10 +48,10 @@ def lay(where, {names}):
 @compiled
 def row_failed(row, most, team, helpers, spins):
     """Whether the kernel of a row raised, on so many threads at most."""
-    adapter, arguments, kernel, total = loaded(row), loaded(row + 8), loaded(row + 16), loaded(row + 24)
-    several = min(most, loaded(row + 32))
+    adapter, arguments, kernel = loaded(row + ADAPTER), loaded(row + ARGUMENTS), loaded(row + KERNEL)
+    total, several = loaded(row + TOTAL), min(most, loaded(row + MOST))
     if helpers > 0 and several > 1:
-        parts = several * max(1, min(PARTS, total // (ITEMS * several)))
+        parts = several * parts_for(total, several)
         failures = lead(team, (arguments, adapter), kernel, parts, total, min(helpers, several - 1), spins)
         if failures != ALONE:
             return failures > 0
@@ -56,7 +61,7 @@ def row_failed(row, most, team, helpers, spins):
 def run_rows(table, rows, most, team, helpers, spins):
     """Make the calls of a table, one after the other: the number of the one that raised, from 1 on, or 0."""
     for i in range(rows):
-        if row_failed(table + i * 8 * COLUMNS, most, team, helpers, spins):
+        if row_failed(table + i * ROW, most, team, helpers, spins):
             return i + 1
     return 0
 
@@ -65,9 +70,20 @@ compiled_run = entry(run_rows, "run of a program")
 
 
 class Row(NamedTuple):
-    """A call that is laid down: its row of the table, and what must stay alive for it."""
+    """A call that is laid down.
 
-    numbers: tuple[int, ...]
+    Attributes
+    ----------
+    words : tuple of int
+        Its row of the table.
+    most : int
+        Threads that pay at most.
+    call, room : Call, array
+        What must stay alive: its arrays, and where its arguments lie.
+    """
+
+    words: tuple[int, ...]
+    most: int
     call: Call
     room: Array
 
@@ -77,8 +93,8 @@ def laid(call: Call) -> Row:
     lay = lay_of(len(call.arguments))
     room = aligned(lay(0, *call.arguments), BYTE)
     adapter = lay(room.ctypes.data, *call.arguments)
-    kernel = call.kernel.address(call.arguments)
-    return Row((adapter, room.ctypes.data, kernel, call.items, most_threads(call.items, call.work)), call, room)
+    kernel, most = call.kernel.address(call.arguments), most_threads(call.items, call.work)
+    return Row((adapter, room.ctypes.data, kernel, call.items, most), most, call, room)
 
 
 class Program:
@@ -92,8 +108,8 @@ class Program:
 
     def __init__(self, rows: Iterable[Row]) -> None:
         self.rows = tuple(rows)
-        self.table = np.array([row.numbers for row in self.rows], np.int64)
-        self.address, self.most = int(self.table.ctypes.data), int(self.table[:, -1].max())
+        self.table = np.array([row.words for row in self.rows], np.int64)
+        self.address, self.most = int(self.table.ctypes.data), max(row.most for row in self.rows)
 
     def run(self) -> None:
         """Make the calls, on as many threads as calls may use now."""

@@ -154,11 +154,10 @@ def crew(wanted: int) -> tuple[int, int, int]:
 
 def run_parts(kernel: Any, threads: int, parts: int, total: int, arguments: tuple[Any, ...]) -> None:
     """kernel.serial(begin, end, *arguments) for `parts` equal parts of range(total), on so many threads at most."""
-    crew = _state.team
-    helpers = crew.helpers(threads - 1)
+    address, helpers, spins = crew(threads)
     if helpers < 1:
         kernel.serial(0, total, *arguments)
-    elif kernel.region(crew.address, kernel.address(arguments), parts, total, helpers, crew.spins, *arguments):
+    elif kernel.region(address, kernel.address(arguments), parts, total, helpers, spins, *arguments):
         raise MemoryError(f"{kernel.__name__} found no memory for its workspace")
 
 

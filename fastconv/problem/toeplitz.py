@@ -25,6 +25,11 @@ def size(geometry: ConvGeometry) -> int:
     return prod(geometry.in_size) * geometry.in_channels * prod(geometry.out_size) * geometry.out_channels
 
 
+def pairs(geometry: ConvGeometry) -> int:
+    """Of outputs and taps, each of which is a part of the matrix."""
+    return prod(geometry.out_size) * geometry.taps
+
+
 def refusal(geometry: ConvGeometry) -> str | None:
     """Why there is no matrix, or none that is worth its zeros."""
     g = geometry

@@ -8,14 +8,12 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="torch is not installed")
 
+from converted import close, layers_of  # noqa: E402
 from torch import nn  # noqa: E402
 
 import fastconv.torch as ft  # noqa: E402
-from fastconv.torch.conversion import MANY  # noqa: E402
-from fastconv.torch.layers import MOST, Layer  # noqa: E402
+from fastconv.torch.layers import MOST  # noqa: E402
 from fastconv.torch.products import Convolution  # noqa: E402
-
-BOUND = 1e-4  # of the largest output: winograd's and strassen's rounding over many layers
 
 
 def norm(channels, rank=2):
@@ -97,18 +95,6 @@ def seeded():
     torch.manual_seed(0)
 
 
-def close(found, expected):
-    """Within BOUND of the largest output."""
-    assert found.shape == expected.shape
-    assert found.dtype == expected.dtype
-    far = (found - expected).abs().max().item()
-    assert far <= BOUND * expected.abs().max().item(), far
-
-
-def layers_of(model):
-    return [one for one in model.modules() if isinstance(one, Layer)]
-
-
 @pytest.mark.parametrize("name", NETS)
 @pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last], ids=["NCHW", "NHWC"])
 def test_a_converted_net_gives_what_the_net_gives(name, memory_format, threads):
@@ -155,84 +141,6 @@ def test_the_model_is_not_changed(threads):
     assert not fast.training
 
 
-def test_memory_format_is_converted_at_the_ends(threads):
-    """Inside all is channels_last; the result has the format of the input, and views become reshapes."""
-
-    class Viewing(nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.conv = nn.Conv2d(4, 4, 3)
-
-        def forward(self, x):
-            y = self.conv(x)
-            return y, y.view(y.size(0), -1)
-
-    model = Viewing()
-    x = torch.randn(2, 4, 6, 6)
-    fast = ft.convert(model, x, memory_format=torch.channels_last)
-    maps, flat = fast(x)
-    close(maps, model(x)[0].detach())
-    close(flat, model(x)[1].detach())
-    assert maps.is_contiguous()
-    (layer,) = layers_of(fast)
-    assert {one.plan.geometry.layout for one in layer.plans.values()} == {"NHWC"}
-
-
-class Column(nn.Module):
-    """Many convolutions, and a view of what they give."""
-
-    def __init__(self, count, reads=False):
-        super().__init__()
-        self.convs = nn.Sequential(*[nn.Conv2d(4, 4, 3, padding=1) for _ in range(count)])
-        self.reads = reads
-
-    def forward(self, x):
-        if self.reads and float(x.sum()) > 1e9:  # what torch.fx cannot trace
-            return x, x
-        y = self.convs(x)
-        return y, y.view(y.size(0), -1)
-
-
-def layouts(model):
-    """Those that a model's plans have."""
-    return {one.plan.geometry.layout for layer in layers_of(model) for one in layer.plans.values()}
-
-
-@pytest.mark.parametrize("given", [torch.contiguous_format, torch.channels_last], ids=["NCHW", "NHWC"])
-def test_many_convolutions_run_channels_last(given, threads):
-    """By default, whatever comes; results have the format of the input, and copies do the same."""
-    model, x = Column(MANY).eval(), torch.randn(2, 4, 6, 5).contiguous(memory_format=given)
-    fast = ft.convert(model)
-    with torch.no_grad():
-        for one in (fast, copy.deepcopy(fast), pickle.loads(pickle.dumps(fast))):
-            for _ in range(2):
-                maps, flat = one(x)
-                close(maps, model(x.contiguous())[0])
-                close(flat, model(x.contiguous())[1])
-                assert maps.is_contiguous(memory_format=given)
-            assert layouts(one) == {"NHWC"}
-
-
-@pytest.mark.parametrize(
-    ("model", "options"),
-    [
-        (Column(MANY - 1), {}),
-        (Column(MANY), {"memory_format": torch.preserve_format}),
-        (Column(MANY), {"memory_format": torch.contiguous_format}),
-        (Column(MANY, reads=True), {}),
-        (nn.Sequential(*[nn.Conv2d(4, 4, 3, padding=1) for _ in range(MANY)], nn.ConvTranspose2d(4, 4, 2)), {}),
-    ],
-    ids=["few", "preserve", "contiguous", "untraced", "transposed"],
-)
-def test_others_compute_in_the_format_of_their_inputs(model, options, threads):
-    """Few convolutions, as the caller wants it, models that are not traced as a whole, and those with others among them."""
-    fast, x = ft.convert(model.eval(), **options), torch.randn(2, 4, 6, 5)
-    with torch.no_grad():
-        for found, expected in zip(fast(x), model(x), strict=True):
-            close(found, expected)
-    assert layouts(fast) == {"NCHW"}
-
-
 def test_plans_are_kept_for_the_last_shapes(threads):
     fast = ft.convert(nn.Conv2d(4, 4, 3))
     for size in range(4, 4 + 2 * MOST):
@@ -252,50 +160,6 @@ def test_weights_that_change_are_packed_anew(threads):
         fast.weight.mul_(2)
     fast.load_state_dict({"weight": fast.weight.clone(), "bias": model.bias + 1})
     close(fast(x), nn.functional.conv2d(x, 2 * model.weight, model.bias + 1).detach())
-
-
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-@pytest.mark.parametrize("shape", [(1, 24), (7, 24), (2, 5, 24), (2, 3, 4, 24), (2, 2, 3, 2, 24), (0, 24), (24,)])
-@pytest.mark.parametrize("activation", [None, nn.ReLU(), nn.GELU()])
-def test_linear_layers(activation, shape, dtype, threads):
-    """Rows of any number of axes, one row as well, with what follows them; those that plans do not serve stay torch's."""
-    model = nn.Sequential(nn.Linear(24, 10), *([] if activation is None else [activation]), nn.Linear(10, 3, bias=False)).to(
-        dtype
-    )
-    fast, x = ft.convert(model), torch.randn(shape, dtype=dtype)
-    with torch.no_grad():
-        for _ in range(2):
-            found, expected = fast(x), model(x)
-            assert found.shape == expected.shape
-            close(torch.cat([found.flatten(), torch.ones(1)]), torch.cat([expected.flatten(), torch.ones(1)]))
-    assert [type(one).__name__ for one in fast.children()] == ["Linear"] * 2
-    served = len(shape) > 1 and 0 not in shape
-    assert ft.report(fast).count("torch ran it last time") == 2 * (not served)
-    name = "" if activation is None else f" + {type(activation).__name__.lower()}"
-    assert f"fastconv: linear{name}" in ft.report(fast)
-
-
-def test_linear_layers_make_plans_for_a_few_shapes(threads):
-    """Sequences of ever new lengths would have the weights packed for each: they are torch's from then on."""
-    model = nn.Linear(6, 4)
-    fast = ft.convert(model)
-    with torch.no_grad():
-        for rows in (*range(1, 2 * MOST), 1):
-            x = torch.randn(rows, 6)
-            close(fast(x), model(x))
-            assert len(fast.plans) == min(rows, MOST) or rows == 1
-        assert f"it has plans for {MOST} other shapes" in ft.report(fast)
-        fast.weight.mul_(2)
-        close(fast(x), nn.functional.linear(x, 2 * model.weight, model.bias))
-
-
-def test_a_linear_layer_that_learns_is_torchs(threads):
-    model = nn.Sequential(nn.Linear(4, 2), nn.ReLU())
-    fast = ft.convert(model)
-    for one in fast.parameters():
-        one.requires_grad_(True)
-    fast(torch.ones(3, 4)).sum().backward()
-    assert all(one.grad is not None for one in fast.parameters())
 
 
 def test_tensors_are_shared_and_not_copied(threads):

@@ -39,9 +39,21 @@ def test_grouped_products_spread_the_channels_of_a_group_over_its_lanes(dtype, l
         tile = vector.fma_grouped(tile, pointer(x), lanes, pointer(w), lanes, taps, stride, group)
         vector.store_tile(tile, pointer(y), lanes)
 
+    @numba.njit
+    def compute_listed(x, cells, w, y):
+        tile = vector.zeros(pointer(x), rows, 1, lanes)
+        tile = vector.fma_listed(tile, pointer(x), pointer(cells), lanes, pointer(w), lanes, taps, stride, group)
+        vector.store_tile(tile, pointer(y), lanes)
+
     x, w = numbers(dtype, (rows - 1) * stride + taps, lanes), numbers(dtype, taps, group, lanes)
     y = marked(dtype, rows, lanes)
     compute(x, w, y)
+    apart = [numbers(dtype, 2, lanes) for _ in x]  # cells that lie anywhere, each a vector behind its address
+    for one, cell in zip(apart, x, strict=True):
+        one[1] = cell
+    listed = marked(dtype, rows, lanes)
+    compute_listed(x, np.array([one.ctypes.data for one in apart]), w, listed)
+    assert (listed == y).all()
     lane = np.arange(lanes) // group * group
     pairs = [(s, g) for s in range(taps) for g in range(group)]
     assert (y == [sum(x[i * stride + s][lane + g] * w[s, g] for s, g in pairs) for i in range(rows)]).all()

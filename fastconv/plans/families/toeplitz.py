@@ -5,7 +5,6 @@ it gives is an image of the result, in either layout. Products with the zeros of
 """
 
 from dataclasses import replace
-from math import prod
 from typing import Any
 
 from fastconv.kernels.jit import Call, Launch, launch_calls
@@ -36,13 +35,12 @@ def cost(problem: Problem, machine: Machine) -> float:
 def pack_cost(problem: Problem, machine: Machine) -> float:
     """Of the matrix, pair by pair of outputs and taps, and of its packing."""
     g = problem.geometry
-    return 2.5e-6 * prod(g.out_size) * g.taps + 8e-10 * toeplitz.size(g) + direct.pack_cost(product_of(problem), machine)
+    return 2.5e-6 * toeplitz.pairs(g) + 8e-10 * toeplitz.size(g) + direct.pack_cost(product_of(problem), machine)
 
 
 def growth(problem: Problem, machine: Machine) -> float:
     """Elements of the matrix for a weight."""
-    g = problem.geometry
-    return prod(g.in_size) * prod(g.out_size) / g.taps
+    return toeplitz.size(problem.geometry) / problem.geometry.weights
 
 
 def converts(problem: Problem) -> frozenset[str]:
