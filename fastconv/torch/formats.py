@@ -10,7 +10,7 @@ from fastconv.torch.layers import FORMATS
 
 def is_map(x: Any) -> bool:
     """Whether a value is a tensor that has memory formats."""
-    return isinstance(x, torch.Tensor) and x.ndim in (4, 5)
+    return isinstance(x, torch.Tensor) and x.ndim in (4, 5) and x.layout is torch.strided
 
 
 def formed(x: Any, memory_format: torch.memory_format) -> Any:

@@ -34,6 +34,12 @@ def activated(y: torch.Tensor, activation: Any) -> torch.Tensor:
     return functional.leaky_relu(y, *numbers) if kind == "leaky_relu" else torch.clamp(y, *numbers)
 
 
+def state_of(weight: torch.Tensor, bias: torch.Tensor | None) -> tuple[int, ...]:
+    """What changes where weights do: packed ones are of no use then."""
+    of_weight = weight.data_ptr(), weight._version
+    return of_weight if bias is None else (*of_weight, bias.data_ptr(), bias._version)
+
+
 def words(*parts: str, activation: Any = None) -> str:
     """An operation and what is fused into it."""
     if activation is not None:
@@ -70,9 +76,7 @@ class Convolution(Layer):
 
     def key(self, x: torch.Tensor, *others: Any) -> Any:
         """All that a plan depends on, the state of the weights too."""
-        w, b = self.weight, self.bias
-        state = (w.data_ptr(), w._version) if b is None else (w.data_ptr(), w._version, b.data_ptr(), b._version)
-        return x.shape, x.stride(), x.dtype, others[0] is not None, state
+        return x.shape, x.stride(), x.dtype, others[0] is not None, state_of(self.weight, self.bias)
 
     def planned(self, x: torch.Tensor, last: bool, *others: Any) -> Any:
         """A plan with the weights packed."""
@@ -158,8 +162,7 @@ class Scale(Layer):
 
     def key(self, x: torch.Tensor, *others: Any) -> Any:
         """All that a plan depends on, the state of scale and shift too."""
-        s, b = self.scale, self.shift
-        return x.shape, x.stride(), x.dtype, s.data_ptr(), s._version, b.data_ptr(), b._version
+        return x.shape, x.stride(), x.dtype, state_of(self.scale, self.shift)
 
     def planned(self, x: torch.Tensor, last: bool, *others: Any) -> Any:
         """A plan of a convolution."""
@@ -209,9 +212,7 @@ class Linear(Layer):
 
     def key(self, x: torch.Tensor, *others: Any) -> Any:
         """All that a plan depends on, the state of the weights too."""
-        w, b = self.weight, self.bias
-        state = (w.data_ptr(), w._version) if b is None else (w.data_ptr(), w._version, b.data_ptr(), b._version)
-        return x.shape, x.stride(), x.dtype, state
+        return x.shape, x.stride(), x.dtype, state_of(self.weight, self.bias)
 
     def ready(self, key: Any, x: torch.Tensor, *others: Any) -> Ready | str:
         """The plan for a key, or why there is none: sequences of ever new lengths would have the weights packed for each."""

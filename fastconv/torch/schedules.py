@@ -44,8 +44,8 @@ class Changed(Exception):
 class Watched(NamedTuple):
     """What a schedule depends on: the modules that it calls, where each is found by its name, and all that there are.
 
-    A module that is called is (dict that holds it, its name there, itself, its fields, its parameters, those that are tensors
-    as (name, tensor, version, address)): all that changes if weights do, or modules, or what watches their calls.
+    A module that is called is (dict that holds it, its name there, itself, its fields, its parameters, and these as (name,
+    tensor or None, version, address)): all that changes if weights do, or modules, or what watches their calls.
     """
 
     called: tuple[tuple[Any, ...], ...]
@@ -56,8 +56,12 @@ class Watched(NamedTuple):
         for owner, name, module, fields, parameters, seen in self.called:
             if owner.get(name) is not module or not is_quiet(fields) or fields["_parameters"] is not parameters:
                 return False
+            if len(parameters) != len(seen):
+                return False
             for key, tensor, version, address in seen:
-                if parameters.get(key) is not tensor or tensor._version != version or tensor.data_ptr() != address:
+                if parameters.get(key) is not tensor:
+                    return False
+                if tensor is not None and (tensor._version != version or tensor.data_ptr() != address):
                     return False
         return True
 
@@ -75,7 +79,9 @@ def watched(module: fx.GraphModule) -> Watched:
         owner, _, name = path.rpartition(".")
         called = module.get_submodule(path)
         parameters = called._parameters
-        seen = [(key, one, one._version, one.data_ptr()) for key, one in parameters.items() if one is not None]
+        seen = [
+            (key, one, *((None, None) if one is None else (one._version, one.data_ptr()))) for key, one in parameters.items()
+        ]
         found.append((module.get_submodule(owner)._modules, name, called, called.__dict__, parameters, tuple(seen)))
     return Watched(tuple(found), tuple(module.modules()))
 

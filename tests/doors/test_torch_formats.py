@@ -69,6 +69,22 @@ def test_others_compute_in_the_format_of_their_inputs(model, options, threads):
     assert layouts(fast) == {"NCHW"}
 
 
+def test_what_has_no_formats_goes_to_torch(threads):
+    """A sparse map among the arguments comes as it is."""
+
+    class Masked(Column):
+        def forward(self, x, mask):
+            return super().forward(x), torch.sparse.sum(mask)
+
+    model, x = Masked(MANY).eval(), torch.randn(2, 4, 6, 5)
+    fast, mask = ft.convert(model), torch.ones(1, 1, 2, 3).to_sparse()
+    with torch.no_grad():
+        ((maps, _), total), ((expected, _), wanted) = fast(x, mask), model(x, mask)
+    close(maps, expected)
+    close(total, wanted)
+    assert layouts(fast) == {"NHWC"}
+
+
 def test_models_that_are_not_traced_compute_in_a_format_too(threads):
     """As the caller asks; several arguments, named ones and pairs of results go through."""
 

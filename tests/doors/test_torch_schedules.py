@@ -252,6 +252,19 @@ def test_a_model_in_a_model(x, threads):
         close(fast(x), model(x).detach())
 
 
+def test_a_bias_where_there_was_none_is_seen(x, threads):
+    """A parameter that is replaced is another one, though none was written to."""
+    model = nn.Sequential(nn.Conv2d(4, 4, 3, bias=False), nn.ReLU(), nn.Conv2d(4, 2, 1, bias=False)).eval()
+    fast = ft.convert(model)
+    with torch.no_grad():
+        for _ in range(3):
+            fast(x)
+        layer = converted.layers_of(fast)[-1]
+        layer.bias = model[2].bias = nn.Parameter(torch.ones(2), requires_grad=False)
+        for _ in range(3):
+            close(fast(x), model(x))
+
+
 def test_values_that_change_their_shape_are_left_to_torch(threads):
     """The inputs are alike, and what torch computes of them is not."""
 

@@ -157,7 +157,7 @@ def channels_last_kernel(rows: int, taps: int, stride: int, group: int, lanes: i
         """y [n][h][w][c] = act(bias [c] + sum over r, s of x [n][h * stride + r][w * stride + s][c] * w [r][s][c])"""
         s, act = read_line(sizes), epilogue.epilogue(parameters, residual, y)
         wide, apart = (rows - 1) * stride + taps, s.dilation.w
-        table, memory = carve_line(LineTables(s.taps_h, s.taps_h * wide, s.zeros), sizes)
+        table, memory = carve_line(LineTables(rows=s.taps_h, cells=s.taps_h * wide, zeros=s.zeros), sizes)
         for i in range(s.zeros):
             poke(table.zeros + i, 0)
         for number in range(begin, end):
