@@ -67,6 +67,10 @@ GUARDED = {
     "3x3": problem((7, 9), (3, 3), (18, 10), False),
     "strided": problem((9, 8), (3, 3), (18, 10), False, stride=(2, 2)),
     "pixels": problem((7, 9), (1, 1), (18, 10), False, padding=((0, 0), (0, 0))),
+    "colours": problem((7, 41), (3, 3), (3, 32), False),
+    "colours strided": problem((9, 70), (5, 5), (3, 20), False, stride=(2, 2)),
+    "few dilated": problem((9, 12), (3, 2), (5, 16), False, dilation=(2, 3)),
+    "small groups": problem((7, 9), (3, 3), (8, 12), False, groups=2),
     "depthwise": problem((7, 21), (3, 3), (18, 18), False, groups=18),
     "depthwise strided": problem((7, 70), (3, 3), (3, 6), False, groups=3, stride=(2, 2)),
 }
@@ -107,6 +111,7 @@ def bound(asked: Problem, arrays: Arrays, name: str) -> float:
 
 SLICED = {
     "direct": problem((40, 41), (3, 3), (20, 17), True, batch=4),
+    "colours": problem((40, 41), (5, 5), (3, 17), True, batch=4),
     "winograd": problem((40, 41), (3, 3), (20, 17), True, batch=4),
     "depthwise": problem((40, 41), (3, 3), (18, 18), True, batch=4, groups=18),
 }
@@ -115,7 +120,7 @@ SLICED = {
 @pytest.mark.parametrize("name", SLICED)
 def test_partial_sums_have_the_same_bits_on_any_number_of_threads(name: str) -> None:
     """Slices of the positions, of which there are several here, are added up in one order."""
-    asked = SLICED[name]
+    asked, name = SLICED[name], "direct" if name == "colours" else name
     launch = choice.launch_of(FAMILIES[name], asked, host())
     assert launch.items > 1
     arrays = drawn(asked, whole=False)
@@ -175,6 +180,14 @@ def test_far_windows_are_refused_or_copied_in_parts(stride: int, last: bool) -> 
     near = problem((1, 40_000), (1, 3), (40, 8), last, stride=(1, 3000), padding=((0, 0), (0, 0)))
     chunk = choice.chosen(choice.DIRECT, near, host()).cut.chunk
     assert chunk[2] * 3000 * 40 <= 2 << 20
+
+
+@pytest.mark.parametrize("last", [False, True])
+def test_layers_of_few_channels_have_vectors_of_output_channels(last: bool) -> None:
+    """And are not copied where their dy lies in whole vectors, channels last."""
+    asked = GUARDED["colours last" if last else "colours"]
+    assert "_outputs_" in choice.DIRECT.kernel(asked, host())
+    assert "_outputs_" not in choice.DIRECT.kernel(problem((9, 9), (1, 1), (256, 64), last, padding=((0, 0), (0, 0))), host())
 
 
 @pytest.mark.parametrize("name", ROWS)

@@ -102,6 +102,19 @@ def asker(rows: int, parts: int, lanes: int) -> Any:
 
 
 @lru_cache(maxsize=8)
+def interleaver(channels: int, lanes: int) -> Any:
+    """The compiled to[column][c] = line[c][column] of vectors of columns; returns where the first column that is left lies."""
+
+    def interleave(to, line, begin, end, apart):
+        whole = end - (end - begin) % lanes
+        for column in range(begin, whole, lanes):
+            vector.store_interleaved(vector.load_tile(line + column, apart, channels, 1, lanes), to + column * channels)
+        return whole
+
+    return inlined(interleave)
+
+
+@lru_cache(maxsize=8)
 def packer(lanes: int, channels_last: bool) -> Any:
     """The compiled pack(source, block, to, steps): to[t][row][column][c] = x, padding filled in by the border's mode.
 
@@ -109,6 +122,7 @@ def packer(lanes: int, channels_last: bool) -> Any:
     """
 
     copy, clear = runs(lanes)
+    interleave_three = interleaver(3, lanes)
 
     @compiled
     def pack_inside(to, line, begin, end, source, block, steps):
@@ -120,10 +134,15 @@ def packer(lanes: int, channels_last: bool) -> Any:
             for column in range(begin, end):
                 copy(to + column * pitch, line + column * apart, channels)
         else:
+            if channels == pitch == 3:  # a picture's colours
+                begin = interleave_three(to, line, begin, end, source.strides.c)
             for c in range(0, channels, lanes):
                 for column in range(begin, end, lanes):
                     count, width = min(lanes, end - column), min(lanes, channels - c)
                     at = line + (c * source.strides.c + column)
+                    if count == width == lanes:
+                        vector.store_tile(vector.load_turned(at, source.strides.c, lanes), to + (column * pitch + c), pitch)
+                        continue
                     square = vector.load_transposed(at, source.strides.c, count, width, lanes, 1, lanes)
                     vector.store_first_rows(square, to + (column * pitch + c), steps, count, width)
 

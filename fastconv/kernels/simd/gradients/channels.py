@@ -27,10 +27,12 @@ from fastconv.kernels.simd.engine.workspace import keep, workspace
 from fastconv.kernels.simd.gradients import taps
 from fastconv.kernels.simd.gradients.chunks import (
     MOST_COPIED,
+    Grads,
     Grid,
     Part,
     chunk_of,
     chunk_within,
+    grads_of,
     grid_of,
     packers,
     reach_of,
@@ -89,15 +91,6 @@ class Tables(NamedTuple):
     steps: int
 
 
-class Grads(NamedTuple):
-    """A chunk's dy of one vector of channels: elements from one plane, row and column to the next."""
-
-    at: Any
-    plane: int
-    row: int
-    column: int
-
-
 class Item(NamedTuple):
     """The slice of positions, first channel, how many, slice of the kernel and which of an x channel's outputs."""
 
@@ -133,19 +126,6 @@ def copy_grads(dy, chunk, item, to, s):
                 cell = to + ((i * size.h + h) * size.w + w) * g.k_pitch
                 for c in range(item.channels):
                     poke(cell + c, peek(at + c * s.multiple * g.y.c))
-
-
-@compiled
-def grads_of(dy, work, chunk, item, s):
-    """Where a chunk's dy lies."""
-    g, size = s.grid, chunk.size
-    if s.copied != 0:
-        row = size.w * g.k_pitch
-        return Grads(work.grads, size.h * row, row, g.k_pitch)
-    n, depth = divmod(chunk.first.d, g.outputs.d)
-    first = n * g.y.n + depth * g.y.d + chunk.first.h * g.y.h + chunk.first.w * g.y.w
-    # Depths of images follow each other as images do: a plane lies behind the one before it.
-    return Grads(pointer(dy) + (first + item.channel), g.y.d, g.y.h, g.y.w)
 
 
 def bytes_of(dtype: str) -> int:
@@ -209,7 +189,7 @@ def kernel(tile: Tile, lanes: int, steps: tuple[int, int], channels_last: bool, 
                     copy_grads(dy, chunk, item, work.grads, s)
                 elif s.copied != 0:
                     pack_grads(dy, zero, chunk, outputs, work.grads, tables.steps, g)
-                grads = grads_of(dy, work, chunk, item, s)
+                grads = grads_of(work.grads, dy, item.channel, s.copied, chunk, g)
                 for stack in range(s.stacks):
                     reach = reach_of(chunk.size, g)
                     down = first_row(stack, s.stacks, rows, g.taps.h) * g.dilation.h * reach.w * g.c_pitch
@@ -263,7 +243,7 @@ def candidates(geometry: ConvGeometry, dtype: np.dtype[Any], machine: Machine) -
     vectors, positions = vectors * g.out_per_group * g.kernel[0], g.batch * prod(g.out_size)
     reach = prod(n * step + extent - step for n, step, extent in zip(chunk[1:], g.stride[1:], g.window[1:], strict=True))
     wide = max(1, wide)
-    turned = 3.0 if g.channels_last else 7.0 * -(-wide // lanes) * lanes / wide
+    turned = 3.0 if g.channels_last else 4.5 * -(-wide // lanes) * lanes / wide
     copied = turned * positions / max(1, prod(chunk[1:])) * reach
     if is_copied(g, lanes):
         copied += positions * (1.5 * lanes if g.out_per_group > 1 else 3.0 if g.channels_last else 8.0)

@@ -1,6 +1,7 @@
 """The gradient of a convolution by its weights: three families, each by the kernel that is expected to take the least time.
 
 tiles.py      "direct": every geometry, as a product over positions
+outputs.py    "direct": the same for few input channels, vectors of output channels
 winograd.py   "winograd": kernels of 3 taps with a quarter to half of the products, at a larger rounding error
 channels.py   "depthwise": one input channel a group, vectors of channels
 rows.py       "depthwise": the same, channels last, nothing copied
@@ -16,7 +17,7 @@ import numpy as np
 
 from fastconv.kernels.keeping import remembered
 from fastconv.kernels.simd.engine.costs import Candidate, cheapest
-from fastconv.kernels.simd.gradients import channels, maps, planes, rows, tiles, winograd
+from fastconv.kernels.simd.gradients import channels, maps, outputs, planes, rows, tiles, winograd
 from fastconv.kernels.simd.gradients.launches import Launch
 from fastconv.machine import Machine, host
 from fastconv.problem.convolutions import Array
@@ -66,7 +67,11 @@ class Family:
         launch_of(self, problem, host()).run(operands["x"].ravel(), operands["dy"].ravel(), out.ravel())
 
 
-MODULES: dict[str, tuple[Any, ...]] = {"direct": (tiles,), "winograd": (winograd,), "depthwise": (rows, channels, maps, planes)}
+MODULES: dict[str, tuple[Any, ...]] = {
+    "direct": (tiles, outputs),
+    "winograd": (winograd,),
+    "depthwise": (rows, channels, maps, planes),
+}
 DIRECT, WINOGRAD, DEPTHWISE = map(Family, MODULES)
 
 

@@ -79,6 +79,15 @@ class Chunk(NamedTuple):
     size: Axes
 
 
+class Grads(NamedTuple):
+    """A chunk's dy of some channels: elements from one plane, row and column to the next."""
+
+    at: Any
+    plane: int
+    row: int
+    column: int
+
+
 def thinned(geometry: ConvGeometry) -> list[int]:
     """Of each axis the cells from one that is seen to the next: a stride where there is one tap and no padding, else 1.
 
@@ -139,6 +148,21 @@ def cells_under(geometry: ConvGeometry, chunk: tuple[int, int, int], depths: int
     return chunk[0] * depths * prod((n - 1) * step + extent for n, step, extent in axes)
 
 
+def reach_under(geometry: ConvGeometry, chunk: tuple[int, int, int]) -> list[int]:
+    """Rows and columns of x under a chunk's outputs."""
+    axes = zip(chunk[1:], geometry.stride[1:], geometry.window[1:], strict=True)
+    return [n * step + extent - step for n, step, extent in axes]
+
+
+def copy_cycles(channels: int, channels_last: bool, lanes: int) -> float:
+    """Of a cell with so many channels, copied channels last; a square of vectors is turned in as many steps as it has lanes."""
+    if channels_last:
+        return 2.5 * -(-channels // lanes)
+    if channels == 3:
+        return 1.5
+    return 3.5 * (channels // lanes) + (9.0 if channels % lanes else 0.0)
+
+
 def chunk_within(geometry: ConvGeometry, depths: int, most: int, cells: int) -> tuple[int, int, int]:
     """A chunk of `most` positions, or of fewer whose windows have so many cells at most, or of one."""
     high, wide = geometry.out_size[1:]
@@ -169,6 +193,28 @@ def chunk_of(number, g):
 def reach_of(size, g):
     """Cells under so many rows and columns of outputs."""
     return Plane(size.h * g.stride.h + g.halo.h, size.w * g.stride.w + g.halo.w)
+
+
+@compiled
+def grads_of(copy, dy, channel, copied, chunk, g):
+    """Where a chunk's dy lies, from an output channel on: in its copy, or channels last where it is."""
+    size = chunk.size
+    if copied != 0:
+        row = size.w * g.k_pitch
+        return Grads(copy, size.h * row, row, g.k_pitch)
+    n, depth = divmod(chunk.first.d, g.outputs.d)
+    first = n * g.y.n + depth * g.y.d + chunk.first.h * g.y.h + chunk.first.w * g.y.w
+    # Depths of images follow each other as images do: a plane lies behind the one before it.
+    return Grads(pointer(dy) + (first + channel), g.y.d, g.y.h, g.y.w)
+
+
+@compiled
+def tap_offset(tap, chunk, g):
+    """Elements from a window's first cell to the one under a tap."""
+    rest, s = divmod(tap, g.taps.w)
+    t, r = divmod(rest, g.taps.h)
+    reach = reach_of(chunk.size, g)
+    return ((t * reach.h + r * g.dilation.h) * reach.w + s * g.dilation.w) * g.c_pitch
 
 
 @lru_cache(maxsize=8)

@@ -33,7 +33,17 @@ from fastconv.kernels.simd.engine.tables import TILES, Tile
 from fastconv.kernels.simd.engine.windows import runs
 from fastconv.kernels.simd.engine.workspace import keep, workspace
 from fastconv.kernels.simd.gradients import sums
-from fastconv.kernels.simd.gradients.chunks import Chunk, Grid, Part, chunk_for, chunk_of, grid_of, packers, reach_of
+from fastconv.kernels.simd.gradients.chunks import (
+    Chunk,
+    Grid,
+    Part,
+    chunk_for,
+    chunk_of,
+    copy_cycles,
+    grid_of,
+    packers,
+    reach_of,
+)
 from fastconv.kernels.simd.gradients.launches import Launch, launched
 from fastconv.kernels.simd.gradients.sums import block_of, blocks_in, even_part, slice_of
 from fastconv.kernels.simd.gradients.transforms import TILE, grad_transform, sum_transform
@@ -283,10 +293,12 @@ def seconds(geometry: ConvGeometry, cut: Cut, dtype: np.dtype[Any], machine: Mac
     of_plane *= -(-min(cut.c_part, g.in_per_group) // (columns * lanes))
     each = max(rows * columns / machine.units, (rows + columns + 1) / 2) * 1.06 + 0.3
     products = planes * of_plane * (tiles * each + chunks * (15 + 1.5 * rows * columns))
-    turned, m = (2.5 if g.channels_last else 6.0), prod(cut.form)
+    m = prod(cut.form)
+    copied_x, copied_dy = (copy_cycles(channels, g.channels_last, lanes) for channels in (g.in_per_group, g.out_per_group))
     again = k_parts if chunks > 1 else 1
-    of_inputs, of_grads = turned * m * 1.3 + 10 + 1.8 * planes, turned * m + 10 + 1.7 * planes
-    copies = tiles * (again * c_vectors * of_inputs + c_parts * k_vectors * of_grads)
+    of_inputs = copied_x * m * 1.3 + c_vectors * (10 + 1.8 * planes)
+    of_grads = copied_dy * m + k_vectors * (10 + 1.7 * planes)
+    copies = tiles * (again * of_inputs + c_parts * of_grads)
     slices = slices_for(g, cut, dtype)
     ends = slices * g.out_per_group * c_vectors * (10 + 2.6 * planes)
     written = g.out_per_group * c_vectors * prod(g.kernel[1:]) * (2 if g.channels_last else 9)

@@ -130,11 +130,11 @@ def load_transposed(context: Any, p: Any, step: Any, count: Any, width: Any, row
 @intrinsic(prefer_literal=True)
 def load_turned(context: Any, p: Any, step: Any, lanes: Any) -> Any:
     """The tile of `lanes` rows whose row i holds p[c * step + i] as element c: load_transposed of a whole square."""
-    result = Tile(p.dtype, lanes.literal_value, 1, lanes.literal_value)
+    result, stored = Tile(held(p.dtype), lanes.literal_value, 1, lanes.literal_value), p.dtype
 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         t = ir.Constant(context.get_value_type(result), ir.Undefined)
-        loaded = [read(builder, args[0], result, builder.mul(args[1], I64(c))) for c in range(result.lanes)]
+        loaded = [read(builder, args[0], result, builder.mul(args[1], I64(c)), stored) for c in range(result.lanes)]
         for i, row in enumerate(transposed(builder, loaded, result.lanes)):
             t = builder.insert_value(t, row, i)
         return t
@@ -303,6 +303,26 @@ def store_spans_wide(context: Any, tile: Any, p: Any, step: Any, count: Any) -> 
         return context.get_dummy_value()
 
     return types.void(tile, p, types.intp, types.intp), generate
+
+
+@intrinsic
+def store_interleaved(context: Any, tile: Any, p: Any) -> Any:
+    """p[c * rows + i] = element c of row i, of a tile of one column"""
+    stored, rows, lanes = p.dtype, tile.rows, tile.lanes
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        vectors = [builder.extract_value(args[0], i) for i in range(rows)]
+        for j in range(rows):
+            places = [divmod(j * lanes + lane, rows) for lane in range(lanes)]  # (element, row) of each lane
+            found = vectors[0]
+            for i in range(1, rows):
+                # Lanes of row i, those that rows before it filled, and in the first round elements of row 0.
+                chosen = [lanes + c if row == i else c if i == 1 else lane for lane, (c, row) in enumerate(places)]
+                found = builder.shuffle_vector(found, vectors[i], ir.Constant(ir.VectorType(I32, lanes), chosen))
+            write(builder, found, args[1], tile, I64(j * lanes), stored)
+        return context.get_dummy_value()
+
+    return types.void(tile, p), generate
 
 
 @intrinsic
