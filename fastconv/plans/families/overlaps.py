@@ -26,7 +26,8 @@ from fastconv.problem.problem import Operands, Problem
 from fastconv.problem.types import uniform
 from fastconv.problem.windows import FoldGeometry
 
-WORKSPACE = 16 << 20  # bytes of the columns of an image, or of several
+WORKSPACE = 16 << 20  # bytes of the columns of an image
+TOGETHER = 4 << 20  # of several, which are added up while they are near
 
 
 class Packed(NamedTuple):
@@ -53,9 +54,10 @@ class Packed(NamedTuple):
 
 @remembered
 def product_of(problem: Problem) -> Problem:
-    """The product, of as many images as the workspace holds, or of one."""
+    """The product, of as many images as lie near together, all passes alike, or of one."""
     g = problem.geometry
-    images = g.batch if g.batch * problem.dtype.itemsize * column_values(g) <= WORKSPACE else 1
+    most = max(1, TOGETHER // max(1, problem.dtype.itemsize * column_values(g)))
+    images = next((count for count in range(min(g.batch, most), 0, -1) if g.batch % count == 0), g.batch)
     return Problem(product_geometry(g, images), uniform(problem.dtype))
 
 

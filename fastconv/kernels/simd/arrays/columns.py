@@ -317,6 +317,8 @@ def seconds(geometry: FoldGeometry, dtype: np.dtype[Any], machine: Machine) -> f
         cells = prod(g.image_shape)
         woven = 0.1 if stride == 1 else 0.3 if stride == 2 else 1.2
         cycles = 8 * lines + values * 3 / machine.lanes(dtype) + cells * woven + 40 * cells / max(1, plane.in_size[2])
+        if values * dtype.itemsize > 2 * machine.l2:  # taps lie far apart: each line is waited for
+            cycles += 15 * lines
     return 1e-6 + machine.seconds(cycles, g.bytes(dtype.itemsize))
 
 

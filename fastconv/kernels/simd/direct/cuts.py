@@ -12,7 +12,7 @@ import numpy as np
 
 from fastconv.kernels.simd.engine.tables import CONFLICT, WAYS, Tile, tile_for
 from fastconv.kernels.simd.engine.walks import Walks, along, walks_of
-from fastconv.machine import Machine
+from fastconv.machine import STREAMED, Machine
 from fastconv.problem.borders import CONSTANT, ZERO_FILL
 from fastconv.problem.convolutions import ConvGeometry
 
@@ -210,7 +210,8 @@ def cycles_of(geometry: ConvGeometry, cut: Cut, dtype: np.dtype[Any], machine: M
         cells = taps.d * sum(count * walks[1].reach(rows) * walks[2].reach(columns) for count, rows, columns in blocks)
         cycles += (5.5 if g.channels_last else 1.0) * cells * c_vectors
     if not g.channels_last:
-        # Every second element of a line is written at a time, and lines that the L2 cache does not hold are fetched each time.
-        apart = 16 + (7 * lanes if dtype.itemsize * prod(g.out_shape) > 3 * machine.l2 else 0)
-        cycles += (7 if walks[2].step == 1 else apart) * planes * outputs.h * outputs.w * vectors * chunks
+        # Where every second element of a line is written at a time, lines that the L2 cache does not hold are fetched for each.
+        far = walks[2].step > 1 and dtype.itemsize * prod(g.out_shape) > 3 * machine.l2
+        fetched = 7 * lanes * STREAMED / machine.streamed if far else 0.0
+        cycles += (chunks * (7 if walks[2].step == 1 else 16) + fetched) * planes * outputs.h * outputs.w * vectors
     return cycles
