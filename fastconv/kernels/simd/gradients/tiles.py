@@ -50,7 +50,8 @@ from fastconv.problem.convolutions import ConvGeometry
 
 peek, poke, pointer = vector.peek, vector.poke, vector.pointer
 
-MOST_CHANNELS = 256  # of a block of dw, of either kind
+MOST_CHANNELS = 512  # output channels of a block of dw
+INPUTS = (32, 64, 128, 256)  # input channels of a block, at most
 WIDEST = 6  # vectors of a register tile
 
 
@@ -187,11 +188,11 @@ class Cut(NamedTuple):
     chunk: tuple[int, int, int]
 
 
-def cut(geometry: ConvGeometry, tile: Tile, dtype: np.dtype[Any], machine: Machine) -> Cut:
-    """Blocks of dw whose sums take a quarter of the L2 cache, and chunks of positions that take another."""
+def cut(geometry: ConvGeometry, tile: Tile, inputs: int, dtype: np.dtype[Any], machine: Machine) -> Cut:
+    """Blocks of dw whose sums take half of the L2 cache, and chunks of positions that take a quarter."""
     g, width, room = geometry, tile.columns * machine.lanes(dtype), machine.l2 // (4 * dtype.itemsize)
-    c_part = even_part(g.in_per_group, min(MOST_CHANNELS, room // (g.taps * 2 * tile.rows)), width)
-    k_part = even_part(g.out_per_group, min(MOST_CHANNELS, room // (g.taps * c_part)), tile.rows)
+    c_part = even_part(g.in_per_group, min(inputs, room // (g.taps * tile.rows)), width)
+    k_part = even_part(g.out_per_group, min(MOST_CHANNELS, 2 * room // (g.taps * c_part)), tile.rows)
     near = 3 * machine.l1 // (4 * LINE * (tile.columns + 1))  # positions whose panels of x and dy stay in the L1 cache
     most = min(max(64, near), max(16, room // (c_part + k_part)))
     chunk = chunk_within(g, g.kernel[0], most, MOST_COPIED // c_part)
@@ -222,11 +223,12 @@ def supports(geometry: ConvGeometry, dtype: np.dtype[Any], machine: Machine) -> 
 
 
 def candidates(geometry: ConvGeometry, dtype: np.dtype[Any], machine: Machine) -> Iterator[Candidate]:
-    """Every tile of the machine."""
+    """Every tile of the machine; blocks of few input channels copy x less often, and dy more often."""
     g = flattened(geometry)
+    most = next((inputs for inputs in INPUTS if inputs >= g.in_per_group), INPUTS[-1])
     for tile in TILES[machine.isa].gradient:
-        one = cut(g, tile, dtype, machine)
-        yield Candidate(seconds(g, one, dtype, machine), one, partial(draft, g, one, dtype, machine))
+        for one in dict.fromkeys(cut(g, tile, inputs, dtype, machine) for inputs in INPUTS if inputs <= most):
+            yield Candidate(seconds(g, one, dtype, machine), one, partial(draft, g, one, dtype, machine))
 
 
 @remembered
