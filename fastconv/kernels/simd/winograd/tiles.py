@@ -81,15 +81,23 @@ def multiplier(rows: int, columns: int, lanes: int) -> Any:
     width = columns * lanes
 
     def multiply(plane, block, part, u, work, tables, s):
-        """M [P][t, k] = V[P] @ U[P] of a block's tiles, in whole register tiles, and a part's output channels."""
-        v, m, terms = work.v + plane * s.v_plane, work.m + plane * s.m_plane, s.taps * s.c_group
+        """M [P][t, k] = V[P] @ U[P] of a block's tiles, in whole register tiles, and a part's output channels.
+
+        The weights of one pass over the tiles are read in the first register tile, from afar where they are many: those of the
+        next pass are asked for during all of this one's.
+        """
+        v, m, terms, count = work.v + plane * s.v_plane, work.m + plane * s.m_plane, s.taps * s.c_group, block.tiles.h * block.tiles.w
+        pace = max(1, width // max(1, -(-count // rows)))
         for number in range(part.blocks):
             weights = u + (plane * s.u_plane + number * terms * width)
-            for first in range(0, block.tiles.h * block.tiles.w, rows):
+            ahead = weights + terms * width
+            for first in range(0, count, rows):
                 tile = vector.zeros(v, rows, columns, lanes)
                 sources = vector.rows_at(v + first * s.c_pitch, tables.rows, rows)
                 for c in range(terms):
+                    vector.prefetch(ahead + c * pace)
                     tile = vector.fma_outer(tile, sources, c, weights + c * width)
+                ahead = ahead + terms * pace
                 vector.store_tile(tile, m + (first * s.k_pitch + number * width), s.k_pitch)
 
     return inlined(multiply)
