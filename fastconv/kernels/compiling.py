@@ -11,6 +11,7 @@ from functools import wraps
 from types import FunctionType
 from typing import Any
 
+from llvmlite.binding import create_new_module_pass_manager
 from numba import njit
 from numba.core.codegen import JITCodeLibrary
 from numba.core.compiler import Compiler
@@ -65,12 +66,21 @@ class _Part(JITCodeLibrary):  # type: ignore[misc]
         self._ensure_finalized()
         return 0
 
+    def _optimize_functions(self, ll_module: Any) -> None:
+        """Nothing yet: what is linked is optimised together."""
+        ll_module.data_layout = self._codegen._data_layout
+
     def _optimize_final_module(self) -> None:
         """Little: each kernel that a part belongs to is optimised whole.
 
         To do it in full here too takes a fifth of the time to compile; with nothing done, loops around large tiles are slower.
         """
-        manager, builder = self._codegen._module_pass_manager(opt=1, loop_vectorize=False, slp_vectorize=False)
+        builder = self._codegen._pass_builder(opt=1, loop_vectorize=False, slp_vectorize=False)
+        manager = create_new_module_pass_manager()
+        manager.add_sroa_pass()
+        manager.add_instruction_combine_pass()
+        manager.add_simplify_cfg_pass()
+        manager.add_loop_rotate_pass()
         with self._recorded_timings.record("Module passes of a part", builder):
             manager.run(self._final_module, builder)
 
@@ -79,8 +89,32 @@ class _Part(JITCodeLibrary):  # type: ignore[misc]
         self._finalized = True
 
 
+class _Kernel(JITCodeLibrary):  # type: ignore[misc]
+    """LLVM's code of a kernel, with all its parts."""
+
+    def _optimize_functions(self, ll_module: Any) -> None:
+        """Nothing yet: what is linked is optimised together."""
+        ll_module.data_layout = self._codegen._data_layout
+
+    def _optimize_final_module(self) -> None:
+        """Once: Numba optimises twice, to find counts of references that cancel out, of which kernels have none inside."""
+        manager, builder = self._codegen._module_pass_manager()
+        with self._recorded_timings.record("Module passes of a kernel", builder):
+            manager.run(self._final_module, builder)
+
+
 class _KernelCompiler(Compiler):  # type: ignore[misc]
     """Numba's compiler without the passes that look for what no kernel has."""
+
+    def __init__(self, typingctx: Any, targetctx: Any, library: Any, *others: Any) -> None:
+        super().__init__(typingctx, targetctx, library or self.library_of(targetctx), *others)
+
+    @staticmethod
+    def library_of(targetctx: Any) -> Any:
+        """What holds the code, and is kept on disk."""
+        library = _Kernel(targetctx.codegen(), "kernel")
+        library.enable_object_caching()
+        return library
 
     def define_pipelines(self) -> list[PassManager]:
         """Numba's own pipeline but for NOT_IN_KERNELS."""
@@ -94,8 +128,10 @@ class _KernelCompiler(Compiler):  # type: ignore[misc]
 class _PartCompiler(_KernelCompiler):
     """The compiler of functions that become parts of kernels."""
 
-    def __init__(self, typingctx: Any, targetctx: Any, library: Any, *others: Any) -> None:
-        super().__init__(typingctx, targetctx, library or _Part(targetctx.codegen(), "part"), *others)
+    @staticmethod
+    def library_of(targetctx: Any) -> Any:
+        """What holds the code."""
+        return _Part(targetctx.codegen(), "part")
 
 
 def compiled(function: Callable[..., Any]) -> Any:

@@ -80,7 +80,7 @@ ROOMS: dict[str, tuple[str, ...]] = {
     "__main__": ("cli",),
 }
 DOORS = {
-    "llvmlite": (f"{SIMD}.vector",),
+    "llvmlite": (f"{SIMD}.vector", "kernels.compiling"),
     "numba": (
         f"{SIMD}.vector",
         "kernels.compiling",
