@@ -120,7 +120,7 @@ class Results(NamedTuple):
 @lru_cache(maxsize=64)
 def products(reads: str, rows: int, columns: int, lanes: int, dtype: str) -> Any:
     """The compiled seven products of some tiles of pairs and a block of output channels, with their four results."""
-    width, activate = columns * lanes, epilogue.activation_of(dtype)
+    width, pace, activate = columns * lanes, columns * lanes // GROUP, epilogue.activation_of(dtype)
     store_tile = microkernel.store_of(rows, columns, lanes, True, dtype)
 
     def row_of_sums(panel, operands, index):
@@ -141,9 +141,11 @@ def products(reads: str, rows: int, columns: int, lanes: int, dtype: str) -> Any
     sources_of = inlined(row_of_pixels if reads == IN_PLACE else row_of_sums)
 
     def multiply(tile, panel, operands, index):
-        """tile [pair, k] += sum over l of A [pair, l] * B [l, k], of one panel of each."""
+        """tile [pair, k] += sum over l of A [pair, l] * B [l, k], of one panel of each; a part of the next one is asked for."""
         sources, weights = sources_of(panel, operands, index), operands.weights + panel * operands.weights_panel
+        ahead = weights + (operands.weights_panel + index * operands.length * pace)
         for i in range(operands.length):
+            vector.prefetch(ahead + i * pace)
             tile = vector.fma_outer(tile, sources, i, weights + i * width)
         return tile
 
