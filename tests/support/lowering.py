@@ -113,14 +113,15 @@ def main_kernel(call: Any) -> tuple[Any, tuple[Any, ...]]:
 
 def lowered(kernel: Any, arguments: tuple[Any, ...], cpus: list[str]) -> dict[str, str]:
     """The assembly of a kernel for each processor; what stands before the last optimisation is the same for all."""
-    from numba.core.codegen import CPUCodeLibrary
     from numba.core.registry import cpu_target
+
+    from fastconv.kernels.compiling import KernelLibrary
 
     codegen = cpu_target.target_context.codegen()
     dispatcher = kernel.serial
     dispatcher._cache.disable()
     found: dict[str, str] = {}
-    optimize, host = CPUCodeLibrary._optimize_final_module, codegen._tm
+    optimize, host = KernelLibrary._optimize_final_module, codegen._tm
 
     def every(library: Any) -> None:
         """Of the kernel's own code: what parts are made into passes through elsewhere."""
@@ -134,11 +135,11 @@ def lowered(kernel: Any, arguments: tuple[Any, ...], cpus: list[str]) -> dict[st
             found[cpu] = codegen._tm.emit_assembly(library._final_module)
         codegen._tm = host
 
-    CPUCodeLibrary._optimize_final_module = every
+    KernelLibrary._optimize_final_module = every
     try:
         dispatcher.compile(tuple(map(dispatcher.typeof_pyval, (0, 0, *arguments))))
     finally:
-        CPUCodeLibrary._optimize_final_module = optimize
+        KernelLibrary._optimize_final_module = optimize
     return found
 
 
