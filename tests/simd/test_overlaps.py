@@ -67,13 +67,15 @@ def test_sums_are_exact_and_nothing_beyond_is_touched(name, last, dtype):
 
 @pytest.mark.parametrize("last", [False, True], ids=["first", "last"])
 @pytest.mark.parametrize("name", ["plain", "transposed"])
-def test_images_whose_columns_do_not_fit_go_one_by_one(name, last, monkeypatch):
+@pytest.mark.parametrize(("most", "together"), [(0, 1), (1, 1), (4, 3), (6, 6)])
+def test_images_go_together_while_their_columns_lie_near(name, last, most, together, monkeypatch):
+    """In passes alike: three of six where four would fit; one by one where one fits or none."""
     operation, x, w, bias, options = drawn(name, last, "float32")
     expected = operation(x, w, bias, implementation="loops", **options)
-    monkeypatch.setattr(overlaps, "WORKSPACE", 4 * w.size * x.size // (x.shape[0] * 5 * 5))
+    monkeypatch.setattr(overlaps, "TOGETHER", most * 4 * w.size * x.size // (x.shape[0] * 5 * 5))
     x = np.concatenate([x, x[::-1], x])
     plan = operation.plan(x.shape, w, bias, implementation="col2im", **options)
-    assert overlaps.product_of(plan.served).geometry.batch == 1
+    assert overlaps.product_of(plan.served).geometry.batch == together
     np.testing.assert_array_equal(plan(x), np.concatenate([expected, expected[::-1], expected]))
 
 
