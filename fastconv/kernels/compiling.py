@@ -54,7 +54,15 @@ class _Quiet:
         """Nothing: the code that has it is that of a kernel."""
 
 
-class _Part(JITCodeLibrary):  # type: ignore[misc]
+class _Library(JITCodeLibrary):  # type: ignore[misc]
+    """LLVM's code, which is optimised when all that it calls is linked into it."""
+
+    def _optimize_functions(self, ll_module: Any) -> None:
+        """Nothing yet: what is linked is optimised together."""
+        ll_module.data_layout = self._codegen._data_layout
+
+
+class _Part(_Library):
     """LLVM's code of a function that is linked into others, and never runs by itself."""
 
     @property
@@ -65,10 +73,6 @@ class _Part(JITCodeLibrary):  # type: ignore[misc]
         """None: there is no machine code."""
         self._ensure_finalized()
         return 0
-
-    def _optimize_functions(self, ll_module: Any) -> None:
-        """Nothing yet: what is linked is optimised together."""
-        ll_module.data_layout = self._codegen._data_layout
 
     def _optimize_final_module(self) -> None:
         """Little: each kernel that a part belongs to is optimised whole.
@@ -91,12 +95,8 @@ class _Part(JITCodeLibrary):  # type: ignore[misc]
         self._finalized = True
 
 
-class KernelLibrary(JITCodeLibrary):  # type: ignore[misc]
+class KernelLibrary(_Library):
     """LLVM's code of a kernel, with all its parts."""
-
-    def _optimize_functions(self, ll_module: Any) -> None:
-        """Nothing yet: what is linked is optimised together."""
-        ll_module.data_layout = self._codegen._data_layout
 
     def _optimize_final_module(self) -> None:
         """Once: Numba optimises twice, to find counts of references that cancel out, of which kernels have none inside."""

@@ -8,7 +8,7 @@ own.
 """
 
 from dataclasses import replace
-from math import prod
+from math import isqrt, prod
 
 from fastconv.problem.borders import ZERO_FILL
 from fastconv.problem.convolutions import IDENTITY, ConvGeometry
@@ -68,3 +68,17 @@ def fold_geometry(geometry: ConvGeometry, images: int) -> FoldGeometry:
         activation=IDENTITY,
     )
     return FoldGeometry("fold", images, g.out_channels, windows)
+
+
+def images_together(geometry: ConvGeometry, itemsize: int, near: int, room: int) -> int:
+    """The images of a pass, all passes alike: as many as have `near` bytes of columns.
+
+    Where only few of those divide the batch, all of it, if `room` holds that.
+    """
+    batch, size = geometry.batch, max(1, itemsize * column_values(geometry))
+    most = min(batch, near // size)
+    if most < 2:
+        return min(1, batch)
+    divisors = (one for n in range(1, isqrt(batch) + 1) if batch % n == 0 for one in (n, batch // n))
+    found = max(one for one in divisors if one <= most)
+    return found if 2 * found > most or batch * size > room else batch

@@ -8,6 +8,7 @@ import fastconv as fc
 from fastconv.kernels.simd.arrays import turning
 from fastconv.machine import host
 from fastconv.plans.families import overlaps
+from fastconv.problem.overlaps import column_values, images_together
 
 CASES = {
     "plain": ("conv2d", (2, 5, 9, 20), (3, 5, 3, 3), {"padding": ((0, 2), (1, 0))}),
@@ -77,6 +78,18 @@ def test_images_go_together_while_their_columns_lie_near(name, last, most, toget
     plan = operation.plan(x.shape, w, bias, implementation="col2im", **options)
     assert overlaps.product_of(plan.served).geometry.batch == together
     np.testing.assert_array_equal(plan(x), np.concatenate([expected, expected[::-1], expected]))
+
+
+@pytest.mark.parametrize(
+    ("batch", "near", "room", "images"),
+    [(6, 6, 6, 6), (6, 4, 6, 3), (7, 4, 7, 7), (7, 4, 6, 1), (1009, 512, 2000, 1009), (9, 1, 9, 1), (3, 0, 9, 1), (0, 4, 9, 0)],
+)
+def test_no_batch_goes_one_by_one_that_the_workspace_holds(batch, near, room, images):
+    """A batch that nothing divides is one pass; columns of an image, or two, that are not near go alone."""
+    plan = fc.conv2d.plan((batch, 1, 5, 5), np.ones((1, 1, 2, 2), np.float32), implementation="col2im")
+    g = plan.served.geometry
+    size = 4 * column_values(g)
+    assert images_together(g, 4, near * size, room * size) == images
 
 
 @pytest.mark.parametrize(

@@ -186,6 +186,18 @@ def test_squares_are_turned_as_they_are_loaded(dtype, lanes):
     assert (y == x[:, :lanes].T).all()
 
 
+@pytest.mark.parametrize("rows", [2, 3, 5])
+def test_rows_are_interleaved(dtype, lanes, rows):
+    @numba.njit
+    def interleave(x, y):
+        vector.store_interleaved(vector.load_tile(pointer(x), lanes, rows, 1, lanes), pointer(y))
+
+    x, y = numbers(dtype, rows, lanes), marked(dtype, lanes * rows + 1)
+    interleave(x.reshape(-1), y)
+    assert (y[:-1] == x.T.ravel()).all()
+    assert y[-1] == MARK
+
+
 def test_parts_of_pairs_of_rows_are_woven(dtype, lanes):
     rows, columns = 4, 2
     length = columns * lanes

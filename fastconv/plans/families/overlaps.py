@@ -21,12 +21,12 @@ from fastconv.kernels.simd.arrays import columns, turning
 from fastconv.kernels.simd.direct import choice as direct
 from fastconv.machine import Machine, host
 from fastconv.problem.convolutions import Array
-from fastconv.problem.overlaps import column_values, fold_geometry, overlap_refusal, product_geometry
+from fastconv.problem.overlaps import column_values, fold_geometry, images_together, overlap_refusal, product_geometry
 from fastconv.problem.problem import Operands, Problem
 from fastconv.problem.types import uniform
 from fastconv.problem.windows import FoldGeometry
 
-WORKSPACE = 16 << 20  # bytes of the columns of an image
+WORKSPACE = 16 << 20  # bytes of the columns of an image, or of several
 TOGETHER = 4 << 20  # of several, which are added up while they are near
 
 
@@ -54,10 +54,9 @@ class Packed(NamedTuple):
 
 @remembered
 def product_of(problem: Problem) -> Problem:
-    """The product, of as many images as lie near together, all passes alike, or of one."""
+    """The product, of as many images as lie near together, of all that the workspace holds, or of one."""
     g = problem.geometry
-    most = max(1, TOGETHER // max(1, problem.dtype.itemsize * column_values(g)))
-    images = next((count for count in range(min(g.batch, most), 0, -1) if g.batch % count == 0), g.batch)
+    images = images_together(g, problem.dtype.itemsize, TOGETHER, WORKSPACE)
     return Problem(product_geometry(g, images), uniform(problem.dtype))
 
 

@@ -86,13 +86,9 @@ def multiplier(rows: int, columns: int, lanes: int) -> Any:
         The weights of one pass over the tiles are read in the first register tile, from afar where they are many: those of the
         next pass are asked for during all of this one's.
         """
-        v, m, terms, count = (
-            work.v + plane * s.v_plane,
-            work.m + plane * s.m_plane,
-            s.taps * s.c_group,
-            block.tiles.h * block.tiles.w,
-        )
-        pace = max(1, width // max(1, -(-count // rows)))
+        v, m = work.v + plane * s.v_plane, work.m + plane * s.m_plane
+        terms, count = s.taps * s.c_group, block.tiles.h * block.tiles.w
+        pace = max(1, width // -(-count // rows))
         for number in range(part.blocks):
             weights = u + (plane * s.u_plane + number * terms * width)
             ahead = weights + terms * width
