@@ -83,12 +83,13 @@ def multiplier(rows: int, columns: int, lanes: int) -> Any:
     def multiply(plane, block, part, u, work, tables, s):
         """M [P][t, k] = V[P] @ U[P] of a block's tiles, in whole register tiles, and a part's output channels.
 
-        The weights of one pass over the tiles are read in the first register tile, from afar where they are many: those of the
-        next pass are asked for during all of this one's.
+        A panel of weights comes from afar, where they are many, in its first register tile: the next panel is asked for during
+        all register tiles of this one.
         """
         v, m = work.v + plane * s.v_plane, work.m + plane * s.m_plane
         terms, count = s.taps * s.c_group, block.tiles.h * block.tiles.w
-        pace = max(1, width // -(-count // rows))
+        tiles = -(-count // rows)
+        pace = max(1, width // tiles) if tiles > 1 else 0  # weights that are read once come as a stream
         for number in range(part.blocks):
             weights = u + (plane * s.u_plane + number * terms * width)
             ahead = weights + terms * width
