@@ -4,7 +4,9 @@
     taskset -c 0 python -m benchmarks.cliffs --kind depthwise --kind dilated --functions
 
 Each geometry is run in both layouts on one thread. A peer serves the layout that fastconv does: torch in its memory format of
-it, the others in their own, which is channels first. Results are checked against a peer's. The kinds of geometries:
+it, the others in their own, which is channels first. Beside a peer that is told its arrays before it is timed, a plan is bound
+to its own; beside one that is called with them, it is called with them. Results are checked against a peer's. The kinds of
+geometries:
 
     dense         1x1 to 7x7, stride 1 and 2                         tiny         maps of 1x1 to 7x7
     depthwise     3x3 to 15x15 and 1xk, stride 1 and 2               many         hundreds of small images
@@ -31,6 +33,7 @@ from fastconv.plans.timing import timed_round
 from fastconv.problem.convolutions import LAYOUTS
 
 PEERS = ("torch", "torch_channels_last", "onnxruntime", "openvino", "ncnn", "mnn")
+BOUND = ("onnxruntime", "openvino", "mnn")  # those that are told their arrays before they are timed
 ROUNDS, SECONDS = 5, 0.02  # rounds, and the seconds that each side has in one
 MOST_FLOPS, MOST_CELLS = 3e9, 3e7  # of a geometry that is worth its time here
 LOW = 0.9  # the ratio below which a row is shown
@@ -249,8 +252,9 @@ class Row(NamedTuple):
     geometry : Geometry
     layout : str
     seconds : float
+        Of fastconv, called as the best peer is.
     best : float or None
-        Seconds of the fastest peer; None where none serves it.
+        Seconds of the peer that is fastest beside it; None where none serves it.
     peer, kernel : str
         Its name, and what ran here.
     """
@@ -287,22 +291,25 @@ def measured(geometry: Geometry, last: bool, dtype: np.dtype[Any], functions: bo
     call = (
         partial(getattr(fc, ordered.operation), x, *weights, **ordered.options) if functions else partial(plan, x, out=plan(x))
     )
+    bound = call if functions else plan.bind(x, out=plan(x))
     case, expected = Case(plan.geometry, x, w), plan.geometry.channels_first(np.asarray(call()))
     serving = [peer for peer in peers if not (last and peer.name == "torch") and peer.prepare(case) is None]
     serving = [peer for peer in serving if last or peer.name != "torch_channels_last"]
-    ours: list[float] = []
+    ours: dict[bool, list[float]] = {False: [], True: []}
     theirs: dict[str, list[float]] = {peer.name: [] for peer in serving}
     for peer in serving:
         scale = np.abs(expected.astype(float)).max(initial=0.0)
         np.testing.assert_allclose(peer.result(), expected, rtol=1e-3, atol=1e-3 * scale, err_msg=f"{peer.name}: {ordered}")
     for _ in range(ROUNDS):
-        ours.append(statistics.median(timed_round(call, SECONDS)))
+        for binds, one in ((False, call), (True, bound)):
+            ours[binds].append(statistics.median(timed_round(one, SECONDS)))
         for peer in serving:
             theirs[peer.name].append(statistics.median(peer.run(SECONDS)))
     medians = {name: statistics.median(times) for name, times in theirs.items()}
-    name = min(medians, key=medians.__getitem__, default="")
+    seconds = {name: statistics.median(ours[name in BOUND]) for name in ("", *medians)}
+    name = min(medians, key=lambda name: medians[name] / seconds[name], default="")
     kernel = f"{plan.implementation.name}" + (f" ({plan.kernel})" if plan.kernel else "")
-    return Row(geometry, plan.geometry.layout, statistics.median(ours), medians.get(name), name, kernel)
+    return Row(geometry, plan.geometry.layout, seconds[name], medians.get(name), name, kernel)
 
 
 def summary(rows: Sequence[Row]) -> str:

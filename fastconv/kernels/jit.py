@@ -5,7 +5,7 @@ split over threads without changing the order of any sum.
 """
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -33,6 +33,7 @@ __all__ = [
     "flat",
     "inlined",
     "launch_calls",
+    "make_calls",
     "overload",
     "types",
 ]
@@ -118,6 +119,15 @@ class Call(NamedTuple):
     arguments: tuple[Any, ...]
 
 
+def make_calls(calls: Iterable[Call]) -> None:
+    """The calls, one after the other."""
+    for kernel, items, work, arguments in calls:
+        if work < GRAIN:  # as the kernel would decide, without asking it
+            kernel.serial(0, items, *arguments)
+        else:
+            kernel(items, work, *arguments)
+
+
 class Launch(NamedTuple):
     """A kernel of a convolution with all of its arguments but the arrays x, residual and y.
 
@@ -159,9 +169,12 @@ def flat(array: Array, summed: np.dtype[Any] | None = None) -> Array:
 
     Those of float16 always are; small integers are where sums are of another dtype.
     """
-    one = array.reshape(-1)
-    converted = one.dtype == np.float16 or (summed is not None and summed != one.dtype and one.dtype in RECORDS)
-    return one.view(RECORDS[one.dtype]) if converted else one
+    one = array.ravel()  # C order: a view
+    dtype = one.dtype
+    if dtype is summed or dtype not in RECORDS:
+        return one
+    converted = dtype == np.float16 or (summed is not None and summed != dtype)
+    return one.view(RECORDS[dtype]) if converted else one
 
 
 def launch_calls(operands: Operands, packed: Launch | tuple[Launch, ...], problem: Problem, out: Array) -> tuple[Call, ...]:

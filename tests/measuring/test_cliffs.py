@@ -9,6 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from fastconv.plans.binding import Bound
+
 ROOT = Path(__file__).parents[2]
 sys.path.append(str(ROOT))  # last, so that an installed fastconv stays the one under test
 if not (ROOT / "benchmarks").is_dir():
@@ -76,6 +78,12 @@ def test_a_row_holds_what_was_measured(monkeypatch, threads):
     assert "max_pool" in row.kernel
     with pytest.raises(AssertionError, match="torch"):
         cliffs.measured(geometry, False, np.dtype(np.float32), False, [Twice(2)], ones)
+    monkeypatch.setattr(cliffs, "timed_round", lambda one, seconds: [1e-3 if isinstance(one, Bound) else 4e-3])
+    for name, seconds in (("torch", 4e-3), ("onnxruntime", 1e-3)):  # a plan is bound beside a peer whose arrays are
+        peer = Twice(1)
+        peer.name = name
+        row = cliffs.measured(geometry, False, np.dtype(np.float32), False, [peer], ones)
+        assert (row.seconds, row.best, row.peer) == (seconds, 2e-3, name)
     alone = cliffs.measured(geometry, True, np.dtype(np.float32), False, [], ones)
     assert (alone.ratio, alone.layout) == (None, "NHWC")
     slow = row._replace(seconds=4e-3)

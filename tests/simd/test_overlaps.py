@@ -5,6 +5,7 @@ import pytest
 from guards import SUPPORTED, guarded, guarded_everywhere
 
 import fastconv as fc
+from fastconv.kernels.jit import make_calls
 from fastconv.kernels.simd.arrays import turning
 from fastconv.machine import host
 from fastconv.plans.families import overlaps
@@ -128,5 +129,5 @@ def test_matrices_are_turned(shape, dtype):
     x = np.random.default_rng(1).standard_normal(shape).astype(dtype)
     made, y = np.full(x.size + turning.room(shape[2], lanes), np.nan, dtype), np.empty(x.size, dtype)
     made[: x.size] = x.ravel()
-    turning.run(made, y, *shape, host())
+    make_calls([turning.call(made, y, *shape, host())])
     np.testing.assert_array_equal(y.reshape(shape[0], shape[2], shape[1]), x.transpose(0, 2, 1))

@@ -151,6 +151,7 @@ _OVERLAPS = Implementation(
     pack_cost=overlaps.pack_cost,
     fuses=lambda problem: problem.ends_with_sums,
     kernel=overlaps.kernel,
+    calls=overlaps.calls,
 )
 
 _TOEPLITZ = Implementation(

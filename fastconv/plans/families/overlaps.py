@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from fastconv.kernels.jit import Launch, flat
+from fastconv.kernels.jit import Call, Launch, flat, make_calls
 from fastconv.kernels.keeping import remembered
 from fastconv.kernels.memory import aligned
 from fastconv.kernels.simd.arrays import columns, turning
@@ -119,36 +119,47 @@ def pack(w: Array, bias: Array, problem: Problem) -> Packed:
 
 def run(operands: Operands, packed: Packed, problem: Problem, out: Array) -> None:
     """Some images at a time."""
-    x = operands["x"]
-    one = run_last if problem.geometry.channels_last else run_first
+    make_calls(calls(operands, packed, problem, out))
+
+
+def calls(operands: Operands, packed: Packed, problem: Problem, out: Array) -> tuple[Call, ...]:
+    """The kernels of each pass, whose columns lie where those of the pass before did."""
+    x, passes = operands["x"], pass_last if problem.geometry.channels_last else pass_first
+    made = aligned(packed.made + padding_of(problem), out.dtype)
     if packed.images == len(x):
-        one(flat(x), packed, problem, flat(out))
-        return
+        return passes(flat(x), made, packed, problem, flat(out))
+    found: list[Call] = []
     for n in range(0, len(x), packed.images):
         block: Any = slice(n, n + packed.images)
-        one(flat(x[block]), packed, problem, flat(out[block]))
+        found += passes(flat(x[block]), made, packed, problem, flat(out[block]))
+    return tuple(found)
 
 
-def run_first(x: Array, packed: Packed, problem: Problem, y: Array) -> None:
+def padding_of(problem: Problem) -> int:
+    """Elements behind the columns that turning reads."""
+    g = problem.geometry
+    return turning.room(g.out_channels * g.taps, host().lanes(problem.dtype)) if g.channels_last else 0
+
+
+def pass_first(x: Array, made: Array, packed: Packed, problem: Problem, y: Array) -> tuple[Call, ...]:
     """Some images, channels first, from and to flat arrays."""
-    made = aligned(packed.made, y.dtype)
-    for launch in packed.product:
-        launch.run(x, made, made)
-    packed.fold.fold(made, packed.bias, y)
+    return (*(one.call(x, made, made) for one in packed.product), packed.fold.call_of_fold(made, packed.bias, y))
 
 
-def run_last(x: Array, packed: Packed, problem: Problem, y: Array) -> None:
+def pass_last(x: Array, made: Array, packed: Packed, problem: Problem, y: Array) -> tuple[Call, ...]:
     """Some images, channels last."""
     g, machine = problem.geometry, host()
-    lanes, outs, rows, cells = machine.lanes(y.dtype), g.out_channels * g.taps, prod(g.in_size), prod(g.out_size)
-    made = aligned(packed.made + turning.room(outs, lanes), y.dtype)
-    for launch in packed.product:
-        launch.run(x, made, made)
+    outs, cells, images = g.out_channels, prod(g.out_size), packed.images
     turned = aligned(packed.made, y.dtype)
-    turning.run(made, turned, packed.images, rows, outs, machine)
-    if g.out_channels == 1:
-        packed.fold.fold(turned, packed.bias, y)
-        return
-    planes = aligned(len(y) + turning.room(cells, lanes), y.dtype)
-    packed.fold.fold(turned, packed.bias, planes)
-    turning.run(planes, y, packed.images, g.out_channels, cells, machine)
+    product = (
+        *(one.call(x, made, made) for one in packed.product),
+        turning.call(made, turned, images, prod(g.in_size), outs * g.taps, machine),
+    )
+    if outs == 1:
+        return (*product, packed.fold.call_of_fold(turned, packed.bias, y))
+    planes = aligned(len(y) + turning.room(cells, machine.lanes(y.dtype)), y.dtype)
+    return (
+        *product,
+        packed.fold.call_of_fold(turned, packed.bias, planes),
+        turning.call(planes, y, images, outs, cells, machine),
+    )

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from fastconv.kernels.jit import Kernel, compiled, element, inlined
+from fastconv.kernels.jit import Call, Kernel, compiled, element, inlined
 from fastconv.kernels.keeping import remembered
 from fastconv.kernels.simd import vector
 from fastconv.kernels.simd.engine.sizes import Axes, axes, reader, written
@@ -337,6 +337,10 @@ class Launch(NamedTuple):
     def fold(self, x: Array, starts: Array, y: Array) -> None:
         """From and to flat arrays; planes begin with the values of `starts` by turns."""
         self.kernel(self.items, self.work, x, starts, y, self.sizes)
+
+    def call_of_fold(self, x: Array, starts: Array, y: Array) -> Call:
+        """What `fold` does."""
+        return Call(self.kernel, self.items, self.work, (x, starts, y, self.sizes))
 
 
 @remembered

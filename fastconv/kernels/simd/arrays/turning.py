@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from fastconv.kernels.jit import Kernel, element
+from fastconv.kernels.jit import Call, Kernel, element
 from fastconv.kernels.keeping import remembered
 from fastconv.kernels.simd import vector
 from fastconv.kernels.simd.engine.sizes import reader, written
@@ -69,7 +69,7 @@ def launch(count: int, rows: int, columns: int, dtype: np.dtype[Any], machine: M
     return made, count * -(-rows // PART), count * rows * columns, written(Sizes(rows, columns))
 
 
-def run(x: Array, y: Array, count: int, rows: int, columns: int, machine: Machine) -> None:
+def call(x: Array, y: Array, count: int, rows: int, columns: int, machine: Machine) -> Call:
     """So many matrices, from and to flat arrays; x has room behind them."""
     made, items, work, sizes = launch(count, rows, columns, x.dtype, machine)
-    made(items, work, x, y, sizes)
+    return Call(made, items, work, (x, y, sizes))
