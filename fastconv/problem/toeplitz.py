@@ -18,6 +18,7 @@ from fastconv.problem.normal import row
 MOST = 32  # cells of a map, and outputs
 ROOM = 1 << 22  # elements of the matrix
 WASTE = 1.5  # cells for a tap, of which the others are zeros
+SMALL, MOST_WASTE = 1 << 18, 4  # elements of a matrix that may have more of them
 
 
 def size(geometry: ConvGeometry) -> int:
@@ -36,8 +37,9 @@ def refusal(geometry: ConvGeometry) -> str | None:
     cells, outputs = prod(g.in_size), prod(g.out_size)
     if g.transposed or g.groups > 1 or g.mode != ZERO_FILL:
         return "it serves plain convolutions of one group, padded with zeros"
-    if not 1 < cells <= MOST or not 0 < outputs <= MOST or cells > WASTE * g.taps:
-        return f"its maps have 2 to {MOST} cells, at most {WASTE:g} for a tap, not {cells} for {g.taps}"
+    waste = MOST_WASTE if size(g) <= SMALL else WASTE
+    if not 1 < cells <= MOST or not 0 < outputs <= MOST or cells > waste * g.taps:
+        return f"its maps have 2 to {MOST} cells, at most {waste:g} for a tap, not {cells} for {g.taps}"
     if size(g) > ROOM:
         return f"its matrix would have {size(g):,} elements, more than {ROOM:,}"
     return None

@@ -46,7 +46,8 @@ def test_the_product_is_the_convolution(shape, w_shape, options, last):
         ((1, 2, 3, 3), (2, 1, 3, 3), {"padding": 1, "groups": 2}, "one group"),
         ((1, 2, 3, 3), (2, 2, 3, 3), {"padding": 1, "padding_mode": "reflect"}, "padded with zeros"),
         ((1, 2, 6, 6), (2, 2, 3, 3), {"padding": 1}, "not 36 for 9"),
-        ((1, 2, 4, 4), (2, 2, 3, 3), {"padding": 1}, "not 16 for 9"),
+        ((1, 64, 4, 4), (64, 64, 3, 3), {"padding": 1}, "not 16 for 9"),
+        ((1, 2, 4, 4), (2, 2, 1, 3), {"padding": (0, 1)}, "not 16 for 3"),
         ((1, 400, 3, 3), (400, 400, 3, 3), {"padding": 1}, "12,960,000 elements"),
     ],
 )

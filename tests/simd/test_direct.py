@@ -191,3 +191,58 @@ def test_few_outputs_of_many_channels_are_summed_along_rows():
     plan = fc.conv2d.plan(x.shape, w, padding=(2, 1), implementation="direct")
     assert "planar" in plan.kernel
     np.testing.assert_array_equal(plan(x), fc.conv2d(x, w, padding=(2, 1), implementation="loops"))
+
+
+@pytest.mark.skipif(not SUPPORTED, reason="guard pages are made by mprotect")
+@pytest.mark.usefixtures("threads")
+@pytest.mark.parametrize("count", [1, pytest.param(3, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("dtype", ["float32", pytest.param("float64", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("layout", ["NCHW", "NHWC"])
+@pytest.mark.parametrize(
+    ("x_shape", "w_shape", "options"),
+    [
+        ((19, 3, 4, 4), (5, 3, 3, 3), {"padding": 1}),
+        ((40, 40, 3, 3), (70, 40, 3, 3), {"padding": (0, 1)}),
+        ((5, 6, 2, 3), (4, 3, 2, 2), {"padding": 2, "groups": 2, "stride": 2}),
+        ((7, 130, 2, 2), (17, 130, 1, 2), {}),
+        ((9, 700, 2, 1), (33, 700, 3, 3), {"padding": 1}),
+        ((6, 4, 5, 5), (3, 4, 3, 3), {"padding": 4, "dilation": 4, "padding_mode": "reflect"}),
+        ((3, 5, 14, 9), (18, 5, 3, 2), {"dilation": (9, 2), "padding": (9, 1)}),
+    ],
+    ids=["padded", "deep", "groups", "in place", "chunks", "reflected", "spread"],
+)
+def test_small_maps_of_several_images_are_blocks(x_shape, w_shape, options, layout, dtype, count, monkeypatch):
+    """Of more images than divide the batch, whose tiles end in other images than they begin in; rows of taps packed apart."""
+    monkeypatch.setattr(direct, "choice", tiles.candidate)
+    fc.set_num_threads(count)
+    rng = np.random.default_rng(45)
+    x, w, bias = (rng.integers(-4, 5, shape).astype(dtype) for shape in (x_shape, w_shape, w_shape[:1]))
+    if layout == "NHWC":
+        x, w = (np.ascontiguousarray(np.moveaxis(array, 1, -1)) for array in (x, w))
+    options = {**options, "layout": layout, "residual": True, "activation": "relu"}
+    plan = fc.conv2d.plan(x.shape, w, bias, implementation="direct", **options)
+    assert all("conv" in launch.kernel.__name__ for launch in plan.packed)
+    residual = rng.integers(-4, 5, plan.out_shape).astype(dtype)
+    expected = fc.conv2d(x, w, bias, implementation="im2col", **{**options, "residual": residual})
+    out = guarded(np.full(plan.out_shape, np.nan, dtype), "end")
+    direct.run(
+        {"x": guarded(x, "end"), "residual": guarded(residual, "end")}, guarded_everywhere(plan.packed, "end"), plan.served, out
+    )
+    np.testing.assert_array_equal(out, expected)
+
+
+def test_small_maps_go_together_and_rows_of_wide_dilations_do_not():
+    """As many images as fill some tiles; channels first, not where the results of a tile would lie apart for few products."""
+
+    def cut_of(x_shape, w_shape, **options):
+        problem = fc.conv2d.plan(x_shape, np.zeros(w_shape, np.float32), **options).problem
+        return cuts.cuts(problem.geometry.lifted(), problem.dtype, host()).of_walks[0]
+
+    many = cut_of((64, 32, 3, 3), (64, 32, 3, 3), padding=1)
+    assert many.block.images > 4
+    assert cut_of((2, 32, 40, 40), (64, 32, 3, 3), padding=1).block.images == 1
+    assert cut_of((64, 1, 5, 5), (64, 1, 3, 3), padding=1).block.images == 1
+    assert cut_of((64, 5, 5, 1), (64, 3, 3, 1), padding=1, layout="NHWC").block.images > 4
+    spread = cut_of((1, 64, 60, 60), (64, 64, 3, 3), padding=16, dilation=16).walks[1]
+    assert cuts.rows_packed(spread, 1) == spread.taps < spread.reach(1)
+    assert cuts.rows_packed(spread, 60) == spread.reach(60)

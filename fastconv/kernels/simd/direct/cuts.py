@@ -15,6 +15,7 @@ from fastconv.kernels.simd.engine.walks import Walks, along, walks_of
 from fastconv.machine import STREAMED, Machine
 from fastconv.problem.borders import CONSTANT, ZERO_FILL
 from fastconv.problem.convolutions import ConvGeometry
+from fastconv.problem.walks import Walk
 
 RUN = 16  # parts of the L2 cache: one holds the results of a block of long rows of channels
 MANY = 32  # register tiles of a block that is worth two threads
@@ -22,16 +23,19 @@ SPARED = 1_000_000  # operations that a launch must spare
 SHARE = 0.8  # of an axis's taps that lie in the input, at most, where it is worth parts
 MOST_PARTS, FEW_TAPS = 64, 16  # of a geometry, and of an axis that is searched for parts
 ROWS = 14  # outputs that a register tile makes of few as of many
+TOGETHER = 16  # register tiles that small maps of several images fill
+DEEP = 128  # products of a sum, from which on the results of a tile may lie apart, channels first
 FAR = 16  # times the room of windows, beyond which strides leave so much between them that tiles are not filled
 
 
 class Blocking(NamedTuple):
-    """How the loops of one walk are cut: outputs of a block, channels of a chunk, panels of output channels of an item."""
+    """How the loops of one walk are cut: outputs of a block, channels of a chunk, panels of channels of an item, images."""
 
     rows: int
     columns: int
     chunk: int
     panels: int
+    images: int = 1
 
 
 class Cut(NamedTuple):
@@ -126,8 +130,29 @@ def read_alone(geometry: ConvGeometry, walks: Walks) -> Walks:
     return depth.thinned(), height.thinned(), width.thinned() if geometry.channels_last else width
 
 
-def blocking(geometry: ConvGeometry, walks: Walks, tile: Tile, machine: Machine, itemsize: int) -> Blocking:
-    """Blocks whose windows take half the L2 cache and weights a quarter, cut evenly; items enough for several threads."""
+def most_images(geometry: ConvGeometry, walks: Walks) -> int:
+    """The images whose small maps fill TOGETHER tiles."""
+    positions = max(1, walks[1].outputs * walks[2].outputs)
+    return min(geometry.batch, max(1, TOGETHER * ROWS // positions))
+
+
+def keeps_together(geometry: ConvGeometry, walks: Walks, tile: Tile) -> bool:
+    """Whether the results of a tile lie together, channels first, or take little of its time."""
+    g, positions = geometry, walks[1].outputs * walks[2].outputs
+    deep = g.in_per_group * prod(walk.taps for walk in walks) >= DEEP
+    return g.channels_last or deep or positions % tile.rows == 0
+
+
+def rows_packed(walk: Walk, rows: int) -> int:
+    """Rows of cells that are packed for so many rows of outputs: all under them, or those under each row of taps."""
+    return min(walk.reach(rows), walk.taps * ((rows - 1) * walk.stride + 1))
+
+
+def blocking(geometry: ConvGeometry, walks: Walks, tile: Tile, machine: Machine, itemsize: int, most: int = 1) -> Blocking:
+    """Blocks whose windows take half the L2 cache and weights a quarter, cut evenly; items enough for several threads.
+
+    Of small maps blocks hold several images, `most` at most.
+    """
     g, (depth, height, width) = geometry, walks
     lanes = machine.vector_bytes // itemsize
     taps = max(1, prod(walk.taps for walk in walks))
@@ -136,7 +161,7 @@ def blocking(geometry: ConvGeometry, walks: Walks, tile: Tile, machine: Machine,
     chunk = -(-g.in_per_group // -(-g.in_per_group // max(1, chunk))) if g.in_per_group else 1
 
     rows, columns = height.outputs, width.outputs
-    while depth.taps * height.reach(rows) * width.reach(columns) * chunk > room:
+    while depth.taps * rows_packed(height, rows) * width.reach(columns) * chunk > room:
         if rows > 1 and rows * columns > 8 * tile.rows:
             rows = -(-rows // 2)
         elif columns > 4 * tile.rows:
@@ -156,19 +181,24 @@ def blocking(geometry: ConvGeometry, walks: Walks, tile: Tile, machine: Machine,
     if height.outputs == 1 and depth.outputs * g.batch * g.groups < 8 and columns == width.outputs > 32 * tile.rows:
         columns = -(-columns // 8)
     whole = -(-columns // tile.rows) * tile.rows
-    if columns < width.outputs and depth.taps * height.reach(rows) * width.reach(whole) * chunk <= FAR * room:
+    if columns < width.outputs and depth.taps * rows_packed(height, rows) * width.reach(whole) * chunk <= FAR * room:
         columns = whole
     if taps == 1 and g.channels_last and itemsize * prod(g.out_shape) > machine.l2 // 4 >= itemsize * g.weights:
         # Of lines that the L2 cache does not hold, those that are fetched ahead of one panel are the next panels'.
-        most = max(1, machine.l2 // RUN // (itemsize * g.out_channels) // tile.rows) * tile.rows
-        if columns > most:
-            evenly = -(-columns // -(-columns // most))
+        longest = max(1, machine.l2 // RUN // (itemsize * g.out_channels) // tile.rows) * tile.rows
+        if columns > longest:
+            evenly = -(-columns // -(-columns // longest))
             columns = -(-evenly // tile.rows) * tile.rows
-        rows = max(1, min(rows, most // columns))
-    items = g.batch * g.groups * depth.outputs * -(-height.outputs // rows) * -(-width.outputs // columns)
+        rows = max(1, min(rows, longest // columns))
+    images = 1
+    if most > 1 and rows == height.outputs and columns == width.outputs:
+        windows = depth.taps * rows_packed(height, rows) * width.reach(columns) * chunk
+        images = max(1, min(most, room // max(1, windows)))
+        images = -(-g.batch // -(-g.batch // images))
+    items = -(-g.batch // images) * g.groups * depth.outputs * -(-height.outputs // rows) * -(-width.outputs // columns)
     if items * panels == 1 and taps > 1 and rows * columns >= MANY * tile.rows:
         rows, items = -(-rows // 2), 2
-    return Blocking(rows, columns, max(1, chunk), -(-panels // min(panels, -(-8 // max(1, items)))))
+    return Blocking(rows, columns, max(1, chunk), -(-panels // min(panels, -(-8 // max(1, items)))), images)
 
 
 def cuts(geometry: ConvGeometry, dtype: np.dtype[Any], machine: Machine, packs: bool = False) -> Cuts:
@@ -177,10 +207,13 @@ def cuts(geometry: ConvGeometry, dtype: np.dtype[Any], machine: Machine, packs: 
     of_walks = []
     for walks in parted_walks_of(g):
         crowded = crowding(g, walks, machine, dtype.itemsize)
-        tile = tile_for(walks[1].outputs * walks[2].outputs, vectors, machine, crowded)
+        positions, most = walks[1].outputs * walks[2].outputs, most_images(g, walks)
+        tile = tile_for(most * positions, vectors, machine, crowded)
+        if not keeps_together(g, walks, tile):
+            tile, most = tile_for(positions, vectors, machine, crowded), 1
         in_place = not packs and is_in_place(g, walks, tile, dtype.itemsize)
         seen = walks if in_place else read_alone(g, walks)
-        of_walks.append(Cut(seen, tile, blocking(g, seen, tile, machine, dtype.itemsize), in_place))
+        of_walks.append(Cut(seen, tile, blocking(g, seen, tile, machine, dtype.itemsize, most), in_place))
     return Cuts(tuple(of_walks))
 
 
@@ -195,23 +228,27 @@ def cycles_of(geometry: ConvGeometry, cut: Cut, dtype: np.dtype[Any], machine: M
     g, lanes, (walks, tile, block, in_place) = geometry, machine.lanes(dtype), cut
     vectors, c_vectors = -(-g.out_per_group // lanes), -(-g.in_per_group // lanes)
     outputs, taps = along(walks, "outputs"), along(walks, "taps")
-    planes = g.batch * g.groups * outputs.d
+    planes = g.groups * outputs.d
     blocks = [
-        (planes * down * across, rows, columns)
+        (planes * often * down * across, images, rows, columns)
+        for often, images in lengths(g.batch, block.images)
         for down, rows in lengths(outputs.h, block.rows)
         for across, columns in lengths(outputs.w, block.columns)
     ]
-    tiles = sum(count * -(-rows * columns // tile.rows) for count, rows, columns in blocks) * -(-vectors // tile.columns)
+    tiles = sum(count * -(-images * rows * columns // tile.rows) for count, images, rows, columns in blocks)
+    tiles *= -(-vectors // tile.columns)
     chunks = -(-g.in_per_group // block.chunk)
     inside = walks[0].share_inside * walks[1].share_inside if g.mode == 0 else 1.0
     cycles = tiles * g.in_per_group * prod(taps) * inside * max(tile.rows * tile.columns, 8) / machine.units
     cycles += 110 * tiles * chunks
     if not in_place:
-        cells = taps.d * sum(count * walks[1].reach(rows) * walks[2].reach(columns) for count, rows, columns in blocks)
+        cells = taps.d * sum(
+            count * images * rows_packed(walks[1], rows) * walks[2].reach(columns) for count, images, rows, columns in blocks
+        )
         cycles += (5.5 if g.channels_last else 1.0) * cells * c_vectors
     if not g.channels_last:
         # Where every second element of a line is written at a time, lines that the L2 cache does not hold are fetched for each.
         far = walks[2].step > 1 and dtype.itemsize * prod(g.out_shape) > 3 * machine.l2
         fetched = 7 * lanes * STREAMED / machine.streamed if far else 0.0
-        cycles += (chunks * (7 if walks[2].step == 1 else 16) + fetched) * planes * outputs.h * outputs.w * vectors
+        cycles += (chunks * (7 if walks[2].step == 1 else 16) + fetched) * g.batch * planes * outputs.h * outputs.w * vectors
     return cycles

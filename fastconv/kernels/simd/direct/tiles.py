@@ -4,7 +4,7 @@
 
 for each image and group. No matrix of windows is made: a row of a tile is an address in the input, and a tap an offset from it.
 
-    for block of output rows and columns:                       its input fits the L2 cache
+    for block of output rows and columns, of small maps of several images: its input fits the L2 cache
       for chunk of input channels:                              its weights do
         windows = the block's input                             as it lies, or packed where it has padding or channels lie apart
         for panel of `columns` vectors of output channels:
@@ -50,8 +50,8 @@ class Sizes(NamedTuple):
         Of the input, and of the outputs of this walk.
     outputs, taps, cells, origin, stride, dilation : Axes
         Of the walk.
-    groups, c_group, k_group, panels : int
-        Channels of a group, and panels of output channels that these take.
+    batch, groups, c_group, k_group, panels : int
+        Images, channels of a group, and panels of output channels that these take.
     block : Blocking
         How the loops are cut.
     skew : int
@@ -72,6 +72,7 @@ class Sizes(NamedTuple):
     origin: Axes
     stride: Axes
     dilation: Axes
+    batch: int
     groups: int
     c_group: int
     k_group: int
@@ -85,12 +86,12 @@ class Sizes(NamedTuple):
 
 
 class Block(NamedTuple):
-    """A block of outputs of one group of an image, for a range of panels of output channels.
+    """A block of outputs of one group of one or more images, for a range of panels of output channels.
 
     Attributes
     ----------
-    n, group, h, w : int
-        Image, group, and rows and columns of outputs.
+    n, images, group, h, w : int
+        The first image and how many, group, and rows and columns of outputs of each.
     corner : Axes
         The cell under the first tap of the first output.
     y : int
@@ -100,6 +101,7 @@ class Block(NamedTuple):
     """
 
     n: int
+    images: int
     group: int
     h: int
     w: int
@@ -117,9 +119,11 @@ class Chunk(NamedTuple):
 
 
 class Steps(NamedTuple):
-    """Elements of windows from one depth of taps, row, column and channel to the next."""
+    """Elements of windows from one image, depth of taps, row of taps, row, column and channel to the next."""
 
+    n: int
     t: int
+    r: int
     h: int
     w: int
     c: int
@@ -160,10 +164,18 @@ def reach(outputs, stride, taps, dilation):
 
 
 @compiled
+def rows_packed(outputs, s):
+    """(parts, rows): all rows of cells under so many rows of outputs, or those under each row of taps where there are fewer."""
+    whole, of_tap = reach(outputs, s.stride.h, s.taps.h, s.dilation.h), (outputs - 1) * s.stride.h + 1
+    return (s.taps.h, of_tap) if s.taps.h * of_tap < whole else (1, whole)
+
+
+@compiled
 def window_room(s):
     """Elements of the packed windows of a whole block."""
-    rows = reach(s.block.rows, s.stride.h, s.taps.h, s.dilation.h)
-    return s.taps.d * rows * reach(s.block.columns, s.stride.w, s.taps.w, s.dilation.w) * (s.block.chunk + s.skew)
+    parts, rows = rows_packed(s.block.rows, s)
+    cells = parts * rows * reach(s.block.columns, s.stride.w, s.taps.w, s.dilation.w)
+    return s.block.images * s.taps.d * cells * (s.block.chunk + s.skew)
 
 
 @compiled
@@ -175,19 +187,20 @@ def block_of(item, end, s):
     rest, column = divmod(rest, -(-s.outputs.w // s.block.columns))
     rest, row = divmod(rest, -(-s.outputs.h // s.block.rows))
     rest, depth = divmod(rest, s.outputs.d)
-    n, group = divmod(rest, s.groups)
+    rest, group = divmod(rest, s.groups)
+    n = rest * s.block.images
     top, left = row * s.block.rows, column * s.block.columns
     origin, stride = s.origin, s.stride
     corner = Axes(origin.d + depth * stride.d, origin.h + top * stride.h, origin.w + left * stride.w)
     y = s.first + n * s.y.n + group * s.k_group * s.y.c + depth * s.y.d + top * s.y.h + left * s.y.w
     first, last = k_item * s.block.panels, min(s.panels, (k_item + after - item) * s.block.panels)
     h, w = min(s.block.rows, s.outputs.h - top), min(s.block.columns, s.outputs.w - left)
-    return Block(n, group, h, w, corner, y, first, last), after
+    return Block(n, min(s.block.images, s.batch - n), group, h, w, corner, y, first, last), after
 
 
 @compiled
 def source_of(x, block, chunk, fill, s):
-    """The image that a block reads, from the first channel of a chunk on."""
+    """The first image that a block reads, from the first channel of a chunk on."""
     at = pointer(x) + (block.n * s.x.n + (block.group * s.c_group + chunk.begin) * s.x.c)
     return windows.Source(at, s.x, s.cells, s.mode, fill)
 
@@ -197,7 +210,7 @@ def read_in_place(source, block, chunk, to, columns, s):
     """(address, steps) of a block's windows where they lie in x."""
     corner = block.corner
     at = source.at + (corner.d * s.x.d + corner.h * s.x.h + corner.w * s.x.w)
-    return at, Steps(s.x.d * s.dilation.d, s.x.h, s.x.w, s.x.c)
+    return at, Steps(s.x.n, s.x.d * s.dilation.d, s.x.h * s.dilation.h, s.x.h, s.x.w, s.x.c)
 
 
 @lru_cache(maxsize=8)
@@ -208,12 +221,18 @@ def window_reader(lanes: int, channels_last: bool, in_place: bool) -> Any:
     pack = windows.packer(lanes, channels_last)
 
     def read_packed(source, block, chunk, to, columns, s):
-        reach_h = reach(block.h, s.stride.h, s.taps.h, s.dilation.h)
+        parts, rows = rows_packed(block.h, s)
         reach_w = reach(block.w, s.stride.w, s.taps.w, s.dilation.w)
         pitch = chunk.count + s.skew
-        cells = windows.Block(block.corner, s.taps.d, s.dilation.d, reach_h, reach_w, chunk.count, pitch)
-        pack(source, cells, to, columns)
-        return to, Steps(reach_h * reach_w * pitch, reach_w * pitch, pitch, 1)
+        of_row, of_part = reach_w * pitch, s.taps.d * rows * reach_w * pitch
+        for image in range(block.images):
+            one = windows.Source(source.at + image * s.x.n, source.strides, source.cells, source.mode, source.fill)
+            for part in range(parts):
+                corner = Axes(block.corner.d, block.corner.h + part * s.dilation.h, block.corner.w)
+                cells = windows.Block(corner, s.taps.d, s.dilation.d, rows, reach_w, chunk.count, pitch)
+                pack(one, cells, to + (image * parts + part) * of_part, columns)
+        of_taps = of_part if parts > 1 else s.dilation.h * of_row
+        return to, Steps(parts * of_part, rows * of_row, of_taps, of_row, pitch, 1)
 
     return compiled(read_packed)
 
@@ -225,7 +244,7 @@ def list_runs(to, steps, s):
     for t in range(s.taps.d):
         for r in range(s.taps.h):
             for piece in range(s.pieces):
-                poke(to + i, t * steps.t + r * s.dilation.h * steps.h + piece * s.dilation.w * steps.w)
+                poke(to + i, t * steps.t + r * steps.r + piece * s.dilation.w * steps.w)
                 i += 1
 
 
@@ -252,8 +271,11 @@ def has_zero_rows(block, s):
 def heights_inside(block, first_output, last_output, s):
     """(first, end) of the taps along the height that the tile from one output to another must visit."""
     first, end = 0, s.taps.h
-    upper = block.corner.h + first_output // block.w * s.stride.h
-    lower = block.corner.h + last_output // block.w * s.stride.h
+    image, last_image = first_output // (block.h * block.w), last_output // (block.h * block.w)
+    upper_row, lower_row = first_output // block.w - image * block.h, last_output // block.w - last_image * block.h
+    if image < last_image:
+        upper_row, lower_row = 0, block.h - 1
+    upper, lower = block.corner.h + upper_row * s.stride.h, block.corner.h + lower_row * s.stride.h
     while first < end and lower + first * s.dilation.h < 0:
         first += 1
     while end > first and upper + (end - 1) * s.dilation.h >= s.cells.h:
@@ -276,7 +298,7 @@ def multiplier(rows: int, columns: int, lanes: int, channels_last: bool, dtype: 
     width, conv_tile = columns * lanes, microkernel.conv_tile(rows, columns, lanes, channels_last, dtype)
 
     def multiply(block, chunk, view, operands, act, spare, s):
-        count, window = block.h * block.w, s.taps.d * s.taps.h * s.taps.w
+        count, window = block.images * block.h * block.w, s.taps.d * s.taps.h * s.taps.w
         phase = microkernel.Phase(chunk.begin == 0, chunk.begin + s.block.chunk >= s.c_group)
         t_first, t_end = depths_inside(block, s)
         # What the rows of a tile read follows each other; lines of one vector a row come by themselves.
@@ -325,12 +347,13 @@ def kernel(rows: int, columns: int, lanes: int, channels_last: bool, in_place: b
     def place_positions(block, steps, tables, s):
         """Offsets of a block's positions in windows and in y; the last stands for those that fill up its last tile."""
         i = 0
-        for row in range(block.h):
-            x_at, y_at = row * s.stride.h * steps.h, row * s.y.h
-            for _ in range(block.w):
-                poke(tables.positions + i, x_at)
-                poke(tables.outputs + i, y_at)
-                x_at, y_at, i = x_at + s.stride.w * steps.w, y_at + s.y.w, i + 1
+        for image in range(block.images):
+            for row in range(block.h):
+                x_at, y_at = image * steps.n + row * s.stride.h * steps.h, image * s.y.n + row * s.y.h
+                for _ in range(block.w):
+                    poke(tables.positions + i, x_at)
+                    poke(tables.outputs + i, y_at)
+                    x_at, y_at, i = x_at + s.stride.w * steps.w, y_at + s.y.w, i + 1
         for j in range(i, i + rows):
             poke(tables.positions + j, peek(tables.positions + (i - 1)))
             poke(tables.outputs + j, peek(tables.outputs + (i - 1)))
@@ -338,7 +361,7 @@ def kernel(rows: int, columns: int, lanes: int, channels_last: bool, in_place: b
     def conv(begin, end, x, w, bias, residual, y, sizes, parameters):
         """y [P, K] = act(bias [K] + windows [P, L] @ w [L, K])"""
         s, act = read(sizes), epilogue.epilogue(parameters, residual, y)
-        positions, fill = s.block.rows * s.block.columns + rows, epilogue.padding_value(parameters)
+        positions, fill = s.block.images * s.block.rows * s.block.columns + rows, epilogue.padding_value(parameters)
         work, memory = carve(Parts(spare=rows * width, windows=window_room(s) if packs else 0), x)
         runs = s.taps.d * s.taps.h * s.pieces
         tables, integers = carve_tables(Tables(positions, positions, runs, columns=lanes), sizes)
@@ -395,7 +418,8 @@ def draft(geometry: ConvGeometry, cut: Cut, dtype: np.dtype[Any], machine: Machi
     panels = -(-g.out_per_group // width)
     bias = whole_lines(g.groups * panels * width, dtype)
     sizes = sizes_of(g, cut, dtype, machine, panels, bias)
-    items = g.batch * g.groups * outputs.d * -(-outputs.h // block.rows) * -(-outputs.w // block.columns)
+    blocks = outputs.d * -(-outputs.h // block.rows) * -(-outputs.w // block.columns)
+    items = -(-g.batch // block.images) * g.groups * blocks
     laid = weights.Sizes(panels, width, g.out_per_group, g.in_per_group, block.chunk, taps, tap_steps(g, walks), bias)
 
     def lay(w: Array, bias: Array) -> tuple[Array, Array]:
@@ -427,6 +451,7 @@ def sizes_of(g: ConvGeometry, cut: Cut, dtype: np.dtype[Any], machine: Machine, 
         origin=along(walks, "origin"),
         stride=along(walks, "stride"),
         dilation=along(walks, "dilation"),
+        batch=g.batch,
         groups=g.groups,
         c_group=g.in_per_group,
         k_group=g.out_per_group,

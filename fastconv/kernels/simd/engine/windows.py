@@ -16,6 +16,7 @@ from fastconv.problem.borders import source_cell
 cell_under = compiled(source_cell)
 
 AHEAD = 8  # rows of a plane, or more, that are asked for before they are read
+FEW = 64  # elements of a square, which are turned sooner one by one
 FAR = 16 << 10  # bytes of a plane that is worth that
 
 
@@ -122,6 +123,13 @@ def packer(lanes: int, channels_last: bool) -> Any:
     """
 
     copy, clear = runs(lanes)
+
+    @compiled
+    def copy_few(to, at, columns, channels, pitch, apart):
+        for c in range(channels):
+            for column in range(columns):
+                vector.poke(to + (column * pitch + c), vector.peek(at + (c * apart + column)))
+
     interleave_three = interleaver(3, lanes)
 
     @compiled
@@ -142,6 +150,9 @@ def packer(lanes: int, channels_last: bool) -> Any:
                     at = line + (c * source.strides.c + column)
                     if count == width == lanes:
                         vector.store_tile(vector.load_turned(at, source.strides.c, lanes), to + (column * pitch + c), pitch)
+                        continue
+                    if count * width <= FEW:
+                        copy_few(to + (column * pitch + c), at, count, width, pitch, source.strides.c)
                         continue
                     square = vector.load_transposed(at, source.strides.c, count, width, lanes, 1, lanes)
                     vector.store_first_rows(square, to + (column * pitch + c), steps, count, width)
