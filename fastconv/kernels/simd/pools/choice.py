@@ -4,12 +4,13 @@
     pairs     2x2 windows, channels first, on planes with short rows
     windows   small windows, channels first, in registers
     pixels    small windows, channels last, in registers
+    turned    any windows of many small planes, channels first
     indices   maxima and minima with their places
     rows      windows of any kind
     sums      averages of integers whose sums are larger than what doubles hold
 
-What was estimated is what runs. Kernels of windows of any kind are candidates where no other serves: their estimates are too
-rough to be held against the others'.
+What was estimated is what runs. "rows" is a candidate where none but "turned" serves: its estimates are too rough to be held
+against the others'.
 """
 
 from typing import Any
@@ -19,7 +20,7 @@ import numpy as np
 from fastconv.kernels.jit import Call, flat
 from fastconv.kernels.keeping import remembered
 from fastconv.kernels.simd.engine.costs import Candidate, cheapest
-from fastconv.kernels.simd.pools import indices, pairs, pixels, planes, reductions, rows, sums, windows
+from fastconv.kernels.simd.pools import indices, pairs, pixels, planes, reductions, rows, sums, turned, windows
 from fastconv.kernels.simd.pools.launches import Launch
 from fastconv.machine import Machine, host
 from fastconv.problem.pools import PoolGeometry
@@ -41,7 +42,8 @@ def candidates(geometry: PoolGeometry, dtype: np.dtype[Any], machine: Machine) -
     if sums.suits(geometry, dtype):
         return list(sums.candidates(geometry, dtype, machine))
     special = [one for kernels in SPECIAL for one in kernels.candidates(geometry, dtype, machine)]
-    return special or list(rows.candidates(geometry, dtype, machine))
+    of_any_windows = (turned,) if special else (turned, rows)
+    return special + [one for kernels in of_any_windows for one in kernels.candidates(geometry, dtype, machine)]
 
 
 @remembered

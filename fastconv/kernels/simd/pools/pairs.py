@@ -149,7 +149,7 @@ def divisor_of(geometry: PoolGeometry) -> int:
 def seconds(geometry: PoolGeometry, dtype: np.dtype[Any], machine: Machine) -> float:
     """Cycles of all pairs and of all rows of results, and the bytes at memory speed."""
     g = geometry
-    cycles = 6 * prod(g.x_shape) / machine.lanes(dtype) / 2 + 9 * g.batch * g.channels * g.out_size[0]
+    cycles = prod(g.x_shape) / machine.lanes(dtype) + 2 * g.batch * g.channels * g.out_size[0]
     return 3e-6 + machine.seconds(cycles, g.bytes(dtype.itemsize))
 
 

@@ -374,7 +374,9 @@ def cycles_of_stack(tile: tuple[int, int], geometry: PoolGeometry, dtype: np.dty
     g, stride, taps_h, rows = geometry, geometry.stride[-1], plane_of(geometry)[1], tile[0]
     cycles = 0.8 * (((rows - 1) * stride + taps_h) * (1.8 * g.kernel[-1] * stride + 3) + 4 * rows)
     if spreads(g):  # each depth is joined to the ones before
-        cycles = 1.5 * prod(g.kernel[:-2]) * (cycles + 3 * rows) * (1.5 if g.in_size[-1] % CONFLICT == 0 else 1)
+        depths = prod(g.kernel[:-2])
+        each = 0.7 if depths > 2 else 0.95
+        cycles = each * depths * (cycles + 3 * rows) * (1.5 if g.in_size[-1] % CONFLICT == 0 else 1)
     return 25 + -(-g.out_size[-1] // machine.lanes_for(g.out_size[-1], dtype)) * cycles
 
 
