@@ -9,7 +9,7 @@ rows.
 
 from collections.abc import Iterator
 from functools import lru_cache, partial
-from math import prod
+from math import ceil, prod
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -26,6 +26,7 @@ from fastconv.kernels.simd.engine.walks import plane_sizes
 from fastconv.kernels.simd.engine.weights import Draft, drafted
 from fastconv.kernels.simd.engine.workspace import keep, workspace
 from fastconv.machine import Machine
+from fastconv.problem.borders import CONSTANT, ZERO_FILL
 from fastconv.problem.convolutions import ConvGeometry
 
 pointer = vector.pointer
@@ -255,14 +256,23 @@ def cycles(geometry: ConvGeometry, cut: Cut, dtype: np.dtype[Any], machine: Mach
     results = g.batch * prod(of.outputs) * vectors
     count = CALL + results * g.taps * g.in_per_group * 1.5 / machine.units
     if not g.channels_last:
-        extent = extent_of(g)
-        high = (min(cut.band, of.outputs.h) - 1) * of.stride.h + extent.h
-        wide = (min(cut.strip, of.outputs.w) - 1) * of.stride.w + extent.w
         turned = g.out_channels // lanes + (2.5 if g.out_channels % lanes else 0)  # by squares, those of fewer lanes by masks
-        vectors_turned = g.batch * turned * -(-of.outputs.h // cut.band) * -(-of.outputs.w // cut.strip) * high
-        count += vectors_turned * lanes * (3.6 * -(-wide // lanes) + 2.2 * (extent.w - 1))
+        count += g.batch * turned * cycles_of_turning(g, cut, lanes)
         count += 7 * g.batch * vectors * of.outputs.h * -(-of.outputs.w // lanes) * lanes
     return count
+
+
+def cycles_of_turning(geometry: ConvGeometry, cut: Cut, lanes: int) -> float:
+    """Of the cells of all blocks of a vector of planes: squares that are turned, and padding, which is dearer but for zeros."""
+    g, of, extent = geometry, plane_sizes(geometry), extent_of(geometry)
+    down, across = -(-of.outputs.h // cut.band), -(-of.outputs.w // cut.strip)
+    high = down * ((min(cut.band, of.outputs.h) - 1) * of.stride.h + extent.h)
+    wide = (min(cut.strip, of.outputs.w) - 1) * of.stride.w + extent.w
+    pads = [sum(pair) for pair in g.padding[-2:]]
+    rows, columns = max(1, high - (pads[0] if g.rank > 1 else 0)), max(1.0, wide - pads[-1] / across)
+    padding = high * wide - rows * columns
+    each = 1.0 if g.mode in (ZERO_FILL, CONSTANT) else 2.2 * lanes
+    return across * (rows * (30 + 3.6 * lanes * ceil(columns / lanes)) + each * max(0.0, padding))
 
 
 def candidates(geometry: ConvGeometry, dtype: np.dtype[Any], machine: Machine) -> Iterator[Candidate]:
