@@ -5,9 +5,12 @@ Plan.bind(x, ..., out=y) -> checks, once -> the program of its kernel calls; wha
 
 from collections.abc import Callable
 from functools import partial
+from math import prod
 from typing import Any
 
+from fastconv.kernels.memory import aligned
 from fastconv.kernels.programs import Program, program
+from fastconv.kernels.simd.arrays import weaving
 from fastconv.plans.plan import NOTHING, Plan
 from fastconv.problem.problem import Operands
 
@@ -54,9 +57,12 @@ def bound(plan: Plan, x: Any, arrays: tuple[Any, ...], out: Any) -> Bound:
 
 
 def program_of(plan: Plan, shaped: Operands, out: Any) -> Program | None:
-    """The program of a plan that runs kernels and nothing else."""
-    calls = plan.implementation.calls
-    if calls is None or plan.form.woven is not None or plan.served is not plan.seen:
+    """The program of a plan that runs kernels and nothing else; phases are woven by one more."""
+    calls, phases, shape = plan.implementation.calls, plan.form.woven, plan.seen.geometry.out_shape
+    if calls is None or plan.served is not plan.seen:
         return None
-    found = calls(shaped, plan.packed, plan.seen, out.reshape(plan.seen.geometry.out_shape))
-    return program(found) if found else None
+    y = out.reshape(shape) if phases is None else aligned(prod(shape), plan.written_dtype).reshape(shape)
+    found = calls(shaped, plan.packed, plan.seen, y)
+    if not found:
+        return None
+    return program(found if phases is None else (*found, weaving.call(y, out, phases)))

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 import fastconv as fc
+from fastconv.kernels.simd.arrays import weaving
 from fastconv.machine import host
 from fastconv.plans.dispatch import NETWORK, choose, chosen_form, streaming
 from fastconv.plans.registry import OPERATIONS
@@ -37,6 +38,26 @@ def test_a_bound_call_takes_what_a_call_takes(arrays, threads):
     plan = fc.max_pool2d.plan(x.shape, 2, return_indices=True)
     pair = np.empty(plan.out_shape, np.float32), np.empty(plan.out_shape, np.int64)
     assert all((found == wanted).all() for found, wanted in zip(plan.bind(x, out=pair)(), plan(x), strict=True))
+
+
+@pytest.mark.parametrize("layout", ["NCL", "NLC"])
+def test_a_bound_call_weaves_phases(layout, threads, monkeypatch):
+    """Those of a transposed convolution that is asked as a plain one, after its sums, in one program."""
+    monkeypatch.setattr(weaving, "cost", lambda *arguments: -1.0)
+    rng = np.random.default_rng(1)
+    x, w = (rng.standard_normal(shape).astype(np.float32) for shape in ((2, 9, 70), (9, 5, 12)))
+    if layout == "NLC":
+        x, w = (np.ascontiguousarray(np.moveaxis(array, 1, -1)) for array in (x, w))
+    plan = fc.conv_transpose1d.plan(x.shape, w, stride=4, padding=1, layout=layout)
+    assert plan.form.woven is not None
+    y = np.empty(plan.out_shape, np.float32)
+    run = plan.bind(x, out=y)
+    assert len(run.program.rows) > 1
+    for sign in (1, -1):
+        x *= sign
+        y.fill(np.nan)
+        assert run() is y
+        assert (y == plan(x)).all()
 
 
 @pytest.mark.parametrize("activation", ["relu", "gelu"])

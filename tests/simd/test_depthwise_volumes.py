@@ -97,7 +97,7 @@ def test_borders_of_every_mode(mode: str, last: bool) -> None:
     ("operation", "x", "w", "options"),
     [
         ("conv3d", (1, 16, 6, 8, 8), (16, 1, 3, 3, 3), {"padding": 1, "groups": 16}),
-        ("conv2d", (1, 32, 14, 14), (32, 1, 3, 3), {"padding": 4, "dilation": 4, "groups": 32}),
+        ("conv2d", (1, 14, 14, 32), (32, 3, 3, 1), {"padding": 2, "dilation": 2, "stride": 2, "groups": 32, "layout": "NHWC"}),
         ("conv_transpose2d", (1, 32, 8, 8), (32, 1, 4, 4), {"stride": 2, "padding": 1, "groups": 32}),
     ],
 )

@@ -387,6 +387,7 @@ def kernel(rows: int, columns: int, lanes: int, channels_last: bool, in_place: b
 
 # Plan -----------------------------------------------------------------------------------------------------------------
 
+LAUNCH = 2_500  # cycles of a walk beside the first: a call of the kernel, and its tables
 SLOWER = {"f": 1, "i": 3, "u": 3}  # times that the products of a type take
 
 
@@ -400,7 +401,8 @@ def candidate(problem: Problem, machine: Machine) -> Candidate:
     geometry, dtype = problem.geometry, problem.dtype
     g = flattened(geometry)
     cut = cuts(g, dtype, machine, converting.read(problem))
-    cycles = sum((cycles_of(g, one, dtype, machine) for one in cut.of_walks), float(CALL)) * SLOWER[dtype.kind]
+    begun = CALL + LAUNCH * (len(cut.of_walks) - 1)
+    cycles = sum((cycles_of(g, one, dtype, machine) for one in cut.of_walks), float(begun)) * SLOWER[dtype.kind]
     return Candidate(machine.seconds(cycles, g.bytes(dtype.itemsize)), cut, partial(drafts, geometry, cut, dtype, machine))
 
 
