@@ -62,6 +62,21 @@ def test_adaptive_windows(outputs, kind, forced):
 
 
 @guard
+@pytest.mark.parametrize("rows", [1, 2, 5])
+def test_bands_of_rows(rows, forced, monkeypatch):
+    """Whose windows share rows, begin and end in padding, lie apart, or hold fewer cells than a square."""
+    monkeypatch.setattr(turned, "band_of_rows", lambda *arguments: rows)
+    rng, lanes = np.random.default_rng(76), host().lanes(F4)
+    x = cells(rng, (1, lanes + 3, 11, 7), np.float32)
+    agrees("max_pool2d", x, kernel_size=3, stride=2, padding=1, ceil_mode=True)
+    agrees("max_pool2d", x, kernel_size=3, stride=1, padding=1, dilation=(3, 1))
+    agrees("avg_pool2d", x, kernel_size=(2, 3), stride=(4, 1))
+    agrees("adaptive_avg_pool2d", rng.integers(-9, 9, x.shape).astype(np.float32), output_size=(9, 4))
+    agrees("max_pool2d", cells(rng, (1, lanes, 20, 1), np.float32), kernel_size=(2, 1), stride=1)
+    agrees("min_pool3d", cells(rng, (1, lanes, 6, 4, 5), np.float32), kernel_size=3, stride=(1, 2, 3), padding=1)
+
+
+@guard
 def test_signals_and_volumes(forced):
     rng, lanes = np.random.default_rng(73), host().lanes(F4)
     agrees("avg_pool1d", cells(rng, (2, lanes, 40), np.float32), kernel_size=5, stride=3, padding=2)
@@ -108,7 +123,8 @@ def test_what_it_is_chosen_for():
     assert suits((1, lanes, 14, 14))
     assert not suits((1, lanes - 1, 14, 14))
     assert not suits((1, lanes, 3, 1), kernel_size=1)
-    assert not suits((1, lanes, 2000, 2000))
+    assert suits((1, lanes, 2000, 200))
+    assert not suits((1, lanes, 20, 200_000))
     assert not suits((1, 14, 14, lanes), layout="NHWC")
     assert not suits((1, lanes, 14, 14), return_indices=True)
     assert not suits((1, lanes, 14, 14), np.dtype(np.int32))
