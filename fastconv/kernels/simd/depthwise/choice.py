@@ -17,14 +17,20 @@ from fastconv.machine import Machine, host
 from fastconv.problem.convolutions import Array
 from fastconv.problem.problem import Operands, Problem
 
+LARGE = 5  # taps on an axis, from which on planes may be turned sooner than read where they lie
+
 
 def candidates(problem: Problem, machine: Machine, shared: bool) -> list[Candidate]:
-    """Of the forms that suit a geometry: the first two, where they do, were measured to be the fastest."""
+    """Of the forms that suit a geometry: the first two, where they do, were measured to be the fastest of small kernels."""
     geometry, dtype = problem.geometry, problem.dtype
+    turns = rows.suits(geometry, machine.lanes(dtype))
     for form in (planes, interleaved):
         if form.suits(geometry, dtype, machine):
-            return list(form.candidates(geometry, shared, dtype, machine))
-    found = list(rows.candidates(geometry, dtype, machine)) if rows.suits(geometry, machine.lanes(dtype)) else []
+            found = list(form.candidates(geometry, shared, dtype, machine))
+            large = geometry.kernel[0] >= LARGE and geometry.stride[0] == 1
+            may_turn = turns and large and form is planes and not geometry.channels_last
+            return found + (list(rows.candidates(geometry, dtype, machine)) if may_turn else [])
+    found = list(rows.candidates(geometry, dtype, machine)) if turns else []
     return found + (list(volumes.candidates(geometry, dtype, machine)) if volumes.suits(geometry, machine) else [])
 
 

@@ -341,7 +341,8 @@ def cycles(geometry: ConvGeometry, tile: tuple[int, int], dtype: np.dtype[Any], 
     loads = ((rows - 1) * stride + taps_h) * taps_w * each
     lanes, whole, together = lanes_for(g, dtype, machine), machine.lanes(dtype), channels_together(g)
     vectors, units = -(-g.out_size[1] * together // lanes), machine.units if lanes == whole else 2
-    of_stack = 22 + vectors * (rows * taps_h * taps_w / units + loads + fixed)
+    spilled = 1.15 if taps_h > 3 else 1.0
+    of_stack = 22 + spilled * vectors * (rows * taps_h * taps_w / units + loads + fixed)
     return g.batch * g.in_channels // together * -(-g.out_size[0] // rows) * of_stack
 
 

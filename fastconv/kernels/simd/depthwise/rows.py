@@ -71,8 +71,8 @@ class Block(NamedTuple):
         The image, the first channel and the number of them.
     output, outputs : Plane
         The first output and the number of them.
-    cells : Plane
-        Cells under them.
+    corner, cells : Plane
+        The first cell under them and the number of them, without rows of zeros before and behind the plane.
     """
 
     n: int
@@ -80,6 +80,7 @@ class Block(NamedTuple):
     channels: int
     output: Plane
     outputs: Plane
+    corner: Plane
     cells: Plane
 
 
@@ -115,8 +116,13 @@ def block_finder(taps: int, stride: int, lanes: int) -> tuple[Any, Any]:
         n, part = divmod(rest, s.c_blocks)
         output = Plane(row * s.block.h, column * s.block.w)
         outputs = Plane(min(s.block.h, s.outputs.h - output.h), min(s.block.w, s.outputs.w - output.w))
+        corner = Plane(output.h * s.stride_h - s.padding.h, output.w * stride - s.padding.w)
         channels, cells = min(lanes, s.channels - part * lanes), cells_under(outputs.h, outputs.w, s)
-        return Block(n, part * lanes, channels, output, outputs, cells)
+        if s.mode == ZERO_FILL:
+            top = min(max(corner.h, 0), s.cells.h)
+            cells = Plane(max(0, min(corner.h + cells.h, s.cells.h) - top), cells.w)
+            corner = Plane(top, corner.w)
+        return Block(n, part * lanes, channels, output, outputs, corner, cells)
 
     return cells_under, block_of
 
@@ -127,15 +133,26 @@ def block_packer(stride: int, lanes: int) -> Any:
     pack, (_, clear) = windows.packer(lanes, False), windows.runs(lanes)
 
     def pack_block(x, block, to, steps, fill, s):
-        plane, cells = s.cells.h * s.cells.w, block.cells
+        plane, cells, corner = s.cells.h * s.cells.w, block.cells, Axes(0, block.corner.h, block.corner.w)
         if block.channels < lanes:  # lanes without a channel hold numbers that are quick to multiply
             clear(to, vector.zero(to), cells.h * cells.w * lanes)
         planes, strides = pointer(x) + (block.n * s.channels + block.c) * plane, Strides(0, plane, 0, s.cells.w, 1)
         source = windows.Source(planes, strides, Axes(1, s.cells.h, s.cells.w), s.mode, fill)
-        corner = Axes(0, block.output.h * s.stride_h - s.padding.h, block.output.w * stride - s.padding.w)
         pack(source, windows.Block(corner, 1, 1, cells.h, cells.w, block.channels, lanes), to, steps)
 
     return compiled(pack_block)
+
+
+@compiled
+def taps_inside(first, last, dilation, taps, cells, s):
+    """(begin, end) of the taps on an axis that do not lie in zeros for all windows whose first cells are `first` to `last`."""
+    begin, end = 0, taps
+    if s.mode == ZERO_FILL:
+        while begin < end and last + begin * dilation < 0:
+            begin += 1
+        while end > begin and first + (end - 1) * dilation >= cells:
+            end -= 1
+    return begin, end
 
 
 @lru_cache(maxsize=64)
@@ -144,12 +161,12 @@ def block_filter(rows: int, taps: int, stride: int, lanes: int, dtype: str) -> A
     activate = epilogue.activation_of(dtype)
 
     @inlined
-    def filter_tile(source, pitch, w, bias, s):
-        """The sums of the tile whose first window begins at `source`, in rows that lie `pitch` apart."""
+    def filter_tile(source, pitch, w, bias, down, across, s):
+        """The sums of the tile whose first window begins at `source`, in rows `pitch` apart, of some rows and pieces."""
         tile, width = vector.repeated(bias, rows, 1, lanes), s.c_blocks * lanes
-        for r in range(s.taps_h):
+        for r in range(down[0], down[1]):
             row, taps_of_row = source + r * s.dilation.h * pitch, w + r * s.pieces * taps * width
-            for piece in range(s.pieces):
+            for piece in range(across[0], across[1]):
                 at, weights = row + piece * s.dilation.w * lanes, taps_of_row + piece * taps * width
                 tile = vector.fma_grouped(tile, at, lanes, weights, width, taps, stride, 1)
         return tile
@@ -157,9 +174,16 @@ def block_filter(rows: int, taps: int, stride: int, lanes: int, dtype: str) -> A
     def filter_block(block, w, bias, work, act, s):
         pitch = block.cells.w * lanes
         for h in range(block.outputs.h):
+            top = (block.output.h + h) * s.stride_h - s.padding.h
+            down = taps_inside(top, top, s.dilation.h, s.taps_h, s.cells.h, s)
             for begun in range(0, block.outputs.w, rows):
                 column = min(begun, block.outputs.w - rows)  # the last tile may overlap the one before
-                tile = filter_tile(work.windows + (h * s.stride_h * pitch + column * stride * lanes), pitch, w, bias, s)
+                across = (0, s.pieces)
+                if taps == 1:
+                    left = block.corner.w + column * stride
+                    across = taps_inside(left, left + (rows - 1) * stride, s.dilation.w, s.pieces, s.cells.w, s)
+                at = work.windows + ((top - block.corner.h) * pitch + column * stride * lanes)
+                tile = filter_tile(at, pitch, w, bias, down, across, s)
                 vector.store_tile(activate(tile, act), work.results + (h * block.outputs.w + column) * lanes, lanes)
 
     return compiled(filter_block)
@@ -210,6 +234,7 @@ def channels_first_kernel(rows: int, taps: int, stride: int, lanes: int, dtype: 
 
 WIDEST = 7  # taps of a kernel row that are unrolled
 ROWS = range(8, 0, -1)  # output positions of a tile
+WHOLE = 2  # times the room of a block: planes that take no more are not cut
 
 
 class Cut(NamedTuple):
@@ -246,7 +271,21 @@ def cut_for(geometry: ConvGeometry, dtype: np.dtype[Any], machine: Machine) -> C
     taps = of.taps.w if of.dilation.w == 1 and of.taps.w <= WIDEST else 1
     room, items = machine.l2 // 4 // dtype.itemsize, g.batch * -(-g.out_channels // lanes)
     band, strip = blocks.cut_plane(of.outputs, of.stride, extent_of(g), lanes, room, items)
+    if rows_packed(g, of.outputs.h) * columns_packed(g, of.outputs.w) * lanes <= WHOLE * room and items >= blocks.SHARES:
+        band, strip = of.outputs
     return Cut(min(rows_for(strip), of.outputs.w % strip or strip), taps, band, strip)
+
+
+def rows_packed(geometry: ConvGeometry, rows: int) -> int:
+    """Rows of cells under so many rows of outputs, without those of zeros around the plane."""
+    of = plane_sizes(geometry)
+    under = (rows - 1) * of.stride.h + extent_of(geometry).h
+    return min(under, of.cells.h) if geometry.mode == ZERO_FILL else under
+
+
+def columns_packed(geometry: ConvGeometry, columns: int) -> int:
+    """Columns of cells under so many columns of outputs."""
+    return (columns - 1) * plane_sizes(geometry).stride.w + extent_of(geometry).w
 
 
 def cycles(geometry: ConvGeometry, cut: Cut, dtype: np.dtype[Any], machine: Machine) -> float:
@@ -254,7 +293,11 @@ def cycles(geometry: ConvGeometry, cut: Cut, dtype: np.dtype[Any], machine: Mach
     g, of, lanes = geometry, plane_sizes(geometry), machine.lanes(dtype)
     vectors = -(-g.out_channels // lanes)
     results = g.batch * prod(of.outputs) * vectors
-    count = CALL + results * g.taps * g.in_per_group * 1.5 / machine.units
+    of_tap = 1.1 if cut.taps > 1 and not g.channels_last else 1.5  # unrolled taps share what they read
+    inside = 1.0
+    if not g.channels_last and cut.taps == 1 and g.mode == ZERO_FILL:
+        inside = prod(walk.share_inside for walk in (g.lifted().walks(1)[0], g.lifted().walks(2)[0]))
+    count = CALL + results * g.taps * g.in_per_group * of_tap * inside / machine.units
     if not g.channels_last:
         turned = g.out_channels // lanes + (2.5 if g.out_channels % lanes else 0)  # by squares, those of fewer lanes by masks
         count += g.batch * turned * cycles_of_turning(g, cut, lanes)
@@ -264,14 +307,15 @@ def cycles(geometry: ConvGeometry, cut: Cut, dtype: np.dtype[Any], machine: Mach
 
 def cycles_of_turning(geometry: ConvGeometry, cut: Cut, lanes: int) -> float:
     """Of the cells of all blocks of a vector of planes: squares that are turned, and padding, which is dearer but for zeros."""
-    g, of, extent = geometry, plane_sizes(geometry), extent_of(geometry)
+    g, of = geometry, plane_sizes(geometry)
     down, across = -(-of.outputs.h // cut.band), -(-of.outputs.w // cut.strip)
-    high = down * ((min(cut.band, of.outputs.h) - 1) * of.stride.h + extent.h)
-    wide = (min(cut.strip, of.outputs.w) - 1) * of.stride.w + extent.w
+    high, wide = rows_packed(g, min(cut.band, of.outputs.h)), columns_packed(g, min(cut.strip, of.outputs.w))
     pads = [sum(pair) for pair in g.padding[-2:]]
-    rows, columns = max(1, high - (pads[0] if g.rank > 1 else 0)), max(1.0, wide - pads[-1] / across)
-    padding = high * wide - rows * columns
+    rows, columns = float(down * high), max(1.0, wide - pads[-1] / across)
     each = 1.0 if g.mode in (ZERO_FILL, CONSTANT) else 2.2 * lanes
+    if g.mode != ZERO_FILL and g.rank > 1:
+        rows = max(1.0, rows - pads[0])
+    padding = down * high * wide - rows * columns
     return across * (rows * (30 + 3.6 * lanes * ceil(columns / lanes)) + each * max(0.0, padding))
 
 
