@@ -1,12 +1,15 @@
 """Which implementation serves a call: a pure function of the problem and the kind of CPU, never of a timing."""
 
 import re
+from itertools import islice
 from math import prod
 from typing import Any
 
+from fastconv.kernels.keeping import Kept
 from fastconv.machine import Machine
 from fastconv.plans.forms import Form, forms
 from fastconv.plans.registry import OPERATIONS, Implementation
+from fastconv.problem.buckets import representative
 from fastconv.problem.convolutions import ConvGeometry
 from fastconv.problem.filters import FilterGeometry
 from fastconv.problem.problem import Problem
@@ -108,15 +111,50 @@ def chosen_form(
     once: bool = False,
     magnitudes: Magnitudes | None = None,
 ) -> tuple[Form, Implementation]:
-    """The form of the problem and the implementation that together are cheapest; of the problem itself the one named."""
+    """The form of the problem and the implementation that together are cheapest; of the problem itself the one named.
+
+    Of floats, they are those that are cheapest for its representative, where they serve the problem too.
+    """
     if not is_automatic(implementation):
         return Form(problem), choose(operation, problem, machine, implementation, once)
-    streams = implementation == NETWORK
+    streams, near = implementation == NETWORK, representative(problem)
+    if near is not problem and magnitudes is None:
+        place, name = choice_for(operation, near, machine, once, streams, candidates(operation))
+        form = next(islice(forms(problem), place, None), None)
+        for one in () if form is None else candidates(form.operation(operation)):
+            if form is not None and one.name == name and one.supports(form.problem) is None:
+                return form, one
+    return cheapest_form(operation, problem, machine, once, streams, magnitudes)[1]
+
+
+def cheapest_form(
+    operation: str, problem: Problem, machine: Machine, once: bool, streams: bool, magnitudes: Magnitudes | None = None
+) -> tuple[int, tuple[Form, Implementation]]:
+    """(which one, the form and the implementation that together are cheapest)."""
+    implementation = NETWORK if streams else "auto"
     found = [
         (form, choose(form.operation(operation), form.problem, machine, implementation, once, form.real))
         for form in forms(problem, magnitudes)
     ]
-    return min(found, key=lambda pair: estimate(pair[1], pair[0].problem, machine, once, streams) + pair[0].cost(machine))
+    costs = [estimate(one, form.problem, machine, once, streams) + form.cost(machine) for form, one in found]
+    place = costs.index(min(costs))
+    return place, found[place]
+
+
+_choices = Kept()  # (the operation's candidates, which form, the implementation's name) by all that decided it
+
+
+def choice_for(
+    operation: str, problem: Problem, machine: Machine, once: bool, streams: bool, known: tuple[Implementation, ...]
+) -> tuple[int, str]:
+    """(which form, the implementation's name) that is cheapest; `known` are the candidates, to which some may have come."""
+    key = operation, problem, machine, once, streams
+    found = _choices.get(key) or _choices.found(key)
+    if found is None or found[0] is not known:
+        place, (_, one) = cheapest_form(operation, problem, machine, once, streams)
+        found = known, place, one.name
+        _choices.keep(key, found)
+    return found[1], found[2]
 
 
 def least_of(

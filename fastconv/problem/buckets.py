@@ -1,0 +1,41 @@
+"""Sizes that share a choice: large maps whose sizes differ by a few parts in a hundred.
+
+The choice among implementations is made for a middle size of those between two round ones, so that a caller whose sizes change
+with every call does not wait for it every time. Small sizes and round ones, multiples of a power of two, have a choice of their
+own. It is a function of the size alone, whatever was asked before.
+"""
+
+from dataclasses import replace
+
+from fastconv.problem.convolutions import ConvGeometry, Size
+from fastconv.problem.pools import PoolGeometry
+from fastconv.problem.problem import Problem
+
+SMALL = 64  # sizes below it are their own
+PARTS = 16  # of the sizes from one power of two to the next
+
+
+def middle(size: int) -> int:
+    """The size that the choice for a size is made for."""
+    if size < SMALL:
+        return size
+    step = (1 << (size.bit_length() - 1)) // PARTS
+    rest = size % step
+    return size if rest == 0 else size - rest + step // 2
+
+
+def representative(problem: Problem) -> Problem:
+    """The problem that the choice for a problem is made for: itself, or one with sizes close by."""
+    g = problem.geometry
+    if not isinstance(g, (ConvGeometry, PoolGeometry)):
+        return problem
+    batch, size = middle(g.batch), tuple(map(middle, g.in_size))
+    if batch == g.batch and size == g.in_size:
+        return problem
+    return replace(problem, geometry=resized(g, batch, size))
+
+
+def resized(geometry: ConvGeometry | PoolGeometry, batch: int, size: Size) -> ConvGeometry | PoolGeometry:
+    """The geometry with another batch and input; what has no output then is left as it is."""
+    found = replace(geometry, batch=batch, in_size=size)
+    return found if min(found.out_size, default=1) > 0 else geometry

@@ -1,0 +1,77 @@
+"""Sizes that share a choice: which ones do, and that a plan of one takes what its middle size takes, whatever came before."""
+
+import numpy as np
+import pytest
+
+import fastconv as fc
+from fastconv.machine import host
+from fastconv.plans import dispatch
+from fastconv.problem.buckets import PARTS, SMALL, middle, representative
+
+
+def test_small_sizes_and_round_ones_are_their_own():
+    """And so are the maps that networks have."""
+    assert [middle(size) for size in range(SMALL)] == list(range(SMALL))
+    assert all(middle(size) == size for size in (64, 112, 128, 224, 256, 384, 512, 1024, 2048, 4096))
+    for power in range(6, 40):
+        for part in range(PARTS):
+            size = (1 << power) + part * ((1 << power) // PARTS)
+            assert middle(size) == size
+
+
+def test_others_share_the_middle_of_their_neighbours():
+    """It is no more than a few parts in a hundred away, and its own middle."""
+    for size in (*range(SMALL, 3000), 10**6 + 1, 10**12 + 7):
+        found = middle(size)
+        assert abs(found - size) <= size / PARTS / 2
+        assert middle(found) == found
+    assert len({middle(size) for size in range(129, 136)}) == 1
+    assert middle(128) != middle(129) != middle(136)
+
+
+def test_what_has_no_output_at_its_middle_is_its_own():
+    plan = fc.conv1d.plan((1, 1, 135), np.ones((1, 1, 135), np.float32))
+    assert middle(135) < 135
+    assert representative(plan.problem) == plan.problem
+    pool = fc.max_pool2d.plan((1, 3, 201, 40), 3).problem
+    assert representative(pool).geometry.in_size == (middle(201), 40)
+    assert representative(pool).geometry.kernel == (3, 3)
+
+
+@pytest.mark.parametrize("first", [131, 134])
+def test_the_choice_is_that_for_the_middle_whatever_came_first(first):
+    """One search serves all, and each plan is of its own size."""
+    fc.clear_caches()
+    w, found = np.ones((16, 8, 3, 3), np.float32), set()
+    for size in (first, 129, 130, 133, 135):
+        plan = fc.conv2d.plan((1, 8, size, 90), w, padding=1)
+        near = representative(plan.problem)
+        assert near.geometry.in_size == (132, middle(90))
+        assert plan.implementation.name == dispatch.cheapest_form("conv2d", near, host(), False, False)[1][1].name
+        assert plan.out_shape == (1, 16, size, 90)
+        found.add(plan.implementation.name)
+    assert len(found) == 1
+
+
+def test_a_choice_that_does_not_serve_is_made_anew(monkeypatch):
+    """Where the middle size has an implementation that the size itself has not."""
+    problem = fc.conv2d.plan((1, 8, 131, 90), np.ones((16, 8, 3, 3), np.float32), padding=1).problem
+    monkeypatch.setattr(dispatch, "choice_for", lambda *arguments: (0, "toeplitz"))
+    form, chosen = dispatch.chosen_form("conv2d", problem, host())
+    expected = dispatch.cheapest_form("conv2d", problem, host(), False, False)[1][1]
+    assert chosen is expected
+    assert form.problem == problem
+    monkeypatch.setattr(dispatch, "choice_for", lambda *arguments: (7, "direct"))
+    assert dispatch.chosen_form("conv2d", problem, host())[1] is expected
+
+
+def test_an_implementation_that_is_registered_later_is_seen():
+    """The choice that is kept is for the candidates that there were."""
+    problem = fc.conv2d.plan((1, 8, 131, 90), np.ones((16, 8, 3, 3), np.float32), padding=1).problem
+    near, known = representative(problem), dispatch.candidates("conv2d")
+    assert dispatch.choice_for("conv2d", near, host(), False, False, known) == dispatch.choice_for(
+        "conv2d", near, host(), False, False, known
+    )
+    kept = dispatch._choices[("conv2d", near, host(), False, False)]
+    dispatch._choices[("conv2d", near, host(), False, False)] = ((), 0, "nothing")
+    assert dispatch.choice_for("conv2d", near, host(), False, False, known) == kept[1:]
