@@ -67,3 +67,18 @@ def test_tiles_have_no_more_outputs_than_a_row() -> None:
     """And the fewest loads: 7 outputs in one tile, 14 in two, 112 in fourteen of 8."""
     assert [rows.rows_for(outputs) for outputs in (1, 2, 7, 14, 112)] == [1, 2, 7, 7, 8]
     assert all(rows.rows_for(outputs) <= outputs for outputs in range(1, 200))
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("padding", [24, 7, ((30, 0), (0, 30))])
+def test_planes_whose_taps_lie_in_zeros(padding: Any, dtype: str) -> None:
+    """Channels first, wide dilations: rows and columns of zeros are neither copied nor multiplied; arrays end at guard pages."""
+    rng = np.random.default_rng(1)
+    x, w = (rng.integers(-4, 5, shape).astype(dtype) for shape in ((2, 9 * LANES, 19, 21), (9 * LANES, 1, 3, 3)))
+    x, w = guarded(x), guarded(w)
+    options = {"padding": padding, "dilation": (11, 9), "groups": 9 * LANES}
+    plan = fc.conv2d.plan(x.shape, w, implementation="depthwise", **options)
+    assert "nchw" in plan.kernel
+    expected = fc.conv2d(x, w, implementation="loops", **options)
+    y = guarded(np.empty_like(expected))
+    np.testing.assert_array_equal(plan(x, out=y), expected)

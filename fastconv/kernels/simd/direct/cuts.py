@@ -23,6 +23,7 @@ SPARED = 1_000_000  # operations that a launch must spare
 SHARE = 0.8  # of an axis's taps that lie in the input, at most, where it is worth parts
 MOST_PARTS, FEW_TAPS = 64, 16  # of a geometry, and of an axis that is searched for parts
 ROWS = 14  # outputs that a register tile makes of few as of many
+LEAST = 8  # items that a call should have for its threads
 TOGETHER = 16  # register tiles that small maps of several images fill
 DEEP = 128  # products of a sum, from which on the results of a tile may lie apart, channels first
 FAR = 16  # times the room of windows, beyond which strides leave so much between them that tiles are not filled
@@ -148,6 +149,16 @@ def rows_packed(walk: Walk, rows: int) -> int:
     return min(walk.reach(rows), walk.taps * ((rows - 1) * walk.stride + 1))
 
 
+def panels_together(items: int, panels: int) -> int:
+    """Panels of channels that an item has, where so many items with all of them are LEAST or are cut until they are."""
+    return -(-panels // min(panels, -(-LEAST // max(1, items))))
+
+
+def shares(items: int, panels: int) -> int:
+    """Items with the panels of channels that each has."""
+    return items * -(-panels // panels_together(items, panels))
+
+
 def blocking(geometry: ConvGeometry, walks: Walks, tile: Tile, machine: Machine, itemsize: int, most: int = 1) -> Blocking:
     """Blocks whose windows take half the L2 cache and weights a quarter, cut evenly; items enough for several threads.
 
@@ -194,11 +205,13 @@ def blocking(geometry: ConvGeometry, walks: Walks, tile: Tile, machine: Machine,
     if most > 1 and rows == height.outputs and columns == width.outputs:
         windows = depth.taps * rows_packed(height, rows) * width.reach(columns) * chunk
         images = max(1, min(most, room // max(1, windows)))
+        while images > 1 and shares(-(-g.batch // images) * g.groups * depth.outputs, panels) < LEAST:
+            images = -(-images // 2)
         images = -(-g.batch // -(-g.batch // images))
     items = -(-g.batch // images) * g.groups * depth.outputs * -(-height.outputs // rows) * -(-width.outputs // columns)
     if items * panels == 1 and taps > 1 and rows * columns >= MANY * tile.rows:
         rows, items = -(-rows // 2), 2
-    return Blocking(rows, columns, max(1, chunk), -(-panels // min(panels, -(-8 // max(1, items)))), images)
+    return Blocking(rows, columns, max(1, chunk), panels_together(items, panels), images)
 
 
 def cuts(geometry: ConvGeometry, dtype: np.dtype[Any], machine: Machine, packs: bool = False) -> Cuts:
