@@ -72,7 +72,7 @@ def test_tiles_have_no_more_outputs_than_a_row() -> None:
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("padding", [24, 7, ((30, 0), (0, 30))])
 def test_planes_whose_taps_lie_in_zeros(padding: Any, dtype: str) -> None:
-    """Channels first, wide dilations: rows and columns of zeros are neither copied nor multiplied; arrays end at guard pages."""
+    """Channels first, wide dilations: rows and columns of zeros are neither copied nor multiplied; arrays end at guards."""
     rng = np.random.default_rng(1)
     x, w = (rng.integers(-4, 5, shape).astype(dtype) for shape in ((2, 9 * LANES, 19, 21), (9 * LANES, 1, 3, 3)))
     x, w = guarded(x), guarded(w)
