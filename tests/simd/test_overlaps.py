@@ -131,3 +131,18 @@ def test_matrices_are_turned(shape, dtype):
     made[: x.size] = x.ravel()
     make_calls([turning.call(made, y, *shape, host())])
     np.testing.assert_array_equal(y.reshape(shape[0], shape[2], shape[1]), x.transpose(0, 2, 1))
+
+
+@pytest.mark.parametrize("outs", [1, 3])
+def test_passes_share_their_workspace(outs):
+    """Whatever the number of images, the kernels of all passes write the same arrays, but for the result."""
+    x, w = np.ones((64, 32, 32, 24), np.float32), np.ones((outs, 7, 7, 24), np.float32)
+    plan = fc.conv2d.plan(x.shape, w, padding=3, layout="NHWC", implementation="col2im")
+    y = np.empty(plan.out_shape, np.float32)
+    made = overlaps.calls({"x": x}, plan.packed, plan.seen, y)
+    assert plan.packed.images < len(x)
+    arrays = (one for call in made for one in call.arguments if isinstance(one, np.ndarray))
+    large = {one.__array_interface__["data"][0]: one.nbytes for one in arrays if not np.may_share_memory(one, x)}
+    kept = sum(size for at, size in large.items() if not y.ctypes.data <= at < y.ctypes.data + y.nbytes)
+    assert kept < 3 * overlaps.WORKSPACE
+    np.testing.assert_array_equal(plan(x), fc.conv2d(x, w, padding=3, layout="NHWC", implementation="im2col"))

@@ -133,3 +133,15 @@ def test_what_it_is_chosen_for():
     assert {one.launch().kernel.__name__.split("_")[3] for one in choice.candidates(small, F4, host())} == {"turned", "s0"}
     assert turned.seconds(small, F4, host()) < rows.seconds(small, F4, host())
     assert choice.chosen(wide, F4, host()).launch().kernel.__name__.startswith("f32_avg_pool_planes")
+
+
+def test_bands_of_very_high_planes_are_found_at_once(monkeypatch):
+    """By halves: as many rows as the cache holds, cut evenly, whatever their number."""
+    asked, cells_of_band, lanes, machine = [], turned.cells_of_band, host().lanes(F4), host()
+    geometry = fc.max_pool2d.plan((1, lanes, 30_000_000, 10), 3).problem.geometry
+    monkeypatch.setattr(turned, "cells_of_band", lambda *arguments: asked.append(arguments) or cells_of_band(*arguments))
+    band = turned.band_of_rows(geometry, F4, machine)
+    room = machine.l2 // turned.SHARE // F4.itemsize // lanes
+    assert 0 < len(asked) < 40
+    assert band > 1
+    assert cells_of_band(geometry, band) <= room < cells_of_band(geometry, 2 * band)

@@ -122,44 +122,57 @@ def run(operands: Operands, packed: Packed, problem: Problem, out: Array) -> Non
     make_calls(calls(operands, packed, problem, out))
 
 
+class Workspace(NamedTuple):
+    """What all passes share: columns, and channels last those turned and the planes they are added up to, or an empty one."""
+
+    columns: Array
+    turned: Array
+    planes: Array
+
+
 def calls(operands: Operands, packed: Packed, problem: Problem, out: Array) -> tuple[Call, ...]:
-    """The kernels of each pass, whose columns lie where those of the pass before did."""
+    """The kernels of each pass, whose workspace is that of the pass before."""
     x, passes = operands["x"], pass_last if problem.geometry.channels_last else pass_first
-    made = aligned(packed.made + padding_of(problem), out.dtype)
+    room = workspace_of(packed, problem)
     if packed.images == len(x):
-        return passes(flat(x), made, packed, problem, flat(out))
+        return passes(flat(x), room, packed, problem, flat(out))
     found: list[Call] = []
     for n in range(0, len(x), packed.images):
         block: Any = slice(n, n + packed.images)
-        found += passes(flat(x[block]), made, packed, problem, flat(out[block]))
+        found += passes(flat(x[block]), room, packed, problem, flat(out[block]))
     return tuple(found)
 
 
-def padding_of(problem: Problem) -> int:
-    """Elements behind the columns that turning reads."""
-    g = problem.geometry
-    return turning.room(g.out_channels * g.taps, host().lanes(problem.dtype)) if g.channels_last else 0
+def workspace_of(packed: Packed, problem: Problem) -> Workspace:
+    """Of a pass; behind what is turned there is room for what is read there."""
+    g, dtype, lanes = problem.geometry, problem.dtype, host().lanes(problem.dtype)
+    if not g.channels_last:
+        made = aligned(packed.made, dtype)
+        return Workspace(made, made[:0], made[:0])
+    cells, outs = prod(g.out_size), g.out_channels
+    made = aligned(packed.made + turning.room(outs * g.taps, lanes), dtype)
+    planes = made[:0] if outs == 1 else aligned(packed.images * outs * cells + turning.room(cells, lanes), dtype)
+    return Workspace(made, aligned(packed.made, dtype), planes)
 
 
-def pass_first(x: Array, made: Array, packed: Packed, problem: Problem, y: Array) -> tuple[Call, ...]:
+def pass_first(x: Array, room: Workspace, packed: Packed, problem: Problem, y: Array) -> tuple[Call, ...]:
     """Some images, channels first, from and to flat arrays."""
+    made = room.columns
     return (*(one.call(x, made, made) for one in packed.product), packed.fold.call_of_fold(made, packed.bias, y))
 
 
-def pass_last(x: Array, made: Array, packed: Packed, problem: Problem, y: Array) -> tuple[Call, ...]:
+def pass_last(x: Array, room: Workspace, packed: Packed, problem: Problem, y: Array) -> tuple[Call, ...]:
     """Some images, channels last."""
-    g, machine = problem.geometry, host()
-    outs, cells, images = g.out_channels, prod(g.out_size), packed.images
-    turned = aligned(packed.made, y.dtype)
+    g, machine, images, (made, turned, planes) = problem.geometry, host(), packed.images, room
+    outs = g.out_channels
     product = (
         *(one.call(x, made, made) for one in packed.product),
         turning.call(made, turned, images, prod(g.in_size), outs * g.taps, machine),
     )
     if outs == 1:
         return (*product, packed.fold.call_of_fold(turned, packed.bias, y))
-    planes = aligned(len(y) + turning.room(cells, machine.lanes(y.dtype)), y.dtype)
     return (
         *product,
         packed.fold.call_of_fold(turned, packed.bias, planes),
-        turning.call(planes, y, images, outs, cells, machine),
+        turning.call(planes, y, images, outs, prod(g.out_size), machine),
     )

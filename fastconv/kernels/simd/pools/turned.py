@@ -196,12 +196,14 @@ def cells_of_band(geometry: PoolGeometry, rows: int) -> int:
 
 
 def band_of_rows(geometry: PoolGeometry, dtype: np.dtype[Any], machine: Machine) -> int:
-    """As many output rows, cut evenly, as a band holds."""
+    """As many output rows, cut evenly, as a band holds: one at least."""
     rows = lifted(geometry).out_size[banded_axis(geometry)]
-    room, count = machine.l2 // SHARE // dtype.itemsize // machine.lanes(dtype), 1
-    while count < rows and cells_of_band(geometry, -(-rows // count)) > room:
-        count += 1
-    return -(-rows // count)
+    room = machine.l2 // SHARE // dtype.itemsize // machine.lanes(dtype)
+    most, over = 1, rows + 1
+    while over - most > 1:
+        middle = (most + over) // 2
+        most, over = (middle, over) if cells_of_band(geometry, middle) <= room else (most, middle)
+    return -(-rows // -(-rows // most))
 
 
 def seconds(geometry: PoolGeometry, dtype: np.dtype[Any], machine: Machine) -> float:
