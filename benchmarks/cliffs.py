@@ -1,12 +1,12 @@
 """Geometries as users have them, drawn at random, beside the best peer: where is fastconv slower than what it could be held to?
 
     taskset -c 0 python -m benchmarks.cliffs --count 90 --seed 1
-    taskset -c 0 python -m benchmarks.cliffs --kind depthwise --kind dilated --functions
+    taskset -c 0 python -m benchmarks.cliffs --kind depthwise --kind dilated --functions new
 
 Each geometry is run in both layouts on one thread. A peer serves the layout that fastconv does: torch in its memory format of
 it, the others in their own, which is channels first. Beside a peer that is told its arrays before it is timed, a plan is bound
-to its own; beside one that is called with them, it is called with them. Results are checked against a peer's. The kinds of
-geometries:
+to its own; beside one that is called with them, it is called with them. Functions race those that take weights with each call:
+torch's, and ONNX Runtime's models whose weights are an input. Results are checked against a peer's. The kinds of geometries:
 
     dense         1x1 to 7x7, stride 1 and 2                         tiny         maps of 1x1 to 7x7
     depthwise     3x3 to 15x15 and 1xk, stride 1 and 2               many         hundreds of small images
@@ -18,6 +18,7 @@ geometries:
 """
 
 import argparse
+import itertools
 import statistics
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
@@ -29,13 +30,15 @@ import numpy as np
 import fastconv as fc
 from fastconv.measuring.measure import progress
 from fastconv.measuring.peers import Case, Peer, PeerError, opened
+from fastconv.plans.packings import SEVERAL
 from fastconv.plans.timing import timed_round
-from fastconv.problem.convolutions import LAYOUTS
+from fastconv.problem.convolutions import LAYOUTS, Array
 
 PEERS = ("torch", "torch_channels_last", "onnxruntime", "openvino", "ncnn", "mnn")
 BOUND = ("onnxruntime", "openvino", "mnn")  # those that are told their arrays before they are timed
 ROUNDS, SECONDS = 5, 0.02  # rounds, and the seconds that each side has in one
 MOST_FLOPS, MOST_CELLS = 3e9, 3e7  # of a geometry that is worth its time here
+CALLS = ("plans", "equal", "new")  # what is measured: plans, or functions with equal weights in each call, or others
 LOW = 0.9  # the ratio below which a row is shown
 
 Rng = np.random.Generator
@@ -281,18 +284,30 @@ def numbers(rng: Rng, dtype: np.dtype[Any]) -> Callable[..., Any]:
     return rng.standard_normal if dtype.kind == "f" else partial(rng.integers, 0, 9)
 
 
-def measured(geometry: Geometry, last: bool, dtype: np.dtype[Any], functions: bool, peers: Sequence[Peer], rng: Rng) -> Row:
+def function_of(geometry: Geometry, x: Array, weights: tuple[Array, ...], calls: str) -> Callable[[], Any]:
+    """A function's call; with "new", each call has other weights than those before it that may be kept."""
+    function = partial(getattr(fc, geometry.operation), **geometry.options)
+    if calls == "equal" or not weights:
+        return partial(function, x, *weights)
+    w, values = weights[0].copy(), itertools.cycle(range(SEVERAL + 1))
+
+    def call() -> Any:
+        w.flat[0] = next(values)
+        return function(x, w)
+
+    return call
+
+
+def measured(geometry: Geometry, last: bool, dtype: np.dtype[Any], calls: str, peers: Sequence[Peer], rng: Rng) -> Row:
     """Medians of interleaved rounds of a geometry in one layout, after the results were compared."""
     ordered, fill = geometry.ordered(last), numbers(rng, dtype)
     x = fill(ordered.x_shape).astype(dtype)
     w = None if ordered.w_shape is None else fill(ordered.w_shape).astype(dtype)
     weights = () if w is None else (w,)
     plan = planned(ordered, dtype, lambda shape: w)
-    call = (
-        partial(getattr(fc, ordered.operation), x, *weights, **ordered.options) if functions else partial(plan, x, out=plan(x))
-    )
-    bound = call if functions else plan.bind(x, out=plan(x))
-    case, expected = Case(plan.geometry, x, w), plan.geometry.channels_first(np.asarray(call()))
+    case, expected = Case(plan.geometry, x, w, called=calls != "plans"), plan.geometry.channels_first(plan(x))
+    call = function_of(ordered, x, weights, calls) if case.called else partial(plan, x, out=plan(x))
+    bound = call if case.called else plan.bind(x, out=plan(x))
     serving = [peer for peer in peers if not (last and peer.name == "torch") and peer.prepare(case) is None]
     serving = [peer for peer in serving if last or peer.name != "torch_channels_last"]
     ours: dict[bool, list[float]] = {False: [], True: []}
@@ -306,7 +321,7 @@ def measured(geometry: Geometry, last: bool, dtype: np.dtype[Any], functions: bo
         for peer in serving:
             theirs[peer.name].append(statistics.median(peer.run(SECONDS)))
     medians = {name: statistics.median(times) for name, times in theirs.items()}
-    seconds = {name: statistics.median(ours[name in BOUND]) for name in ("", *medians)}
+    seconds = {name: statistics.median(ours[name in BOUND and not case.called]) for name in ("", *medians)}
     name = min(medians, key=lambda name: medians[name] / seconds[name], default="")
     kernel = f"{plan.implementation.name}" + (f" ({plan.kernel})" if plan.kernel else "")
     return Row(geometry, plan.geometry.layout, seconds[name], medians.get(name), name, kernel)
@@ -335,7 +350,15 @@ def main() -> None:
     parser.add_argument(
         "--dtype", default="float32", choices=["float32", "float64", "float16", "uint8"], help="default: %(default)s"
     )
-    parser.add_argument("--functions", action="store_true", help="measure functions, which pack their weights in each call")
+    parser.add_argument(
+        "--functions",
+        dest="calls",
+        nargs="?",
+        choices=CALLS[1:],
+        const="equal",
+        default="plans",
+        help="functions: with equal weights in each call, which are found packed where they are small, or with new ones",
+    )
     parser.add_argument("--peers", nargs="*", default=PEERS, help="default: %(default)s")
     arguments = parser.parse_args()
     fc.set_num_threads(1)
@@ -347,7 +370,7 @@ def main() -> None:
                 bar.case(1)
                 bar.step(str(geometry))
                 try:
-                    rows.append(measured(geometry, last, dtype, arguments.functions, peers, rng))
+                    rows.append(measured(geometry, last, dtype, arguments.calls, peers, rng))
                 except (PeerError, AssertionError) as error:
                     print(f"{geometry}: {error}", flush=True)
     for row in sorted(rows, key=lambda row: row.ratio or 0.0):

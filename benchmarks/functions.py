@@ -1,8 +1,9 @@
-"""Functions, which pack their weights in each call, beside torch's functional calls, over the layers of a network.
+"""Functions, over the layers of a network, beside torch's functional calls.
 
     taskset -c 0 python -m benchmarks.functions --network resnet50
 
-on one thread and float32. torch runs in processes of its own, one for each of its two memory layouts; the faster one counts.
+on one thread and float32. Weights of up to 256 KiB are found packed by the calls behind the first. torch runs in processes of
+its own, one for each of its two memory layouts; the faster one counts.
 """
 
 import argparse
@@ -32,7 +33,7 @@ def function(layer: Layer, layout: str) -> tuple[Callable[[], Any], Case]:
     operands = () if w is None else (w,)
     call = partial(getattr(fc, layer.operation), x, *operands, layout=layout, **layer.kwargs)
     plan = getattr(fc, layer.operation).plan(x.shape, *operands, layout=layout, **layer.kwargs)
-    return call, Case(plan.geometry, x, w)
+    return call, Case(plan.geometry, x, w, called=True)
 
 
 def measured(call: Callable[[], Any], case: Case, peers: Sequence[Peer]) -> tuple[float, float | None]:

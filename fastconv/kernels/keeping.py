@@ -34,11 +34,18 @@ def weight_of(value: Any) -> int:
 
 
 class Kept(dict[Any, Any]):
-    """Values by key. To look one up is to look into a dict; where that has none, `found` looks among the older ones."""
+    """Values by key. To look one up is to look into a dict; where that has none, `found` looks among the older ones.
 
-    def __init__(self) -> None:
+    Parameters
+    ----------
+    weigh : callable, optional
+        The bytes of a value, where they are many.
+    """
+
+    def __init__(self, weigh: Callable[[Any], int] | None = None) -> None:
         super().__init__()
         self.older: dict[Any, Any] = {}
+        self.weigh = weigh
         _dicts.append(self)
 
     def found(self, key: Any) -> Any:
@@ -52,6 +59,12 @@ class Kept(dict[Any, Any]):
         """Add a value; what is oldest may go for it."""
         self[key] = value
         grown(ENTRY)
+
+    def bytes(self) -> int:
+        """About the bytes of all values."""
+        if self.weigh is None:
+            return ENTRY * (len(self) + len(self.older))
+        return sum(map(self.weigh, [*self.values(), *self.older.values()]))
 
     def age(self) -> None:
         """Drop what was not asked for since this was called last."""
@@ -108,8 +121,8 @@ def grown(size: int) -> None:
 
 def kept_bytes() -> int:
     """About the bytes of all that is kept."""
-    dicts = sum(ENTRY * (len(one) + len(one.older)) for one in _dicts)
-    return dicts + sum(made.bytes * cached.cache_info().currsize // max(1, made.made) for cached, made in _functions)
+    functions = sum(made.bytes * cached.cache_info().currsize // max(1, made.made) for cached, made in _functions)
+    return functions + sum(one.bytes() for one in _dicts)
 
 
 def settle() -> None:

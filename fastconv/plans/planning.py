@@ -13,7 +13,7 @@ import numpy as np
 
 from fastconv.kernels.keeping import Kept
 from fastconv.machine import host, memory
-from fastconv.plans import turning
+from fastconv.plans import packings, turning
 from fastconv.plans.dispatch import NETWORK, cheapest, chosen_form, contenders, is_automatic, rivals
 from fastconv.plans.kinds import ConvPlan, ElementwisePlan, IndicesPlan, PoolPlan, UnpoolPlan, Weights
 from fastconv.plans.plan import NOTHING, Operand, Plan
@@ -149,37 +149,33 @@ class Given(NamedTuple):
 Arrays = tuple[Size, np.dtype[Any], Array, bool, Magnitudes | None]  # as Given has them: a call makes no more than a tuple
 
 
+def arguments_of(
+    operation: str, x_shape: Size, x_dtype: np.dtype[Any], w: Array, residual: bool, options: dict[str, Any]
+) -> tuple[Any, ...]:
+    """A key of all that decides a convolution but the values of its weights."""
+    values = tuple(options.values())
+    kinds = tuple(map(type, values))  # True is not 1, nor is 1.0
+    return operation, residual, x_shape, x_dtype, w.shape, w.dtype, tuple(options), values, kinds
+
+
 def decided_plan(
     operation: str, rank: int, given: Arrays, options: dict[str, Any], for_one_call: bool
 ) -> tuple[ConvPlan, Array]:
     """All of a convolution's plan but its packed weights, for calls without end or for one, and the weights to pack."""
-    values = tuple(options.values())
-    kinds = tuple(map(type, values))  # True is not 1, nor is 1.0
     x_shape, x_dtype, w, residual, magnitudes = given
-    key: Any = (
-        operation,
-        for_one_call,
-        residual,
-        x_shape,
-        x_dtype,
-        w.shape,
-        w.dtype,
-        magnitudes,
-        tuple(options),
-        values,
-        kinds,
-    )
+    arguments = arguments_of(operation, x_shape, x_dtype, w, residual, options)
+    key: Any = (arguments, for_one_call, magnitudes)
     choices = OPERATIONS[operation[:-2]]
     try:
         known, found, others = _unpacked.get(key) or _unpacked.found(key) or _NONE
     except TypeError:  # lists have no hash
         known, found, others = _NONE
     # An implementation may have been registered since.
-    if known is not choices or (tuple in kinds and not tuples_are_plain(values)):
+    if known is not choices or not tuples_are_plain(tuple(options.values())):
         found = plan_without_weights(operation, rank, Given(*given), for_one_call, **options)
         auto = options.get("implementation", "auto") == "auto" and not found.form.real
         others = rivals(found.form.operation(operation), found.seen, host(), found.implementation, for_one_call) if auto else ()
-        if may_be_kept(values):
+        if may_be_kept(tuple(options.values())):
             _unpacked.keep(key, (choices, found, others))
     weights = found.seen_weights(w)
     if others:
@@ -224,6 +220,27 @@ def bias_array(bias: Any, plan: ConvPlan) -> Array:
     return check.cast("bias", found, result).astype(summed)
 
 
+def packed_once(
+    operation: str, rank: int, x: Array, w: Array, bias: Any, residual: bool, options: dict[str, Any]
+) -> tuple[ConvPlan, Any]:
+    """(plan, packed weights) of a function's call, found where equal weights were packed before."""
+    choices, key, known = OPERATIONS[operation[:-2]], None, None
+    if packings.may_be_compared(w) and may_be_kept(tuple(options.values())):
+        key = arguments_of(operation, x.shape, x.dtype, w, residual, options)
+        known = packings.found(key, choices, w, bias)
+        if known is not None and known.plan is not None:
+            return known.plan, known.packed
+    magnitudes = None if w.dtype.kind == "f" else magnitudes_of(x.dtype, w, bias)
+    plan, seen = decided_plan(operation, rank, (x.shape, x.dtype, w, residual, magnitudes), options, for_one_call=True)
+    added = bias_array(bias, plan)
+    packed = plan.packing(seen, added)
+    if known is not None:
+        packings.keep(key, known, w, plan, packed, lambda own: plan.packing(plan.seen_weights(own), added))
+    elif key is not None:
+        packings.note(key, choices, w, bias)
+    return plan, packed
+
+
 def for_one_call(
     operation: str, rank: int, x: Any, w: Any, bias: Any, residual: Any, options: dict[str, Any]
 ) -> tuple[ConvPlan, Any, dict[str, Array], dict[str, Array]]:
@@ -231,10 +248,7 @@ def for_one_call(
     once(options)
     x, w = check.array("x", x), check.array("w", w)
     bias = bias if bias is None else check.array("bias", bias)
-    magnitudes = None if w.dtype.kind == "f" else magnitudes_of(x.dtype, w, bias)
-    given = x.shape, x.dtype, w, residual is not None, magnitudes
-    plan, weights = decided_plan(operation, rank, given, options, for_one_call=True)
-    packed = plan.packing(weights, bias_array(bias, plan))
+    plan, packed = packed_once(operation, rank, x, w, bias, residual is not None, options)
     operands, others = {"x": x}, {"w": w} if bias is None else {"w": w, "bias": bias}
     if residual is not None:
         added = check.array("residual", residual)

@@ -9,7 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import fastconv as fc
 from fastconv.plans.binding import Bound
+from fastconv.plans.kinds import ConvPlan
 
 ROOT = Path(__file__).parents[2]
 sys.path.append(str(ROOT))  # last, so that an installed fastconv stays the one under test
@@ -72,25 +74,40 @@ def test_a_row_holds_what_was_measured(monkeypatch, threads):
     geometry = cliffs.Geometry("pool", "max_pool2d", (1, 16, 8, 8), None, {"kernel_size": 2})
     ones = np.random.default_rng(0)
     monkeypatch.setattr(cliffs, "numbers", lambda rng, dtype: np.ones)
-    row = cliffs.measured(geometry, False, np.dtype(np.float32), False, [Twice(1)], ones)
+    row = cliffs.measured(geometry, False, np.dtype(np.float32), "plans", [Twice(1)], ones)
     assert (row.best, row.peer, row.layout) == (2e-3, "torch", "NCHW")
     assert row.ratio == row.best / row.seconds
     assert "max_pool" in row.kernel
     with pytest.raises(AssertionError, match="torch"):
-        cliffs.measured(geometry, False, np.dtype(np.float32), False, [Twice(2)], ones)
+        cliffs.measured(geometry, False, np.dtype(np.float32), "plans", [Twice(2)], ones)
     monkeypatch.setattr(cliffs, "timed_round", lambda one, seconds: [1e-3 if isinstance(one, Bound) else 4e-3])
     for name, seconds in (("torch", 4e-3), ("onnxruntime", 1e-3)):  # a plan is bound beside a peer whose arrays are
         peer = Twice(1)
         peer.name = name
-        row = cliffs.measured(geometry, False, np.dtype(np.float32), False, [peer], ones)
+        row = cliffs.measured(geometry, False, np.dtype(np.float32), "plans", [peer], ones)
         assert (row.seconds, row.best, row.peer) == (seconds, 2e-3, name)
-    alone = cliffs.measured(geometry, True, np.dtype(np.float32), False, [], ones)
+    alone = cliffs.measured(geometry, True, np.dtype(np.float32), "plans", [], ones)
     assert (alone.ratio, alone.layout) == (None, "NHWC")
     slow = row._replace(seconds=4e-3)
     assert cliffs.summary([row._replace(seconds=1e-3), slow, alone]).splitlines() == [
         "all             2 rows: geometric mean  1.00, worst  0.50, 1 below 0.9",
         "pool            2 rows: geometric mean  1.00, worst  0.50, 1 below 0.9",
     ]
+
+
+def test_new_weights_are_packed_in_each_call(monkeypatch):
+    """No call of "new" finds weights of another; those of "equal" find them from the third on."""
+    packed = []
+    packing = ConvPlan.packing
+    monkeypatch.setattr(ConvPlan, "packing", lambda plan, *arrays: packed.append(1) or packing(plan, *arrays))
+    geometry = cliffs.Geometry("dense", "conv2d", (1, 3, 8, 8), (4, 3, 3, 3), {"padding": 1})
+    x, w = np.ones(geometry.x_shape, np.float32), np.zeros(geometry.w_shape, np.float32)
+    for calls in ("new", "equal"):
+        fc.clear_caches()
+        packed.clear()
+        call = cliffs.function_of(geometry, x, (w,), calls)
+        assert {call().shape for _ in range(20)} == {(1, 4, 8, 8)}
+        assert len(packed) >= 20 if calls == "new" else len(packed) <= 3
 
 
 def test_the_suite_has_every_kind():

@@ -4,6 +4,7 @@ import importlib.metadata
 import os
 import signal
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -117,6 +118,18 @@ def test_double_precision_is_computed_in_double_precision(installed, name):
 )
 def test_a_case_that_a_library_lacks_is_refused_with_the_reason(installed, name, layer, reason):
     assert reason in installed(name).prepare(built(layer)[0])
+
+
+@pytest.mark.parametrize("name", FRAMEWORKS)
+def test_weights_that_come_with_each_call(installed, name):
+    """Served by what is called with them; what runs a model that was told them before is no rival of a function."""
+    case, expected = built(CASES[4 if name == "onnxruntime" else 0][0])
+    peer, case = installed(name), replace(case, called=True)
+    if name == "openvino":
+        assert "runs models" in peer.prepare(case)
+    else:
+        assert peer.prepare(case) is None
+        assert expected.check(peer.result(), error_of("conv2d", name))[1] is None
 
 
 def test_after_a_refusal_the_next_case_runs(installed):

@@ -25,12 +25,15 @@ class Case:
         All sizes, normalised; `plan.geometry`.
     x, w, bias : array or None
         As fastconv gets them.
+    called : bool
+        Arrays come with each call, weights too, as a function's do: no library may convert them before the clock starts.
     """
 
     geometry: ConvGeometry | PoolGeometry
     x: Array
     w: Array | None = None
     bias: Array | None = None
+    called: bool = False
 
     @cached_property
     def image(self) -> Array:
@@ -43,6 +46,11 @@ class Case:
         if self.w is None:
             raise Refused("the case has no weights")
         return self.geometry.channels_first(self.w)
+
+    def told_before(self, library: str) -> None:
+        """Refuse a case whose arrays come with each call, where a library is told them before."""
+        if self.called:
+            raise Refused(f"{library} runs models, which are told their weights before")
 
     @property
     def symmetric(self) -> bool:

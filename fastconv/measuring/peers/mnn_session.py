@@ -16,6 +16,7 @@ def load_mnn(threads: int) -> Library:
     import MNN
 
     def prepare(case: Case) -> Prepared:
+        case.told_before("MNN")
         interpreter = MNN.Interpreter(_saved(case))
         session = interpreter.createSession({"backend": "CPU", "numThread": threads, "precision": "high"})
         planes, float32 = MNN.Tensor_DimensionType_Caffe, MNN.Halide_Type_Float

@@ -19,6 +19,7 @@ def load_ncnn(threads: int) -> Library:
     import ncnn
 
     def prepare(case: Case) -> Prepared:
+        case.told_before("ncnn")
         kind, options, weights = _layer_of(case)
         net = ncnn.Net()
         chosen = {"num_threads": threads, "use_winograd_convolution": True, "use_packing_layout": True}

@@ -29,6 +29,9 @@ def load_onnxruntime(threads: int) -> Library:
         model = model_of(case).SerializeToString()
         session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
         x = np.ascontiguousarray(case.image)
+        if case.called:
+            given = {"x": x} if case.w is None else {"x": x, "w": np.ascontiguousarray(case.weights)}
+            return Prepared(lambda: session.run(None, given), lambda outputs: outputs[0])
         binding, value = session.io_binding(), onnxruntime.OrtValue
         y = value.ortvalue_from_shape_and_type(_out_shape(case), x.dtype.type, "cpu")
         bound = value.ortvalue_from_numpy(x)
@@ -52,6 +55,7 @@ def load_openvino(threads: int) -> Library:
         precision = precisions.get(str(case.x.dtype))
         if precision is None:
             raise Refused(f"OpenVINO computes in float32, not {case.x.dtype}")
+        case.told_before("OpenVINO")
         model = model_of(case).SerializeToString()
         compiled = core.compile_model(core.read_model(model), "CPU", {**options, "INFERENCE_PRECISION_HINT": precision})
         request = compiled.create_infer_request()
@@ -71,14 +75,17 @@ def _out_shape(case: Case) -> list[int]:
 
 
 def model_of(case: Case) -> onnx.ModelProto:
-    """The case as an ONNX model with input x and output y; weights are constants of it."""
+    """The case as an ONNX model with input x and output y; weights are constants of it, or come with each call."""
     make = _conv_nodes if isinstance(case.geometry, ConvGeometry) else _pool_nodes
     nodes, constants = make(case)
     kind = helper.np_dtype_to_tensor_dtype(case.x.dtype)
+    inputs = {"x": case.image.shape}
+    if case.called and "w" in constants:
+        inputs["w"] = constants.pop("w").shape
     graph = helper.make_graph(
         nodes,
         "case",
-        [helper.make_tensor_value_info("x", kind, case.image.shape)],
+        [helper.make_tensor_value_info(name, kind, shape) for name, shape in inputs.items()],
         [helper.make_tensor_value_info("y", kind, _out_shape(case))],
         [numpy_helper.from_array(np.ascontiguousarray(value), name) for name, value in constants.items()],
     )

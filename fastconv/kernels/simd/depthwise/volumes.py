@@ -379,24 +379,25 @@ def draft(geometry: ConvGeometry, cut: Cut, dtype: np.dtype[Any], machine: Machi
     items = g.batch * sizes.parts * prod(blocks)
     arguments = written(sizes), epilogue.scalars(g.activation, dtype, g.border.value), table_of(of)
     chosen = kernel(cut.form, lanes, element(dtype), machine.isa)
-    return drafted(chosen, items, 2 * g.flops, arguments, partial(laid, g, of.walks, sizes.parts * lanes))
+    return drafted(chosen, items, 2 * g.flops, arguments, partial(laid, g, order_of(g, of.walks), sizes.parts * lanes))
 
 
-def laid(geometry: ConvGeometry, walks: tuple[tuple[Walk, ...], ...], width: int, w: Array, bias: Array) -> tuple[Array, Array]:
+def order_of(geometry: ConvGeometry, walks: tuple[tuple[Walk, ...], ...]) -> Array:
+    """The taps of the kernel as the phases take them, one phase after the other, by number."""
+    numbers = np.arange(prod(geometry.kernel)).reshape(geometry.kernel)
+    phases = product(*walks)
+    taps = ([[walk.kernel_first + t * walk.kernel_step for t in range(walk.taps)] for walk in phase] for phase in phases)
+    return np.concatenate([numbers[np.ix_(*of_phase)].reshape(-1) for of_phase in taps])
+
+
+def laid(geometry: ConvGeometry, order: Array, width: int, w: Array, bias: Array) -> tuple[Array, Array]:
     """(weights as [phase][t][r][s][k], bias), of `width` outputs: zeros for those that there are not."""
-    g = geometry
-    by_output = w.reshape(g.in_channels, *g.kernel, g.out_per_group) if g.transposed and g.channels_last else None
-    if by_output is None:
-        shape = (g.in_channels, g.out_per_group) if g.transposed else (g.out_channels, 1)
-        taps = np.moveaxis(w.reshape(*shape, *g.kernel).reshape(g.out_channels, *g.kernel), 0, -1)
+    g, count = geometry, prod(geometry.kernel)
+    if g.transposed and g.channels_last:
+        taps = w.reshape(g.in_channels, count, g.out_per_group).transpose(1, 0, 2).reshape(count, g.out_channels)
     else:
-        taps = np.moveaxis(by_output, 0, -2).reshape(*g.kernel, g.out_channels)
-    weights, biases = np.zeros((prod(g.kernel), width), w.dtype), np.zeros(width, w.dtype)
-    at = 0
-    for phase in product(*walks):
-        chosen = taps[np.ix_(*([walk.kernel_first + t * walk.kernel_step for t in range(walk.taps)] for walk in phase))]
-        rows = chosen.reshape(-1, g.out_channels)
-        weights[at : at + len(rows), : g.out_channels] = rows
-        at += len(rows)
+        taps = w.reshape(g.out_channels, count).T
+    weights, biases = np.zeros((count, width), w.dtype), np.zeros(width, w.dtype)
+    weights[: len(order), : g.out_channels] = taps[order]
     biases[: g.out_channels] = bias
     return weights.reshape(-1), biases

@@ -1,0 +1,98 @@
+"""Weights that functions packed before: a call with equal ones, byte for byte, packs nothing and decides nothing.
+
+first call -> their bytes are noted; second -> what they were packed into is kept; third and on -> it is found
+
+Weights that change from call to call cost a copy. What is kept is packed from a copy where it would lie in a caller's memory.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from fastconv.kernels.keeping import ENTRY, Kept, grown
+from fastconv.plans.kinds import ConvPlan
+from fastconv.problem.convolutions import Array
+
+MOST = 256 << 10  # bytes of weights: to compare more costs as much as to pack it
+SEVERAL = 4  # weights of one geometry
+
+
+class Packing(NamedTuple):
+    """Weights of a call.
+
+    Attributes
+    ----------
+    choices : object
+        The operation's implementations, of which one was chosen.
+    w, bias : bytearray, bytes
+        What came; no bias is None.
+    bias_dtype : numpy.dtype or None
+    size : int
+        Bytes of all that is kept here.
+    plan : ConvPlan or None
+        All that was decided but its packed weights; None where they came once.
+    packed : object
+        Weights as the implementation takes them.
+    """
+
+    choices: Any
+    w: bytearray
+    bias: bytes | None
+    bias_dtype: np.dtype[Any] | None
+    size: int
+    plan: ConvPlan | None = None
+    packed: Any = None
+
+
+_packings = Kept(lambda several: sum(one.size for one in several))
+
+
+def may_be_compared(w: Array) -> bool:
+    """Whether weights are kept, and looked for among those that are."""
+    return w.nbytes <= MOST and w.flags.c_contiguous
+
+
+def found(key: Any, choices: Any, w: Array, bias: Any) -> Packing | None:
+    """What is known of a call with the same arguments and equal weights."""
+    for one in _packings.get(key) or _packings.found(key) or ():
+        # A bytearray compares with any buffer, by memcmp.
+        if one.w == w and one.choices is choices and (bias is None if one.bias is None else is_bias(one, bias)):
+            return one  # type: ignore[no-any-return]
+    return None
+
+
+def is_bias(one: Packing, bias: Any) -> bool:
+    """Whether a bias is that of a packing."""
+    return bias is not None and bias.dtype == one.bias_dtype and bias.ndim == 1 and bias.tobytes() == one.bias
+
+
+def arrays_in(packed: Any) -> list[Array]:
+    """All arrays of what was packed, those in tuples of tuples too."""
+    arrays, left = [], [packed]
+    for one in left:
+        if type(one) is np.ndarray:
+            arrays.append(one)
+        elif isinstance(one, tuple):
+            left.extend(one)
+    return arrays
+
+
+def note(key: Any, choices: Any, w: Array, bias: Any) -> None:
+    """Note the weights of a call, which were not found; the oldest of several go for them."""
+    copy, size = bytearray(w), ENTRY + w.nbytes  # type: ignore[arg-type]
+    values, dtype = (None, None) if bias is None else (bias.tobytes(), bias.dtype)
+    one = Packing(choices, copy, values, dtype, size)
+    _packings.keep(key, (one, *_packings.get(key, ())[: SEVERAL - 1]))
+    grown(w.nbytes)
+
+
+def keep(key: Any, one: Packing, w: Array, plan: ConvPlan, packed: Any, pack: Callable[[Array], Any]) -> None:
+    """Keep what the weights of a call were packed into, or what pack(a copy of them) gives."""
+    arrays = arrays_in(packed)
+    if any(np.may_share_memory(array, w) for array in arrays):  # which the caller may write into
+        packed = pack(np.frombuffer(one.w, w.dtype).reshape(w.shape))
+    size = sum(array.nbytes for array in arrays)
+    made = one._replace(plan=plan, packed=packed, size=one.size + size)
+    _packings.keep(key, tuple(made if each is one else each for each in _packings.get(key, ())))
+    grown(size)
