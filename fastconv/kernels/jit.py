@@ -86,7 +86,7 @@ class Kernel:
         self.__doc__ = function.__doc__
 
     def __call__(self, total: int, work: int, *arguments: Any) -> None:
-        several = min(threads.count(), most_threads(total, work))
+        several = 1 if work < GRAIN else min(threads.count(), most_threads(total, work))
         if several > 1:
             threads.run_parts(self, several, several * parts_of(total, several), total, arguments)
         else:

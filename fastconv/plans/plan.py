@@ -261,14 +261,17 @@ class Plan:
     def run(self, operands: Operands, out: Any, packed: Any, others: dict[str, Array]) -> Any:
         """Check the operands and out, which may share memory with none of them nor of `others`, and run on packed weights."""
         y = self.target(operands, out, others) if self.takes(operands) else None
-        if y is not None:
-            if self.keeps_shapes:
-                self.implementation.run(operands, packed, self.seen, y)
-            else:
-                shaped = {one.name: operands[one.name].reshape(one.kernel_shape) for one in self.operands}
-                self.compute(shaped, packed, y)
+        if y is None:
+            return self.run_converted(operands, out, packed, others)
+        if self.keeps_shapes:
+            self.implementation.run(operands, packed, self.seen, y)
             return y
-        return self.run_converted(operands, out, packed, others)
+        shaped = {name: operands[name].reshape(shape) for name, _, _, shape, _ in self.operands}
+        if self.form.woven is None:
+            self.implementation.run(shaped, packed, self.seen, y.reshape(self.seen.geometry.out_shape))
+        else:
+            self.compute(shaped, packed, y)
+        return y
 
     def takes(self, operands: Operands) -> bool:
         """Whether the operands may go to the kernel as they are."""
@@ -285,10 +288,12 @@ class Plan:
             return aligned(cells, self.out_dtype).reshape(self.out_shape) if cells else np.empty(self.out_shape, self.out_dtype)
         if not (type(out) is np.ndarray and out.dtype is self.out_dtype and out.flags.carray and out.shape == self.out_shape):
             return None
-        for arrays in (operands, others):
-            for other in arrays.values():
-                if np.may_share_memory(out, other):
-                    return None
+        for other in operands.values():
+            if np.may_share_memory(out, other):
+                return None
+        for other in others.values():
+            if np.may_share_memory(out, other):
+                return None
         return out
 
     def run_converted(self, operands: Operands, out: Any, packed: Any, others: dict[str, Array]) -> Any:
