@@ -211,7 +211,7 @@ def kernel(form: Form, lanes: int, dtype: str, isa: str) -> Kernel:
 
 # Decisions --------------------------------------------------------------------------------------------------------------
 
-WIDEST = 7  # taps of a kernel row that are unrolled
+WIDEST = 15  # taps of a kernel row that are unrolled
 ROWS = (8, 7, 6, 5, 4, 2, 1)  # positions of a tile
 MOST_PHASES = 4096
 WORKSPACE = 16 << 20  # bytes that the cells under one position may take
@@ -288,8 +288,8 @@ def repeats_of(multiplier: int, lanes: int) -> int:
 def cut_for(geometry: ConvGeometry, dtype: np.dtype[Any], machine: Machine) -> Cut:
     """Blocks whose cells take a quarter of the L2 cache, and of which there are some for every thread."""
     g, of, lanes = geometry, reach_of(geometry), machine.lanes(dtype)
-    walk = of.walks[2][0]
-    plain = not g.transposed and walk.dilation == 1 and walk.taps <= WIDEST and walk.stride <= 2
+    walk, taps = of.walks[2][0], {walk.taps for walk in of.walks[2]}
+    plain = len(taps) == 1 and walk.dilation == 1 and 0 < walk.taps <= WIDEST and walk.stride <= 2
     room, items = machine.l2 // 4 // dtype.itemsize // lanes, g.batch * -(-g.out_channels // lanes)
     steps = [of_axis[0].stride for of_axis in of.walks]
     block = list(of.positions)
