@@ -18,6 +18,7 @@ HERE = AARCH64 if host().isa == "neon" else X86
 
 CASES = {
     "direct, channels last": ((1, 12, 14, 64), (32, 3, 3, 64), {"layout": "NHWC"}),
+    "direct, few positions": ((1, 2, 2, 64), (96, 3, 3, 64), {"layout": "NHWC", "padding": 1}),
     "direct, channels first": ((1, 64, 12, 14), (32, 64, 3, 3), {}),
     "fft": ((1, 1, 60, 60), (1, 1, 15, 15), {}),
     "winograd": ((1, 64, 28, 28), (32, 64, 3, 3), {}),

@@ -55,6 +55,10 @@ OPTIONS: tuple[tuple[tuple[int, ...], tuple[int, ...], bool, dict[str, Any]], ..
     ((1, 4, 6, 7), (3, 5), True, {"stride": (2, 3), "output_padding": (1, 2), "padding": (0, 1)}),
     ((1, 2, 3, 4, 4), (2, 3, 2), True, {"stride": (1, 2, 3), "dilation": (2, 1, 1)}),
     ((1, 3, 9), (2,), True, {"stride": 5}),
+    ((1, 3, 4, 19), (2, 13), False, {"padding": (1, 6), "stride": (1, 2)}),
+    ((1, 3, 17), (16,), False, {"padding": 8}),  # more taps than are unrolled
+    ((1, 4, 5, 6), (3, 6), True, {"stride": (2, 3), "padding": (1, 2)}),  # phases of two taps along rows
+    ((1, 3, 2, 3, 5), (1, 2, 9), True, {"stride": (1, 2, 3), "padding": (0, 0, 3), "output_padding": (0, 1, 2)}),
 )
 
 

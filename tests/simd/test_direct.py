@@ -9,6 +9,7 @@ from guards import SUPPORTED, guarded, guarded_everywhere
 import fastconv as fc
 from fastconv.kernels.simd.direct import choice as direct
 from fastconv.kernels.simd.direct import cuts, dots, planar, pointwise, tiles
+from fastconv.kernels.simd.engine.tables import TILES
 from fastconv.machine import host
 from fastconv.plans.errors import LOCAL
 
@@ -206,10 +207,11 @@ def test_few_outputs_of_many_channels_are_summed_along_rows():
         ((5, 6, 2, 3), (4, 3, 2, 2), {"padding": 2, "groups": 2, "stride": 2}),
         ((7, 130, 2, 2), (17, 130, 1, 2), {}),
         ((9, 700, 2, 1), (33, 700, 3, 3), {"padding": 1}),
+        ((1, 70, 2, 2), (100, 70, 3, 3), {"padding": 1}),
         ((6, 4, 5, 5), (3, 4, 3, 3), {"padding": 4, "dilation": 4, "padding_mode": "reflect"}),
         ((3, 5, 14, 9), (18, 5, 3, 2), {"dilation": (9, 2), "padding": (9, 1)}),
     ],
-    ids=["padded", "deep", "groups", "in place", "chunks", "reflected", "spread"],
+    ids=["padded", "deep", "groups", "in place", "chunks", "few", "reflected", "spread"],
 )
 def test_small_maps_of_several_images_are_blocks(x_shape, w_shape, options, layout, dtype, count, monkeypatch):
     """Of more images than divide the batch, whose tiles end in other images than they begin in; rows of taps packed apart."""
@@ -229,6 +231,14 @@ def test_small_maps_of_several_images_are_blocks(x_shape, w_shape, options, layo
         {"x": guarded(x, "end"), "residual": guarded(residual, "end")}, guarded_everywhere(plan.packed, "end"), plan.served, out
     )
     np.testing.assert_array_equal(out, expected)
+
+
+@pytest.mark.skipif(not TILES[host().isa].conv_few, reason="no tile of this machine has as few positions")
+def test_few_positions_have_a_tile_of_their_own():
+    """Of as many rows as there are positions, where channels fill its vectors."""
+    for size, kernel in (((2, 2), "conv_4x6"), ((1, 3), "conv_4x6"), ((3, 2), "conv_7x3")):
+        plan = fc.conv2d.plan((1, 48, *size), np.zeros((96, 48, 3, 3), np.float32), padding=1, implementation="direct")
+        assert kernel in plan.kernel
 
 
 def test_small_maps_go_together_and_rows_of_wide_dilations_do_not():

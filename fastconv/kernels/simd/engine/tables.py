@@ -27,6 +27,8 @@ class Tiles(NamedTuple):
         Output positions x vectors of output channels.
     conv_pixels : tuple of Tile
         More of them, for windows of one pixel with its channels.
+    conv_few : tuple of Tile
+        More of them, for as few positions as they have rows.
     planar : tuple of Tile
         Output channels x vectors of an output row.
     planar_stacked : tuple of Tile
@@ -61,6 +63,7 @@ class Tiles(NamedTuple):
 
     conv: tuple[Tile, ...]
     conv_pixels: tuple[Tile, ...]
+    conv_few: tuple[Tile, ...]
     planar: tuple[Tile, ...]
     planar_stacked: tuple[Tile, ...]
     pointwise: tuple[Tile, ...]
@@ -89,6 +92,7 @@ def tiles(*shapes: tuple[int, int]) -> tuple[Tile, ...]:
 OF_32_REGISTERS = Tiles(
     conv=tiles((14, 2), (8, 3), (7, 3), (8, 2), (14, 1)),
     conv_pixels=tiles((6, 4)),
+    conv_few=tiles((4, 6)),
     planar=tiles((8, 3), (8, 2), (4, 4), (4, 2), (8, 1), (4, 1), (2, 4), (1, 8), (1, 4)),
     planar_stacked=tiles((2, 8), (2, 4), (1, 8), (1, 4)),
     pointwise=tiles((8, 3), (12, 2), (6, 4), (4, 6), (2, 8)),
@@ -111,6 +115,7 @@ OF_32_REGISTERS = Tiles(
 OF_16_REGISTERS = Tiles(
     conv=tiles((6, 2), (4, 3), (7, 1)),
     conv_pixels=(),
+    conv_few=(),
     planar=tiles((4, 2), (6, 1), (2, 4), (2, 2), (1, 8), (1, 4)),
     planar_stacked=tiles((2, 4), (2, 2), (1, 8), (1, 4)),
     pointwise=tiles((4, 3), (6, 2), (2, 4)),
@@ -134,6 +139,7 @@ OF_16_REGISTERS = Tiles(
 # those, and for several broadcast values, keeps accumulators off the stack.
 OF_NEON = OF_32_REGISTERS._replace(
     conv=tiles((12, 2), (8, 3), (7, 3), (8, 2), (14, 1)),
+    conv_few=(),
     strassen=tiles((5, 4), (7, 3), (12, 2)),
     strassen_channels=tiles((5, 4), (7, 3), (12, 2)),
     gradient=tiles((8, 3), (6, 4), (12, 2), (4, 6), (8, 2), (14, 1), (4, 3)),
@@ -153,4 +159,5 @@ def tile_for(positions: int, vectors: int, machine: Machine, crowded: float = 0.
         return count * each * (crowded if crowded and tile.rows > WAYS else 1.0)
 
     of_machine = TILES[machine.isa]
-    return min(of_machine.conv + (of_machine.conv_pixels if crowded else ()), key=cycles)
+    few = tuple(tile for tile in of_machine.conv_few if positions <= tile.rows)
+    return min(of_machine.conv + few + (of_machine.conv_pixels if crowded else ()), key=cycles)
