@@ -20,6 +20,7 @@ from fastconv.kernels.simd.engine.walks import plane_sizes
 from fastconv.kernels.simd.engine.weights import Draft, drafted
 from fastconv.kernels.simd.engine.workspace import keep, workspace
 from fastconv.machine import Machine
+from fastconv.problem.borders import ZERO_FILL
 from fastconv.problem.convolutions import Array, ConvGeometry
 
 address, cell_under, peek, poke, pointer = vector.address, windows.cell_under, vector.peek, vector.poke, vector.pointer
@@ -180,12 +181,31 @@ def extent_of(geometry: ConvGeometry) -> Plane:
     return Plane((of.taps.h - 1) * of.dilation.h + 1, (of.taps.w - 1) * of.dilation.w + 1)
 
 
+def inside_of(geometry: ConvGeometry) -> tuple[int, int]:
+    """(begin, end) of the outputs of a row whose windows have no padding on it."""
+    g, of = geometry, plane_sizes(geometry)
+    begin = min(of.outputs.w, -(-of.before.w // of.stride.w))
+    return begin, max(begin, min(of.outputs.w, (of.cells.w + of.before.w - extent_of(g).w) // of.stride.w + 1))
+
+
+def cycles(geometry: ConvGeometry, rows: int, lanes: int, machine: Machine) -> float:
+    """Of tiles of so many outputs: their products, what each output and row of taps takes beside, and cells that are listed."""
+    g, of = geometry, plane_sizes(geometry)
+    apart, (begin, end) = of.dilation.w, inside_of(geometry)
+    tiles = sum(-(-len(range(phase, of.outputs.w, apart)) // rows) for phase in range(min(apart, of.outputs.w)))
+    listed = tiles if end - begin <= (rows - 1) * apart else min(tiles, apart * ((begin > 0) + (end < of.outputs.w)))
+    taps_h = of.taps.h * (g.lifted().walks(1)[0].share_inside if g.mode == ZERO_FILL else 1.0)
+    of_output = 7 + taps_h * (1.5 + of.taps.w * g.in_per_group / machine.units)
+    cells = taps_h * ((rows - 1) * of.stride.w + of.taps.w)
+    vectors = -(-g.out_channels // lanes)
+    return g.batch * of.outputs.h * (tiles * rows * vectors * of_output + 2 * listed * cells)
+
+
 @remembered
 def draft(geometry: ConvGeometry, rows: int, dtype: np.dtype[Any], machine: Machine) -> Draft:
     """The launch of tiles of so many outputs, without its weights."""
     g, of = geometry, plane_sizes(geometry)
-    begin = min(of.outputs.w, -(-of.before.w // of.stride.w))
-    end = max(begin, min(of.outputs.w, (of.cells.w + of.before.w - extent_of(g).w) // of.stride.w + 1))
+    begin, end = inside_of(geometry)
     sizes = LineSizes(
         channels=g.in_channels,
         mode=g.mode,

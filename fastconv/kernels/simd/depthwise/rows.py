@@ -291,18 +291,18 @@ def columns_packed(geometry: ConvGeometry, columns: int) -> int:
 def cycles(geometry: ConvGeometry, cut: Cut, dtype: np.dtype[Any], machine: Machine) -> float:
     """Rows read where they lie; or planes turned to channels last and back."""
     g, of, lanes = geometry, plane_sizes(geometry), machine.lanes(dtype)
+    if g.channels_last:
+        return CALL + lines.cycles(g, cut.rows, lanes, machine)
     vectors = -(-g.out_channels // lanes)
     results = g.batch * prod(of.outputs) * vectors
-    of_tap = 1.1 if cut.taps > 1 and not g.channels_last else 1.5  # unrolled taps share what they read
+    of_tap = 1.1 if cut.taps > 1 else 1.5  # unrolled taps share what they read
     inside = 1.0
-    if not g.channels_last and cut.taps == 1 and g.mode == ZERO_FILL:
+    if cut.taps == 1 and g.mode == ZERO_FILL:
         inside = prod(walk.share_inside for walk in (g.lifted().walks(1)[0], g.lifted().walks(2)[0]))
     count = CALL + results * g.taps * g.in_per_group * of_tap * inside / machine.units
-    if not g.channels_last:
-        turned = g.out_channels // lanes + (2.5 if g.out_channels % lanes else 0)  # by squares, those of fewer lanes by masks
-        count += g.batch * turned * cycles_of_turning(g, cut, lanes)
-        count += 7 * g.batch * vectors * of.outputs.h * -(-of.outputs.w // lanes) * lanes
-    return count
+    turned = g.out_channels // lanes + (2.5 if g.out_channels % lanes else 0)  # by squares, those of fewer lanes by masks
+    count += g.batch * turned * cycles_of_turning(g, cut, lanes)
+    return count + 7 * g.batch * vectors * of.outputs.h * -(-of.outputs.w // lanes) * lanes
 
 
 def cycles_of_turning(geometry: ConvGeometry, cut: Cut, lanes: int) -> float:

@@ -320,9 +320,9 @@ def cycles(geometry: ConvGeometry, cut: Cut, dtype: np.dtype[Any], machine: Mach
     cells = parts * prod(blocks) * prod(under)
     tiles = parts * prod(of.positions[:2]) * blocks[2] * -(-block.w // form.rows)
     rows_of_taps = prod(of.taps[:2])
-    load = 0.75 if form.taps else 1.1
+    of_tile, of_row, of_tap = (30, 4, 1.1 / machine.units) if form.taps else (12, 3, 2.5 / machine.units)
     phases = [len(of_axis) for of_axis in of.walks]
-    count = CALL + tiles * (12 * prod(phases) + rows_of_taps * (3 * phases[2] + of.taps.w * form.rows * load))
+    count = CALL + tiles * (of_tile * prod(phases) + rows_of_taps * (of_row * phases[2] + of.taps.w * form.rows * of_tap))
     lines = parts * prod(blocks) * prod(under[:2])
     if g.channels_last:
         count += 25 * lines + cells * (2.0 if form.repeats == 1 else 4.0)
