@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from fastconv.kernels.simd.engine.tables import CONFLICT, WAYS, Tile, tile_for
+from fastconv.kernels.simd.engine.tables import CONFLICT, WAYS, Tile, end_cycles, step_cycles, tile_for
 from fastconv.kernels.simd.engine.walks import Walks, along, walks_of
 from fastconv.machine import STREAMED, Machine
 from fastconv.problem.borders import CONSTANT, ZERO_FILL
@@ -221,9 +221,10 @@ def cuts(geometry: ConvGeometry, dtype: np.dtype[Any], machine: Machine, packs: 
     for walks in parted_walks_of(g):
         crowded = crowding(g, walks, machine, dtype.itemsize)
         positions, most = walks[1].outputs * walks[2].outputs, most_images(g, walks)
-        tile = tile_for(most * positions, vectors, machine, crowded)
+        products = max(1, g.in_per_group * prod(walk.taps for walk in walks))
+        tile = tile_for(most * positions, vectors, machine, crowded, products)
         if not keeps_together(g, walks, tile):
-            tile, most = tile_for(positions, vectors, machine, crowded), 1
+            tile, most = tile_for(positions, vectors, machine, crowded, products), 1
         in_place = not packs and is_in_place(g, walks, tile, dtype.itemsize)
         seen = walks if in_place else read_alone(g, walks)
         of_walks.append(Cut(seen, tile, blocking(g, seen, tile, machine, dtype.itemsize, most), in_place))
@@ -252,13 +253,14 @@ def cycles_of(geometry: ConvGeometry, cut: Cut, dtype: np.dtype[Any], machine: M
     tiles *= -(-vectors // tile.columns)
     chunks = -(-g.in_per_group // block.chunk)
     inside = walks[0].share_inside * walks[1].share_inside if g.mode == 0 else 1.0
-    cycles = tiles * g.in_per_group * prod(taps) * inside * max(tile.rows * tile.columns, 8) / machine.units
-    cycles += 110 * tiles * chunks
+    cycles = tiles * g.in_per_group * prod(taps) * inside * step_cycles(tile, machine)
+    cycles += end_cycles(tile) * tiles * chunks
     if not in_place:
         cells = taps.d * sum(
             count * images * rows_packed(walks[1], rows) * walks[2].reach(columns) for count, images, rows, columns in blocks
         )
-        cycles += (5.5 if g.channels_last else 1.0) * cells * c_vectors
+        of_vector = 3.6 if not g.channels_last else 5.5 if g.in_per_group >= lanes else 2.5  # rows of few channels are one run
+        cycles += of_vector * cells * c_vectors
     if not g.channels_last:
         # Where every second element of a line is written at a time, lines that the L2 cache does not hold are fetched for each.
         far = walks[2].step > 1 and dtype.itemsize * prod(g.out_shape) > 3 * machine.l2

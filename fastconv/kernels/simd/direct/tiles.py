@@ -293,9 +293,9 @@ def ask_for_residual(y, offsets, count, width, lanes, act):
 
 
 @lru_cache(maxsize=64)
-def multiplier(rows: int, columns: int, lanes: int, channels_last: bool, dtype: str) -> Any:
+def multiplier(rows: int, columns: int, lanes: int, channels_last: bool, unit: bool, dtype: str) -> Any:
     """The compiled multiply: y [P, K] += windows [P, L] @ w [L, K] of a block's positions, panels and a chunk."""
-    width, conv_tile = columns * lanes, microkernel.conv_tile(rows, columns, lanes, channels_last, dtype)
+    width, conv_tile = columns * lanes, microkernel.conv_tile(rows, columns, lanes, channels_last, unit, dtype)
 
     def multiply(block, chunk, view, operands, act, spare, s):
         count, window = block.images * block.h * block.w, s.taps.d * s.taps.h * s.taps.w
@@ -341,7 +341,7 @@ def kernel(rows: int, columns: int, lanes: int, channels_last: bool, in_place: b
     """The compiled loop nest over one tile shape: f32_conv_14x2_avx512."""
     width, packs = columns * lanes, not in_place
     windows_of = window_reader(lanes, channels_last, in_place)
-    multiply = multiplier(rows, columns, lanes, channels_last, dtype)
+    multiply = multiplier(rows, columns, lanes, channels_last, channels_last or packs, dtype)
 
     @compiled
     def place_positions(block, steps, tables, s):

@@ -172,22 +172,30 @@ def load_of(rows: int, columns: int, lanes: int, channels_last: bool) -> Any:
 
 
 @lru_cache(maxsize=64)
-def conv_tile(rows: int, columns: int, lanes: int, channels_last: bool, dtype: str) -> Any:
-    """The compiled microkernel of one tile: outputs = act(bias or outputs + windows @ weights)."""
+def conv_tile(rows: int, columns: int, lanes: int, channels_last: bool, unit: bool, dtype: str) -> Any:
+    """The compiled microkernel of one tile: outputs = act(bias or outputs + windows @ weights).
+
+    `unit`, the values of a run follow each other.
+    """
     width = columns * lanes
     load, store = load_of(rows, columns, lanes, channels_last), store_of(rows, columns, lanes, channels_last, dtype)
 
     def tile_kernel(windows, taps, weights, outputs, phase, act, spare):
         tile = vector.repeated(weights.bias, rows, columns, lanes) if phase.begins else load(outputs, spare)
-        for t in range(taps.t_first, taps.t_last):
-            before = t * windows.heights
-            for run in range((before + taps.r_first) * windows.pieces, (before + taps.r_last) * windows.pieces):
-                sources = vector.rows_at(windows.at + peek(windows.runs + run), windows.offsets, rows)
-                row = weights.rows + run * windows.length * width
-                ahead = weights.ahead + run * windows.length * weights.pace
-                for i in range(windows.length):
-                    vector.prefetch(ahead + i * weights.pace)
-                    tile = vector.fma_outer(tile, sources, i * windows.step, row + i * width)
+        # One loop over the runs of all depths: two would keep twice as many addresses.
+        of_depth, count = windows.heights * windows.pieces, (taps.r_last - taps.r_first) * windows.pieces
+        run = taps.t_first * of_depth + taps.r_first * windows.pieces
+        end, last = run + count, (taps.t_last - 1) * of_depth + taps.r_last * windows.pieces
+        while run < last:
+            sources = vector.rows_at(windows.at + peek(windows.runs + run), windows.offsets, rows)
+            row = weights.rows + run * windows.length * width
+            ahead = weights.ahead + run * windows.length * weights.pace
+            for i in range(windows.length):
+                vector.prefetch(ahead + i * weights.pace)
+                tile = vector.fma_outer(tile, sources, i if unit else i * windows.step, row + i * width)
+            run += 1
+            if run == end:
+                run, end = run + (of_depth - count), end + of_depth
         store(tile, outputs, phase.ends, act, spare)
 
     return inlined(tile_kernel)

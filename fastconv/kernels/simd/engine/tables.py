@@ -8,6 +8,8 @@ from typing import NamedTuple
 from fastconv.machine import Machine
 
 CONFLICT = 4096  # bytes apart, addresses fall into the same set of an L1 cache
+ADDRESSES = 10  # of a tile's rows that general registers keep, of 16
+MANY = 1 << 12  # products of a sum beside which those are nothing
 WAYS = 7  # rows of a tile whose addresses may fall into one set of an L1 cache
 
 
@@ -90,7 +92,7 @@ def tiles(*shapes: tuple[int, int]) -> tuple[Tile, ...]:
 
 
 OF_32_REGISTERS = Tiles(
-    conv=tiles((14, 2), (8, 3), (7, 3), (8, 2), (14, 1)),
+    conv=tiles((14, 2), (8, 3), (7, 3), (8, 2), (14, 1), (8, 1)),
     conv_pixels=tiles((6, 4)),
     conv_few=tiles((4, 6)),
     planar=tiles((8, 3), (8, 2), (4, 4), (4, 2), (8, 1), (4, 1), (2, 4), (1, 8), (1, 4)),
@@ -147,16 +149,29 @@ OF_NEON = OF_32_REGISTERS._replace(
 TILES = {"avx512": OF_32_REGISTERS, "neon": OF_NEON, "avx2": OF_16_REGISTERS, "sse2": OF_16_REGISTERS}
 
 
-def tile_for(positions: int, vectors: int, machine: Machine, crowded: float = 0.0) -> Tile:
+def step_cycles(tile: Tile, machine: Machine) -> float:
+    """Of a step of a tile's sums: its products, or its loads, among them addresses that registers have no room for."""
+    rows, columns = tile
+    kept = rows if machine.isa == "neon" else ADDRESSES
+    return max(rows * columns / machine.units, (rows + columns + 1 + 2 * max(0, rows - kept)) / 2)
+
+
+def end_cycles(tile: Tile) -> float:
+    """Of a tile beside its sums, the more the more rows it has: their addresses, and their stores."""
+    return 40 + 4.5 * tile.rows
+
+
+def tile_for(positions: int, vectors: int, machine: Machine, crowded: float = 0.0, products: int = MANY) -> Tile:
     """The tile that takes the fewest cycles over `positions` positions and `vectors` vectors of channels.
 
-    With `crowded`, from `crowding`, there are more tiles to choose from, and those of more than WAYS rows take longer.
+    With `crowded`, from `crowding`, there are more tiles to choose from, and those of more than WAYS rows take longer. Sums are
+    of so many products.
     """
 
     def cycles(tile: Tile) -> float:
         count = -(-positions // tile.rows) * -(-vectors // tile.columns)
-        each = max(tile.rows * tile.columns, tile.rows + tile.columns + 1) / 2
-        return count * each * (crowded if crowded and tile.rows > WAYS else 1.0)
+        each = step_cycles(tile, machine) * (crowded if crowded and tile.rows > WAYS else 1.0)
+        return count * (each * products + end_cycles(tile))
 
     of_machine = TILES[machine.isa]
     few = tuple(tile for tile in of_machine.conv_few if positions <= tile.rows)

@@ -12,7 +12,7 @@ import numpy as np
 
 from fastconv.kernels.keeping import remembered
 from fastconv.kernels.simd.engine.filtering import KERNEL, cells_of
-from fastconv.kernels.simd.engine.tables import tile_for
+from fastconv.kernels.simd.engine.tables import Tile, step_cycles, tile_for
 from fastconv.machine import Machine
 from fastconv.problem.convolutions import ConvGeometry
 
@@ -155,7 +155,8 @@ def seconds(geometry: ConvGeometry, cut: Cut, dtype: np.dtype[Any], machine: Mac
     transform = pieces * c_vectors * (10 + 1.8 * planes)
     if pieces > 1 and g.in_per_group < lanes:  # gathered from all pieces first
         transform = 5.0 * planes * pieces + -(-terms // lanes) * (10 + 1.8 * planes)
-    cycles = rows * (13 + 1.07 * terms * cut.columns / machine.units) + tiles * transform
+    step = step_cycles(Tile(cut.rows, cut.columns), machine) / cut.rows
+    cycles = rows * (13 + 1.07 * terms * step) + tiles * transform
     if not g.channels_last:
         cells = g.kernel[0] * prod(g.stride[1:]) * c_vectors
         cycles += 5.8 * tiles * prod(form) * (cells + -(-g.out_per_group // lanes))
