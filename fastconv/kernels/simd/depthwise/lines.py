@@ -23,6 +23,9 @@ from fastconv.machine import Machine
 from fastconv.problem.borders import ZERO_FILL
 from fastconv.problem.convolutions import Array, ConvGeometry
 
+ADDRESSES = 12  # of cells of a row that general registers keep
+HELD = 12  # vectors of weights that registers keep
+
 address, cell_under, peek, poke, pointer = vector.address, windows.cell_under, vector.peek, vector.poke, vector.pointer
 
 
@@ -195,10 +198,13 @@ def cycles(geometry: ConvGeometry, rows: int, lanes: int, machine: Machine) -> f
     tiles = sum(-(-len(range(phase, of.outputs.w, apart)) // rows) for phase in range(min(apart, of.outputs.w)))
     listed = tiles if end - begin <= (rows - 1) * apart else min(tiles, apart * ((begin > 0) + (end < of.outputs.w)))
     taps_h = of.taps.h * (g.lifted().walks(1)[0].share_inside if g.mode == ZERO_FILL else 1.0)
-    of_output = 7 + taps_h * (1.5 + of.taps.w * g.in_per_group / machine.units)
-    cells = taps_h * ((rows - 1) * of.stride.w + of.taps.w)
+    wide = (rows - 1) * of.stride.w + of.taps.w  # cells of a row under a tile, more of which than registers keep addresses of
+    weights = of.taps.w * g.in_per_group
+    of_row = rows * (1.5 + weights / machine.units) + 4 * max(0, wide - ADDRESSES)
+    if g.in_per_group > 1:  # cells are spread over the lanes of a group, and weights read again where registers hold none
+        of_row += (0.6 if weights <= HELD else 1.5) * wide * g.in_per_group
     vectors = -(-g.out_channels // lanes)
-    return g.batch * of.outputs.h * (tiles * rows * vectors * of_output + 2 * listed * cells)
+    return g.batch * of.outputs.h * (tiles * vectors * (7 * rows + taps_h * of_row) + 2 * listed * taps_h * wide)
 
 
 @remembered

@@ -232,7 +232,7 @@ def channels_first_kernel(rows: int, taps: int, stride: int, lanes: int, dtype: 
 
 # Decisions --------------------------------------------------------------------------------------------------------------
 
-WIDEST = 7  # taps of a kernel row that are unrolled
+WIDEST = 15  # taps of a kernel row that are unrolled
 ROWS = range(8, 0, -1)  # output positions of a tile
 WHOLE = 2  # times the room of a block: planes that take no more are not cut
 
