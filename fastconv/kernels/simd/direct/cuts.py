@@ -23,6 +23,7 @@ SPARED = 1_000_000  # operations that a launch must spare
 SHARE = 0.8  # of an axis's taps that lie in the input, at most, where it is worth parts
 MOST_PARTS, FEW_TAPS = 64, 16  # of a geometry, and of an axis that is searched for parts
 ROWS = 14  # outputs that a register tile makes of few as of many
+BEGUN = 300  # cycles of a block beside its tiles: its place is divided out, and tables are filled
 LEAST = 8  # items that a call should have for its threads
 TOGETHER = 16  # register tiles that small maps of several images fill
 DEEP = 128  # products of a sum, from which on the results of a tile may lie apart, channels first
@@ -251,10 +252,12 @@ def cycles_of(geometry: ConvGeometry, cut: Cut, dtype: np.dtype[Any], machine: M
     ]
     tiles = sum(count * -(-images * rows * columns // tile.rows) for count, images, rows, columns in blocks)
     tiles *= -(-vectors // tile.columns)
-    chunks = -(-g.in_per_group // block.chunk)
-    inside = walks[0].share_inside * walks[1].share_inside if g.mode == 0 else 1.0
+    chunks, items = -(-g.in_per_group // block.chunk), sum(count for count, *_ in blocks)
+    inside = walks[0].share_inside if g.mode == 0 else 1.0
+    if g.mode == 0 and tile.rows < outputs.h * outputs.w:  # a tile of all rows meets all taps
+        inside *= walks[1].share_inside
     cycles = tiles * g.in_per_group * prod(taps) * inside * step_cycles(tile, machine)
-    cycles += end_cycles(tile) * tiles * chunks
+    cycles += end_cycles(tile) * tiles * chunks + BEGUN * items * chunks
     if not in_place:
         cells = taps.d * sum(
             count * images * rows_packed(walks[1], rows) * walks[2].reach(columns) for count, images, rows, columns in blocks

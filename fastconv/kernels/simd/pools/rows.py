@@ -349,16 +349,18 @@ def stride_of(geometry: PoolGeometry) -> int:
 
 
 def seconds(geometry: PoolGeometry, dtype: np.dtype[Any], machine: Machine) -> float:
-    """A nanosecond for each vector that a window accumulates, twelve for each line, and the bytes at memory speed."""
+    """A nanosecond for each vector that a window accumulates, some for each line or pixel, and the bytes at memory speed."""
     vectors, lines = accumulated(geometry, dtype, machine)
-    return 3e-6 + vectors / 1e9 + 12e-9 * lines + machine.seconds(0, geometry.bytes(dtype.itemsize))
+    each = 12e-9 if reductions.rows_are_lines(geometry) else 6e-9
+    return 3e-6 + vectors / 1e9 + each * lines + machine.seconds(0, geometry.bytes(dtype.itemsize))
 
 
 def accumulated(geometry: PoolGeometry, dtype: np.dtype[Any], machine: Machine) -> tuple[float, int]:
-    """Vectors that windows accumulate, or cells where vectors do not reach them, and lines."""
+    """Vectors that windows accumulate, or cells where vectors do not reach them, and lines, or pixels channels last."""
     g, lanes, outputs = geometry, machine.lanes(reductions.computed(geometry, dtype)), prod(geometry.out_shape)
     if not reductions.rows_are_lines(g):
-        return outputs / max(1, g.channels) * -(-g.channels // lanes) * g.taps, 0
+        pixels = outputs // max(1, g.channels)
+        return pixels * -(-g.channels // lanes) * g.taps, pixels
     columns = g.kernel[-1] if not g.adaptive else -(-g.in_size[-1] // max(1, g.out_size[-1]))
     rows, together = -(-g.taps // max(1, columns)), lanes if stride_of(g) else 1
     lines = outputs // max(1, g.out_size[-1])

@@ -282,7 +282,7 @@ def seconds(geometry: PoolGeometry, dtype: np.dtype[Any], machine: Machine) -> f
     if c.chunk < c.channels:  # what such lines were measured to cost
         vectors *= 1.5
     picked = 0 if g.stride[-1] == 1 else outputs / max(1, min(lanes, c.chunk))
-    seconds = lines * (c.pitch // lanes * vectors + 18) * 1e-9 + 5e-9 * picked
+    seconds = 0.7e-9 * (lines * (c.pitch // lanes * vectors + 18) + 5 * picked)
     return 4e-6 + seconds + machine.seconds(0, g.bytes(dtype.itemsize))
 
 

@@ -207,11 +207,13 @@ def band_of_rows(geometry: PoolGeometry, dtype: np.dtype[Any], machine: Machine)
 
 
 def seconds(geometry: PoolGeometry, dtype: np.dtype[Any], machine: Machine) -> float:
-    """Squares turned, and for each window some cycles and one or two a cell."""
+    """Squares turned, and for each window some cycles, some more for each row of it, and one or two a cell."""
     g, lanes, band = geometry, machine.lanes(dtype), band_of_rows(geometry, dtype, machine)
     rows, outputs = lifted(g).out_size[banded_axis(g)], prod(g.out_size)
     squares = -(-rows // band) * -(-cells_of_band(g, band) // lanes)
-    cycles = 4.0 * lanes * squares + 6.0 * lanes * -(-outputs // lanes) + 30 * outputs + 1.5 * cells_of_windows(g)
+    rows_of_windows = outputs if g.adaptive else outputs * (g.taps // g.kernel[-1])
+    of_windows = 12 * outputs + 7 * max(3 * outputs, rows_of_windows) + 1.5 * cells_of_windows(g)
+    cycles = 4.0 * lanes * squares + 6.0 * lanes * -(-outputs // lanes) + of_windows
     return 3e-6 + machine.seconds(-(-g.batch * g.channels // lanes) * cycles, g.bytes(dtype.itemsize))
 
 

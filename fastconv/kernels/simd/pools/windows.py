@@ -320,6 +320,7 @@ def windows_kernel(tile: Tile, dtype: str, isa: str) -> Kernel:
 
 # Decisions --------------------------------------------------------------------------------------------------------------
 
+WIDE = 15  # cycles of a row of the windows of volumes, at most
 LONG = 4  # vectors of tiles of one row
 ROWS = (14, 7, 4, 2, 1)  # output rows of a tile
 LARGEST = 7  # cells of a window on either axis
@@ -372,7 +373,8 @@ def spreads(geometry: PoolGeometry) -> bool:
 def cycles_of_stack(tile: tuple[int, int], geometry: PoolGeometry, dtype: np.dtype[Any], machine: Machine) -> float:
     """Loads and combinations of the tiles of so many rows."""
     g, stride, taps_h, rows = geometry, geometry.stride[-1], plane_of(geometry)[1], tile[0]
-    cycles = 0.8 * (((rows - 1) * stride + taps_h) * (1.8 * g.kernel[-1] * stride + 3) + 4 * rows)
+    of_row = 1.8 * g.kernel[-1] * stride + 3
+    cycles = 0.8 * (((rows - 1) * stride + taps_h) * (min(of_row, WIDE) if spreads(g) else of_row) + 4 * rows)
     if spreads(g):  # each depth is joined to the ones before
         depths = prod(g.kernel[:-2])
         each = 0.7 if depths > 2 else 0.95
