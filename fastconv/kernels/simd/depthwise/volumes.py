@@ -82,24 +82,32 @@ def block_filter(rows: int, taps: int, stride: int, lanes: int, dtype: str) -> A
                 tile = add_row(tile, source, w + (t * h.taps + r) * x.taps * s.parts * lanes, x.taps, s)
         return tile
 
-    def filter_phase(block, work, to, w, bias, d, h, x, act, s):
-        """The outputs of one phase."""
-        high, wide = block.cells.h, block.cells.w
+    @inlined
+    def filter_row(block, windows_at, line, w, bias, d, h, x, to, act, s):
+        """A row of the outputs of a phase."""
         columns = min(block.positions.w, x.outputs - block.position.w)
+        for begun in range(0, columns, rows):
+            column = max(0, min(begun, columns - rows))  # the last tile may overlap the one before
+            at = windows_at + (x.offset + column * s.stride.w) * lanes
+            tile = activate(sum_tile(at, block, w, bias, d, h, x, s), act)
+            if columns >= rows and block.count == lanes:
+                vector.store_tile(tile, line + column * to.w, to.w)
+            else:
+                vector.store_spans(tile, line + column * to.w, to.w, columns, block.count)
+
+    def filter_phases(block, work, to, step_w, w, bias, table, d, h, act, s):
+        """The outputs of the phases of a depth and a height: all of a row follow each other, for they share its lines."""
+        width = s.parts * lanes
         for i in range(min(block.positions.d, d.outputs - block.position.d)):
             for j in range(min(block.positions.h, h.outputs - block.position.h)):
-                cell = ((i * s.stride.d + d.offset) * high + j * s.stride.h + h.offset) * wide + x.offset
+                row = ((i * s.stride.d + d.offset) * block.cells.h + j * s.stride.h + h.offset) * block.cells.w * lanes
                 line = to.at + (i * to.d + j * to.h)
-                for begun in range(0, columns, rows):
-                    column = max(0, min(begun, columns - rows))  # the last tile may overlap the one before
-                    at = work.windows + (cell + column * s.stride.w) * lanes
-                    tile = activate(sum_tile(at, block, w, bias, d, h, x, s), act)
-                    if columns >= rows and block.count == lanes:
-                        vector.store_tile(tile, line + column * to.w, to.w)
-                    else:
-                        vector.store_spans(tile, line + column * to.w, to.w, columns, block.count)
+                for k in range(s.phases.w):
+                    x = phase_of(table, 2, k, s)
+                    of_phase = w + d.taps * h.taps * x.before * width
+                    filter_row(block, work.windows + row, line + k * step_w, of_phase, bias, d, h, x, to, act, s)
 
-    return compiled(filter_phase)
+    return compiled(filter_phases)
 
 
 class Form(NamedTuple):
@@ -117,7 +125,7 @@ def kernel(form: Form, lanes: int, dtype: str, isa: str) -> Kernel:
     """The compiled loops over blocks: f32_depthwise_8x1_3s1_volumes_nhwc_avx512."""
     rows, taps, stride, repeats, channels_last = form
     block_of, pack_block = block_finder(lanes), block_packer(repeats, channels_last, lanes)
-    filter_phase, unpack = block_filter(rows, taps, stride, lanes, dtype), windows.unpacker(lanes)
+    filter_phases, unpack = block_filter(rows, taps, stride, lanes, dtype), windows.unpacker(lanes)
 
     @compiled
     def first_output(block, s):
@@ -151,12 +159,10 @@ def kernel(form: Form, lanes: int, dtype: str, isa: str) -> Kernel:
             d = phase_of(table, 0, i, s)
             for j in range(s.phases.h):
                 h = phase_of(table, 1, j, s)
-                for k in range(s.phases.w):
-                    x = phase_of(table, 2, k, s)
-                    of_rows = d.before * s.taps.h * s.taps.w + d.taps * (h.before * s.taps.w + h.taps * x.before)
-                    at = target.at + (i * target.d + j * target.h + k * target.w)
-                    to = Target(at, s.step.d * target.d, s.step.h * target.h, s.step.w * target.w)
-                    filter_phase(block, work, to, w + of_rows * width, bias, d, h, x, act, s)
+                of_rows = d.before * s.taps.h * s.taps.w + d.taps * h.before * s.taps.w
+                at = target.at + (i * target.d + j * target.h)
+                to = Target(at, s.step.d * target.d, s.step.h * target.h, s.step.w * target.w)
+                filter_phases(block, work, to, target.w, w + of_rows * width, bias, table, d, h, act, s)
 
     @compiled
     def store_planes(block, region, work, y, s):
