@@ -7,8 +7,8 @@ import pytest
 from guards import guarded, guarded_everywhere
 
 import fastconv as fc
-from fastconv.kernels.simd.depthwise import choice, volumes
-from fastconv.kernels.simd.depthwise.volumes import Cut
+from fastconv.kernels.simd.depthwise import choice, cuts, volumes
+from fastconv.kernels.simd.depthwise.cuts import Cut
 from fastconv.kernels.simd.engine.sizes import Axes
 from fastconv.kernels.simd.engine.weights import launched
 from fastconv.machine import host
@@ -35,8 +35,8 @@ def check(case: Any, block: tuple[int, int, int] | None, rows: int, at: str = "e
     plan = operation.plan(x.shape, w, bias, implementation="depthwise", **options)
     expected = operation(x, w, bias, implementation="im2col", **options)
     geometry = plan.geometry
-    usual = volumes.cut_for(geometry, FLOAT, host())
-    of = volumes.reach_of(geometry)
+    usual = cuts.cut_for(geometry, FLOAT, host())
+    of = cuts.reach_of(geometry)
     whole = Axes(*(min(most, part) for most, part in zip(of.positions, block or of.positions, strict=True)))
     cut = Cut(usual.form._replace(rows=rows), whole)
     launch = launched(volumes.draft(geometry, cut, FLOAT, host()), w, bias)
@@ -126,7 +126,7 @@ def test_a_residual_is_added_once(threads: None) -> None:
 def test_too_many_phases_go_elsewhere() -> None:
     """A table of them would be larger than what it tells of."""
     x, w = np.ones((1, 4, 3), FLOAT), np.ones((4, 1, 2), FLOAT)
-    stride = volumes.MOST_PHASES + 1
+    stride = cuts.MOST_PHASES + 1
     with pytest.raises(ValueError, match="'depthwise' cannot serve this call"):
         fc.conv_transpose1d(x, w, stride=stride, groups=4, implementation="depthwise")
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from fastconv.kernels.jit import Launch, flat
 from fastconv.kernels.keeping import remembered
-from fastconv.kernels.simd.depthwise import interleaved, planes, rows, volumes
+from fastconv.kernels.simd.depthwise import cuts, interleaved, planes, rows, volumes
 from fastconv.kernels.simd.engine.costs import Candidate, cheapest
 from fastconv.kernels.simd.engine.weights import Draft, launched
 from fastconv.machine import Machine, host
@@ -31,7 +31,7 @@ def candidates(problem: Problem, machine: Machine, shared: bool) -> list[Candida
             may_turn = turns and large and form is planes and not geometry.channels_last
             return found + (list(rows.candidates(geometry, dtype, machine)) if may_turn else [])
     found = list(rows.candidates(geometry, dtype, machine)) if turns else []
-    return found + (list(volumes.candidates(geometry, dtype, machine)) if volumes.suits(geometry, machine) else [])
+    return found + (list(volumes.candidates(geometry, dtype, machine)) if cuts.suits(geometry, machine) else [])
 
 
 def supports(problem: Problem) -> str | None:
@@ -39,7 +39,7 @@ def supports(problem: Problem) -> str | None:
     g, dtype = problem.geometry, problem.dtype
     if dtype not in (np.float32, np.float64):
         return f"its vectors are float32 or float64, not {dtype}"
-    if volumes.suits(g, host()) or rows.suits(g, host().lanes(dtype)) or planes.suits(g, dtype, host()):
+    if cuts.suits(g, host()) or rows.suits(g, host().lanes(dtype)) or planes.suits(g, dtype, host()):
         return None
     return "it serves one input channel a group, or channels last a few channels in rows of a few taps"
 
