@@ -139,7 +139,8 @@ def cycles(geometry: ConvGeometry, cut: Cut, dtype: np.dtype[Any], machine: Mach
     count = CALL + tiles * (of_tile * prod(phases) + rows_of_taps * (of_row * phases[2] + of.taps.w * form.rows * of_tap))
     lines = parts * prod(blocks) * prod(under[:2])
     if g.channels_last:
-        count += 25 * lines + cells * (2.0 if form.repeats == 1 else 4.0)
+        near = dtype.itemsize * prod(g.x_shape) <= machine.l2  # what lies further is waited for
+        count += 25 * lines + cells * ((2.0 if near else 6.0) if form.repeats == 1 else 4.0)
     else:
         channels = 1 if form.repeats == 1 else 1 / max(1, min(form.repeats, lanes))
         count += lines * (20 + lanes * channels * 3.6 * -(-under[2] // lanes)) + 7 * parts * prod(g.out_size)
