@@ -159,11 +159,14 @@ def arguments_of(
 
 
 def decided_plan(
-    operation: str, rank: int, given: Arrays, options: dict[str, Any], for_one_call: bool
+    operation: str, rank: int, given: Arrays, options: dict[str, Any], for_one_call: bool, arguments: Any = None
 ) -> tuple[ConvPlan, Array]:
-    """All of a convolution's plan but its packed weights, for calls without end or for one, and the weights to pack."""
+    """All of a convolution's plan but its packed weights, for calls without end or for one, and the weights to pack.
+
+    `arguments`, what `arguments_of` gives, where it was asked before.
+    """
     x_shape, x_dtype, w, residual, magnitudes = given
-    arguments = arguments_of(operation, x_shape, x_dtype, w, residual, options)
+    arguments = arguments or arguments_of(operation, x_shape, x_dtype, w, residual, options)
     key: Any = (arguments, for_one_call, magnitudes)
     choices = OPERATIONS[operation[:-2]]
     try:
@@ -224,14 +227,15 @@ def packed_once(
     operation: str, rank: int, x: Array, w: Array, bias: Any, residual: bool, options: dict[str, Any]
 ) -> tuple[ConvPlan, Any]:
     """(plan, packed weights) of a function's call, found where equal weights were packed before."""
-    choices, key, known = OPERATIONS[operation[:-2]], None, None
+    choices, known = OPERATIONS[operation[:-2]], None
+    key: Any = None
     if packings.may_be_compared(w) and may_be_kept(tuple(options.values())):
         key = arguments_of(operation, x.shape, x.dtype, w, residual, options)
         known = packings.found(key, choices, w, bias)
         if known is not None and known.plan is not None:
             return known.plan, known.packed
     magnitudes = None if w.dtype.kind == "f" else magnitudes_of(x.dtype, w, bias)
-    plan, seen = decided_plan(operation, rank, (x.shape, x.dtype, w, residual, magnitudes), options, for_one_call=True)
+    plan, seen = decided_plan(operation, rank, (x.shape, x.dtype, w, residual, magnitudes), options, True, key)
     added = bias_array(bias, plan)
     packed = plan.packing(seen, added)
     if known is not None:

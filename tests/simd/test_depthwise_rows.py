@@ -4,10 +4,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from guards import guarded
+from guards import guarded, guarded_everywhere
 
 import fastconv as fc
-from fastconv.kernels.simd.depthwise import rows
+from fastconv.kernels.simd.depthwise import choice, rows
+from fastconv.kernels.simd.engine.weights import launched
 from fastconv.machine import host
 
 FLOAT = np.dtype(np.float32)
@@ -15,21 +16,23 @@ LANES = host().lanes(FLOAT)
 
 
 def check(shape: tuple[int, ...], kernel: tuple[int, int], each: int = 1, **options: Any) -> None:
-    """The loops' sums, to the bit, of whole numbers; every array ends at a guard page."""
+    """The loops' sums, to the bit, of whole numbers, by rows whatever is cheaper; every array ends at a guard page."""
     rng = np.random.default_rng(0)
     channels = shape[-1]
     x = guarded(rng.integers(-4, 5, shape).astype(FLOAT))
-    w = guarded(rng.integers(-4, 5, (channels, *kernel, each)).astype(FLOAT))
+    w, bias = (guarded(rng.integers(-4, 5, one).astype(FLOAT)) for one in ((channels, *kernel, each), (channels,)))
     found = {**options, "groups": channels // each, "layout": "NHWC"}
-    plan = fc.conv2d.plan(shape, w, implementation="depthwise", **found)
+    plan = fc.conv2d.plan(shape, w, bias, implementation="depthwise", **found)
     assert rows.suits(plan.geometry, LANES)
-    expected = fc.conv2d(x, w, implementation="loops", **found)
-    y = guarded(np.empty_like(expected))
-    np.testing.assert_array_equal(plan(x, out=y), expected)
+    (candidate,) = rows.candidates(plan.geometry, FLOAT, host())
+    expected = fc.conv2d(x, w, bias, implementation="loops", **found)
+    y = guarded(np.full(expected.shape, np.nan, FLOAT))
+    choice.run({"x": x}, guarded_everywhere(launched(candidate.launch(), w, bias), "end"), plan.problem, y)
+    np.testing.assert_array_equal(y, expected)
 
 
 @pytest.mark.parametrize("stride", [1, 2])
-@pytest.mark.parametrize("kernel", [(3, 3), (1, 5), (5, 2)])
+@pytest.mark.parametrize("kernel", [(3, 3), (1, 5), (5, 2), (2, 15)])
 def test_every_width(kernel: tuple[int, int], stride: int) -> None:
     """Rows that one tile covers, that the last tile covers again, and that are as narrow as padding."""
     for width in range(1, 20):

@@ -56,6 +56,12 @@ def draft(problem: Problem, machine: Machine, shared: bool) -> Draft:
     return made
 
 
+@remembered
+def may_share(problem: Problem, machine: Machine) -> bool:
+    """Whether it is asked if all channels have the same filter."""
+    return any(form.suits(problem.geometry, problem.dtype, machine) for form in (planes, interleaved))
+
+
 def are_shared(w: Array) -> bool:
     """Whether all channels have the same filter."""
     return bool((w == w[:1]).all())
@@ -78,7 +84,8 @@ def kernel(problem: Problem, machine: Machine) -> str:
 
 def pack(w: Array, bias: Array, problem: Problem) -> Launch:
     """Weights as the kernel takes them."""
-    return launched(draft(problem, host(), are_shared(w)), w, bias)
+    shared = may_share(problem, host()) and are_shared(w)
+    return launched(draft(problem, host(), shared), w, bias)
 
 
 def run(operands: Operands, packed: Launch, problem: Problem, out: Array) -> None:
