@@ -477,8 +477,10 @@ def laid(w: Array, bias: Array, geometry: ConvGeometry, rows: int) -> tuple[Arra
     turned = turned.reshape(g.groups, tap_lines, c_group, of_line)
     packed = aligned(turned.size // max(1, of_line) * blocks * rows, w.dtype)
     to = packed.reshape(g.groups, tap_lines, blocks, c_group, rows)
-    for block in range(blocks):
-        first, last = block * rows, min((block + 1) * rows, of_line)
-        to[:, :, block, :, : last - first] = turned[..., first:last]
-        to[:, :, block, :, last - first :] = 0
+    whole, left = divmod(of_line, rows)
+    blocks_of = turned[..., : whole * rows].reshape(*turned.shape[:-1], whole, rows)
+    to[:, :, :whole] = blocks_of.transpose(0, 1, 3, 2, 4)
+    if left:
+        to[:, :, whole, :, :left] = turned[..., whole * rows :]
+        to[:, :, whole, :, left:] = 0
     return packed, bias
