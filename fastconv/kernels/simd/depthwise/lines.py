@@ -195,7 +195,8 @@ def cycles(geometry: ConvGeometry, rows: int, lanes: int, machine: Machine) -> f
     """Of tiles of so many outputs: their products, what each output and row of taps takes beside, and cells that are listed."""
     g, of = geometry, plane_sizes(geometry)
     apart, (begin, end) = of.dilation.w, inside_of(geometry)
-    tiles = sum(-(-len(range(phase, of.outputs.w, apart)) // rows) for phase in range(min(apart, of.outputs.w)))
+    each, longer = divmod(of.outputs.w, apart)  # outputs of a phase, and phases that have one more
+    tiles = longer * -(-(each + 1) // rows) + (apart - longer) * -(-each // rows)
     listed = tiles if end - begin <= (rows - 1) * apart else min(tiles, apart * ((begin > 0) + (end < of.outputs.w)))
     taps_h = of.taps.h * (g.lifted().walks(1)[0].share_inside if g.mode == ZERO_FILL else 1.0)
     wide = (rows - 1) * of.stride.w + of.taps.w  # cells of a row under a tile, more of which than registers keep addresses of

@@ -185,7 +185,7 @@ def conv_tile(rows: int, columns: int, lanes: int, channels_last: bool, unit: bo
         # One loop over the runs of all depths: two would keep twice as many addresses.
         of_depth, count = windows.heights * windows.pieces, (taps.r_last - taps.r_first) * windows.pieces
         run = taps.t_first * of_depth + taps.r_first * windows.pieces
-        end, last = run + count, (taps.t_last - 1) * of_depth + taps.r_last * windows.pieces
+        end, last = run + count, (taps.t_last - 1) * of_depth + taps.r_last * windows.pieces if count > 0 else run
         while run < last:
             sources = vector.rows_at(windows.at + peek(windows.runs + run), windows.offsets, rows)
             row = weights.rows + run * windows.length * width
