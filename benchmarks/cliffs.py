@@ -305,9 +305,10 @@ def measured(geometry: Geometry, last: bool, dtype: np.dtype[Any], calls: str, p
     w = None if ordered.w_shape is None else fill(ordered.w_shape).astype(dtype)
     weights = () if w is None else (w,)
     plan = planned(ordered, dtype, lambda shape: w)
-    case, expected = Case(plan.geometry, x, w, called=calls != "plans"), plan.geometry.channels_first(plan(x))
-    call = function_of(ordered, x, weights, calls) if case.called else partial(plan, x, out=plan(x))
+    case, y = Case(plan.geometry, x, w, called=calls != "plans"), plan(x)
+    call = function_of(ordered, x, weights, calls) if case.called else partial(plan, x, out=y)
     bound = call if case.called else plan.bind(x, out=plan(x))
+    expected = plan.geometry.channels_first(function_of(ordered, x, weights, "equal")() if case.called else y)
     serving = [peer for peer in peers if not (last and peer.name == "torch") and peer.prepare(case) is None]
     serving = [peer for peer in serving if last or peer.name != "torch_channels_last"]
     ours: dict[bool, list[float]] = {False: [], True: []}

@@ -80,6 +80,11 @@ def test_a_row_holds_what_was_measured(monkeypatch, threads):
     assert "max_pool" in row.kernel
     with pytest.raises(AssertionError, match="torch"):
         cliffs.measured(geometry, False, np.dtype(np.float32), "plans", [Twice(2)], ones)
+    with monkeypatch.context() as patch:  # what a function gives is compared, not what its plan does
+        assert cliffs.measured(geometry, False, np.dtype(np.float32), "equal", [Twice(1)], ones).best == 2e-3
+        patch.setattr(cliffs, "function_of", lambda geometry, *_: lambda: np.full((1, 16, 4, 4), 3, np.float32))
+        with pytest.raises(AssertionError, match="torch"):
+            cliffs.measured(geometry, False, np.dtype(np.float32), "equal", [Twice(1)], ones)
     monkeypatch.setattr(cliffs, "timed_round", lambda one, seconds: [1e-3 if isinstance(one, Bound) else 4e-3])
     for name, seconds in (("torch", 4e-3), ("onnxruntime", 1e-3)):  # a plan is bound beside a peer whose arrays are
         peer = Twice(1)
