@@ -152,7 +152,7 @@ def seconds(geometry: ConvGeometry, cut: Cut, dtype: np.dtype[Any], machine: Mac
     terms = g.in_per_group * pieces
     k_blocks, c_vectors = -(-g.out_per_group // (cut.columns * lanes)), -(-g.in_per_group // lanes)
     rows = planes * -(-tiles // cut.rows) * cut.rows * k_blocks
-    transform = pieces * c_vectors * (10 + 1.8 * planes)
+    transform = pieces * c_vectors * (30 + 1.8 * planes)
     if pieces > 1 and g.in_per_group < lanes:  # gathered from all pieces first
         transform = 5.0 * planes * pieces + -(-terms // lanes) * (10 + 1.8 * planes)
     step = step_cycles(Tile(cut.rows, cut.columns), machine) / cut.rows
