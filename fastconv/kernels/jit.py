@@ -39,6 +39,7 @@ __all__ = [
 ]
 
 GRAIN = 200_000  # operations that a thread must have to do before it is worth waking
+LONG = 10_000_000  # operations of a call that the interpreter's end waits for, on one thread too
 PARTS = 4  # of a thread at most, where it has ITEMS and more for each: neighbouring items share what was read and transformed
 ITEMS = 8
 
@@ -87,7 +88,7 @@ class Kernel:
 
     def __call__(self, total: int, work: int, *arguments: Any) -> None:
         several = 1 if work < GRAIN else min(threads.count(), most_threads(total, work))
-        if several > 1:
+        if several > 1 or work >= LONG:
             threads.run_parts(self, several, several * parts_of(total, several), total, arguments)
         else:
             self.serial(0, total, *arguments)

@@ -17,7 +17,7 @@ import numpy as np
 
 from fastconv.kernels import threads
 from fastconv.kernels.compiling import compiled, entry
-from fastconv.kernels.jit import Call, most_threads, parts_of
+from fastconv.kernels.jit import LONG, Call, most_threads, parts_of
 from fastconv.kernels.memory import aligned
 from fastconv.kernels.simd.vector.atomics import adapter_failed, laid_at, loaded, room_of
 from fastconv.kernels.team import ALONE, lead
@@ -110,11 +110,19 @@ class Program:
         self.rows = tuple(rows)
         self.table = np.array([row.words for row in self.rows], np.int64)
         self.address, self.most = int(self.table.ctypes.data), max(row.most for row in self.rows)
+        self.is_long = sum(row.call.work for row in self.rows) >= LONG
 
     def run(self) -> None:
         """Make the calls, on as many threads as calls may use now."""
         wanted = min(threads.count(), self.most)
-        failed = compiled_run(self.address, len(self.rows), wanted, *threads.crew(wanted))
+        if wanted > 1 or self.is_long:
+            threads.visits().begin()
+            try:
+                failed = compiled_run(self.address, len(self.rows), wanted, *threads.crew(wanted))
+            finally:
+                threads.visits().leave()
+        else:
+            failed = compiled_run(self.address, len(self.rows), 1, *threads.crew(1))
         if failed:
             raise MemoryError(f"{self.rows[failed - 1].call.kernel.__name__} found no memory for its workspace")
 

@@ -3,7 +3,7 @@
 The team is fastconv's own: Python threads that stay inside one compiled function, which holds no GIL (see team.py). They are
 daemons, started by the first call that has work for them. Whoever finds the team at work for another call works alone, so that
 callers from many Python threads never add up to more threads than they and the team are. A forked child starts a team of its
-own; at exit the team ends what it has taken, and leaves.
+own; at exit the team ends what it has taken, and leaves, as do daemons of others: compiled code goes with the interpreter.
 
 The split of the work changes no result: each item of a kernel is summed in an order of its own.
 """
@@ -25,6 +25,7 @@ from fastconv.problem.convolutions import Array
 VARIABLE = "FASTCONV_NUM_THREADS"
 SPIN = 60e-6  # seconds that a thread waits awake
 SAMPLE = 2_000  # pauses that are timed
+PATIENCE = 5.0  # seconds that the end of the interpreter waits for calls of daemons
 
 
 class Team:
@@ -95,6 +96,37 @@ class Team:
             self.followers.clear()
 
 
+class Visits:
+    """The Python threads that are inside of a long call of compiled code, and whether they may still enter it.
+
+    With the interpreter goes what it compiled: a daemon that ran it, or that left it to find the interpreter gone, could end
+    the process by a signal.
+    """
+
+    def __init__(self) -> None:
+        self.inside: set[int] = set()
+        self.over = False
+
+    def begin(self) -> None:
+        """This thread enters."""
+        me = threading.get_ident()
+        self.inside.add(me)
+        if self.over and me != threading.main_thread().ident:
+            self.inside.discard(me)
+            threading.Event().wait()  # until the process ends
+
+    def leave(self) -> None:
+        """This thread is out again."""
+        self.inside.discard(threading.get_ident())
+
+    def end(self) -> None:
+        """Let nobody else enter, and wait for those inside."""
+        self.over = True
+        until = time.monotonic() + PATIENCE
+        while self.inside - {threading.get_ident()} and time.monotonic() < until:
+            time.sleep(0.001)
+
+
 class _Own(threading.local):
     """What one Python thread's calls may use, where that is not what all may."""
 
@@ -106,6 +138,7 @@ class _State:
 
     count: int | None = None
     team = Team()
+    visits = Visits()
 
 
 _state = _State()
@@ -154,16 +187,25 @@ def crew(wanted: int) -> tuple[int, int, int]:
 
 def run_parts(kernel: Any, threads: int, parts: int, total: int, arguments: tuple[Any, ...]) -> None:
     """kernel.serial(begin, end, *arguments) for `parts` equal parts of range(total), on so many threads at most."""
-    address, helpers, spins = crew(threads)
-    if helpers < 1:
-        kernel.serial(0, total, *arguments)
-    elif kernel.region(address, kernel.address(arguments), parts, total, helpers, spins, *arguments):
-        raise MemoryError(f"{kernel.__name__} found no memory for its workspace")
+    visits().begin()
+    try:
+        address, helpers, spins = crew(threads)
+        if helpers < 1:
+            kernel.serial(0, total, *arguments)
+        elif kernel.region(address, kernel.address(arguments), parts, total, helpers, spins, *arguments):
+            raise MemoryError(f"{kernel.__name__} found no memory for its workspace")
+    finally:
+        visits().leave()
+
+
+def visits() -> Visits:
+    """Who is inside of a long call."""
+    return _state.visits
 
 
 def _after_fork() -> None:
     """A child has none of its parent's threads, and locks that they held stay held."""
-    _state.team = Team()
+    _state.team, _state.visits = Team(), Visits()
     compiler_lock = numba.core.compiler_lock.global_compiler_lock
     if hasattr(compiler_lock, "_lock"):
         compiler_lock._lock = threading.RLock()
@@ -172,6 +214,7 @@ def _after_fork() -> None:
 def _at_exit() -> None:
     """Compiled code goes with the interpreter: nobody may be inside."""
     _state.team.close()
+    _state.visits.end()
 
 
 if hasattr(os, "register_at_fork"):

@@ -295,6 +295,40 @@ def test_the_interpreter_ends_while_daemons_call() -> None:
     assert run(f"TESTS = {str(SUPPORT)!r}\n{PRELUDE}{EXIT}") == "done"
 
 
+QUIET = """
+import atexit, os, sys, threading, time
+
+def watch():
+    "Runs after fastconv's own handler, which was registered later."
+    before = [out.copy() for out in outs]
+    time.sleep(0.3)
+    print("quiet" if all(map(np.array_equal, before, outs)) else "somebody is inside", flush=True)
+    assert plan(x).tobytes() == expected  # the interpreter's own thread still may
+
+atexit.register(watch)
+import numpy as np
+import fastconv as fc
+fc.set_num_threads(THREADS)
+x, w = np.ones((1, 64, 112, 112), np.float32), np.ones((64, 64, 3, 3), np.float32)
+plan, other = (fc.conv2d.plan(x.shape, weights, padding=1, implementation="direct") for weights in (w, w + 1))
+expected, outs = plan(x).tobytes(), [np.empty(plan.out_shape, np.float32) for _ in range(3)]
+calls = [lambda: (plan(x, outs[0]), other(x, outs[0])), lambda: (plan(x, outs[1]), other(x, outs[1]))]
+bound = [one.bind(x, out=outs[2]) for one in (plan, other)]
+calls.append(lambda: (bound[0](), bound[1]()))
+def busy(call):
+    while True:
+        call()
+[threading.Thread(target=busy, args=(call,), daemon=True).start() for call in calls]
+time.sleep(0.2)
+"""
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+def test_nobody_is_inside_when_the_interpreter_ends(threads: int) -> None:
+    """Daemons that call again and again, plans and bound ones: after fastconv's exit handler none writes any more."""
+    assert run(f"THREADS = {threads}\n{QUIET}") == "quiet"
+
+
 LAYERS = """
 from numba.np.ufunc import parallel
 fc.set_num_threads(3)
