@@ -163,7 +163,7 @@ def test_ends_of_rows_of_few_channels_take_tiles_of_one_vector(channels, stride)
 @pytest.mark.skipif(host().registers < 32, reason="tiles of four vectors need more registers")
 @pytest.mark.parametrize(
     ("shape", "outputs", "stride"),
-    [((1, 14, 14, 1024), 64, 1), ((1, 9, 25, 512), 52, 2), ((1, 57, 91, 16), 64, 1)],
+    [((1, 14, 14, 1024), 64, 1), ((1, 9, 25, 512), 52, 2), ((1, 57, 91, 40), 64, 1)],
     ids=["pixels 4096 bytes apart", "two pixels 4096 bytes apart", "results beyond the L2 cache"],
 )
 def test_pixels_that_conflict_are_read_where_they_lie(shape, outputs, stride, threads):

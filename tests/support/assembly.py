@@ -69,9 +69,10 @@ def loops(code: str, of: Mnemonics) -> list[str]:
 def busiest(code: str, of: Mnemonics) -> str:
     """The innermost loop with the most multiply-adds beyond other arithmetic, which transforms have more of.
 
-    Where there is no loop, the straight run of code.
+    Where no loop has any, the straight run of code.
     """
-    return max(loops(code, of) or blocks(code), key=lambda one: len(of.fma.findall(one)) - len(of.other.findall(one)))
+    summing = [loop for loop in loops(code, of) if of.fma.search(loop)]
+    return max(summing or blocks(code), key=lambda one: len(of.fma.findall(one)) - len(of.other.findall(one)))
 
 
 def instructions(block: str) -> list[str]:

@@ -41,6 +41,8 @@ CASES: dict[str, Call] = {
     "direct, pixels": conv((1, 14, 14, 64), (64, 1, 1, 64), "direct", **NHWC),
     "direct, pointwise": conv((1, 64, 28, 28), (64, 64, 1, 1), "direct"),
     "direct, planar": conv((1, 3, 50, 50), (32, 3, 3, 3), "direct"),
+    "direct, held": conv((1, 50, 50, 1), (32, 3, 3, 1), "direct", padding=1, **NHWC),
+    "direct, patches": conv((8, 1, 12, 12), (32, 1, 3, 3), "direct", padding=1),
     "direct, dots": conv((1, 7, 7, 128), (3, 1, 1, 128), "direct", **NHWC),
     "unpacked": conv((1, 7, 7, 64), (64, 3, 3, 64), "unpacked", padding=1, **NHWC),
     "winograd": conv((1, 64, 28, 28), (64, 64, 3, 3), "winograd", padding=1),
@@ -70,7 +72,15 @@ CASES: dict[str, Call] = {
 # Instructions a multiply-add in the busiest loop, at most: of a family or a case. Processors that start four a cycle, two of
 # them multiply-adds, wait for none of 1.8. There are more where a step has few of them, or each needs a load of its own.
 INSTRUCTIONS = dict.fromkeys(("direct", "winograd", "strassen", "separable", "gradients"), 1.8)
-INSTRUCTIONS |= {"unpacked": 1.9, "direct, dots": 3.5, "depthwise": 2.2, "depthwise, colours": 4.0, "correlation": 2.3}
+INSTRUCTIONS |= {
+    "direct, held": 3.8,
+    "direct, patches": 2.4,
+    "direct, dots": 3.5,
+    "unpacked": 1.9,
+    "depthwise": 2.2,
+    "depthwise, colours": 4.0,
+    "correlation": 2.3,
+}
 INSTRUCTIONS |= {"gradients, channels": 3.0, "gradients, planes": 3.0}
 
 

@@ -1,14 +1,14 @@
 """Direct convolution, by the kernel that takes the fewest cycles.
 
 tiles.py serves every geometry, pointwise.py kernels without overlap, channels first, planar.py few channels, channels first,
-and dots.py kernels of one tap to few channels, channels last.
+dots.py kernels of one tap to few channels, channels last, held.py and patches.py sums of few products, in either layout.
 """
 
 import numpy as np
 
 from fastconv.kernels.jit import Launch, flat
 from fastconv.kernels.keeping import remembered
-from fastconv.kernels.simd.direct import dots, planar, pointwise, tiles
+from fastconv.kernels.simd.direct import dots, held, patches, planar, pointwise, tiles
 from fastconv.kernels.simd.direct.cuts import Cuts
 from fastconv.kernels.simd.engine import converting, costs, walks, weights
 from fastconv.machine import Machine, host
@@ -18,7 +18,7 @@ from fastconv.problem.problem import Operands, Problem
 
 def candidates(problem: Problem, machine: Machine) -> tuple[costs.Candidate, ...]:
     """What each kernel that serves a problem would take."""
-    kernels = (tiles, pointwise, planar, dots) if problem.dtype.kind == "f" else (tiles,)
+    kernels = (tiles, pointwise, planar, dots, held, patches) if problem.dtype.kind == "f" else (tiles,)
     return tuple(one.candidate(problem, machine) for one in kernels if one.suits(problem, machine))
 
 

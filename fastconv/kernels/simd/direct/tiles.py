@@ -17,6 +17,7 @@ Georganas et al., Anatomy of High-Performance Deep Learning Convolutions on SIMD
 Geijn, Anatomy of High-Performance Matrix Multiplication (2008), for the order of the loops.
 """
 
+from collections.abc import Callable
 from functools import lru_cache, partial
 from math import prod
 from typing import Any, NamedTuple
@@ -199,7 +200,16 @@ def drafts(geometry: ConvGeometry, cuts: Cuts, dtype: np.dtype[Any], machine: Ma
 @remembered
 def draft(geometry: ConvGeometry, cut: Cut, dtype: np.dtype[Any], machine: Machine) -> weights.Draft:
     """The launch of one walk, and what lays out the weights of its taps."""
-    g, lanes, (walks, tile, block, in_place) = flattened(geometry), machine.lanes(dtype), cut
+    last = flattened(geometry).channels_last
+    made = kernel(*cut.tile, machine.lanes(dtype), last, cut.in_place, element(dtype), machine.isa)
+    return draft_of(geometry, cut, lambda sizes: made, dtype, machine)
+
+
+def draft_of(
+    geometry: ConvGeometry, cut: Cut, kernel_for: Callable[[Sizes], Kernel], dtype: np.dtype[Any], machine: Machine
+) -> weights.Draft:
+    """The launch of one walk by a kernel whose weights lie in panels of a tile's channels."""
+    g, lanes, (walks, tile, block, _) = flattened(geometry), machine.lanes(dtype), cut
     outputs, taps, width = along(walks, "outputs"), along(walks, "taps"), tile.columns * lanes
     panels = -(-g.out_per_group // width)
     bias = whole_lines(g.groups * panels * width, dtype)
@@ -212,7 +222,7 @@ def draft(geometry: ConvGeometry, cut: Cut, dtype: np.dtype[Any], machine: Machi
         return weights.packed(laid, g.groups, w, widened(bias, geometry), machine)
 
     return weights.drafted(
-        kernel(*tile, lanes, g.channels_last, in_place, element(dtype), machine.isa),
+        kernel_for(sizes),
         items * -(-panels // block.panels),
         g.batch * prod(outputs) * g.out_channels * g.in_per_group * prod(taps) // 8,
         (written(sizes), epilogue.scalars(g.activation, dtype, g.border.value)),

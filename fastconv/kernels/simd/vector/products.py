@@ -1,6 +1,7 @@
 """Sums of products in register tiles."""
 
 from collections.abc import Callable
+from itertools import product
 from typing import Any
 
 from llvmlite import ir
@@ -42,6 +43,39 @@ def fma_outer(context: Any, tile: Any, rows: Any, offset: Any, b: Any) -> Any:
         return t
 
     return tile(tile, rows, types.intp, b), generate
+
+
+@intrinsic(prefer_literal=True)
+def fma_held(
+    context: Any, tile: Any, vectors: Any, x: Any, step: Any, steps: Any, deep: Any, tall: Any, wide: Any, length: Any
+) -> Any:
+    """tile[i, 0] += sum over t, r, s, l of x[i * step + t * steps[0] + r * steps[1] + s * steps[2] + l] * vectors[t, r, s, l]
+
+    `vectors` is a tile of one column, which stays in registers: a vector for each value of deep * tall * wide runs of `length`.
+    """
+    counts = tuple(range(one.literal_value) for one in (deep, tall, wide))
+    stored = x.dtype
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        t, rows, x, step, steps, *_ = args
+        apart = [builder.mul(builder.extract_value(steps, axis), I64(BYTES[stored])) for axis in range(3)]
+        each, of_row, k = builder.mul(step, I64(BYTES[stored])), [x], 0
+        for _ in range(1, tile.rows):
+            of_row.append(builder.add(of_row[-1], each))
+        for run in product(*counts):
+            behind = I64(0)
+            for one, many in zip(apart, run, strict=True):
+                behind = builder.add(behind, builder.mul(one, I64(many)))
+            for value in range(length.literal_value):
+                vector, offset = builder.extract_value(rows, k), builder.add(behind, I64(value * BYTES[stored]))
+                for i, at in enumerate(of_row):
+                    cell = builder.load(builder.inttoptr(builder.add(at, offset), ir.PointerType()), typ=ELEMENTS[stored])
+                    total = fused(builder, splatted(builder, cell, tile.lanes), vector, builder.extract_value(t, i), tile)
+                    t = builder.insert_value(t, total, i)
+                k += 1
+        return t
+
+    return tile(tile, vectors, x, types.intp, types.UniTuple(types.intp, 3), deep, tall, wide, length), generate
 
 
 @intrinsic

@@ -1,0 +1,339 @@
+"""Direct convolution of few products, channels first: the cells under a vector of positions stay in registers.
+
+    y [k][p] = act(bias [k] + sum over l of patches [l][p] * w [k][l])         l runs over few c, t, r, s
+
+planar.py takes vectors of one output row, which are half empty where maps are small. Here the cells under each tap are laid out
+for the positions of several rows, one row after the other as they are stored; the L vectors of a vector of positions are loaded
+once, and meet the weights of one output channel after the other, which are read where they lie.
+"""
+
+from functools import lru_cache, partial
+from math import gcd, prod
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from fastconv.kernels.jit import Kernel, compiled, element, inlined
+from fastconv.kernels.keeping import remembered
+from fastconv.kernels.memory import LINE
+from fastconv.kernels.simd import vector
+from fastconv.kernels.simd.direct.held import ROWS, room
+from fastconv.kernels.simd.engine import epilogue, weights, windows
+from fastconv.kernels.simd.engine.costs import CALL, Candidate
+from fastconv.kernels.simd.engine.sizes import Axes, Strides, axes, reader, written
+from fastconv.kernels.simd.engine.tables import CONFLICT
+from fastconv.kernels.simd.engine.walks import flattened
+from fastconv.kernels.simd.engine.workspace import keep, workspace
+from fastconv.machine import Machine
+from fastconv.problem.convolutions import ConvGeometry
+from fastconv.problem.problem import Problem
+
+peek, poke, pointer = vector.peek, vector.poke, vector.pointer
+
+
+class Sizes(NamedTuple):
+    """What the kernel needs to know; `rows` and `columns` are those of a block, which has whole rows or a part of one."""
+
+    groups: int
+    c_group: int
+    k_group: int
+    cells: Axes
+    outputs: Axes
+    taps: Axes
+    stride: Axes
+    dilation: Axes
+    before: Axes
+    rows: int
+    columns: int
+    mode: int
+
+
+class Block(NamedTuple):
+    """A block of outputs of a group of an image.
+
+    Attributes
+    ----------
+    n, group : int
+        Image and group.
+    first : Axes
+        The first output.
+    rows, columns : int
+        Outputs.
+    reach_h, reach_w : int
+        Cells under them.
+    """
+
+    n: int
+    group: int
+    first: Axes
+    rows: int
+    columns: int
+    reach_h: int
+    reach_w: int
+
+
+class Parts(NamedTuple):
+    """The cells of all channels of a block, and the cells under each tap for each of its positions."""
+
+    cells: int
+    patches: int
+
+
+class Tables(NamedTuple):
+    """The steps that packing takes."""
+
+    columns: int
+
+
+read, carve, carve_tables = reader(Sizes), workspace(Parts), workspace(Tables)
+
+
+@compiled
+def reach(outputs, stride, taps, dilation):
+    """Cells under so many outputs of an axis."""
+    return (outputs - 1) * stride + (taps - 1) * dilation + 1
+
+
+@compiled
+def block_of(item, s):
+    """The block of one item."""
+    rest, column = divmod(item, -(-s.outputs.w // s.columns))
+    rest, row = divmod(rest, -(-s.outputs.h // s.rows))
+    rest, depth = divmod(rest, s.outputs.d)
+    n, group = divmod(rest, s.groups)
+    first = Axes(depth, row * s.rows, column * s.columns)
+    rows, columns = min(s.rows, s.outputs.h - first.h), min(s.columns, s.outputs.w - first.w)
+    tall = reach(rows, s.stride.h, s.taps.h, s.dilation.h)
+    return Block(n, group, first, rows, columns, tall, reach(columns, s.stride.w, s.taps.w, s.dilation.w))
+
+
+@lru_cache(maxsize=8)
+def cell_packer(lanes: int) -> Any:
+    """The compiled cells [c][t][row][column] of a block, padding filled in."""
+    pack = windows.packer(lanes, True)
+
+    def pack_cells(x, block, to, steps, fill, s):
+        of_plane = s.cells.h * s.cells.w
+        of_channel = s.cells.d * of_plane
+        d = block.first.d * s.stride.d - s.before.d
+        corner = Axes(d, block.first.h * s.stride.h - s.before.h, block.first.w * s.stride.w - s.before.w)
+        cells = windows.Block(corner, s.taps.d, s.dilation.d, block.reach_h, block.reach_w, 1, 1)
+        first = pointer(x) + (block.n * s.groups + block.group) * s.c_group * of_channel
+        for c in range(s.c_group):
+            source = windows.Source(first + c * of_channel, Strides(0, 0, of_plane, s.cells.w, 1), s.cells, s.mode, fill)
+            pack(source, cells, to + c * s.taps.d * block.reach_h * block.reach_w, steps)
+
+    return compiled(pack_cells)
+
+
+@lru_cache(maxsize=8)
+def spreader(lanes: int) -> Any:
+    """The compiled patches [c t r s][position] of a block; what is written beyond a row is written again."""
+
+    @inlined
+    def spread_short(to, source, down, block):
+        """Rows of one vector or less, whose cells follow each other."""
+        for _ in range(block.rows):
+            vector.store(to, vector.load(source, lanes))
+            to, source = to + block.columns, source + down
+
+    @inlined
+    def spread_rows(to, source, down, block):
+        for _ in range(block.rows):
+            for i in range(0, block.columns, lanes):
+                vector.store(to + i, vector.load(source + i, lanes))
+            to, source = to + block.columns, source + down
+
+    @inlined
+    def spread_two(to, source, down, block):
+        for _ in range(block.rows):
+            for i in range(0, block.columns, lanes):
+                at = source + 2 * i
+                vector.store(to + i, vector.every_second(vector.load(at, lanes), vector.load(at + lanes, lanes)))
+            to, source = to + block.columns, source + down
+
+    @inlined
+    def spread_several(to, source, down, block, stride):
+        for _ in range(block.rows):
+            for i in range(block.columns):
+                poke(to + i, peek(source + i * stride))
+            to, source = to + block.columns, source + down
+
+    def spread(cells, to, pitch, block, s):
+        down = s.stride.h * block.reach_w
+        for plane in range(s.c_group * s.taps.d):
+            for r in range(s.taps.h):
+                at = cells + (plane * block.reach_h + r * s.dilation.h) * block.reach_w
+                for _ in range(s.taps.w):
+                    if s.stride.w > 2:
+                        spread_several(to, at, down, block, s.stride.w)
+                    elif s.stride.w == 2:
+                        spread_two(to, at, down, block)
+                    elif block.columns > lanes:
+                        spread_rows(to, at, down, block)
+                    else:
+                        spread_short(to, at, down, block)
+                    to, at = to + pitch, at + s.dilation.w
+
+    return compiled(spread)
+
+
+@lru_cache(maxsize=64)
+def summer(rows: int, terms: int, lanes: int, dtype: str) -> Any:
+    """The compiled y[k][p] of a vector of positions, `count` of them, and all output channels, `rows` at a time."""
+    activate = epilogue.activation_of(dtype)
+
+    @inlined
+    def store(tile, to, apart, many, count, act):
+        if count >= lanes:
+            vector.store_tile(activate(tile, act), to, apart)
+        else:
+            vector.store_spans(activate(tile, act), to, apart, many, count)
+
+    def make_sums(patches, pitch, count, w, bias, channels, y, apart, act):
+        held, whole, none = vector.load_tile(patches, pitch, terms, 1, lanes), channels - channels % rows, (0, 0, 0)
+        for k in range(0, whole, rows):
+            tile = vector.first_values(bias + k, rows, 1, lanes)
+            tile = vector.fma_held(tile, held, w + k * terms, terms, none, 1, 1, 1, terms)
+            store(tile, y + k * apart, apart, rows, count, act)
+        for k in range(whole, channels):
+            one = vector.first_values(bias + k, 1, 1, lanes)
+            one = vector.fma_held(one, held, w + k * terms, terms, none, 1, 1, 1, terms)
+            store(one, y + k * apart, apart, 1, count, act)
+
+    return compiled(make_sums)
+
+
+@lru_cache(maxsize=64)
+def kernel(rows: int, terms: int, lanes: int, dtype: str, isa: str) -> Kernel:
+    """The compiled loops over blocks of outputs: f32_patches_8x9_avx512, of 8 output channels and 9 products."""
+    pack_cells, spread, make_sums = cell_packer(lanes), spreader(lanes), summer(rows, terms, lanes, dtype)
+
+    def patches(begin, end, x, w, bias, residual, y, sizes, parameters):
+        """y [k][p] = act(bias [k] + sum over l of patches [l][p] * w [k][l])"""
+        s, act = read(sizes), epilogue.epilogue(parameters, residual, y)
+        fill, plane = epilogue.padding_value(parameters), s.outputs.d * s.outputs.h * s.outputs.w
+        pitch = -(-s.rows * s.columns // lanes) * lanes
+        tall = reach(s.rows, s.stride.h, s.taps.h, s.dilation.h)
+        wide = reach(s.columns, s.stride.w, s.taps.w, s.dilation.w)
+        # A vector at the end of a row reads on into what follows, and is written beyond it: there is room for both.
+        cells = s.c_group * s.taps.d * tall * wide + 2 * lanes
+        work, memory = carve(Parts(cells, terms * pitch + lanes), x)
+        tables, integers = carve_tables(Tables(lanes), sizes)
+        for item in range(begin, end):
+            block = block_of(item, s)
+            pack_cells(x, block, work.cells, tables.columns, fill, s)
+            spread(work.cells, work.patches, pitch, block, s)
+            k, count = block.group * s.k_group, block.rows * block.columns
+            place = (block.first.d * s.outputs.h + block.first.h) * s.outputs.w + block.first.w
+            to = pointer(y) + ((block.n * s.groups * s.k_group + k) * plane + place)
+            for p in range(0, count, lanes):
+                at, weights_at = work.patches + p, pointer(w) + k * terms
+                make_sums(at, pitch, count - p, weights_at, pointer(bias) + k, s.k_group, to + p, plane, act)
+            if epilogue.is_unfinished(act):
+                for i in range(s.k_group):
+                    epilogue.finish_run(to + i * plane, count, act)
+        keep(integers)
+        keep(memory)
+
+    patches.__name__ = f"{dtype}_patches_{rows}x{terms}_{isa}"
+    return Kernel(patches)
+
+
+# Decisions --------------------------------------------------------------------------------------------------------------
+
+NEAR = 16 << 10  # bytes of patches that the L1 cache holds beside results
+FALL = 16  # lines, about, that a set of the L1 cache and what is behind it hold until the next vector of each is stored
+
+
+class Cut(NamedTuple):
+    """Output channels of a tile, and the outputs of a block."""
+
+    rows: int
+    block: tuple[int, int]
+
+    @property
+    def lays_weights(self) -> bool:
+        """Weights are read where they lie."""
+        return False
+
+
+def products_of(geometry: ConvGeometry) -> int:
+    """Of a sum."""
+    return geometry.in_per_group * prod(geometry.kernel)
+
+
+def suits(problem: Problem, machine: Machine) -> bool:
+    """Whether the cells under a vector of positions fit registers."""
+    g = problem.geometry
+    if g.channels_last or g.transposed or problem.dtype.kind != "f":
+        return False
+    return 0 < products_of(g) < room(machine)
+
+
+def cut(geometry: ConvGeometry, dtype: np.dtype[Any], machine: Machine) -> Cut:
+    """As many output channels as registers have room for beside the cells, and blocks whose patches the L1 cache holds."""
+    g, products, lanes = geometry, products_of(geometry), machine.lanes(dtype)
+    rows = max(rows for rows in ROWS if rows + products <= room(machine) and (rows == 1 or rows <= g.out_per_group))
+    most = max(4, NEAR // dtype.itemsize // products // lanes) * lanes
+    _, height, width = g.out_size
+    columns = max(1, width if width <= most else most)
+    down = max(1, min(height, most // columns)) if columns == width else 1
+    return Cut(rows, (-(-height // -(-height // down)) if height else 1, columns))
+
+
+def cycles_of(geometry: ConvGeometry, cut: Cut, dtype: np.dtype[Any], machine: Machine) -> float:
+    """Products, stores, cells packed and spread, and blocks begun."""
+    g, products, lanes, (rows, (tall, wide)) = geometry, products_of(geometry), machine.lanes(dtype), cut
+    depth, height, width = g.out_size
+    if not prod(g.out_size):
+        return 0.0
+    blocks = g.batch * g.groups * depth * -(-height // tall) * -(-width // wide)
+    vectors = blocks * -(-min(tall, height) * min(wide, width) // lanes)
+    whole, left = divmod(g.out_per_group, rows)
+    tiles = whole * (rows * (max(2, products) / machine.units + 1.5) + 4) + left * (products / machine.units + 5)
+    lines = blocks * g.in_per_group * g.kernel[0] * ((tall - 1) * g.stride[1] + (g.kernel[1] - 1) * g.dilation[1] + 1)
+    spread = (
+        blocks * products * min(tall, height) * (2 + 2 * -(-min(wide, width) // lanes) * (1 if g.stride[2] <= 2 else lanes))
+    )
+    sets = min(CONFLICT // LINE, CONFLICT // gcd(dtype.itemsize * height * width * depth, CONFLICT))
+    # A vector of each output channel, in few sets of the L1 cache.
+    tiles += 20 * max(0, g.out_per_group - FALL * sets)
+    return 150 * blocks + vectors * (tiles + products + 20) + 20 * lines + spread
+
+
+def candidate(problem: Problem, machine: Machine) -> Candidate:
+    """Direct convolution by cells that stay in registers."""
+    g, dtype = flattened(problem.geometry), problem.dtype
+    one = cut(g, dtype, machine)
+    seconds = machine.seconds(CALL + cycles_of(g, one, dtype, machine), g.bytes(dtype.itemsize))
+    return Candidate(seconds, one, partial(drafts, g, one, dtype, machine))
+
+
+# Plan -------------------------------------------------------------------------------------------------------------------
+
+
+@remembered
+def drafts(geometry: ConvGeometry, cut: Cut, dtype: np.dtype[Any], machine: Machine) -> tuple[weights.Draft, ...]:
+    """One draft, whose weights stay where they lie."""
+    g, (rows, (tall, wide)) = geometry, cut
+    depth, height, width = g.out_size
+    sizes = Sizes(
+        groups=g.groups,
+        c_group=g.in_per_group,
+        k_group=g.out_per_group,
+        cells=axes(g.in_size),
+        outputs=axes(g.out_size),
+        taps=axes(g.kernel),
+        stride=axes(g.stride),
+        dilation=axes(g.dilation),
+        before=axes([pair[0] for pair in g.padding]),
+        rows=tall,
+        columns=wide,
+        mode=g.mode,
+    )
+    items = g.batch * g.groups * depth * -(-height // tall) * -(-width // wide)
+    chosen = kernel(rows, products_of(g), machine.lanes(dtype), element(dtype), machine.isa)
+    work = g.batch * g.groups * prod(g.out_size) * g.out_per_group * g.reduction // 8
+    arguments = written(sizes), epilogue.scalars(g.activation, dtype, g.border.value)
+    return (weights.drafted(chosen, items, work, arguments, weights.as_given),)
