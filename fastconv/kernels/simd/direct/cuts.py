@@ -26,6 +26,7 @@ ROWS = 14  # outputs that a register tile makes of few as of many
 BEGUN = 300  # cycles of a block beside its tiles: its place is divided out, and tables are filled
 LEAST = 8  # items that a call should have for its threads
 TOGETHER = 16  # register tiles that small maps of several images fill
+PARTED = 10  # cycles of a vector of results that is written in parts of lines, which the L2 cache does not hold
 DEEP = 128  # products of a sum, from which on the results of a tile may lie apart, channels first
 FAR = 16  # times the room of windows, beyond which strides leave so much between them that tiles are not filled
 
@@ -266,7 +267,8 @@ def cycles_of(geometry: ConvGeometry, cut: Cut, dtype: np.dtype[Any], machine: M
         cycles += of_vector * cells * c_vectors
     if not g.channels_last:
         # Where every second element of a line is written at a time, lines that the L2 cache does not hold are fetched for each.
-        far = walks[2].step > 1 and dtype.itemsize * prod(g.out_shape) > 3 * machine.l2
-        fetched = 7 * lanes * STREAMED / machine.streamed if far else 0.0
+        size = dtype.itemsize * prod(g.out_shape)
+        fetched = 7 * lanes * STREAMED / machine.streamed if walks[2].step > 1 and size > 3 * machine.l2 else 0.0
+        fetched += PARTED if size > 2 * machine.l2 else 0.0
         cycles += (chunks * (7 if walks[2].step == 1 else 16) + fetched) * g.batch * planes * outputs.h * outputs.w * vectors
     return cycles

@@ -291,7 +291,7 @@ def cycles_of(geometry: ConvGeometry, cut: Cut, dtype: np.dtype[Any], machine: M
     blocks = g.batch * g.groups * depth * -(-height // tall) * -(-width // wide)
     vectors = blocks * -(-min(tall, height) * min(wide, width) // lanes)
     whole, left = divmod(g.out_per_group, rows)
-    tiles = whole * (rows * (max(2, products) / machine.units + 1.5) + 4) + left * (products / machine.units + 5)
+    tiles = whole * (rows * (0.9 * max(2, products) / machine.units + 1) + 4) + left * (0.9 * products / machine.units + 5)
     lines = blocks * g.in_per_group * g.kernel[0] * ((tall - 1) * g.stride[1] + (g.kernel[1] - 1) * g.dilation[1] + 1)
     spread = (
         blocks * products * min(tall, height) * (2 + 2 * -(-min(wide, width) // lanes) * (1 if g.stride[2] <= 2 else lanes))
