@@ -2,7 +2,8 @@
 
 first call -> their bytes are noted; second -> what they were packed into is kept; third and on -> it is found
 
-Weights that change from call to call cost a copy. What is kept is packed from a copy where it would lie in a caller's memory.
+Weights that change from call to call cost a copy, and after TIRED calls that found nothing only every so often. What is kept is
+packed from a copy where it would lie in a caller's memory. A plan that the values of weights decide nothing of is found anyway.
 """
 
 from collections.abc import Callable
@@ -16,6 +17,7 @@ from fastconv.problem.convolutions import Array
 
 MOST = 256 << 10  # bytes of weights: to compare more costs as much as to pack it
 SEVERAL = 4  # weights of one geometry
+TIRED = 8  # calls in a row that found nothing, after which one in so many is noted
 
 
 class Packing(NamedTuple):
@@ -45,7 +47,29 @@ class Packing(NamedTuple):
     packed: Any = None
 
 
-_packings = Kept(lambda several: sum(one.size for one in several))
+class Known:
+    """What is known of calls with the same arguments.
+
+    Attributes
+    ----------
+    packings : tuple of Packing
+        The newest first.
+    choices, plan : object, ConvPlan or None
+        The plan for all weights, and the implementations of which it chose.
+    missed : int
+        Calls in a row whose weights were not found.
+    """
+
+    __slots__ = ("choices", "missed", "packings", "plan")
+
+    def __init__(self) -> None:
+        self.packings: tuple[Packing, ...] = ()
+        self.choices: Any = None
+        self.plan: ConvPlan | None = None
+        self.missed = 0
+
+
+_packings = Kept(lambda known: ENTRY + sum(one.size for one in known.packings))
 
 
 def may_be_compared(w: Array) -> bool:
@@ -53,12 +77,23 @@ def may_be_compared(w: Array) -> bool:
     return w.nbytes <= MOST and w.flags.c_contiguous
 
 
-def found(key: Any, choices: Any, w: Array, bias: Any) -> Packing | None:
-    """What is known of a call with the same arguments and equal weights."""
-    for one in _packings.get(key) or _packings.found(key) or ():
+def known_of(key: Any) -> Known:
+    """What is known of calls with the same arguments."""
+    known: Known | None = _packings.get(key) or _packings.found(key)
+    if known is None:
+        known = Known()
+        _packings.keep(key, known)
+    return known
+
+
+def found(known: Known, choices: Any, w: Array, bias: Any) -> Packing | None:
+    """The packing of equal weights."""
+    for one in known.packings:
         # A bytearray compares with any buffer, by memcmp.
         if one.w == w and one.choices is choices and (bias is None if one.bias is None else is_bias(one, bias)):
-            return one  # type: ignore[no-any-return]
+            known.missed = 0
+            return one
+    known.missed += 1
     return None
 
 
@@ -78,21 +113,22 @@ def arrays_in(packed: Any) -> list[Array]:
     return arrays
 
 
-def note(key: Any, choices: Any, w: Array, bias: Any) -> None:
+def note(known: Known, choices: Any, w: Array, bias: Any) -> None:
     """Note the weights of a call, which were not found; the oldest of several go for them."""
+    if known.missed > TIRED and known.missed % TIRED:
+        return
     copy, size = bytearray(w), ENTRY + w.nbytes  # type: ignore[arg-type]
     values, dtype = (None, None) if bias is None else (bias.tobytes(), bias.dtype)
-    one = Packing(choices, copy, values, dtype, size)
-    _packings.keep(key, (one, *_packings.get(key, ())[: SEVERAL - 1]))
-    grown(w.nbytes)
+    known.packings = (Packing(choices, copy, values, dtype, size), *known.packings[: SEVERAL - 1])
+    grown(size)
 
 
-def keep(key: Any, one: Packing, w: Array, plan: ConvPlan, packed: Any, pack: Callable[[Array], Any]) -> None:
+def keep(known: Known, one: Packing, w: Array, plan: ConvPlan, packed: Any, pack: Callable[[Array], Any]) -> None:
     """Keep what the weights of a call were packed into, or what pack(a copy of them) gives."""
     arrays = arrays_in(packed)
     if any(np.may_share_memory(array, w) for array in arrays):  # which the caller may write into
         packed = pack(np.frombuffer(one.w, w.dtype).reshape(w.shape))
     size = sum(array.nbytes for array in arrays)
     made = one._replace(plan=plan, packed=packed, size=one.size + size)
-    _packings.keep(key, tuple(made if each is one else each for each in _packings.get(key, ())))
+    known.packings = tuple(made if each is one else each for each in known.packings)
     grown(size)

@@ -120,7 +120,7 @@ def plan_convolution(
         )
     own = np.array(w, check.native(w.dtype), order="C")  # for gradients, and for what packs a view
     arrays = given, x_dtype, own, added, magnitudes_of(x_dtype, own, bias)
-    found, weights = decided_plan(operation, rank, arrays, options, for_one_call=False)
+    found, weights, _ = decided_plan(operation, rank, arrays, options, for_one_call=False)
     added_bias = bias_array(bias, found)
     kept = Weights(own, added_bias, None if bias is None else check.array("bias", bias).dtype)
     return replace(found, packed=found.packing(weights, added_bias), weights=kept if own.dtype.kind == "f" else None)
@@ -160,10 +160,10 @@ def arguments_of(
 
 def decided_plan(
     operation: str, rank: int, given: Arrays, options: dict[str, Any], for_one_call: bool, arguments: Any = None
-) -> tuple[ConvPlan, Array]:
+) -> tuple[ConvPlan, Array, bool]:
     """All of a convolution's plan but its packed weights, for calls without end or for one, and the weights to pack.
 
-    `arguments`, what `arguments_of` gives, where it was asked before.
+    The third is whether other weights have the same plan. `arguments`, what `arguments_of` gives, where it was asked before.
     """
     x_shape, x_dtype, w, residual, magnitudes = given
     arguments = arguments or arguments_of(operation, x_shape, x_dtype, w, residual, options)
@@ -184,7 +184,7 @@ def decided_plan(
     if others:
         chosen = cheapest(others, found.implementation, weights, found.seen, host(), for_one_call)
         found = replace(found, implementation=chosen)
-    return found, weights
+    return found, weights, not others
 
 
 def plan_without_weights(
@@ -227,21 +227,28 @@ def packed_once(
     operation: str, rank: int, x: Array, w: Array, bias: Any, residual: bool, options: dict[str, Any]
 ) -> tuple[ConvPlan, Any]:
     """(plan, packed weights) of a function's call, found where equal weights were packed before."""
-    choices, known = OPERATIONS[operation[:-2]], None
+    choices, known, one = OPERATIONS[operation[:-2]], None, None
     key: Any = None
     if packings.may_be_compared(w) and may_be_kept(tuple(options.values())):
         key = arguments_of(operation, x.shape, x.dtype, w, residual, options)
-        known = packings.found(key, choices, w, bias)
-        if known is not None and known.plan is not None:
-            return known.plan, known.packed
-    magnitudes = None if w.dtype.kind == "f" else magnitudes_of(x.dtype, w, bias)
-    plan, seen = decided_plan(operation, rank, (x.shape, x.dtype, w, residual, magnitudes), options, True, key)
+        known = packings.known_of(key)
+        one = packings.found(known, choices, w, bias)
+        if one is not None and one.plan is not None:
+            return one.plan, one.packed
+    if known is not None and known.plan is not None and known.choices is choices:
+        plan = known.plan
+        seen = plan.seen_weights(w)
+    else:
+        magnitudes = None if w.dtype.kind == "f" else magnitudes_of(x.dtype, w, bias)
+        plan, seen, fixed = decided_plan(operation, rank, (x.shape, x.dtype, w, residual, magnitudes), options, True, key)
+        if known is not None and fixed and magnitudes is None:
+            known.choices, known.plan = choices, plan
     added = bias_array(bias, plan)
     packed = plan.packing(seen, added)
-    if known is not None:
-        packings.keep(key, known, w, plan, packed, lambda own: plan.packing(plan.seen_weights(own), added))
-    elif key is not None:
-        packings.note(key, choices, w, bias)
+    if one is not None and known is not None:
+        packings.keep(known, one, w, plan, packed, lambda own: plan.packing(plan.seen_weights(own), added))
+    elif known is not None:
+        packings.note(known, choices, w, bias)
     return plan, packed
 
 

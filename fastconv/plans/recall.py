@@ -40,7 +40,14 @@ def tuples_are_plain(values: tuple[Any, ...]) -> bool:
 
 def may_be_kept(values: tuple[Any, ...]) -> bool:
     """Whether values can be looked up later by what they are equal to and their types."""
-    return tuples_are_plain(values) and all(type(value) in HASHABLE or isinstance(value, np.dtype) for value in values)
+    for value in values:
+        kind = type(value)
+        if kind is tuple:
+            if not are_plain(value):
+                return False
+        elif kind not in HASHABLE and not isinstance(value, np.dtype):
+            return False
+    return True
 
 
 def recalled(

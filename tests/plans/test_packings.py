@@ -32,7 +32,7 @@ def nothing_kept() -> None:
 
 
 def kept() -> int:
-    return sum(map(len, packings._packings.values()))
+    return sum(len(known.packings) for known in packings._packings.values())
 
 
 def numbers(shape: tuple[int, ...], seed: int) -> Any:
@@ -130,6 +130,19 @@ def test_only_several_of_one_geometry_are_kept() -> None:
     assert keeping.kept_bytes() > packings.SEVERAL * 3 * 2 * 9 * 4
 
 
+def test_weights_that_always_change_are_noted_now_and_then() -> None:
+    """And are found again once they change no more."""
+    x, noted = numbers((1, 2, 5, 5), 0), set()
+    for seed in range(8 * packings.TIRED):
+        w = numbers((3, 2, 3, 3), seed)
+        np.testing.assert_array_equal(fc.conv2d(x, w), fc.conv2d.plan(x.shape, w)(x))
+        noted |= {bytes(one.w) for known in packings._packings.values() for one in known.packings}
+    assert packings.TIRED <= len(noted) <= 2 * packings.TIRED
+    for _ in range(packings.TIRED + 2):
+        fc.conv2d(x, w)
+    assert any(one.plan is not None for known in packings._packings.values() for one in known.packings)
+
+
 def test_a_new_implementation_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
     x, w = numbers((1, 2, 5, 5), 0), numbers((3, 2, 3, 3), 1)
     fc.conv2d(x, w)
@@ -138,7 +151,8 @@ def test_a_new_implementation_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(OPERATIONS, "conv", tuple(loops))
     for _ in range(2):
         assert fc.conv2d(x, w).shape == (1, 3, 3, 3)
-    assert [one.plan and one.plan.implementation.name for one in next(iter(packings._packings.values()))] == ["loops", "direct"]
+    known = next(iter(packings._packings.values()))
+    assert [one.plan and one.plan.implementation.name for one in known.packings] == ["loops", "direct"]
 
 
 def test_threads_share_them() -> None:

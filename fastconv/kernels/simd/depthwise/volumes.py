@@ -258,15 +258,16 @@ def draft(geometry: ConvGeometry, cut: Cut, dtype: np.dtype[Any], machine: Machi
     return drafted(chosen, items, 2 * g.flops, arguments, partial(laid, g, order_of(g, of.walks), sizes.parts * lanes))
 
 
-def order_of(geometry: ConvGeometry, walks: tuple[tuple[Walk, ...], ...]) -> Array:
-    """The taps of the kernel as the phases take them, one phase after the other, by number."""
+def order_of(geometry: ConvGeometry, walks: tuple[tuple[Walk, ...], ...]) -> Array | None:
+    """The taps of the kernel as the phases take them, one phase after the other, by number; None, as they are."""
     numbers = np.arange(prod(geometry.kernel)).reshape(geometry.kernel)
     phases = product(*walks)
     taps = ([[walk.kernel_first + t * walk.kernel_step for t in range(walk.taps)] for walk in phase] for phase in phases)
-    return np.concatenate([numbers[np.ix_(*of_phase)].reshape(-1) for of_phase in taps])
+    order = np.concatenate([numbers[np.ix_(*of_phase)].reshape(-1) for of_phase in taps])
+    return None if np.array_equal(order, numbers.reshape(-1)) else order
 
 
-def laid(geometry: ConvGeometry, order: Array, width: int, w: Array, bias: Array) -> tuple[Array, Array]:
+def laid(geometry: ConvGeometry, order: Array | None, width: int, w: Array, bias: Array) -> tuple[Array, Array]:
     """(weights as [phase][t][r][s][k], bias), of `width` outputs: zeros for those that there are not."""
     g, count = geometry, prod(geometry.kernel)
     if g.transposed and g.channels_last:
@@ -274,6 +275,9 @@ def laid(geometry: ConvGeometry, order: Array, width: int, w: Array, bias: Array
     else:
         taps = w.reshape(g.out_channels, count).T
     weights, biases = np.zeros((count, width), w.dtype), np.zeros(width, w.dtype)
-    weights[: len(order), : g.out_channels] = taps[order]
+    if order is None:
+        weights[:, : g.out_channels] = taps
+    else:
+        weights[: len(order), : g.out_channels] = taps[order]
     biases[: g.out_channels] = bias
     return weights.reshape(-1), biases

@@ -217,9 +217,10 @@ def draft_of(
     blocks = outputs.d * -(-outputs.h // block.rows) * -(-outputs.w // block.columns)
     items = -(-g.batch // block.images) * g.groups * blocks
     laid = weights.Sizes(panels, width, g.out_per_group, g.in_per_group, block.chunk, taps, tap_steps(g, walks), bias)
+    pack = weights.Packer(laid, g.groups, machine)
 
     def lay(w: Array, bias: Array) -> tuple[Array, Array]:
-        return weights.packed(laid, g.groups, w, widened(bias, geometry), machine)
+        return pack(w, widened(bias, geometry) if geometry.transposed else bias)
 
     return weights.drafted(
         kernel_for(sizes),

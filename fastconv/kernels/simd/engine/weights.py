@@ -235,14 +235,23 @@ def as_given(w: Array, bias: Array) -> tuple[Array, Array]:
     return w.reshape(-1), bias
 
 
-kept = lru_cache(maxsize=256)(written)  # a function packs in every call
+class Packer:
+    """Lays weights out in rows for the microkernel, with a bias for every row of them: a function does in every call."""
 
+    __slots__ = ("count", "groups", "machine", "packer", "rows", "sizes", "written")
 
-def packed(sizes: Sizes, groups: int, w: Array, bias: Array, machine: Machine) -> tuple[Array, Array]:
-    """The weights in rows for the microkernel, and a bias for every row of them."""
-    rows = groups * sizes.blocks * sizes.width
-    count = rows * sizes.c_group * sizes.taps.d * sizes.taps.h * sizes.taps.w
-    memory = aligned(whole_lines(rows, w.dtype) + count, w.dtype)
-    packer = weight_packer(machine.lanes(w.dtype), element(w.dtype), machine.isa)
-    packer(groups * sizes.blocks, 4 * count, w.reshape(-1), bias, memory, kept(sizes))
-    return memory, memory[:rows]
+    def __init__(self, sizes: Sizes, groups: int, machine: Machine) -> None:
+        self.sizes, self.groups, self.machine = sizes, groups, machine
+        self.rows = groups * sizes.blocks * sizes.width
+        self.count = self.rows * sizes.c_group * sizes.taps.d * sizes.taps.h * sizes.taps.w
+        self.packer: Kernel | None = None  # a plan that is never packed needs none
+        self.written = NO_WEIGHTS
+
+    def __call__(self, w: Array, bias: Array) -> tuple[Array, Array]:
+        if self.packer is None:
+            self.written = written(self.sizes)
+            self.packer = weight_packer(self.machine.lanes(w.dtype), element(w.dtype), self.machine.isa)
+        rows, count = self.rows, self.count
+        memory = aligned(whole_lines(rows, w.dtype) + count, w.dtype)
+        self.packer(self.groups * self.sizes.blocks, 4 * count, w.reshape(-1), bias, memory, self.written)
+        return memory, memory[:rows]

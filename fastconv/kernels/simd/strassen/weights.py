@@ -368,7 +368,7 @@ def laid(layout: Layout, machine: Machine, w: Array, bias: Array) -> tuple[Array
         row_combiner(*names)(groups * blocks, work, w.reshape(-1), bias, packed, sizes)
     else:
         as_rows = weights.Sizes(2 * blocks, width, k_group, c_group, c_group, taps, steps, whole_lines(rows, w.dtype))
-        plain, plain_bias = weights.packed(as_rows, groups, w, bias, machine)
+        plain, plain_bias = weights.Packer(as_rows, groups, machine)(w, bias)
         packed[:rows] = plain_bias
         weight_combiner(*names)(groups * blocks, work, plain, packed, sizes)
     return packed, packed[: 2 * rows]
