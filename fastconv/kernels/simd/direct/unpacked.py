@@ -175,7 +175,7 @@ def tile_maker(positions: int, outputs: int, lanes: int, channels_last: bool, dt
         phase = Phase(chunk.begin == 0, chunk.begin + s.chunk >= s.length)
         full = chunk.count - chunk.count % lanes
         for p in range(0, panel.count, positions):
-            if not last:
+            if positions > 1 and not last:  # what streams by comes sooner by itself
                 ask_for(w, p, panel, chunk, s)
             at, sums = work.rows + p * s.step, vector.zeros(work.rows, rows, columns, lanes)
             for i in range(0, full, lanes):
@@ -258,6 +258,7 @@ class Cut(NamedTuple):
     step: int
 
 
+ALONE = Tile(1, 8)  # of one position
 LOW = Tile(6, 1)  # where there are fewer output channels
 PANEL = 64  # positions, or a few more or less
 
@@ -317,7 +318,8 @@ def candidates(problem: Problem, machine: Machine) -> tuple[costs.Candidate, ...
     """A candidate for each tile: its cycles, and weights that wait for memory; of a position alone they stream by."""
     g, dtype = problem.geometry, problem.dtype
     weights, moved = dtype.itemsize * g.weights, g.bytes(dtype.itemsize)
-    if g.batch * prod(g.out_size) > 1:
+    alone = g.batch * prod(g.out_size) == 1
+    if not alone:
         from_memory = machine.seconds(0, weights)
     else:
         far = max(0, weights - machine.l3)
@@ -327,9 +329,12 @@ def candidates(problem: Problem, machine: Machine) -> tuple[costs.Candidate, ...
         one = cut(g, tile, dtype, machine)
         cycles = costs.CALL + cycles_of(g, one, dtype, machine)
         seconds = machine.seconds(cycles, moved) + from_memory
+        if alone:  # products wait for weights, or these for products
+            seconds = max(machine.seconds(0.9 * cycles), machine.seconds(costs.CALL, moved) + from_memory)
         return costs.Candidate(seconds, one, partial(draft, g, one, dtype, machine))
 
     tiles = [tile for tile in TILES[machine.isa].unpacked if tile.columns <= g.out_per_group]
+    tiles = [tile for tile in tiles if tile.rows == 1] if alone and tiles[-1:] == [ALONE] else tiles
     return tuple(map(candidate, tiles or [LOW]))
 
 
