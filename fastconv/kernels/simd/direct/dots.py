@@ -14,7 +14,7 @@ import numpy as np
 
 from fastconv.kernels.jit import Kernel, element, inlined
 from fastconv.kernels.keeping import remembered
-from fastconv.kernels.memory import LINE, aligned
+from fastconv.kernels.memory import aligned
 from fastconv.kernels.simd import vector
 from fastconv.kernels.simd.engine import epilogue, weights
 from fastconv.kernels.simd.engine.costs import CALL, Candidate
@@ -25,7 +25,6 @@ from fastconv.problem.convolutions import Array, ConvGeometry
 from fastconv.problem.problem import Problem
 
 pointer = vector.pointer
-AHEAD = 1  # tiles whose lines are asked for before they are read
 
 
 class Sizes(NamedTuple):
@@ -43,13 +42,6 @@ read = reader(Sizes)
 def kernel(positions: int, outputs: int, lanes: int, dtype: str, isa: str) -> Kernel:
     """The compiled loop over panels of positions: f32_dots_8x2_avx512."""
     activate, whole, results = epilogue.activation_of(dtype, silu=True), lanes, positions * outputs
-    line = LINE // (4 if dtype == "f32" else 8)
-
-    @inlined
-    def ask_for(at, count):
-        """Ask for the lines of so many elements."""
-        for i in range(0, count, line):
-            vector.prefetch(at + i)
 
     @inlined
     def reduce(x, w, channels):
@@ -71,7 +63,6 @@ def kernel(positions: int, outputs: int, lanes: int, dtype: str, isa: str) -> Ke
             for begun in range(item * s.panel, last, positions):
                 first = max(0, min(begun, last - positions))  # the last tile may overlap the one before
                 source = pointer(x) + first * s.channels
-                ask_for(source + AHEAD * positions * s.channels, positions * s.channels)
                 sums = vector.lane_sums(reduce(source, pointer(w), s.channels)) + biases
                 vector.store_first(pointer(y) + first * outputs, activate(sums, act), results)
 
