@@ -399,9 +399,10 @@ def cycles_of(geometry: ConvGeometry, cut: Cut, dtype: np.dtype[Any], machine: M
     lines = images * bands * strips * g.in_per_group * ((min(block.h, s.outputs.h) - 1) * s.stride.h + extent[0])
     cells = lines * ((min(block.w, s.outputs.w) - 1) * s.stride.w + extent[1])
     products = used * g.in_per_group * s.taps.h * s.taps.w * tile.rows
-    cycles = CALL + (0.8 * products + 0.25 * terms * (tiles * tile.rows + 2 * used)) / min(machine.units, 1.5)
+    cycles = (0.8 * products + 0.25 * terms * (tiles * tile.rows + 2 * used)) / min(machine.units, 1.5)
     cycles += 20 * tiles + used * tile.rows + 20 * lines + cells * (4 / lanes + (0, 0, 0.4, 1)[min(s.stride.w, 3)])
-    return (cycles + 6 * images * bands * strips * terms) * (SOONER if machine.registers <= 16 else 1.0)
+    cycles += 6 * images * bands * strips * terms
+    return CALL + cycles * (SOONER if machine.registers <= 16 else 1.0)
 
 
 def candidate(problem: Problem, machine: Machine) -> Candidate:
