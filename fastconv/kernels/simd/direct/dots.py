@@ -129,14 +129,14 @@ def candidate(problem: Problem, machine: Machine) -> Candidate:
 def drafts(geometry: ConvGeometry, cut: Cut, dtype: np.dtype[Any], machine: Machine) -> tuple[weights.Draft, ...]:
     """One draft."""
     g, lanes = geometry, machine.lanes(dtype)
-    count = g.batch * prod(g.out_size)
+    count, of_result = g.batch * prod(g.out_size), np.arange(lanes) % g.out_channels
 
     def lay(w: Array, bias: Array) -> tuple[Array, Array]:
         """[k][c], filled up with zeros to whole vectors, and the bias of each result of a tile."""
         packed = aligned(g.out_channels * -(-g.in_channels // lanes) * lanes, dtype)
         rows = packed.reshape(g.out_channels, -1)
         rows[:, : g.in_channels], rows[:, g.in_channels :] = w.reshape(g.out_channels, -1), 0
-        return packed, np.resize(bias, lanes)
+        return packed, bias[of_result]
 
     chosen = kernel(*cut.tile, lanes, element(dtype), machine.isa)
     arguments = written(Sizes(count, g.in_channels, cut.panel)), epilogue.scalars(g.activation, dtype)
