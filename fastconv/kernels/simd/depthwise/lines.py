@@ -24,7 +24,7 @@ from fastconv.problem.borders import ZERO_FILL
 from fastconv.problem.convolutions import Array, ConvGeometry
 
 ADDRESSES = 12  # of cells of a row that general registers keep
-HELD = 12  # vectors of weights that registers keep
+HELD = 16  # vectors of weights that registers keep
 
 address, cell_under, peek, poke, pointer = vector.address, windows.cell_under, vector.peek, vector.poke, vector.pointer
 
@@ -202,10 +202,12 @@ def cycles(geometry: ConvGeometry, rows: int, lanes: int, machine: Machine) -> f
     wide = (rows - 1) * of.stride.w + of.taps.w  # cells of a row under a tile, more of which than registers keep addresses of
     weights = of.taps.w * g.in_per_group
     of_row = rows * (1.5 + weights / machine.units) + 4 * max(0, wide - ADDRESSES)
+    begun = 7
     if g.in_per_group > 1:  # cells are spread over the lanes of a group, and weights read again where registers hold none
-        of_row += (0.6 if weights <= HELD else 1.5) * wide * g.in_per_group
+        of_row += (0.2 if weights <= HELD else 1.5) * wide * g.in_per_group
+        begun = 4
     vectors = -(-g.out_channels // lanes)
-    return g.batch * of.outputs.h * (tiles * vectors * (7 * rows + taps_h * of_row) + 2 * listed * taps_h * wide)
+    return g.batch * of.outputs.h * (tiles * vectors * (begun * rows + taps_h * of_row) + 2 * listed * taps_h * wide)
 
 
 @remembered

@@ -165,6 +165,10 @@ ROWS = (8, 4, 1)  # positions of a tile
 ROOM = {"avx512": 31, "neon": 26, "avx2": 14, "sse2": 14}  # registers for weights and a tile, beside values of the input
 
 
+PARTED, APART = 1, 4  # cycles of a vector that is stored in part, and of one beside others that are stored much later
+FEW = 8  # cycles of a cell with a few channels that is copied
+
+
 def room(machine: Machine) -> int:
     """Vector registers for weights and a tile."""
     return ROOM[machine.isa]
@@ -227,13 +231,16 @@ def cycles_of(geometry: ConvGeometry, cut: Cut, dtype: np.dtype[Any], machine: M
     lines = g.batch * g.groups * outputs.d * outputs.h * -(-outputs.w // block.columns)
     stretches = lines * -(-min(block.columns, outputs.w) // max(tile.rows, NEAR // dtype.itemsize // max(1, g.out_per_group)))
     rows = g.batch * g.groups * outputs.d * outputs.h
-    cycles = panels * (
-        rows * (cycles_of_row(outputs.w, tile.rows, products, machine) + outputs.w) + stretches * (20 + products)
-    )
+    of_store = 1 + (PARTED if g.out_per_group % lanes else 0)
+    if g.groups > 1:  # results of a group lie apart
+        of_store += APART if dtype.itemsize * prod(g.out_shape) <= machine.l2 else 3 * APART
+    of_row = cycles_of_row(outputs.w, tile.rows, products, machine) + of_store * outputs.w
+    cycles = panels * (rows * of_row + stretches * (20 + products))
     if not in_place:
         blocks = g.batch * g.groups * outputs.d * -(-outputs.h // block.rows) * -(-outputs.w // block.columns)
         rows = blocks * walks[0].taps * rows_packed(walks[1], min(block.rows, outputs.h))
-        cycles += rows * (15 + 3 * walks[2].reach(min(block.columns, outputs.w)) * g.in_per_group / lanes)
+        of_cell = 3 * g.in_per_group / lanes if g.groups == 1 else FEW  # channels of a group are copied cell by cell
+        cycles += rows * (15 + of_cell * walks[2].reach(min(block.columns, outputs.w)))
     return cycles
 
 
