@@ -118,6 +118,7 @@ class Tables(NamedTuple):
 
 
 read, carve, carve_tables = reader(Sizes), workspace(Parts), workspace(Tables)
+STREAM = 4  # tiles of positions by which weights stream: beside more of them those of the next channels are asked for
 
 
 # Tiles ------------------------------------------------------------------------------------------------------------------
@@ -152,7 +153,7 @@ def tile_maker(positions: int, outputs: int, lanes: int, channels_last: bool, dt
     """The compiled y[p][k] of a panel's positions and the output channels of a tile, by a chunk of l."""
     # A row of a tile is what follows each other in y: the output channels of a position, or the positions of an output channel.
     rows, columns = (positions, outputs) if channels_last else (outputs, positions)
-    finish, whole = finisher(columns, lanes, channels_last, dtype), lanes
+    finish, whole, line = finisher(columns, lanes, channels_last, dtype), lanes, LINE // (4 if dtype == "f32" else 8)
 
     @inlined
     def multiply(sums, at, step, w, length, room):
@@ -160,13 +161,24 @@ def tile_maker(positions: int, outputs: int, lanes: int, channels_last: bool, dt
             return vector.fma_dots(sums, at, step, w, length, room)
         return vector.fma_dots(sums, w, length, at, step, room)
 
-    def make_tiles(tile, panel, chunk, pointers, work, act, s):
-        """No weights are asked for ahead: what streams by comes sooner by itself."""
+    @inlined
+    def ask_for(w, p, panel, chunk, s):
+        """Ask for what the next tile of output channels reads, a part of its lines for each tile of positions."""
+        share = min(chunk.count, chunk.count * positions // panel.count + line)
+        ahead = w + (outputs * s.length + share * (p // positions))
+        for j in range(outputs):
+            for i in range(0, share, line):
+                vector.prefetch(ahead + (j * s.length + i))
+
+    def make_tiles(tile, last, panel, chunk, pointers, work, act, s):
+        asks = panel.count > STREAM * positions and not last  # what streams by comes sooner by itself
         k = min(tile * outputs, s.k_group - outputs)  # the last tile may overlap the one before
         done, w = tile * outputs - k, pointers.weights + (k * s.length + chunk.begin)
         phase = Phase(chunk.begin == 0, chunk.begin + s.chunk >= s.length)
         full = chunk.count - chunk.count % lanes
         for p in range(0, panel.count, positions):
+            if asks:
+                ask_for(w, p, panel, chunk, s)
             at, sums = work.rows + p * s.step, vector.zeros(work.rows, rows, columns, lanes)
             for i in range(0, full, lanes):
                 sums = multiply(sums, at + i, s.step, w + i, s.length, whole)
@@ -228,7 +240,7 @@ def kernel_of(tile: Tile, lanes: int, channels_last: bool, pixels: bool, dtype: 
                     chunk = Chunk(l_begin, min(s.chunk, s.length - l_begin))
                     gather(work.rows, source, panel, chunk, tables.offsets, s)
                     for tile in range(first, last):
-                        make_tiles(tile, panel, chunk, pointers, work, act, s)
+                        make_tiles(tile, tile + 1 == last, panel, chunk, pointers, work, act, s)
         keep(integers)
         keep(memory)
 
