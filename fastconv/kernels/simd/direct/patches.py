@@ -243,6 +243,7 @@ def kernel(rows: int, terms: int, lanes: int, dtype: str, isa: str) -> Kernel:
 # Decisions --------------------------------------------------------------------------------------------------------------
 
 NEAR = 16 << 10  # bytes of patches that the L1 cache holds beside results
+LONG = 10  # products of sums that wait for each other
 FAR = 64 << 10  # bytes of a plane, beyond which each of many needs pages of its own
 FALL = 16  # lines, about, that a set of the L1 cache and what is behind it hold until the next vector of each is stored
 
@@ -292,7 +293,8 @@ def cycles_of(geometry: ConvGeometry, cut: Cut, dtype: np.dtype[Any], machine: M
     blocks = g.batch * g.groups * depth * -(-height // tall) * -(-width // wide)
     vectors = blocks * -(-min(tall, height) * min(wide, width) // lanes)
     whole, left = divmod(g.out_per_group, rows)
-    each = (0.9 if rows == ROWS[0] else 1.2) * max(2, products) / machine.units  # few sums wait for each other
+    waits = rows < ROWS[0] or products > LONG  # sums wait for products before them
+    each = (1.3 if waits else 0.9) * max(2, products) / machine.units
     each += 3 if dtype.itemsize * prod(g.out_size) > FAR else 0
     tiles = whole * (rows * (each + 1) + 4) + left * (each + 5)
     lines = blocks * g.in_per_group * g.kernel[0] * ((tall - 1) * g.stride[1] + (g.kernel[1] - 1) * g.dilation[1] + 1)
