@@ -21,169 +21,32 @@ import numpy as np
 from fastconv.kernels.jit import Kernel, compiled, element, inlined
 from fastconv.kernels.keeping import remembered
 from fastconv.kernels.simd import vector
-from fastconv.kernels.simd.engine import epilogue, weights, windows
+from fastconv.kernels.simd.direct.planes import (
+    Operands,
+    Parts,
+    Sizes,
+    Tables,
+    block_of,
+    carve,
+    carve_tables,
+    cell_packer,
+    list_taps,
+    read,
+    with_cells,
+)
+from fastconv.kernels.simd.engine import epilogue, weights
 from fastconv.kernels.simd.engine.blocks import cut_plane
 from fastconv.kernels.simd.engine.costs import CALL, Candidate
 from fastconv.kernels.simd.engine.lines import are_lines
-from fastconv.kernels.simd.engine.sizes import Axes, Plane, Strides, reader, written
+from fastconv.kernels.simd.engine.sizes import Plane, written
 from fastconv.kernels.simd.engine.tables import TILES, Tile
 from fastconv.kernels.simd.engine.walks import plane_sizes
-from fastconv.kernels.simd.engine.workspace import keep, workspace
+from fastconv.kernels.simd.engine.workspace import keep
 from fastconv.machine import Machine
 from fastconv.problem.convolutions import ConvGeometry
 from fastconv.problem.problem import Problem
 
 peek, poke, pointer = vector.peek, vector.poke, vector.pointer
-
-
-class Sizes(NamedTuple):
-    """What the kernel needs to know; of a stack, `taps.h` counts the rows that any of its windows meets."""
-
-    groups: int
-    c_group: int
-    k_group: int
-    cells: Plane
-    outputs: Plane
-    taps: Plane
-    stride: Plane
-    dilation: Plane
-    before: Plane
-    block: Plane
-    mode: int
-
-
-class Block(NamedTuple):
-    """A block of outputs of a group of an image, and the cells under them.
-
-    Attributes
-    ----------
-    n, group : int
-        Image and group.
-    first, outputs : Plane
-        The first output, and how many there are.
-    reach : Plane
-        Cells of a plane; of a stack, those under the rows that it lacks too.
-    phase, pitch : int
-        Columns of a phase of the stride, and of all phases.
-    """
-
-    n: int
-    group: int
-    first: Plane
-    outputs: Plane
-    reach: Plane
-    phase: int
-    pitch: int
-
-
-class Operands(NamedTuple):
-    """Addresses of a tile's bias and weights, and of the cells and offsets of taps that all tiles of a block read."""
-
-    bias: Any
-    weights: Any
-    cells: Any
-    offsets: Any
-
-
-class Parts(NamedTuple):
-    """The bias of a tile, the cells of a block, and those of one plane before they are sorted."""
-
-    bias: int
-    cells: int
-    unsorted: int
-
-
-class Tables(NamedTuple):
-    """Offsets of the taps of all channels, and the steps that packing takes."""
-
-    offsets: int
-    columns: int
-
-
-read, carve, carve_tables = reader(Sizes), workspace(Parts), workspace(Tables)
-
-
-@compiled
-def with_cells(n, group, first, outputs, stack, s):
-    """The block of these outputs, whose rows are those of whole stacks."""
-    rows = -(-outputs.h // stack) * stack - stack
-    reach_h = rows * s.stride.h + (s.taps.h - 1) * s.dilation.h + 1
-    reach_w = (outputs.w - 1) * s.stride.w + (s.taps.w - 1) * s.dilation.w + 1
-    phase = -(-reach_w // s.stride.w)
-    return Block(n, group, first, outputs, Plane(reach_h, reach_w), phase, phase * s.stride.w)
-
-
-@compiled
-def block_of(item, stack, s):
-    """The block of one item."""
-    rest, column = divmod(item, -(-s.outputs.w // s.block.w))
-    rest, row = divmod(rest, -(-s.outputs.h // s.block.h))
-    n, group = divmod(rest, s.groups)
-    first = Plane(row * s.block.h, column * s.block.w)
-    outputs = Plane(min(s.block.h, s.outputs.h - first.h), min(s.block.w, s.outputs.w - first.w))
-    return with_cells(n, group, first, outputs, stack, s)
-
-
-@compiled
-def list_taps(offsets, block, s):
-    """offsets [c][r][s]: from the cell under an output's first tap to that under each other."""
-    for c in range(s.c_group):
-        for r in range(s.taps.h):
-            row = (c * block.reach.h + r * s.dilation.h) * block.pitch
-            for tap in range(s.taps.w):
-                cell, phase = divmod(tap * s.dilation.w, s.stride.w)
-                poke(offsets + ((c * s.taps.h + r) * s.taps.w + tap), row + phase * block.phase + cell)
-
-
-@lru_cache(maxsize=8)
-def phase_sorter(lanes: int) -> Any:
-    """The compiled to[phase][i] = line[i * stride + phase]; what is written beyond a phase is written again."""
-
-    @compiled
-    def sort_two(line, to, block):
-        for phase in range(2):
-            for i in range(0, block.phase, lanes):
-                at = line + (2 * i + phase)
-                cells = vector.every_second(vector.load(at, lanes), vector.load(at + lanes, lanes))
-                vector.store(to + (phase * block.phase + i), cells)
-
-    @compiled
-    def sort_several(line, to, block, stride):
-        for phase in range(stride):
-            for i in range((block.reach.w - phase + stride - 1) // stride):
-                poke(to + (phase * block.phase + i), peek(line + (i * stride + phase)))
-
-    def sort_phases(line, to, block, stride):
-        if stride == 2:
-            sort_two(line, to, block)
-        else:
-            sort_several(line, to, block, stride)
-
-    return compiled(sort_phases)
-
-
-@lru_cache(maxsize=8)
-def cell_packer(lanes: int, sorts: bool) -> Any:
-    """The compiled copy of a block's cells: work.cells [c][row][phase][i]; without a stride there is one phase."""
-    pack, sort_phases = windows.packer(lanes, True), phase_sorter(lanes)
-
-    @compiled
-    def plane_of(x, block, c, fill, s):
-        """A channel's plane as a source."""
-        at = pointer(x) + ((block.n * s.groups + block.group) * s.c_group + c) * s.cells.h * s.cells.w
-        return windows.Source(at, Strides(0, 0, 0, s.cells.w, 1), Axes(1, s.cells.h, s.cells.w), s.mode, fill)
-
-    def pack_cells(x, block, work, columns, fill, s):
-        corner = Axes(0, block.first.h * s.stride.h - s.before.h, block.first.w * s.stride.w - s.before.w)
-        cells = windows.Block(corner, 1, 1, block.reach.h, block.reach.w, 1, 1)
-        for c in range(s.c_group):
-            to = work.cells + c * block.reach.h * block.pitch
-            pack(plane_of(x, block, c, fill, s), cells, work.unsorted if sorts else to, columns)
-            if sorts:
-                for row in range(block.reach.h):
-                    sort_phases(work.unsorted + row * block.reach.w, to + row * block.pitch, block, s.stride.w)
-
-    return compiled(pack_cells)
 
 
 @lru_cache(maxsize=32)

@@ -312,7 +312,7 @@ def windows_kernel(kind: str, rows: int, taps: tuple[int, int], stride: int, lan
         work, memory = carve(Parts(line=s.spare), x)
         row = vector.like(work.line, pointer(x))
         fill(row, s.spare, empty)
-        border = windows.Border(row, empty)
+        border = stacks.Border(row, empty)
         for item in range(begin, end):
             plane, stack = divmod(item, stacks)
             h = min(stack * rows, s.outputs.h - rows)  # the last stack may overlap the one before

@@ -1,0 +1,257 @@
+"""Stacks of rows of windows: what a tile reduces, inside of a plane and at its borders.
+
+windows.py runs over them.
+"""
+
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+from fastconv.kernels.jit import compiled, inlined
+from fastconv.kernels.simd import vector
+from fastconv.kernels.simd.engine.sizes import Axes, Plane, reader
+from fastconv.kernels.simd.engine.workspace import workspace
+from fastconv.kernels.simd.pools import reductions
+from fastconv.kernels.simd.pools.bounds import Fold, Windows, place, span
+
+poke, pointer = vector.poke, vector.pointer
+AHEAD = 8  # rows of a plane, or more, that are asked for before they are read
+FAR = 16 << 10  # bytes of a plane that is worth that
+
+
+class Sizes(NamedTuple):
+    """Input, outputs, cells of padding before them, cells from tap to tap, and whether rows ahead are asked for.
+
+    Attributes
+    ----------
+    spare : int
+        Values that stand for the cells of a tile's row of padding.
+    fold : Fold
+        Of the divisors of a row.
+    """
+
+    cells: Axes
+    outputs: Axes
+    before: Plane
+    dilation: Axes
+    far: int
+    windows: Windows
+    spare: int
+    fold: Fold
+
+
+class Stack(NamedTuple):
+    """The output rows of an item.
+
+    Attributes
+    ----------
+    source : pointer
+        The input row of the first tap, which may lie before the plane: its number is `top`.
+    to : pointer
+        The first output row.
+    top, taps_d : int
+        Input row and depths of the windows.
+    d, h : int
+        The depth of the outputs, and their first row.
+    """
+
+    source: Any
+    to: Any
+    top: int
+    taps_d: int
+    d: int
+    h: int
+
+
+class Border(NamedTuple):
+    """What padding holds: a tile's row of such values, and one."""
+
+    row: Any
+    empty: Any
+
+
+class Divisors(NamedTuple):
+    """What averages divide by: those of a stack's rows, times those of a row's columns."""
+
+    rows: Any
+    columns: Any
+
+
+class Parts(NamedTuple):
+    """A tile's row of padding, and a divisor for each row of a stack."""
+
+    row: int
+    divisors: int
+
+
+read, carve = reader(Sizes), workspace(Parts)
+
+
+class Tile(NamedTuple):
+    """The tile that a kernel is compiled for: rows x columns vectors of outputs, and their windows.
+
+    Attributes
+    ----------
+    spread : bool
+        Whether windows are dilated, or of several depths.
+    """
+
+    kind: str
+    rows: int
+    columns: int
+    taps: tuple[int, int]
+    stride: int
+    spread: bool
+    lanes: int
+
+
+@lru_cache(maxsize=64)
+def stacks_of_tile(tile: Tile) -> Any:
+    """The compiled stack_of(item, x, y, s): the stacks of all planes follow each other.
+
+    Where windows are spread, the output rows of a stack lie a dilation apart: of every residue there are as many stacks. The
+    last of them may overlap.
+    """
+    rows, stride = tile.rows, tile.stride
+
+    def dense_stack(item, x, y, s):
+        plane, stack = divmod(item, -(-s.outputs.h // rows))
+        h = min(stack * rows, s.outputs.h - rows)
+        top = h * stride - s.before.h
+        source = pointer(x) + (plane * s.cells.h + top) * s.cells.w
+        return Stack(source, pointer(y) + (plane * s.outputs.h + h) * s.outputs.w, top, 1, 0, h)
+
+    def spread_stack(item, x, y, s):
+        stacks = -(-s.outputs.h // (rows * s.dilation.h))
+        plane, of_plane = divmod(item, stacks * s.dilation.h)
+        image, d = divmod(plane, s.outputs.d)
+        window = span(s.windows.d, d)
+        stack, residue = divmod(of_plane, s.dilation.h)
+        share = (s.outputs.h - residue - 1) // s.dilation.h + 1
+        h = residue + min(stack * rows, share - rows) * s.dilation.h
+        top = h * stride - s.before.h
+        source = pointer(x) + ((image * s.cells.d + window.start) * s.cells.h + top) * s.cells.w
+        to = pointer(y) + (plane * s.outputs.h + h) * s.outputs.w
+        return Stack(source, to, top, -((window.start - window.stop) // s.dilation.d), d, h)
+
+    return compiled(spread_stack if tile.spread else dense_stack)
+
+
+@lru_cache(maxsize=64)
+def divider(tile: Tile) -> Any:
+    """The compiled divisors of a stack's rows, which averages have."""
+    rows, averages = tile.rows, tile.kind == "avg"
+
+    def write_divisors(to, stack, s):
+        if averages:
+            of_depth = span(s.windows.d, stack.d).count
+            for row in range(rows):
+                poke(to + row, of_depth * span(s.windows.h, stack.h + row * s.dilation.h).count)
+
+    return inlined(write_divisors)
+
+
+@lru_cache(maxsize=64)
+def masked_reducer(tile: Tile) -> Any:
+    """The compiled windows of one vector a row, from `column` on: cells of padding are left out."""
+    rows, (taps_h, taps_w), stride, lanes = tile.rows, tile.taps, tile.stride, tile.lanes
+    order, power = reductions.order_and_power(tile.kind)
+
+    def reduce_dense(stack, column, border, s):
+        left, step = column * stride - s.before.w, s.cells.w
+        inside, cells = (-stack.top, s.cells.h - stack.top), (-left, s.cells.w - left)
+        source, spare, empty = stack.source + left, border.row, border.empty
+        return vector.reduced_windows(
+            source, step, 1, inside, spare, cells, empty, rows, lanes, taps_h, taps_w, stride, order, power
+        )
+
+    def reduce_plane(source, left, top, border, s):
+        inside, cells = (-(top // s.dilation.h), -((top - s.cells.h) // s.dilation.h)), (-left, s.cells.w - left)
+        step, apart, spare, empty = s.dilation.h * s.cells.w, s.dilation.w, border.row, border.empty
+        return vector.reduced_windows(
+            source, step, apart, inside, spare, cells, empty, rows, lanes, taps_h, taps_w, stride, order, power
+        )
+
+    reduce_plane = inlined(reduce_plane)
+
+    def reduce_spread(stack, column, border, s):
+        left = column * stride - s.before.w
+        windows, source = vector.filled(border.empty, rows, 1, lanes), stack.source + left
+        for _ in range(stack.taps_d):
+            windows = vector.joined(windows, reduce_plane(source, left, stack.top, border, s), order)
+            source = source + s.dilation.d * s.cells.h * s.cells.w
+        return windows
+
+    return inlined(reduce_spread if tile.spread else reduce_dense)
+
+
+@lru_cache(maxsize=64)
+def tile_finisher(kind: str) -> Any:
+    """The compiled end of a tile's windows: an average divides the first `room` columns from one on, a norm has a root."""
+    order, power = reductions.order_and_power(kind)
+
+    def divide(windows, divisors, column, room, s):
+        return vector.divided_rows(windows, divisors.rows, 1, divisors.columns + place(column, s.fold), room)
+
+    def root(windows, divisors, column, room, s):
+        return vector.root(windows, power)
+
+    def leave(windows, divisors, column, room, s):
+        return windows
+
+    return inlined(divide if kind == "avg" else root if order == 0 and power > 1 else leave)
+
+
+@lru_cache(maxsize=64)
+def asker(rows: int, parts: int, lanes: int, ahead: int) -> Any:
+    """The compiled request that `parts` vectors of each of `rows` rows, which lie `ahead` rows on, come into the L2 cache."""
+
+    def ask(at, step, far):
+        if far > 0:
+            for row in range(rows):
+                for part in range(parts):
+                    vector.prefetch(at + ((ahead + row) * step + part * lanes))
+
+    return inlined(ask)
+
+
+@lru_cache(maxsize=64)
+def masked_pooler(tile: Tile) -> Any:
+    """The compiled outputs of one vector a row, from `column` on."""
+    rows, stride, lanes = tile.rows, tile.stride, tile.lanes
+    reduce, finish = masked_reducer(tile), tile_finisher(tile.kind)
+    ask = asker(rows * stride, stride, lanes, max(AHEAD, (rows - 1) * stride + tile.taps[0]))
+
+    def pool_tile(stack, column, divisors, border, s):
+        room = s.outputs.w - column
+        ask(stack.source + (column * stride - s.before.w), s.cells.w, s.far)
+        windows = reduce(stack, column, border, s)
+        windows = finish(windows, divisors, column, room, s)
+        vector.store_spans(windows, stack.to + column, s.dilation.h * s.outputs.w, rows, room)
+
+    return inlined(pool_tile)
+
+
+@lru_cache(maxsize=64)
+def inside_pooler(tile: Tile) -> tuple[Any, Any]:
+    """The compiled outputs of several vectors a row, whose windows meet no padding, and whether they are such."""
+    rows, columns, (taps_h, taps_w), stride, lanes = tile.rows, tile.columns, tile.taps, tile.stride, tile.lanes
+    order, power = reductions.order_and_power(tile.kind)
+    height, width, finish = (rows - 1) * stride + taps_h, columns * lanes, tile_finisher(tile.kind)
+    reach = width * stride + (taps_w - 1 if stride == 1 else vector.rest_of(taps_w))  # cells of a row that such a tile reads
+    ask = asker(rows * stride, columns * stride, lanes, max(AHEAD, height))
+
+    def is_inside(stack, column, s):
+        left = column * stride - s.before.w
+        rows_inside = stack.top >= 0 and stack.top + height <= s.cells.h
+        return rows_inside and left >= 0 and s.outputs.w - column >= width and left + reach <= s.cells.w
+
+    def pool_tile(stack, column, divisors, s):
+        source = stack.source + (column * stride - s.before.w)
+        ask(source, s.cells.w, s.far)
+        windows = vector.reduced_inside(
+            source, s.cells.w, 1, rows, columns, lanes, taps_h, taps_w, stride, stride, order, power
+        )
+        windows = finish(windows, divisors, column, width, s)
+        vector.store_spans(windows, stack.to + column, s.outputs.w, rows, width)
+
+    return inlined(pool_tile), inlined(is_inside)
