@@ -31,6 +31,7 @@ from fastconv.kernels.simd.pools.places import (
     starter,
     storer,
 )
+from fastconv.kernels.simd.pools.stacks import Border
 from fastconv.machine import Machine
 from fastconv.problem.pools import PoolGeometry
 
@@ -312,7 +313,7 @@ def windows_kernel(kind: str, rows: int, taps: tuple[int, int], stride: int, lan
         work, memory = carve(Parts(line=s.spare), x)
         row = vector.like(work.line, pointer(x))
         fill(row, s.spare, empty)
-        border = stacks.Border(row, empty)
+        border = Border(row, empty)
         for item in range(begin, end):
             plane, stack = divmod(item, stacks)
             h = min(stack * rows, s.outputs.h - rows)  # the last stack may overlap the one before
