@@ -54,18 +54,17 @@ class Known:
     ----------
     packings : tuple of Packing
         The newest first.
-    choices, plan : object, ConvPlan or None
-        The plan for all weights, and the implementations of which it chose.
+    decided : tuple or None
+        (implementations, the plan for all weights, which is of one of them), set at once: threads share it.
     missed : int
         Calls in a row whose weights were not found.
     """
 
-    __slots__ = ("choices", "missed", "packings", "plan")
+    __slots__ = ("decided", "missed", "packings")
 
     def __init__(self) -> None:
         self.packings: tuple[Packing, ...] = ()
-        self.choices: Any = None
-        self.plan: ConvPlan | None = None
+        self.decided: tuple[Any, ConvPlan] | None = None
         self.missed = 0
 
 

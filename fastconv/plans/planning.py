@@ -235,14 +235,15 @@ def packed_once(
         one = packings.found(known, choices, w, bias)
         if one is not None and one.plan is not None:
             return one.plan, one.packed
-    if known is not None and known.plan is not None and known.choices is choices:
-        plan = known.plan
+    decided = known.decided if known is not None else None
+    if decided is not None and decided[0] is choices:
+        plan = decided[1]
         seen = plan.seen_weights(w)
     else:
         magnitudes = None if w.dtype.kind == "f" else magnitudes_of(x.dtype, w, bias)
         plan, seen, fixed = decided_plan(operation, rank, (x.shape, x.dtype, w, residual, magnitudes), options, True, key)
         if known is not None and fixed and magnitudes is None:
-            known.choices, known.plan = choices, plan
+            known.decided = choices, plan
     added = bias_array(bias, plan)
     packed = plan.packing(seen, added)
     if one is not None and known is not None:
