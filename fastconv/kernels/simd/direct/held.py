@@ -112,7 +112,7 @@ def kernel(rows: int, form: Form, lanes: int, in_place: bool, dtype: str, isa: s
 
     @inlined
     def make_row(block, source, y, w, bias, span, steps, step, offsets, act, s):
-        """The outputs of a row of a block: of a span after the other those of all panels."""
+        """The outputs of a row of a block, which has one image: of a span after the other those of all panels."""
         for first in range(0, block.w, span):
             for k in range(block.first_panel, block.last_panel):
                 panel, width = block.group * s.panels + k, min(lanes, s.k_group - k * lanes)
@@ -127,30 +127,16 @@ def kernel(rows: int, form: Form, lanes: int, in_place: bool, dtype: str, isa: s
         tables, integers = carve_tables(Tables(s.block.columns, columns=lanes), sizes)
         for i in range(s.block.columns):
             poke(tables.outputs + i, i * s.y.w)
-        span = max(rows, near // max(1, s.k_group) // rows * rows)
+        span, weights_at = max(rows, near // max(1, s.k_group) // rows * rows), pointer(w) + s.bias
         item = begin
         while item < end:
             block, item = block_of(item, end, s)
             chunk = Chunk(0, s.c_group)
             at, steps = windows_of(source_of(x, block, chunk, fill, s), block, chunk, work.windows, tables.columns, s)
-            apart = steps.t, steps.r, s.dilation.w * steps.w
-            for image in range(block.images):
-                for row in range(block.h):
-                    source = at + (image * steps.n + row * s.stride.h * steps.h)
-                    to = pointer(y) + (block.y + image * s.y.n + row * s.y.h)
-                    make_row(
-                        block,
-                        source,
-                        to,
-                        pointer(w) + s.bias,
-                        pointer(bias),
-                        span,
-                        apart,
-                        s.stride.w * steps.w,
-                        tables.outputs,
-                        act,
-                        s,
-                    )
+            apart, step = (steps.t, steps.r, s.dilation.w * steps.w), s.stride.w * steps.w
+            for row in range(block.h):
+                source, to = at + row * s.stride.h * steps.h, pointer(y) + (block.y + row * s.y.h)
+                make_row(block, source, to, weights_at, pointer(bias), span, apart, step, tables.outputs, act, s)
         keep(integers)
         keep(memory)
 
@@ -163,8 +149,6 @@ def kernel(rows: int, form: Form, lanes: int, in_place: bool, dtype: str, isa: s
 MOST_RUNS = 9  # of a window, whose places general registers keep
 ROWS = (8, 4, 1)  # positions of a tile
 ROOM = {"avx512": 31, "neon": 26, "avx2": 14, "sse2": 14}  # registers for weights and a tile, beside values of the input
-
-
 PARTED, APART = 1, 4  # cycles of a vector that is stored in part, and of one beside others that are stored much later
 FEW = 8  # cycles of a cell with a few channels that is copied
 
