@@ -1,5 +1,7 @@
 """The kernels of direct convolution, each on everything that it could serve, chosen or not, at guard pages."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from cases import CASES
@@ -10,6 +12,7 @@ import fastconv as fc
 from fastconv.kernels.simd.direct import choice as direct
 from fastconv.kernels.simd.direct import cuts, dots, held, patches, planar, pointwise, tiles
 from fastconv.kernels.simd.engine.tables import TILES
+from fastconv.kernels.simd.engine.walks import flattened
 from fastconv.machine import host
 from fastconv.plans.errors import LOCAL
 
@@ -50,6 +53,44 @@ def test_each_kernel_gives_what_it_would_give_if_it_were_chosen(name, dtype, at,
         assert_answers(out.reshape(plan.out_shape), answers(case, dtype, "whole"), LOCAL)
         served += 1
     assert served >= 5
+
+
+@pytest.mark.parametrize(
+    ("size", "options", "served"),
+    [
+        (28, {"padding": 1}, True),
+        (400, {"stride": 20}, True),
+        (300, {"dilation": 50, "padding": 50}, True),
+        (1000, {"dilation": 333}, False),
+    ],
+)
+def test_patches_copy_no_more_cells_than_the_cache_holds(size, options, served):
+    """Rows of wide dilations and strides lie far apart: a row of outputs takes all lines between its taps."""
+    plan = fc.conv2d.plan((1, 1, size, size), np.ones((4, 1, 3, 3), np.float32), **options)
+    machine = replace(host(), l2=1 << 20)
+    assert patches.suits(plan.served, machine) == served
+    g = flattened(plan.served.geometry)
+    lines, of_line = patches.cells_under(g, patches.cut(g, plan.served.dtype, machine))
+    assert (4 * lines * of_line <= machine.l2 // 2) == served
+
+
+@pytest.mark.parametrize("activation", ["relu", "silu"])
+@pytest.mark.parametrize("outputs", [16, 21])
+def test_held_adds_a_residual_where_the_result_goes(outputs, activation, threads, monkeypatch):
+    """In registers: whole panels, parts of one, positions that a tile leaves over; plans bound to the residual's own memory."""
+    monkeypatch.setattr(direct, "choice", held.candidate)
+    rng = np.random.default_rng(outputs)
+    shapes = (2, 7, 13, 2), (outputs, 3, 3, 2), (outputs,), (2, 7, 13, outputs)
+    x, w, bias, residual = (rng.standard_normal(shape).astype(np.float32) for shape in shapes)
+    options = {"padding": 1, "layout": "NHWC", "activation": activation}
+    expected = fc.conv2d(x, w, bias, residual=residual, implementation="im2col", **options)
+    plan = fc.conv2d.plan(x.shape, w, bias, residual=True, implementation="direct", **options)
+    assert "held" in plan.kernel
+    np.testing.assert_allclose(plan(x, residual=residual), expected, rtol=1e-5, atol=1e-5)
+    assert plan.adds_in_place
+    y = residual.copy()
+    plan.bind(x, y, out=y)()
+    np.testing.assert_allclose(y, expected, rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize("dtype", ["float32", pytest.param("float64", marks=pytest.mark.slow)])

@@ -17,6 +17,7 @@ from fastconv.kernels.jit import Kernel, compiled, element, inlined
 from fastconv.kernels.keeping import remembered
 from fastconv.kernels.memory import LINE
 from fastconv.kernels.simd import vector
+from fastconv.kernels.simd.direct.blocks import reach
 from fastconv.kernels.simd.direct.held import ROWS, room
 from fastconv.kernels.simd.engine import epilogue, weights, windows
 from fastconv.kernels.simd.engine.costs import CALL, Candidate
@@ -86,12 +87,6 @@ class Tables(NamedTuple):
 
 
 read, carve, carve_tables = reader(Sizes), workspace(Parts), workspace(Tables)
-
-
-@compiled
-def reach(outputs, stride, taps, dilation):
-    """Cells under so many outputs of an axis."""
-    return (outputs - 1) * stride + (taps - 1) * dilation + 1
 
 
 @compiled
@@ -266,22 +261,35 @@ def products_of(geometry: ConvGeometry) -> int:
 
 
 def suits(problem: Problem, machine: Machine) -> bool:
-    """Whether the cells under a vector of positions fit registers."""
-    g = problem.geometry
-    if g.channels_last or g.transposed or problem.dtype.kind != "f":
+    """Whether the cells under a vector of positions fit registers, and those under a block half the L2 cache."""
+    g, dtype = flattened(problem.geometry), problem.dtype
+    if g.channels_last or g.transposed or dtype.kind != "f" or not 0 < products_of(g) < room(machine):
         return False
-    return 0 < products_of(g) < room(machine)
+    lines, of_line = cells_under(g, cut(g, dtype, machine))
+    return lines * of_line * dtype.itemsize <= machine.l2 // 2
 
 
 def cut(geometry: ConvGeometry, dtype: np.dtype[Any], machine: Machine) -> Cut:
-    """As many output channels as registers have room for beside the cells, and blocks whose patches the L1 cache holds."""
+    """As many output channels as registers have room for beside the cells, and blocks whose patches the L1 cache holds.
+
+    The cells under them take half the L2 cache, where a row's do.
+    """
     g, products, lanes = geometry, products_of(geometry), machine.lanes(dtype)
     rows = max(rows for rows in ROWS if rows + products <= room(machine) and (rows == 1 or rows <= g.out_per_group))
     most = max(4, NEAR // dtype.itemsize // products // lanes) * lanes
     _, height, width = g.out_size
     columns = max(1, width if width <= most else most)
     down = max(1, min(height, most // columns)) if columns == width else 1
+    lines = machine.l2 // 2 // dtype.itemsize // (g.in_per_group * g.kernel[0] * ((columns - 1) * g.stride[2] + g.window[2]))
+    down = max(1, min(down, (lines - g.window[1]) // g.stride[1] + 1))
     return Cut(rows, (-(-height // -(-height // down)) if height else 1, columns))
+
+
+def cells_under(geometry: ConvGeometry, cut: Cut) -> tuple[int, int]:
+    """(lines, cells of a line) under a block, of all channels and depths of taps."""
+    g, (tall, wide) = geometry, cut.block
+    lines = g.in_per_group * g.kernel[0] * ((tall - 1) * g.stride[1] + g.window[1])
+    return lines, (wide - 1) * g.stride[2] + g.window[2]
 
 
 def cycles_of(geometry: ConvGeometry, cut: Cut, dtype: np.dtype[Any], machine: Machine) -> float:
@@ -297,14 +305,13 @@ def cycles_of(geometry: ConvGeometry, cut: Cut, dtype: np.dtype[Any], machine: M
     each = (1.3 if waits else 0.9) * max(2, products) / machine.units
     each += 3 if dtype.itemsize * prod(g.out_size) > FAR else 0
     tiles = whole * (rows * (each + 1) + 4) + left * (each + 5)
-    lines = blocks * g.in_per_group * g.kernel[0] * ((tall - 1) * g.stride[1] + (g.kernel[1] - 1) * g.dilation[1] + 1)
-    spread = (
-        blocks * products * min(tall, height) * (2 + 2 * -(-min(wide, width) // lanes) * (1 if g.stride[2] <= 2 else lanes))
-    )
+    lines, of_line = cells_under(g, cut)
+    of_row = 2 + 2 * -(-min(wide, width) // lanes) * (1 if g.stride[2] <= 2 else lanes)
+    spread = blocks * products * min(tall, height) * of_row
     sets = min(CONFLICT // LINE, CONFLICT // gcd(dtype.itemsize * height * width * depth, CONFLICT))
     # A vector of each output channel, in few sets of the L1 cache.
     tiles += 20 * max(0, g.out_per_group - FALL * sets)
-    return 150 * blocks + vectors * (tiles + products + 20) + 20 * lines + spread
+    return 150 * blocks + vectors * (tiles + products + 20) + blocks * lines * (20 + 4 * of_line / lanes) + spread
 
 
 def candidate(problem: Problem, machine: Machine) -> Candidate:
