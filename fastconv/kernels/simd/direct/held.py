@@ -24,7 +24,7 @@ from fastconv.kernels.simd.direct.blocks import Chunk, Sizes, block_of, read, so
 from fastconv.kernels.simd.direct.cuts import Cut, Cuts, blocking, is_in_place, parted_walks_of, read_alone, rows_packed
 from fastconv.kernels.simd.engine import converting, epilogue, weights
 from fastconv.kernels.simd.engine.costs import CALL, Candidate
-from fastconv.kernels.simd.engine.tables import Tile
+from fastconv.kernels.simd.engine.tables import TILES, Tile
 from fastconv.kernels.simd.engine.walks import Walks, along, flattened
 from fastconv.kernels.simd.engine.workspace import keep, workspace
 from fastconv.machine import Machine
@@ -148,14 +148,13 @@ def kernel(rows: int, form: Form, lanes: int, in_place: bool, dtype: str, isa: s
 
 MOST_RUNS = 9  # of a window, whose places general registers keep
 ROWS = (8, 4, 1)  # positions of a tile
-ROOM = {"avx512": 31, "neon": 26, "avx2": 14, "sse2": 14}  # registers for weights and a tile, beside values of the input
 PARTED, APART = 1, 4  # cycles of a vector that is stored in part, and of one beside others that are stored much later
 FEW = 8  # cycles of a cell with a few channels that is copied
 
 
 def room(machine: Machine) -> int:
     """Vector registers for weights and a tile."""
-    return ROOM[machine.isa]
+    return TILES[machine.isa].held
 
 
 def products_of(geometry: ConvGeometry, walks: Walks) -> int:

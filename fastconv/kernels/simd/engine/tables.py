@@ -31,6 +31,8 @@ class Tiles(NamedTuple):
         More of them, for windows of one pixel with its channels.
     conv_few : tuple of Tile
         More of them, for as few positions as they have rows.
+    held : int
+        Vector registers for an operand that stays in them and the sums, beside values of the other operand.
     planar : tuple of Tile
         Output channels x vectors of an output row.
     planar_stacked : tuple of Tile
@@ -66,6 +68,7 @@ class Tiles(NamedTuple):
     conv: tuple[Tile, ...]
     conv_pixels: tuple[Tile, ...]
     conv_few: tuple[Tile, ...]
+    held: int
     planar: tuple[Tile, ...]
     planar_stacked: tuple[Tile, ...]
     pointwise: tuple[Tile, ...]
@@ -95,6 +98,7 @@ OF_32_REGISTERS = Tiles(
     conv=tiles((14, 2), (8, 3), (7, 3), (8, 2), (14, 1), (8, 1)),
     conv_pixels=tiles((6, 4)),
     conv_few=tiles((4, 6)),
+    held=31,
     planar=tiles((8, 3), (8, 2), (4, 4), (4, 2), (8, 1), (4, 1), (2, 4), (1, 8), (1, 4)),
     planar_stacked=tiles((2, 8), (2, 4), (1, 8), (1, 4)),
     pointwise=tiles((8, 3), (12, 2), (6, 4), (4, 6), (2, 8)),
@@ -118,6 +122,7 @@ OF_16_REGISTERS = Tiles(
     conv=tiles((6, 2), (4, 3), (7, 1)),
     conv_pixels=(),
     conv_few=(),
+    held=14,
     planar=tiles((4, 2), (6, 1), (2, 4), (2, 2), (1, 8), (1, 4)),
     planar_stacked=tiles((2, 4), (2, 2), (1, 8), (1, 4)),
     pointwise=tiles((4, 3), (6, 2), (2, 4)),
@@ -142,6 +147,7 @@ OF_16_REGISTERS = Tiles(
 OF_NEON = OF_32_REGISTERS._replace(
     conv=tiles((12, 2), (8, 3), (7, 3), (8, 2), (14, 1)),
     conv_few=(),
+    held=26,
     strassen=tiles((5, 4), (7, 3), (12, 2)),
     strassen_channels=tiles((5, 4), (7, 3), (12, 2)),
     gradient=tiles((8, 3), (6, 4), (12, 2), (4, 6), (8, 2), (14, 1), (4, 3)),
