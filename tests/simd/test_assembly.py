@@ -4,7 +4,7 @@ import re
 
 import numpy as np
 import pytest
-from assembly import AARCH64, X86, blocks, busiest, instructions
+from assembly import AARCH64, X86, blocks, busiest, instructions, sums
 
 import fastconv as fc
 from fastconv.kernels.jit import Kernel, Launch
@@ -101,6 +101,10 @@ def test_the_busiest_loop_is_the_one_that_jumps_to_itself(of, fma, jump):
     assert busiest(f"f:\n{straight}{loop}\n\tret\n", of) == loop
     assert busiest(f"f:\n{straight}\tret\n", of) == f"{straight}\tret\n"
     assert len(instructions(loop)) == 3
+    other = f".LBB0_3:\n\tnop\n\t{jump}\t.LBB0_3"  # a loop without sums is none of them
+    written_out = busiest(f"f:\n{straight}{other}\n\tret\n", of)
+    assert written_out == straight.rstrip("\n")
+    assert len(instructions(sums(f"\tnop\n{written_out}\n\tnop\n", of))) == 9
 
 
 POOLS = {

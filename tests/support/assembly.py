@@ -75,6 +75,12 @@ def busiest(code: str, of: Mnemonics) -> str:
     return max(summing or blocks(code), key=lambda one: len(of.fma.findall(one)) - len(of.other.findall(one)))
 
 
+def sums(block: str, of: Mnemonics) -> str:
+    """A run of code from its first multiply-add to its last."""
+    found = list(of.fma.finditer(block))
+    return block[found[0].start() : block.index("\n", found[-1].end() - 1)] if found else ""
+
+
 def instructions(block: str) -> list[str]:
     """The lines that are instructions: no labels, directives or comments."""
     lines = (line.strip() for line in block.splitlines())
