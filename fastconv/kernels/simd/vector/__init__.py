@@ -87,6 +87,16 @@ from fastconv.kernels.simd.vector.products import (
     scaled_columns,
     scaled_rows,
 )
+from fastconv.kernels.simd.vector.stores import (
+    store_first_rows,
+    store_interleaved,
+    store_rows,
+    store_spans,
+    store_spans_wide,
+    store_tile,
+    store_transposed,
+    store_woven,
+)
 from fastconv.kernels.simd.vector.taps import fma_taps, fma_taps_along, fma_taps_down, fma_taps_first, fma_taps_inside
 from fastconv.kernels.simd.vector.tiles import (
     added,
@@ -99,14 +109,6 @@ from fastconv.kernels.simd.vector.tiles import (
     load_transposed,
     load_turned,
     repeated,
-    store_first_rows,
-    store_interleaved,
-    store_rows,
-    store_spans,
-    store_spans_wide,
-    store_tile,
-    store_transposed,
-    store_woven,
     zeros,
 )
 from fastconv.kernels.simd.vector.types import BYTES, ELEMENTS, I1, I8, I32, I64, INTEGERS, RECORDS, Pointer, Rows, Tile, Vector

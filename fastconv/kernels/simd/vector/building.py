@@ -8,6 +8,7 @@ from numba import types
 from numba.core import cgutils
 
 from fastconv.kernels.simd.vector.types import BYTES, ELEMENTS, I8, I32, I64, INTEGERS, Stored, Vector, vector_of
+from fastconv.machine import host
 
 
 def address_of(builder: Any, p: Any, dtype: Any, offset: Any = None) -> Any:
@@ -93,6 +94,11 @@ def fused(builder: Any, a: Any, b: Any, c: Any, t: Any) -> Any:
     return call(builder, f"llvm.fmuladd.{suffix(t)}", a.type, [a, b, c])
 
 
+def masks_are_cheap() -> bool:
+    """Whether a masked store takes about as long as a whole one where kernels are compiled for."""
+    return host().masks
+
+
 def mask_of(builder: Any, count: Any, lanes: int) -> Any:
     """Lanes 0 .. count - 1, compared in 32 bits, or in 8 where there are many: such a vector is no wider than what it masks."""
     number = I32 if lanes <= 16 else I8
@@ -155,9 +161,44 @@ def mapped(tile: Any, function: Callable[[Any, Any, list[Any]], Any]) -> Any:
     return generate
 
 
-def write_masked(builder: Any, vector: Any, p: Any, t: Any, count: Any, stored: Any = None) -> None:
-    """The first `count` lanes to p; no other memory is touched."""
-    write_lanes(builder, vector, p, t, mask_of(builder, count, t.lanes), stored)
+def write_first(builder: Any, vector: Any, p: Any, t: Any, count: Any, stored: Any = None, most: int = 0) -> None:
+    """The first `count` lanes to p, of which `most` may be asked for, or all; no other memory is touched."""
+    most = most or t.lanes
+    if masks_are_cheap():
+        count = builder.select(builder.icmp_signed("<", count, I64(most)), count, I64(most))
+        write_lanes(builder, vector, p, t, mask_of(builder, count, t.lanes), stored)
+        return
+    if isinstance(stored, Stored):
+        vector = narrowed(builder, vector, stored, t.lanes)
+    kind = stored or t.dtype
+    with builder.if_else(builder.icmp_signed(">=", count, I64(most))) as (then, otherwise):
+        with then:
+            if most == t.lanes:
+                builder.store(vector, address_of(builder, p, kind), align=BYTES[kind])
+            else:
+                write_in_halves(builder, vector, p, kind, I64(most))
+        with otherwise:
+            count = builder.select(builder.icmp_signed("<", count, I64(0)), I64(0), count)
+            write_in_halves(builder, vector, p, kind, count)
+
+
+def write_in_halves(builder: Any, vector: Any, p: Any, kind: Any, count: Any) -> None:
+    """The first lanes to p, some and not all: a half of them where so many are left, then a half of that, and so on."""
+    size = vector.type.count // 2
+    while size:
+        low, high = (
+            builder.shuffle_vector(vector, vector, ir.Constant(ir.VectorType(I32, size), list(range(at, at + size))))
+            for at in (0, size)
+        )
+        there, before = builder.icmp_unsigned("!=", builder.and_(count, I64(size)), I64(0)), builder.block
+        with builder.if_then(there):
+            builder.store(low, address_of(builder, p, kind), align=BYTES[kind])
+            behind, inside = builder.add(p, I64(size * BYTES[kind])), builder.block
+        vector, at = builder.phi(low.type), builder.phi(I64)
+        for value, place, block in ((low, p, before), (high, behind, inside)):
+            vector.add_incoming(value, block)
+            at.add_incoming(place, block)
+        p, size = at, size // 2
 
 
 def write_lanes(builder: Any, vector: Any, p: Any, t: Any, mask: Any, stored: Any = None) -> None:

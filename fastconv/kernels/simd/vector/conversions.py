@@ -6,7 +6,7 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
-from fastconv.kernels.simd.vector.building import mask_of, read, read_masked, write, write_lanes
+from fastconv.kernels.simd.vector.building import mask_of, read, read_masked, write, write_first
 from fastconv.kernels.simd.vector.types import BYTES, I32, I64, INTEGERS, Vector, vector_of
 
 
@@ -93,8 +93,7 @@ def store_first_as(context: Any, p: Any, v: Any, count: Any) -> Any:
     stored = Vector(p.dtype, v.lanes)
 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        mask = mask_of(builder, args[2], v.lanes)
-        write_lanes(builder, converted(builder, args[1], v, stored), args[0], stored, mask)
+        write_first(builder, converted(builder, args[1], v, stored), args[0], stored, args[2])
         return context.get_dummy_value()
 
     return types.void(p, v, types.intp), generate
@@ -135,7 +134,7 @@ def store_row_as(context: Any, tile: Any, p: Any, count: Any) -> Any:
                     with builder.if_then(builder.icmp_signed(">", left, I64(0))):  # a store of no lanes may take microseconds
                         v = converted(builder, builder.extract_value(t, j), tile, stored)
                         at = builder.add(p, I64(j * tile.lanes * BYTES[stored.dtype]))
-                        write_lanes(builder, v, at, stored, mask_of(builder, left, tile.lanes))
+                        write_first(builder, v, at, stored, left)
         return context.get_dummy_value()
 
     return types.void(tile, p, types.intp), generate

@@ -6,7 +6,7 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
-from fastconv.kernels.simd.vector.building import address_of, call, mask_of, read, read_masked, write, write_masked
+from fastconv.kernels.simd.vector.building import address_of, call, mask_of, read, read_masked, write, write_first
 from fastconv.kernels.simd.vector.types import I32, I64, Vector, held, vector_of
 
 
@@ -54,7 +54,7 @@ def store_first(context: Any, p: Any, v: Any, count: Any) -> Any:
     """The first `count` elements of the vector to p; memory behind them is not touched."""
 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        write_masked(builder, args[1], args[0], v, args[2], p.dtype)
+        write_first(builder, args[1], args[0], v, args[2], p.dtype)
         return context.get_dummy_value()
 
     return types.void(p, v, types.intp), generate
@@ -66,7 +66,7 @@ def store_first_wide(context: Any, p: Any, v: Any, count: Any) -> Any:
     wide = Vector(types.int64, v.lanes)
 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        write_masked(builder, builder.sext(args[1], vector_of(wide)), args[0], wide, args[2])
+        write_first(builder, builder.sext(args[1], vector_of(wide)), args[0], wide, args[2])
         return context.get_dummy_value()
 
     return types.void(p, v, types.intp), generate
