@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from fastconv.kernels.simd.engine.tables import CONFLICT, WAYS, Tile, end_cycles, step_cycles, tile_for
+from fastconv.kernels.simd.engine.tables import CONFLICT, TILES, Tile, end_cycles, step_cycles, tile_for
 from fastconv.kernels.simd.engine.walks import Walks, along, walks_of
 from fastconv.machine import STREAMED, Machine
 from fastconv.problem.borders import CONSTANT, ZERO_FILL
@@ -83,14 +83,14 @@ def apart(geometry: ConvGeometry, walks: Walks, itemsize: int) -> int:
     return itemsize * (geometry.in_channels * walks[2].stride if geometry.channels_last else 1)
 
 
-def is_in_place(geometry: ConvGeometry, walks: Walks, tile: Tile, itemsize: int) -> bool:
+def is_in_place(geometry: ConvGeometry, walks: Walks, tile: Tile, machine: Machine, itemsize: int) -> bool:
     """Whether windows can be read where they lie: no padding, and channels that follow each other or one tap alone.
 
     Nor may the rows of a tile lie a multiple of CONFLICT apart: there are more of them than an L1 cache has ways.
     """
     if not (geometry.channels_last or prod(walk.taps for walk in walks) == 1):
         return False
-    if tile.rows > WAYS and apart(geometry, walks, itemsize) % CONFLICT == 0:
+    if tile.rows > TILES[machine.isa].ways and apart(geometry, walks, itemsize) % CONFLICT == 0:
         return False
     return all(
         walk.origin >= 0 and walk.origin + (walk.outputs - 1) * walk.stride + (walk.taps - 1) * walk.dilation < walk.cells
@@ -227,7 +227,7 @@ def cuts(geometry: ConvGeometry, dtype: np.dtype[Any], machine: Machine, packs: 
         tile = tile_for(most * positions, vectors, machine, crowded, products)
         if not keeps_together(g, walks, tile):
             tile, most = tile_for(positions, vectors, machine, crowded, products), 1
-        in_place = not packs and is_in_place(g, walks, tile, dtype.itemsize)
+        in_place = not packs and is_in_place(g, walks, tile, machine, dtype.itemsize)
         seen = walks if in_place else read_alone(g, walks)
         of_walks.append(Cut(seen, tile, blocking(g, seen, tile, machine, dtype.itemsize, most), in_place))
     return Cuts(tuple(of_walks))

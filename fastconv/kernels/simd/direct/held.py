@@ -199,7 +199,7 @@ def cuts(geometry: ConvGeometry, dtype: np.dtype[Any], machine: Machine, packs: 
     g, of_walks = geometry, []
     for walks in parted_walks_of(g):
         tile = tile_for(walks[2].outputs, products_of(g, walks), machine)
-        in_place = not packs and is_in_place(g, walks, tile, dtype.itemsize)
+        in_place = not packs and is_in_place(g, walks, tile, machine, dtype.itemsize)
         seen = walks if in_place else read_alone(g, walks)
         block = blocking(g, seen, tile, machine, dtype.itemsize)._replace(chunk=g.in_per_group)
         of_walks.append(Cut(seen, tile, block, in_place))

@@ -244,11 +244,11 @@ def tile_maker(rows: int, columns: int, apart: int, packed: bool, lanes: int, dt
         k = k_block * (rows // apart)
         return Rows(k, min(rows, (s.k_group - k) * apart), line)
 
-    def make_tile(block, panel, cells, operands, bias, act, s):
+    def make_tile(block, panel, cells, operands, bias, asks, act, s):
         shown = rows_of(block, s)
         w = weights_at(panel, block, shown, operands, s)
         tile = vector.first_values(bias_at(shown, operands, bias), rows, columns, lanes)
-        tile = multiply(tile, w, cells, s.asks > 0 and block == panel.begin, s)
+        tile = multiply(tile, w, cells, asks, s)
         store(activate(tile, act), operands.y, panel, shown, act, s)
 
     return compiled(make_tile)

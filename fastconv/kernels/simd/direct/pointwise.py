@@ -37,7 +37,7 @@ from fastconv.kernels.simd.direct.panels import (
     rest_summer,
     tile_maker,
 )
-from fastconv.kernels.simd.engine import converting, epilogue, weights
+from fastconv.kernels.simd.engine import converting, epilogue, weights, windows
 from fastconv.kernels.simd.engine.costs import CALL, Candidate
 from fastconv.kernels.simd.engine.lines import are_lines, lines_of
 from fastconv.kernels.simd.engine.sizes import Axes, written
@@ -62,7 +62,7 @@ def kernel(
     rows, columns = tile
     width = columns * lanes
     make_tile, copy_first = tile_maker(rows, columns, apart, packed, lanes, dtype), vector.load_first
-    sums_rest = not packed
+    sums_rest, ask_for = not packed, windows.asker(1, columns, lanes)
     sum_one, sum_several = (rest_summer(*shape, lanes) for shape in rest)
 
     @compiled
@@ -77,6 +77,8 @@ def kernel(
     def copied(cells, count, to, s):
         """The panel in rows of its own, zeros behind its last position."""
         for c in range(s.c_group):
+            if s.asks > 0:
+                ask_for(cells.at + (c * cells.step + width), 0)
             for j in range(columns):
                 v = copy_first(cells.at + (c * cells.step + j * lanes), count - j * lanes, lanes)
                 vector.store(to + (c * width + j * lanes), v)
@@ -108,8 +110,9 @@ def kernel(
                 sum_rest(lines, panel, operands, work, act, s)
                 continue
             cells = panel_cells(lines, panel.count, work.cells, s)
+            asks = s.asks > 0 and s.copies == 0  # while it is copied, it has been asked for
             for block in range(panel.begin, panel.end):
-                make_tile(block, panel, cells, operands, work.bias, act, s)
+                make_tile(block, panel, cells, operands, work.bias, asks and block == panel.begin, act, s)
         keep(memory)
 
     pointwise.__name__ = f"{dtype}_pointwise_{rows}x{columns}_s{apart}{'_converted' * converts}_{isa}"
@@ -121,6 +124,7 @@ def kernel(
 WAYS = 8  # of a set of the L1 cache
 FEW = 8  # input channels of which so little is read that results decide: they are written plane by plane
 BLOCKS_OF_PANEL = 16  # that read a panel: more, and it is copied, lest its channels' lines, far apart, leave the cache
+BLOCKS_OF_SMALL, BLOCKS_OF_LONG = 10, 6  # the same of few vector registers, whose tiles read it more often; of a long panel
 
 
 class Cut(NamedTuple):
@@ -175,8 +179,9 @@ def cut(geometry: ConvGeometry, tile: Tile, dtype: np.dtype[Any], machine: Machi
     share = min(blocks, max(1, machine.l2 // 2 // dtype.itemsize // max(1, g.in_per_group * tile.rows)))
     if not g.transposed and g.in_per_group <= FEW and dtype.itemsize * prod(g.x_shape) <= machine.l2:
         share = 1
-    copies = share > BLOCKS_OF_PANEL
-    asks = not copies and dtype.itemsize * prod(g.x_shape) > machine.l2
+    long = g.in_per_group * tile.columns * machine.vector_bytes > machine.l1 // 2
+    most = BLOCKS_OF_PANEL if machine.registers >= 32 else BLOCKS_OF_LONG if long else BLOCKS_OF_SMALL
+    copies, asks = share > most, dtype.itemsize * prod(g.x_shape) > machine.l2
     return Cut(tile, blocks, share, rest_of(g, tile, dtype, machine), copies, asks, g.transposed)
 
 

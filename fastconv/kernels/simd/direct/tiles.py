@@ -49,7 +49,7 @@ from fastconv.kernels.simd.engine import converting, epilogue, microkernel, weig
 from fastconv.kernels.simd.engine.blocks import whole_lines
 from fastconv.kernels.simd.engine.costs import CALL, Candidate
 from fastconv.kernels.simd.engine.sizes import Strides, written
-from fastconv.kernels.simd.engine.tables import CONFLICT, WAYS
+from fastconv.kernels.simd.engine.tables import CONFLICT, TILES
 from fastconv.kernels.simd.engine.walks import along, flattened, strides, tap_steps, widened
 from fastconv.kernels.simd.engine.workspace import keep
 from fastconv.machine import Machine
@@ -237,7 +237,7 @@ def sizes_of(g: ConvGeometry, cut: Cut, dtype: np.dtype[Any], machine: Machine, 
     x, y = strides(g, g.in_channels, g.in_size), strides(g, g.out_channels, g.out_size)
     x = Strides(x.n, x.c, *(stride * walk.skip for stride, walk in zip(x[2:], walks, strict=True)))
     step = block.chunk * walks[2].stride * dtype.itemsize
-    skew = machine.lanes(dtype) if tile.rows > WAYS and step % CONFLICT == 0 else 0
+    skew = machine.lanes(dtype) if tile.rows > TILES[machine.isa].ways and step % CONFLICT == 0 else 0
     follow = (g.channels_last and x.w == g.in_per_group == block.chunk) if in_place else skew == 0
     return Sizes(
         x=x,

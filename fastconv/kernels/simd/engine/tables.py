@@ -10,7 +10,7 @@ from fastconv.machine import Machine
 CONFLICT = 4096  # bytes apart, addresses fall into the same set of an L1 cache
 ADDRESSES = 10  # of a tile's rows that general registers keep, of 16
 MANY = 1 << 12  # products of a sum beside which those are nothing
-WAYS = 7  # rows of a tile whose addresses may fall into one set of an L1 cache
+WAYS = 7  # rows of a tile beyond which it takes longer where their addresses fall into one set of an L1 cache
 
 
 class Tile(NamedTuple):
@@ -31,6 +31,8 @@ class Tiles(NamedTuple):
         More of them, for windows of one pixel with its channels.
     conv_few : tuple of Tile
         More of them, for as few positions as they have rows.
+    ways : int
+        Rows of a tile whose addresses may fall into one set of an L1 cache: more, and they are copied.
     held : int
         Vector registers for an operand that stays in them and the sums, beside values of the other operand.
     planar : tuple of Tile
@@ -68,6 +70,7 @@ class Tiles(NamedTuple):
     conv: tuple[Tile, ...]
     conv_pixels: tuple[Tile, ...]
     conv_few: tuple[Tile, ...]
+    ways: int
     held: int
     planar: tuple[Tile, ...]
     planar_stacked: tuple[Tile, ...]
@@ -98,6 +101,7 @@ OF_32_REGISTERS = Tiles(
     conv=tiles((14, 2), (8, 3), (7, 3), (8, 2), (14, 1), (8, 1)),
     conv_pixels=tiles((6, 4)),
     conv_few=tiles((4, 6)),
+    ways=WAYS,
     held=31,
     planar=tiles((8, 3), (8, 2), (4, 4), (4, 2), (8, 1), (4, 1), (2, 4), (1, 8), (1, 4)),
     planar_stacked=tiles((2, 8), (2, 4), (1, 8), (1, 4)),
@@ -122,6 +126,7 @@ OF_16_REGISTERS = Tiles(
     conv=tiles((6, 2), (4, 3), (7, 1)),
     conv_pixels=(),
     conv_few=(),
+    ways=5,
     held=14,
     planar=tiles((4, 2), (6, 1), (2, 4), (2, 2), (1, 8), (1, 4)),
     planar_stacked=tiles((2, 4), (2, 2), (1, 8), (1, 4)),
