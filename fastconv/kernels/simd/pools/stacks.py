@@ -50,6 +50,8 @@ class Stack(NamedTuple):
         The first output row.
     top, taps_d : int
         Input row and depths of the windows.
+    rows : (int, int)
+        The first row of the windows that is in the plane, and the one behind the last, those of a dilation counted.
     d, h : int
         The depth of the outputs, and their first row.
     """
@@ -58,6 +60,7 @@ class Stack(NamedTuple):
     to: Any
     top: int
     taps_d: int
+    rows: tuple[int, int]
     d: int
     h: int
 
@@ -118,7 +121,8 @@ def stacks_of_tile(tile: Tile) -> Any:
         h = min(stack * rows, s.outputs.h - rows)
         top = h * stride - s.before.h
         source = pointer(x) + (plane * s.cells.h + top) * s.cells.w
-        return Stack(source, pointer(y) + (plane * s.outputs.h + h) * s.outputs.w, top, 1, 0, h)
+        to, inside = pointer(y) + (plane * s.outputs.h + h) * s.outputs.w, (-top, s.cells.h - top)
+        return Stack(source, to, top, 1, inside, 0, h)
 
     def spread_stack(item, x, y, s):
         stacks = -(-s.outputs.h // (rows * s.dilation.h))
@@ -131,9 +135,10 @@ def stacks_of_tile(tile: Tile) -> Any:
         top = h * stride - s.before.h
         source = pointer(x) + ((image * s.cells.d + window.start) * s.cells.h + top) * s.cells.w
         to = pointer(y) + (plane * s.outputs.h + h) * s.outputs.w
-        return Stack(source, to, top, -((window.start - window.stop) // s.dilation.d), d, h)
+        inside = -(top // s.dilation.h), -((top - s.cells.h) // s.dilation.h)
+        return Stack(source, to, top, -((window.start - window.stop) // s.dilation.d), inside, d, h)
 
-    return compiled(spread_stack if tile.spread else dense_stack)
+    return inlined(spread_stack if tile.spread else dense_stack)
 
 
 @lru_cache(maxsize=64)
@@ -158,15 +163,14 @@ def masked_reducer(tile: Tile) -> Any:
 
     def reduce_dense(stack, column, border, s):
         left, step = column * stride - s.before.w, s.cells.w
-        inside, cells = (-stack.top, s.cells.h - stack.top), (-left, s.cells.w - left)
-        source, spare, empty = stack.source + left, border.row, border.empty
+        source, cells, spare, empty = stack.source + left, (-left, s.cells.w - left), border.row, border.empty
         return vector.reduced_windows(
-            source, step, 1, inside, spare, cells, empty, rows, lanes, taps_h, taps_w, stride, order, power
+            source, step, 1, stack.rows, spare, cells, empty, rows, lanes, taps_h, taps_w, stride, order, power
         )
 
-    def reduce_plane(source, left, top, border, s):
-        inside, cells = (-(top // s.dilation.h), -((top - s.cells.h) // s.dilation.h)), (-left, s.cells.w - left)
-        step, apart, spare, empty = s.dilation.h * s.cells.w, s.dilation.w, border.row, border.empty
+    def reduce_plane(source, left, inside, border, s):
+        step, apart, cells = s.dilation.h * s.cells.w, s.dilation.w, (-left, s.cells.w - left)
+        spare, empty = border.row, border.empty
         return vector.reduced_windows(
             source, step, apart, inside, spare, cells, empty, rows, lanes, taps_h, taps_w, stride, order, power
         )
@@ -177,7 +181,7 @@ def masked_reducer(tile: Tile) -> Any:
         left = column * stride - s.before.w
         windows, source = vector.filled(border.empty, rows, 1, lanes), stack.source + left
         for _ in range(stack.taps_d):
-            windows = vector.joined(windows, reduce_plane(source, left, stack.top, border, s), order)
+            windows = vector.joined(windows, reduce_plane(source, left, stack.rows, border, s), order)
             source = source + s.dilation.d * s.cells.h * s.cells.w
         return windows
 

@@ -101,16 +101,26 @@ def masks_are_cheap() -> bool:
 
 def mask_of(builder: Any, count: Any, lanes: int) -> Any:
     """Lanes 0 .. count - 1, compared in 32 bits, or in 8 where there are many: such a vector is no wider than what it masks."""
+    numbers, bound = numbers_and(builder, count, lanes)
+    return builder.icmp_signed("<", numbers, bound)
+
+
+def numbers_and(builder: Any, bound: Any, lanes: int) -> tuple[Any, Any]:
+    """The numbers of lanes, and a vector of a bound on them."""
     number = I32 if lanes <= 16 else I8
-    count = builder.select(builder.icmp_signed("<", count, I64(0)), I64(0), count)
-    count = builder.trunc(builder.select(builder.icmp_signed(">", count, I64(lanes)), I64(lanes), count), number)
-    numbers = ir.Constant(ir.VectorType(number, lanes), list(range(lanes)))
-    return builder.icmp_signed("<", numbers, splatted(builder, count, lanes))
+    bound = builder.select(builder.icmp_signed("<", bound, I64(0)), I64(0), bound)
+    bound = builder.trunc(builder.select(builder.icmp_signed(">", bound, I64(lanes)), I64(lanes), bound), number)
+    return ir.Constant(ir.VectorType(number, lanes), list(range(lanes))), splatted(builder, bound, lanes)
 
 
 def mask_between(builder: Any, low: Any, high: Any, lanes: int) -> Any:
     """Lanes low .. high - 1."""
-    return builder.and_(mask_of(builder, high, lanes), builder.not_(mask_of(builder, low, lanes)))
+    if host().isa != "avx2":
+        return builder.and_(mask_of(builder, high, lanes), builder.not_(mask_of(builder, low, lanes)))
+    # Its masks are signs. LLVM packs what it knows as a mask where a loop keeps it, and unpacks it at each use.
+    (numbers, above), (_, below) = (numbers_and(builder, bound, lanes) for bound in (high, low))
+    signs = builder.and_(builder.sub(numbers, above), builder.not_(builder.sub(numbers, below)))
+    return builder.icmp_signed("<", signs, ir.Constant(signs.type, None))
 
 
 def read_masked(builder: Any, p: Any, t: Any, mask: Any, others: Any = None, stored: Any = None) -> Any:
