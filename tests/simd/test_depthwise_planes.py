@@ -14,12 +14,13 @@ pytestmark = [
     pytest.mark.skipif(not SUPPORTED, reason="guard pages are made by mprotect"),
     pytest.mark.skipif(host().vector_bytes < 32, reason="masks are slow there, and planes are copied"),
 ]
-KERNELS = [(2, 2), (3, 3), (5, 5)]
+KERNELS = [(2, 2), (3, 3), (5, 5), (1, 9), (4, 2)]
 
 
 @pytest.fixture(autouse=True)
-def decisions():
-    """What a test decides otherwise is for nobody else."""
+def decisions(monkeypatch):
+    """What a test decides otherwise is for nobody else; planes are not turned, whatever that is expected to take."""
+    monkeypatch.setattr(choice.rows, "suits", lambda geometry, lanes: False)
     choice.chosen.cache_clear()
     yield
     choice.chosen.cache_clear()
@@ -55,6 +56,26 @@ def test_padding_and_ends_of_rows_are_met_by_masks(kernel, stride, dtype, monkey
             if any(cells + sum(pads) < taps for cells, pads, taps in zip(size, padding, kernel, strict=True)):
                 continue
             agrees(rng.integers(-4, 5, (2, 3, *size)).astype(dtype), w, bias, padding=padding, stride=stride)
+
+
+@pytest.mark.parametrize("kernel", [(3, 3), (5, 2), (1, 4)], ids=str)
+@pytest.mark.parametrize("dilation", [(2, 2), (1, 3), (7, 1), (5, 40)], ids=str)
+def test_dilated_tiles_have_the_rows_that_share_cells(dilation, kernel, threads, monkeypatch):
+    """As many rows as a dilation and more, of every residue whole stacks and overlapping ones; taps that only padding meets."""
+    monkeypatch.setattr(depthwise_planes, "ROWS", (3, 1))
+    rng = np.random.default_rng(23)
+    w, bias = (rng.integers(-4, 5, shape).astype(np.float32) for shape in ((3, 1, *kernel), 3))
+    for size in ((7, 7), (16, 33), (31, 70)):
+        for pads in (
+            ((0, 0), (0, 0)),
+            ((1, 2), (3, 0)),
+            tuple((d * (k // 2),) * 2 for d, k in zip(dilation, kernel, strict=True)),
+        ):
+            reach = [d * (k - 1) + 1 for d, k in zip(dilation, kernel, strict=True)]
+            outputs = [cells + sum(pad) - r + 1 for cells, pad, r in zip(size, pads, reach, strict=True)]
+            if min(outputs) < 1 or outputs[0] < dilation[0]:
+                continue
+            agrees(rng.integers(-4, 5, (2, 3, *size)).astype(np.float32), w, bias, padding=pads, dilation=dilation)
 
 
 @pytest.mark.parametrize("stride", [1, 2])
@@ -175,8 +196,11 @@ def test_nothing_is_multiplied_that_lies_outside(threads):
     np.testing.assert_array_equal(found, expected)
 
 
-@pytest.mark.parametrize("options", [{"dilation": 2}, {"stride": (1, 2)}, {"kernel": (3, 2)}])
+@pytest.mark.parametrize(
+    "options",
+    [{"dilation": 2, "padding_mode": "reflect"}, {"dilation": 20, "padding": 20}, {"stride": (1, 2)}, {"kernel": (11, 3)}],
+)
 def test_other_kernels_are_copied(options):
     x_shape, w = (1, 40, 12, 30), np.zeros((40, 1, *options.pop("kernel", (3, 3))), np.float32)
-    plan = fc.conv2d.plan(x_shape, w, padding=1, groups=40, implementation="depthwise", **options)
+    plan = fc.conv2d.plan(x_shape, w, groups=40, implementation="depthwise", **({"padding": 1} | options))
     assert "planes" not in plan.kernel

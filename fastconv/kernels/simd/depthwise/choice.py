@@ -1,6 +1,6 @@
 """Depthwise convolution: each channel by a kernel of its own.
 
-planes        rows read where they lie: square kernels, channels first, or of few channels last
+planes        rows read where they lie: channels first, also dilated, or square kernels of few channels last
 interleaved   rows of few channels last, copied: any other kernel
 rows          vectors of channels: channels last, also in groups of a few, and planes turned to channels last
 volumes       vectors of channels, copied: every geometry, also transposed, with several outputs a channel
@@ -27,8 +27,9 @@ def candidates(problem: Problem, machine: Machine, shared: bool) -> list[Candida
     for form in (planes, interleaved):
         if form.suits(geometry, dtype, machine):
             found = list(form.candidates(geometry, shared, dtype, machine))
+            square = geometry.kernel[0] == geometry.kernel[1] and geometry.dilation == (1, 1)
             large = geometry.kernel[0] >= LARGE and geometry.stride[0] == 1
-            may_turn = turns and large and form is planes and not geometry.channels_last
+            may_turn = turns and (large or not square) and form is planes and not geometry.channels_last
             return found + (list(rows.candidates(geometry, dtype, machine)) if may_turn else [])
     found = list(rows.candidates(geometry, dtype, machine)) if turns else []
     return found + (list(volumes.candidates(geometry, dtype, machine)) if cuts.suits(geometry, machine) else [])
@@ -69,7 +70,7 @@ def are_shared(w: Array) -> bool:
 
 def fuses(problem: Problem) -> bool:
     """Stacks of rows may overlap in planes.py, and what two of them store is finished in registers or not at all."""
-    return not (problem.finished_later and planes.suits(problem.geometry, problem.dtype, host()))
+    return not (problem.finished_later and isinstance(chosen(problem, host(), True).cut, planes.Cut))
 
 
 def cost(problem: Problem, machine: Machine) -> float:

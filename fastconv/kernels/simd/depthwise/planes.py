@@ -10,7 +10,7 @@ Vectors lie along the width, half ones where they hold a row. A tile has one vec
 x that it loads feeds all rows whose windows it is in. Cells of padding are left out by masks, rows of padding are read from a
 line of zeros: no plane is copied, so that maps of 7x7 and of 112x112 take the same road. Where padding is not of zeros, the
 windows of the tiles that meet it are copied, and no others. Long rows take tiles of several vectors, without masks, where no
-window meets padding.
+window meets padding. Of dilated kernels, a tile has the output rows that share input rows: those that lie a dilation apart.
 """
 
 from collections.abc import Iterator
@@ -20,15 +20,26 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from fastconv.kernels.jit import Kernel, compiled, element, inlined
+from fastconv.kernels.jit import Kernel, element, inlined
 from fastconv.kernels.keeping import remembered
 from fastconv.kernels.simd import vector
+from fastconv.kernels.simd.depthwise.stacks import (
+    Form,
+    Parts,
+    Sizes,
+    Tables,
+    carve,
+    carve_tables,
+    read,
+    stack_finder,
+    window_finder,
+)
 from fastconv.kernels.simd.engine import epilogue, windows
 from fastconv.kernels.simd.engine.costs import CALL, Candidate
-from fastconv.kernels.simd.engine.sizes import Axes, Plane, Strides, reader, written
+from fastconv.kernels.simd.engine.sizes import Plane, written
 from fastconv.kernels.simd.engine.tables import TILES
 from fastconv.kernels.simd.engine.weights import Draft, drafted
-from fastconv.kernels.simd.engine.workspace import keep, workspace
+from fastconv.kernels.simd.engine.workspace import keep
 from fastconv.machine import Machine
 from fastconv.problem.borders import ZERO_FILL as ZEROS
 from fastconv.problem.convolutions import Array, ConvGeometry
@@ -36,114 +47,10 @@ from fastconv.problem.convolutions import Array, ConvGeometry
 peek, poke, pointer = vector.peek, vector.poke, vector.pointer
 
 
-class Form(NamedTuple):
-    """What a kernel is compiled for.
-
-    Attributes
-    ----------
-    rows, columns : int
-        Output rows and vectors of its tile.
-    taps_h, taps_w, stride : int
-        Of the kernel.
-    apart : int
-        Channels that lie together.
-    own : int
-        Vectors of weights that a tap has, 0 where one weight serves all lanes.
-    gated : bool
-        Whether silu follows.
-    """
-
-    rows: int
-    columns: int
-    taps_h: int
-    taps_w: int
-    stride: int
-    apart: int
-    own: int
-    gated: bool
-
-
-class Sizes(NamedTuple):
-    """The sizes of a call: an image's values in a row count as columns.
-
-    Attributes
-    ----------
-    planes : int
-        Of an image.
-    cells, outputs, padding : Plane
-        Of the input, the output, before the input.
-    far, mode : int
-        Whether rows are asked for before they are read; the border's mode.
-    """
-
-    planes: int
-    cells: Plane
-    outputs: Plane
-    padding: Plane
-    far: int
-    mode: int
-
-
-class Stack(NamedTuple):
-    """The output rows of an item.
-
-    Attributes
-    ----------
-    image, weights, bias, y : Pointer
-        Of its plane, and its first output.
-    top, column : int
-        The first row of cells under it, which may be padding, and its first column.
-    inside : bool
-        Whether no row of its windows is padding.
-    """
-
-    image: Any
-    weights: Any
-    bias: Any
-    y: Any
-    top: int
-    column: int
-    inside: bool
-
-
-class Window(NamedTuple):
-    """What a tile reads.
-
-    Attributes
-    ----------
-    at, step : Pointer, int
-        Its first cell, and elements from one row to the next.
-    top, bottom, left, right : int
-        The rows top .. bottom - 1 and the cells left .. right - 1 of a row are those that hold no padding.
-    """
-
-    at: Any
-    step: int
-    top: int
-    bottom: int
-    left: int
-    right: int
-
-
-class Parts(NamedTuple):
-    """Of a thread's memory: a row of zeros, or a copied window."""
-
-    window: int
-
-
-class Tables(NamedTuple):
-    """Offsets of the columns of a copied vector."""
-
-    steps: int
-
-
-read, carve, carve_tables = reader(Sizes), workspace(Parts), workspace(Tables)
-
-
 def name_of(form: Form, dtype: str, isa: str) -> str:
     """A kernel's name: f32_depthwise_14x1_3x3s1_planes_avx512, or of 3 channels ..._3x3s1_by3_planes_avx512."""
     kind = f"{form.taps_h}x{form.taps_w}s{form.stride}" + (f"_by{form.apart}" if form.apart > 1 else "")
-    kind += "_shared" * (form.apart > 1 and not form.own) + "_silu" * form.gated
+    kind += "_shared" * (form.apart > 1 and not form.own) + "_dilated" * form.dilated + "_silu" * form.gated
     return f"{dtype}_depthwise_{form.rows}x{form.columns}_{kind}_planes_{isa}"
 
 
@@ -171,59 +78,12 @@ def start_of(rows: int, columns: int, apart: int, lanes: int) -> Any:
 
 
 @lru_cache(maxsize=64)
-def window_finder(form: Form, lanes: int) -> Any:
-    """The compiled window of a tile of one column, from cell `left` of its row on: copied where padding is not of zeros."""
-    pack, apart = windows.packer(lanes, True), form.apart
-    rows, reach = (form.rows - 1) * form.stride + form.taps_h, (form.taps_w - 1) * apart + 1
-    stride, width = form.stride, (lanes - 1) * form.stride + reach
-
-    def window_of(stack, left, room, work, steps, fill, s):
-        right = s.cells.w - left
-        if s.mode == ZEROS or (stack.inside and left >= 0 and width <= right):
-            return Window(
-                stack.image + (stack.top * s.cells.w + left), s.cells.w, -stack.top, s.cells.h - stack.top, -left, right
-            )
-        pixel = left // apart
-        offset = left - pixel * apart
-        pixels = -(-(offset + min(width, (room - 1) * stride + reach)) // apart)
-        strides, cells = Strides(0, 1, 0, s.cells.w, apart), Axes(1, s.cells.h, s.cells.w // apart)
-        source = windows.Source(stack.image, strides, cells, s.mode, fill)
-        pack(source, windows.Block(Axes(0, stack.top, pixel), 1, 1, rows, pixels, apart, apart), work.window, steps)
-        return Window(work.window + offset, pixels * apart, 0, rows, 0, width + 1)
-
-    return compiled(window_of)
-
-
-@lru_cache(maxsize=64)
-def stack_finder(form: Form) -> Any:
-    """The compiled stack of output rows of an item; the last one of a plane may overlap the one before."""
-    rows, stride, taps = form.rows, form.stride, form.taps_h * form.taps_w if form.apart == 1 else 0
-    reach = (rows - 1) * stride + form.taps_h
-
-    def stack_of(item, x, w, bias, y, s):
-        plane, number = divmod(item, -(-s.outputs.h // rows))
-        h, of_image = min(number * rows, s.outputs.h - rows), plane % s.planes
-        top = h * stride - s.padding.h
-        return Stack(
-            pointer(x) + plane * s.cells.h * s.cells.w,
-            pointer(w) + of_image * taps,
-            pointer(bias) + of_image,
-            pointer(y) + (plane * s.outputs.h + h) * s.outputs.w,
-            top,
-            0,
-            top >= 0 and top + reach <= s.cells.h,
-        )
-
-    return compiled(stack_of)
-
-
-@lru_cache(maxsize=64)
 def kernel(form: Form, lanes: int, dtype: str, isa: str) -> Kernel:
     """The compiled loops over stacks of output rows: f32_depthwise_14x1_3x3s1_planes_avx512.
 
     A tile of several columns goes where no window meets padding, one of one column to the edges.
     """
-    (rows, columns, taps_h, taps_w), (stride, apart, own) = form[:4], form[4:7]
+    (rows, columns, taps_h, taps_w), (stride, apart, own), dilated = form[:4], form[4:7], form.dilated
     stack_of, window_of, activate = stack_finder(form), window_finder(form, lanes), activation_of(form.gated, dtype)
     ask, ask_inside = (windows.asker(rows * stride, count * stride, lanes) for count in (1, columns))
     ahead, width, turns = max(windows.AHEAD, (rows - 1) * stride + taps_h), columns * lanes, max(1, own)
@@ -234,6 +94,19 @@ def kernel(form: Form, lanes: int, dtype: str, isa: str) -> Kernel:
     start, start_inside = start_of(rows, 1, apart, lanes), start_of(rows, columns, apart, lanes)
     _, clear = windows.runs(lanes)
 
+    def sum_dense(tile, window, zeros, weights, s):
+        """The taps of all windows of a tile."""
+        there, cells = (window.top, window.bottom), (window.left, window.right)
+        at, step = window.at, window.step
+        return vector.fma_plane(tile, at, step, there, zeros, cells, weights, taps_h, taps_w, stride, apart, own)
+
+    def sum_dilated(tile, window, zeros, weights, s):
+        there, cells = (window.top, window.bottom), (window.left, window.right)
+        at, step = window.at, window.step
+        return vector.fma_plane(tile, at, step, there, zeros, cells, weights, taps_h, taps_w, stride, s.dilation.w, own)
+
+    sum_window = inlined(sum_dilated if dilated else sum_dense)
+
     def depthwise(begin, end, x, w, bias, residual, y, sizes, parameters):
         """y [h][e] = act(bias + sum over r, s of x [h * stride + r][e * stride + s * C] * w [r][s])"""
         s, act, fill = read(sizes), epilogue.epilogue(parameters, residual, y), epilogue.padding_value(parameters)
@@ -242,6 +115,7 @@ def kernel(form: Form, lanes: int, dtype: str, isa: str) -> Kernel:
         tables, integers = carve_tables(Tables(steps=lanes), sizes)
         copy = Parts(vector.like(work.window, pointer(x)))
         clear(copy.window, vector.zero(copy.window), count)
+        row = s.dilation.h * s.cells.w
         for item in range(begin, end):
             stack = stack_of(item, x, w, bias, y, s)
             column = stack.column
@@ -259,14 +133,10 @@ def kernel(form: Form, lanes: int, dtype: str, isa: str) -> Kernel:
                     column += width
                 else:
                     if s.far > 0:
-                        ask(at + ahead * s.cells.w, s.cells.w)
+                        ask(at + ahead * row, row)
                     window, weights = window_of(stack, left, room, copy, tables.steps, fill, s), stack.weights + turn * lanes
-                    zeros, there, cells = copy.window + -window.left, (window.top, window.bottom), (window.left, window.right)
-                    tile = start(stack, column)
-                    tile = vector.fma_plane(
-                        tile, window.at, window.step, there, zeros, cells, weights, taps_h, taps_w, stride, apart, own
-                    )
-                    vector.store_spans(activate(tile, act), to, s.outputs.w, rows, room)
+                    tile = sum_window(start(stack, column), window, copy.window + -window.left, weights, s)
+                    vector.store_spans(activate(tile, act), to, s.dilation.h * s.outputs.w, rows, room)
                     column += lanes
         keep(memory)
         keep(integers)
@@ -311,19 +181,27 @@ def suits(geometry: ConvGeometry, dtype: np.dtype[Any], machine: Machine) -> boo
         and g.rank == 2
         and g.in_per_group == g.out_per_group == 1
         and g.stride[0] == g.stride[1] <= (2 if together == 1 else 1)
-        and g.dilation == (1, 1)
         and not g.transposed
         and g.border.mode != "constant"
         and together <= TILES[machine.isa].depthwise_channels
-        and g.kernel[0] == g.kernel[1] <= WIDEST  # the tile is compiled for each kernel
+        and (g.kernel[0] == g.kernel[1] or together == 1)
+        and max(g.kernel) <= WIDEST  # the tile is compiled for each kernel
+        and (g.dilation == (1, 1) or may_dilate(g))
         and (g.stride[0] == 1 or g.in_size[1] % CONFLICT)  # so many rows of x would drive each other out of the cache
     )
+
+
+def may_dilate(geometry: ConvGeometry) -> bool:
+    """Whether taps may lie apart: in planes with zeros around them, of which every residue of the dilation has rows."""
+    g = geometry
+    return bool(not g.channels_last and g.stride == (1, 1) and g.mode == ZEROS and 0 < g.dilation[0] <= g.out_size[0])
 
 
 def tiles_for(geometry: ConvGeometry, own: int, dtype: np.dtype[Any], machine: Machine) -> list[tuple[int, int]]:
     """(rows, vectors) of the tiles to choose from: a large one on long rows, else those of one vector, two for stride 2."""
     g, most = geometry, TILES[machine.isa].depthwise_rows
-    if g.stride == (1, 1) and g.kernel[0] > 2 and g.out_size[1] * channels_together(g) >= LONG * machine.lanes(dtype):
+    dense = g.dilation == (1, 1) and g.kernel[0] == g.kernel[1]
+    if dense and g.stride == (1, 1) and g.kernel[0] > 2 and g.out_size[1] * channels_together(g) >= LONG * machine.lanes(dtype):
         large: tuple[int, int] = TILES[machine.isa].depthwise_large[g.kernel[0] > 3]
         if own:
             columns = own * max(1, large[1] // own)
@@ -331,7 +209,8 @@ def tiles_for(geometry: ConvGeometry, own: int, dtype: np.dtype[Any], machine: M
         if large[0] <= g.out_size[0]:
             return [large]
     columns, most = (APART, min(most, MOST_APART)) if g.stride[0] > 1 else (1, most)
-    return [(rows, columns) for rows in ROWS if rows <= min(most, g.out_size[0])] or [(1, columns)]
+    most = min(most, g.out_size[0] // g.dilation[0])
+    return [(rows, columns) for rows in ROWS if rows <= most] or [(1, columns)]
 
 
 def cycles(geometry: ConvGeometry, tile: tuple[int, int], dtype: np.dtype[Any], machine: Machine) -> float:
@@ -343,7 +222,8 @@ def cycles(geometry: ConvGeometry, tile: tuple[int, int], dtype: np.dtype[Any], 
     vectors, units = -(-g.out_size[1] * together // lanes), machine.units if lanes == whole else 2
     spilled = 1.15 if taps_h > 3 else 1.0
     of_stack = 22 + spilled * vectors * (rows * taps_h * taps_w / units + loads + fixed)
-    return g.batch * g.in_channels // together * -(-g.out_size[0] // rows) * of_stack
+    apart = g.dilation[0]
+    return g.batch * g.in_channels // together * -(-g.out_size[0] // (rows * apart)) * apart * of_stack
 
 
 def candidates(geometry: ConvGeometry, shared: bool, dtype: np.dtype[Any], machine: Machine) -> Iterator[Candidate]:
@@ -366,11 +246,13 @@ def draft(geometry: ConvGeometry, cut: Cut, dtype: np.dtype[Any], machine: Machi
         cells=Plane(g.in_size[0], g.in_size[1] * together),
         outputs=Plane(g.out_size[0], g.out_size[1] * together),
         padding=Plane(top, left * together),
+        dilation=Plane(*g.dilation),
         far=int(prod(g.in_size) * dtype.itemsize >= windows.FAR),
         mode=g.mode,
     )
-    form = Form(cut.rows, cut.columns, *g.kernel, g.stride[0], together, cut.own, g.activation.kind == "silu")  # type: ignore[call-arg,arg-type]
-    items = g.batch * sizes.planes * -(-sizes.outputs.h // cut.rows)
+    gated, dilated = g.activation.kind == "silu", g.dilation != (1, 1)
+    form = Form(cut.rows, cut.columns, *g.kernel, g.stride[0], together, cut.own, gated, dilated)  # type: ignore[call-arg,arg-type]
+    items = g.batch * sizes.planes * -(-sizes.outputs.h // (cut.rows * g.dilation[0])) * g.dilation[0]
     arguments = written(sizes), epilogue.scalars(g.activation, dtype, g.border.value)
     lay = partial(laid, together, cut, lanes)
     return drafted(kernel(form, lanes, element(dtype), machine.isa), items, 2 * g.flops, arguments, lay)

@@ -6,7 +6,7 @@ windows.py runs over them.
 from functools import lru_cache
 from typing import Any, NamedTuple
 
-from fastconv.kernels.jit import compiled, inlined
+from fastconv.kernels.jit import inlined
 from fastconv.kernels.simd import vector
 from fastconv.kernels.simd.engine.sizes import Axes, Plane, reader
 from fastconv.kernels.simd.engine.workspace import workspace

@@ -237,6 +237,12 @@ def taps_at(builder: Any, w: Any, count: int, tile: Any, own: int) -> Callable[[
     return lambda k, j: taps[k]
 
 
+def nearest(builder: Any, at: Any, low: Any, high: Any, lanes: int) -> Any:
+    """`at`, or `low` where none of the `lanes` cells from there on is one of low .. high - 1."""
+    before = builder.icmp_signed("<=", builder.add(at, I64(lanes)), low)
+    return builder.select(builder.or_(before, builder.icmp_signed(">=", at, high)), low, at)
+
+
 @intrinsic(prefer_literal=True)
 def fma_plane(
     context: Any,
@@ -258,26 +264,30 @@ def fma_plane(
     Only the rows rows[0] .. rows[1] - 1 of x are there, and of those the cells cells[0] .. cells[1] - 1; what lies outside is
     not touched and counts as zero. `zeros` points to zeros under the cells that are there. A vector is loaded once for all rows
     of the tile; `stride` is 1, or 2 where `apart` is 1. With `own`, w has so many vectors a tap, of which the first is meant.
+    `apart` may be known only when it runs.
     """
-    heights, widths, stride_value, spread = (literal.literal_value for literal in (tall, wide, stride, apart))
+    heights, widths, stride_value = (literal.literal_value for literal in (tall, wide, stride))
     vectors, stored = own.literal_value, x.dtype
 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        t, x, step, rows, zeros, cells, w, *_ = args
+        t, x, step, rows, zeros, cells, w, *_, between, _ = args
         first, last = (builder.extract_value(rows, i) for i in range(2))
         low, high = (builder.extract_value(cells, i) for i in range(2))
         # Few taps stay in registers. LLVM would keep more on the stack, where each takes a vector: they are read again.
         few = not vectors and heights * widths <= FEW_TAPS
         taps = taps_at(builder, w, heights * widths, tile, vectors)
-        needed = [(s * spread, tile) for s in range(widths)] if stride_value == 1 else parts_of(widths, tile)
-        masks = [mask_between(builder, builder.sub(low, I64(s)), builder.sub(high, I64(s)), part.lanes) for s, part in needed]
+        of_row = [(s, tile) for s in range(widths)] if stride_value == 1 else parts_of(widths, tile)
+        needed = [(builder.mul(between, I64(s)) if stride_value == 1 else I64(s), part) for s, part in of_row]
+        masks = [mask_between(builder, builder.sub(low, at), builder.sub(high, at), part.lanes) for at, part in needed]
+        if not hasattr(apart, "literal_value"):  # a tap of which no cell is there is read at one: elsewhere may be no memory
+            needed = [(nearest(builder, at, low, high, part.lanes), part) for at, part in needed]
         for row in range((tile.rows - 1) * stride_value + heights):
             users = [(i, row - i * stride_value) for i in range(tile.rows) if 0 <= row - i * stride_value < heights]
             there = builder.and_(builder.icmp_signed(">=", I64(row), first), builder.icmp_signed("<", I64(row), last))
             source = builder.select(there, builder.add(x, builder.mul(step, I64(row * BYTES[stored]))), zeros)
             vectors_of_row = [
-                read_masked(builder, builder.add(source, I64(s * BYTES[stored])), part, mask, None, stored)
-                for (s, part), mask in zip(needed, masks, strict=True)
+                read_masked(builder, builder.add(source, builder.mul(at, I64(BYTES[stored]))), part, mask, None, stored)
+                for (at, part), mask in zip(needed, masks, strict=True)
             ]
             if stride_value == 2:
                 vectors_of_row = two_apart(builder, vectors_of_row, widths, tile)
