@@ -27,6 +27,7 @@ BEGUN = 300  # cycles of a block beside its tiles: its place is divided out, and
 LEAST = 8  # items that a call should have for its threads
 TOGETHER = 16  # register tiles that small maps of several images fill
 PARTED = 10  # cycles of a vector of results that is written in parts of lines, which the L2 cache does not hold
+ALONE = 8.0  # cycles of a cell whose channel is a group of several, by one vector of 32 bytes a tile: none are one run
 DEEP = 128  # products of a sum, from which on the results of a tile may lie apart, channels first
 FAR = 16  # times the room of windows, beyond which strides leave so much between them that tiles are not filled
 
@@ -264,6 +265,8 @@ def cycles_of(geometry: ConvGeometry, cut: Cut, dtype: np.dtype[Any], machine: M
             count * images * rows_packed(walks[1], rows) * walks[2].reach(columns) for count, images, rows, columns in blocks
         )
         of_vector = 3.6 if not g.channels_last else 5.5 if g.in_per_group >= lanes else 2.5  # rows of few channels are one run
+        if g.channels_last and g.in_per_group < g.in_channels and g.in_per_group == 1 and machine.registers <= 16:
+            of_vector = ALONE
         cycles += of_vector * cells * c_vectors
     if not g.channels_last:
         # Where every second element of a line is written at a time, lines that the L2 cache does not hold are fetched for each.
