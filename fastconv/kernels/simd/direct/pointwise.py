@@ -125,6 +125,7 @@ WAYS = 8  # of a set of the L1 cache
 FEW = 8  # input channels of which so little is read that results decide: they are written plane by plane
 BLOCKS_OF_PANEL = 16  # that read a panel: more, and it is copied, lest its channels' lines, far apart, leave the cache
 BLOCKS_OF_SMALL, BLOCKS_OF_LONG = 10, 6  # the same of few vector registers, whose tiles read it more often; of a long panel
+BLOCKS_OF_CONFLICT = 2  # and of channels that fall into the same sets of the L1 cache
 
 
 class Cut(NamedTuple):
@@ -179,10 +180,19 @@ def cut(geometry: ConvGeometry, tile: Tile, dtype: np.dtype[Any], machine: Machi
     share = min(blocks, max(1, machine.l2 // 2 // dtype.itemsize // max(1, g.in_per_group * tile.rows)))
     if not g.transposed and g.in_per_group <= FEW and dtype.itemsize * prod(g.x_shape) <= machine.l2:
         share = 1
-    long = g.in_per_group * tile.columns * machine.vector_bytes > machine.l1 // 2
-    most = BLOCKS_OF_PANEL if machine.registers >= 32 else BLOCKS_OF_LONG if long else BLOCKS_OF_SMALL
-    copies, asks = share > most, dtype.itemsize * prod(g.x_shape) > machine.l2
+    copies, asks = share > blocks_in_place(g, tile, dtype, machine), dtype.itemsize * prod(g.x_shape) > machine.l2
     return Cut(tile, blocks, share, rest_of(g, tile, dtype, machine), copies, asks, g.transposed)
+
+
+def blocks_in_place(geometry: ConvGeometry, tile: Tile, dtype: np.dtype[Any], machine: Machine) -> int:
+    """The most blocks that read a panel where it lies."""
+    g = geometry
+    if machine.registers >= 32:
+        return BLOCKS_OF_PANEL
+    if g.in_per_group > WAYS and prod(g.in_size) * dtype.itemsize % CONFLICT == 0:
+        return BLOCKS_OF_CONFLICT
+    long = g.in_per_group * tile.columns * machine.vector_bytes > machine.l1 // 2
+    return BLOCKS_OF_LONG if long else BLOCKS_OF_SMALL
 
 
 def cycles_of(geometry: ConvGeometry, cut: Cut, dtype: np.dtype[Any], machine: Machine) -> float:
