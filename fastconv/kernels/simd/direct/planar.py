@@ -174,7 +174,6 @@ def kernel(rows: int, columns: int, stacked: bool, sorts: bool, lanes: int, dtyp
 
 FEW = 16  # channels of a group that may be summed to many, or made of many
 MOST_CHANNELS = 1024  # that few are made of
-SOONER = 0.7  # of the cycles that vectors of 32 bytes take: more of them are loaded and stored at a time
 
 
 class Cut(NamedTuple):
@@ -265,7 +264,7 @@ def cycles_of(geometry: ConvGeometry, cut: Cut, dtype: np.dtype[Any], machine: M
     cycles = (0.8 * products + 0.25 * terms * (tiles * tile.rows + 2 * used)) / min(machine.units, 1.5)
     cycles += 20 * tiles + used * tile.rows + 20 * lines + cells * (4 / lanes + (0, 0, 0.4, 1)[min(s.stride.w, 3)])
     cycles += 6 * images * bands * strips * terms
-    return CALL + cycles * (SOONER if machine.registers <= 16 else 1.0)
+    return CALL + cycles
 
 
 def candidate(problem: Problem, machine: Machine) -> Candidate:
