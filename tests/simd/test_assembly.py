@@ -53,6 +53,8 @@ def test_float32_kernels_do_no_double_arithmetic(assembly):
 def test_hot_loops_keep_their_accumulators_in_registers(assembly, request):
     if host().registers < 32 and request.node.callspec.params["assembly"] == "fft":
         pytest.skip("a butterfly of four complex vectors and its factors take more than 16 registers")
+    if host().registers < 32 and request.node.callspec.params["assembly"] == "depthwise, channels first":
+        pytest.skip("nine weights and a tile take more than 16 registers: multiply-adds read weights from the stack")
     block = busiest(assembly, HERE)
     if len(HERE.fma.findall(block)) < 8:  # a loop of several runs of code
         runs = blocks(assembly)

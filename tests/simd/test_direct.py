@@ -80,9 +80,9 @@ def test_held_adds_a_residual_where_the_result_goes(outputs, activation, threads
     """In registers: whole panels, parts of one, positions that a tile leaves over; plans bound to the residual's own memory."""
     monkeypatch.setattr(direct, "choice", held.candidate)
     rng = np.random.default_rng(outputs)
-    shapes = (2, 7, 13, 2), (outputs, 3, 3, 2), (outputs,), (2, 7, 13, outputs)
+    shapes = (2, 7, 13, 2), (outputs, 3, 2, 2), (outputs,), (2, 7, 13, outputs)
     x, w, bias, residual = (rng.standard_normal(shape).astype(np.float32) for shape in shapes)
-    options = {"padding": 1, "layout": "NHWC", "activation": activation}
+    options = {"padding": ((1, 1), (1, 0)), "layout": "NHWC", "activation": activation}
     expected = fc.conv2d(x, w, bias, residual=residual, implementation="im2col", **options)
     plan = fc.conv2d.plan(x.shape, w, bias, residual=True, implementation="direct", **options)
     assert "held" in plan.kernel
