@@ -30,7 +30,7 @@ ROOMS: dict[str, tuple[str, ...]] = {
     "kernels.keeping": (),
     "kernels.memory": ("problem",),
     "kernels.compiling": ("kernels.cache",),
-    f"{SIMD}.vector": (),
+    f"{SIMD}.vector": ("machine",),
     "kernels.team": ("kernels.compiling", f"{SIMD}.vector", "problem"),
     "kernels.threads": ("kernels.processors", "kernels.team", "problem"),
     "kernels.jit": ("kernels.cache", "kernels.compiling", "kernels.team", "kernels.threads", f"{SIMD}.vector", "problem"),

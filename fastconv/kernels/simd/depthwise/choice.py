@@ -14,7 +14,7 @@ from fastconv.kernels.simd.depthwise import cuts, interleaved, planes, rows, vol
 from fastconv.kernels.simd.engine.costs import Candidate, cheapest
 from fastconv.kernels.simd.engine.weights import Draft, launched
 from fastconv.machine import Machine, host
-from fastconv.problem.convolutions import Array
+from fastconv.problem.convolutions import Array, ConvGeometry
 from fastconv.problem.problem import Operands, Problem
 
 LARGE = 5  # taps on an axis, from which on planes may be turned sooner than read where they lie
@@ -27,12 +27,16 @@ def candidates(problem: Problem, machine: Machine, shared: bool) -> list[Candida
     for form in (planes, interleaved):
         if form.suits(geometry, dtype, machine):
             found = list(form.candidates(geometry, shared, dtype, machine))
-            square = geometry.kernel[0] == geometry.kernel[1] and geometry.dilation == (1, 1)
-            large = geometry.kernel[0] >= LARGE and geometry.stride[0] == 1
-            may_turn = turns and (large or not square) and form is planes and not geometry.channels_last
+            may_turn = turns and form is planes and not geometry.channels_last and not is_small_square(geometry)
             return found + (list(rows.candidates(geometry, dtype, machine)) if may_turn else [])
     found = list(rows.candidates(geometry, dtype, machine)) if turns else []
     return found + (list(volumes.candidates(geometry, dtype, machine)) if cuts.suits(geometry, machine) else [])
+
+
+def is_small_square(geometry: ConvGeometry) -> bool:
+    """Whether taps are neighbours, few and as many on both axes, or few outputs share them: what is fastest where it lies."""
+    g = geometry
+    return g.kernel[0] == g.kernel[1] and g.dilation == (1, 1) and (g.kernel[0] < LARGE or g.stride[0] > 1)
 
 
 def supports(problem: Problem) -> str | None:
