@@ -80,8 +80,11 @@ def test_planes_whose_taps_lie_in_zeros(padding: Any, dtype: str) -> None:
     x, w = (rng.integers(-4, 5, shape).astype(dtype) for shape in ((2, 9 * LANES, 19, 21), (9 * LANES, 1, 3, 3)))
     x, w = guarded(x), guarded(w)
     options = {"padding": padding, "dilation": (11, 9), "groups": 9 * LANES}
-    plan = fc.conv2d.plan(x.shape, w, implementation="depthwise", **options)
-    assert "nchw" in plan.kernel
+    problem = fc.conv2d.plan(x.shape, w, implementation="depthwise", **options).served
+    (candidate,) = rows.candidates(problem.geometry, np.dtype(dtype), host())
+    launch = launched(candidate.launch(), w, np.zeros(9 * LANES, dtype))
+    assert "nchw" in launch.kernel.__name__
     expected = fc.conv2d(x, w, implementation="loops", **options)
-    y = guarded(np.empty_like(expected))
-    np.testing.assert_array_equal(plan(x, out=y), expected)
+    y = guarded(np.full_like(expected, np.nan))
+    choice.run({"x": x}, launch, problem, y)
+    np.testing.assert_array_equal(y, expected)
