@@ -43,7 +43,7 @@ def test_doubles_and_other_divisors():
         agrees("pairs", "max_pool2d", x, kernel_size=2)
         for divisor in (-8, 1, 1 << 40):
             agrees("pairs", "avg_pool2d", x, kernel_size=2, divisor_override=divisor)
-        agrees("windows", "avg_pool2d", x, kernel_size=2, divisor_override=6)
+        agrees("windows", "avg_pool2d", x[:1, :1].copy(), kernel_size=2, divisor_override=6)
 
 
 @wide
