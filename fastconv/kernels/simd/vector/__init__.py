@@ -55,6 +55,7 @@ from fastconv.kernels.simd.vector.joins import finish, join, load_row_as
 from fastconv.kernels.simd.vector.memory import load, load_first, load_first_or, prefetch, store, store_first, store_first_wide
 from fastconv.kernels.simd.vector.networks import network, network_step
 from fastconv.kernels.simd.vector.norms import power, root
+from fastconv.kernels.simd.vector.planes import fma_down, fma_inside, fma_plane
 from fastconv.kernels.simd.vector.pointers import (
     address,
     allocated,
@@ -74,14 +75,11 @@ from fastconv.kernels.simd.vector.products import (
     add_product,
     add_product_of_difference,
     add_product_of_sum,
-    fma_down,
     fma_grouped,
     fma_held,
-    fma_inside,
     fma_lanes,
     fma_listed,
     fma_outer,
-    fma_plane,
     fma_row,
     fma_shared,
     scaled_columns,
