@@ -34,7 +34,7 @@ def candidates(problem: Problem, machine: Machine, shared: bool) -> list[Candida
 
 
 def is_small_square(geometry: ConvGeometry) -> bool:
-    """Whether taps are neighbours, few and as many on both axes, or few outputs share them: what is fastest where it lies."""
+    """Whether taps are neighbours, as many on both axes, and few, or of stride 2: no plane of these is turned."""
     g = geometry
     return g.kernel[0] == g.kernel[1] and g.dilation == (1, 1) and (g.kernel[0] < LARGE or g.stride[0] > 1)
 

@@ -44,7 +44,7 @@ from fastconv.machine import Machine
 from fastconv.problem.borders import ZERO_FILL as ZEROS
 from fastconv.problem.convolutions import Array, ConvGeometry
 
-peek, poke, pointer = vector.peek, vector.poke, vector.pointer
+peek, pointer = vector.peek, vector.pointer
 
 
 def name_of(form: Form, dtype: str, isa: str) -> str:
@@ -117,8 +117,7 @@ def kernel(form: Form, lanes: int, dtype: str, isa: str) -> Kernel:
         clear(copy.window, vector.zero(copy.window), count)
         row = s.dilation.h * s.cells.w
         for item in range(begin, end):
-            stack = stack_of(item, x, w, bias, y, s)
-            column = stack.column
+            stack, column = stack_of(item, x, w, bias, y, s), np.int64(0)
             while column < s.outputs.w:
                 left, room, turn = column * stride - s.padding.w, s.outputs.w - column, column // lanes % turns
                 at, to = stack.image + (stack.top * s.cells.w + left), stack.y + column

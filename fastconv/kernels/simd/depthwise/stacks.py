@@ -6,7 +6,7 @@ planes.py runs over stacks.
 from functools import lru_cache
 from typing import Any, NamedTuple
 
-from fastconv.kernels.jit import compiled
+from fastconv.kernels.jit import compiled, inlined
 from fastconv.kernels.simd import vector
 from fastconv.kernels.simd.engine import windows
 from fastconv.kernels.simd.engine.sizes import Axes, Plane, Strides, reader
@@ -75,8 +75,8 @@ class Stack(NamedTuple):
     ----------
     image, weights, bias, y : Pointer
         Of its plane, and its first output.
-    top, column : int
-        The first row of cells under it, which may be padding, and its first column.
+    top : int
+        The first row of cells under it, which may be padding.
     rows : (int, int)
         The first row of its windows that is in the plane, and the one behind the last, those of a dilation counted.
     inside : bool
@@ -88,7 +88,6 @@ class Stack(NamedTuple):
     bias: Any
     y: Any
     top: int
-    column: int
     rows: tuple[int, int]
     inside: bool
 
@@ -161,20 +160,18 @@ def stack_finder(form: Form) -> Any:
     rows, stride, taps = form.rows, form.stride, form.taps_h * form.taps_w if form.apart == 1 else 0
     reach = (rows - 1) * stride + form.taps_h
 
+    @inlined
+    def stack_at(plane, h, top, there, inside, x, w, bias, y, s):
+        """The stack of a plane from its output row h on."""
+        of_image = plane % s.planes
+        image, to = pointer(x) + plane * s.cells.h * s.cells.w, pointer(y) + (plane * s.outputs.h + h) * s.outputs.w
+        return Stack(image, pointer(w) + of_image * taps, pointer(bias) + of_image, to, top, there, inside)
+
     def stack_of(item, x, w, bias, y, s):
         plane, number = divmod(item, -(-s.outputs.h // rows))
-        h, of_image = min(number * rows, s.outputs.h - rows), plane % s.planes
+        h = min(number * rows, s.outputs.h - rows)
         top = h * stride - s.padding.h
-        return Stack(
-            pointer(x) + plane * s.cells.h * s.cells.w,
-            pointer(w) + of_image * taps,
-            pointer(bias) + of_image,
-            pointer(y) + (plane * s.outputs.h + h) * s.outputs.w,
-            top,
-            0,
-            (-top, s.cells.h - top),
-            top >= 0 and top + reach <= s.cells.h,
-        )
+        return stack_at(plane, h, top, (-top, s.cells.h - top), top >= 0 and top + reach <= s.cells.h, x, w, bias, y, s)
 
     def dilated_stack(item, x, w, bias, y, s):
         """The rows that lie a dilation apart; of every residue there are as many stacks."""
@@ -182,17 +179,8 @@ def stack_finder(form: Form) -> Any:
         plane, of_plane = divmod(item, -(-s.outputs.h // (rows * apart)) * apart)
         stack, residue = divmod(of_plane, apart)
         share = (s.outputs.h - residue - 1) // apart + 1
-        h, of_image = residue + min(stack * rows, share - rows) * apart, plane % s.planes
+        h = residue + min(stack * rows, share - rows) * apart
         top = h - s.padding.h
-        return Stack(
-            pointer(x) + plane * s.cells.h * s.cells.w,
-            pointer(w) + of_image * taps,
-            pointer(bias) + of_image,
-            pointer(y) + (plane * s.outputs.h + h) * s.outputs.w,
-            top,
-            0,
-            (-(top // apart), -((top - s.cells.h) // apart)),
-            False,
-        )
+        return stack_at(plane, h, top, (-(top // apart), -((top - s.cells.h) // apart)), False, x, w, bias, y, s)
 
     return compiled(dilated_stack if form.dilated else stack_of)
