@@ -265,7 +265,7 @@ def cycles_of(geometry: ConvGeometry, cut: Cut, dtype: np.dtype[Any], machine: M
             count * images * rows_packed(walks[1], rows) * walks[2].reach(columns) for count, images, rows, columns in blocks
         )
         of_vector = 3.6 if not g.channels_last else 5.5 if g.in_per_group >= lanes else 2.5  # rows of few channels are one run
-        if g.channels_last and g.in_per_group < g.in_channels and g.in_per_group == 1 and machine.registers <= 16:
+        if g.channels_last and g.in_per_group == 1 < g.in_channels and machine.registers <= 16:
             of_vector = ALONE
         cycles += of_vector * cells * c_vectors
     if not g.channels_last:
