@@ -45,7 +45,7 @@ def test_first_elements_are_loaded_with_zeros_behind_and_stored_alone(dtype, lan
         vector.store(pointer(y), v)
         vector.store_first(pointer(z), v, count)
 
-    for count in (-3, 0, 1, lanes - 1, lanes, lanes + 5):
+    for count in range(-3, lanes + 6):
         x, y, z = numbers(dtype, lanes), marked(dtype, lanes), marked(dtype, lanes)
         move(x, y, z, count)
         here = min(max(count, 0), lanes)
@@ -166,7 +166,7 @@ def test_spans_of_rows_are_stored_to_their_end(dtype, lanes):
         vector.store_spans(tile, pointer(y), length, shown, count)
 
     x = numbers(dtype, rows, length)
-    for shown, count in ((0, 1), (1, lanes), (2, length - 1), (3, length)):
+    for shown, count in ((0, 1), (1, lanes), *((2 + count % 2, count) for count in range(length + 1))):
         y = marked(dtype, rows, length)
         move(x, y, shown, count)
         assert (y[:shown, :count] == x[:shown, :count]).all()
