@@ -18,12 +18,9 @@ KERNELS = [(2, 2), (3, 3), (5, 5), (1, 9), (4, 2)]
 
 
 @pytest.fixture(autouse=True)
-def decisions(monkeypatch):
-    """What a test decides otherwise is for nobody else; planes are not turned, whatever that is expected to take."""
+def unturned(monkeypatch):
+    """Planes are not turned, whatever that is expected to take."""
     monkeypatch.setattr(choice.rows, "suits", lambda geometry, lanes: False)
-    choice.chosen.cache_clear()
-    yield
-    choice.chosen.cache_clear()
 
 
 def agrees(x, w, bias, **options):

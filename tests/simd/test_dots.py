@@ -17,10 +17,6 @@ def panels(monkeypatch):
     """Several of them, and no cost that speaks against any shape."""
     monkeypatch.setattr(dots, "PANEL", 40)
     monkeypatch.setattr(dots, "cycles_of", lambda *_: -1e9)
-    direct.choice.cache_clear()
-    yield
-    monkeypatch.undo()
-    direct.choice.cache_clear()
 
 
 @pytest.mark.parametrize("dtype", ["float32", pytest.param("float64", marks=pytest.mark.slow)])

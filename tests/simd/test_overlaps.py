@@ -43,16 +43,6 @@ def drawn(name, last, dtype):
     return operation, x, w, bias, options
 
 
-@pytest.fixture(autouse=True)
-def decisions():
-    """What a test decides otherwise is for nobody else."""
-    for kept in (overlaps.product_of, overlaps.fold_of):
-        kept.cache_clear()
-    yield
-    for kept in (overlaps.product_of, overlaps.fold_of):
-        kept.cache_clear()
-
-
 @pytest.mark.skipif(not SUPPORTED, reason="guard pages are made by mprotect")
 @pytest.mark.parametrize("dtype", ["float32", pytest.param("float64", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("last", [False, True], ids=["first", "last"])

@@ -17,11 +17,6 @@ guard = pytest.mark.skipif(not SUPPORTED, reason="guard pages are made by mprote
 def forced(monkeypatch):
     """No other kernel is chosen."""
     monkeypatch.setattr(choice, "candidates", turned.candidates)
-    for kept in (choice.chosen, choice.launch):
-        kept.cache_clear()
-    yield
-    for kept in (choice.chosen, choice.launch):
-        kept.cache_clear()
 
 
 def agrees(operation, x, **arguments):

@@ -5,6 +5,7 @@ import pytest
 from guards import SUPPORTED, guarded
 
 import fastconv as fc
+from fastconv.kernels import keeping
 from fastconv.kernels.simd.engine import tables
 from fastconv.kernels.simd.pools import choice, windows
 from fastconv.machine import host
@@ -32,19 +33,6 @@ def slow(*values):
 
 
 MOST_KINDS = [slow(*kind) if kind[1].get("norm_type") in (1, 3) else kind for kind in KINDS]
-
-
-@pytest.fixture(autouse=True)
-def forget():
-    """Choices and launches that a test makes under other decisions."""
-    forget_choices()
-    yield
-    forget_choices()
-
-
-def forget_choices():
-    choice.chosen.cache_clear()
-    choice.launch.cache_clear()
 
 
 def cells(rng, shape, dtype):
@@ -128,7 +116,7 @@ def test_stacks_of_rows_join_without_a_seam(rows, threads, monkeypatch):
     monkeypatch.setattr(windows, "tile_for", lambda *arguments: (rows, 1))
     for far in (0, 10**9):
         monkeypatch.setattr(windows, "FAR", far)
-        choice.launch.cache_clear()
+        keeping.forget()
         plan = fc.max_pool2d.plan(x.shape, 3, stride=2, padding=1, implementation="direct")
         expected = fc.max_pool2d(x, 3, stride=2, padding=1, implementation="loops")
         for n in (1, 3):
