@@ -68,6 +68,8 @@ def same_at_guards(plan, operation, x, **arguments):
         pytest.param((5, 5), 1, marks=pytest.mark.slow),
         ((2, 2), 2),
         pytest.param((3, 3), 2, marks=pytest.mark.slow),
+        ((3, 3), 3),
+        pytest.param((5, 5), 4, marks=pytest.mark.slow),
     ],
     ids=str,
 )
@@ -177,6 +179,19 @@ def test_large_tiles_of_stride_2_end_where_the_plane_does(window, operation, opt
         assert "x2_" in choice.kernel(plan.problem, host())
 
 
+@pytest.mark.parametrize("stride", [3, *(slow(stride) for stride in (4, 5, 6, 7))])
+@pytest.mark.parametrize("operation", ["max_pool2d", slow("avg_pool2d"), slow("max_pool1d"), slow("avg_pool3d")])
+@pytest.mark.filterwarnings("ignore:invalid value")
+def test_windows_far_apart(operation, stride):
+    """Smaller windows and larger ones, on rows of less than a vector, and of whole ones, and on doubles."""
+    rng, rank = np.random.default_rng(59), int(operation[-2])
+    for window in {stride - 1, stride, windows.LARGEST}:
+        for columns, dtype in ((window + 1, "f4"), (16 * stride + window - 1, "f4"), (37 * stride + 2, "f4"), (70, "f8")):
+            rows = 3 * stride + window
+            x = cells(rng, (2, 2, *(window + 1, rows, columns)[-rank:]), dtype)
+            agrees(operation, x, kernel_size=window, stride=stride, padding=window // 2)
+
+
 @pytest.mark.parametrize("window", [7, slow(6)])
 @pytest.mark.filterwarnings("ignore:invalid value")
 def test_windows_of_more_taps(window):
@@ -221,7 +236,7 @@ def test_of_equals_the_first_stays():
         ("max_pool2d", (2, 3), {"stride": 1}),
         ("max_pool2d", 3, {"dilation": 2, "stride": 2}),
         ("max_pool2d", 2, {"dilation": 7, "stride": 1}),
-        ("max_pool2d", 3, {"stride": 3}),
+        ("max_pool2d", 3, {"stride": 8}),
         ("max_pool2d", 2, {"return_indices": True}),
         ("max_pool2d", 2, {"layout": "NHWC"}),
     ],

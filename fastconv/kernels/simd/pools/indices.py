@@ -347,7 +347,7 @@ def candidates(geometry: PoolGeometry, dtype: np.dtype[Any], machine: Machine) -
     g = geometry
     if not g.return_indices:
         return
-    if windows.small(g, dtype, machine) and not windows.spreads(g) and g.kernel[0] <= LARGEST:
+    if windows.small(g, dtype, machine, 2) and not windows.spreads(g) and g.kernel[0] <= LARGEST:
         stack = next(count for count in ROWS if count <= windows.plane_of(g)[0])
         cycles = windows.stacks_of(g, stack) * windows.cycles_of_stack((stack, 1), g, dtype, machine)
         seconds = 3e-6 + machine.seconds(PLACES * cycles, g.bytes(dtype.itemsize))

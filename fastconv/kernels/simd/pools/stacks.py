@@ -235,13 +235,21 @@ def masked_pooler(tile: Tile) -> Any:
     return inlined(pool_tile)
 
 
+def reach_of(tile: Tile) -> int:
+    """The cells of a row that a tile reads whose windows meet no padding."""
+    width, taps, stride = tile.columns * tile.lanes, tile.taps[1], tile.stride
+    if stride > 2:
+        return (tile.columns - 1) * tile.lanes * stride + vector.begins_of(taps, tile.lanes, stride)[-1] + tile.lanes
+    return width * stride + (taps - 1 if stride == 1 else vector.rest_of(taps))
+
+
 @lru_cache(maxsize=64)
 def inside_pooler(tile: Tile) -> tuple[Any, Any]:
     """The compiled outputs of several vectors a row, whose windows meet no padding, and whether they are such."""
     rows, columns, (taps_h, taps_w), stride, lanes = tile.rows, tile.columns, tile.taps, tile.stride, tile.lanes
     order, power = reductions.order_and_power(tile.kind)
     height, width, finish = (rows - 1) * stride + taps_h, columns * lanes, tile_finisher(tile.kind)
-    reach = width * stride + (taps_w - 1 if stride == 1 else vector.rest_of(taps_w))  # cells of a row that such a tile reads
+    reach = reach_of(tile)
     ask = asker(rows * stride, columns * stride, lanes, max(AHEAD, height))
 
     def is_inside(stack, column, s):

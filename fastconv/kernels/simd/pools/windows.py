@@ -46,7 +46,7 @@ pointer = vector.pointer
 def windows_kernel(tile: Tile, dtype: str, isa: str) -> Kernel:
     """The compiled loops over stacks of output rows of a plane: f32_max_pool_4x1_3x3s2_windows_avx512.
 
-    With several columns, tiles of so many vectors a row go where no window meets padding, of one vector at the edges.
+    With several columns, or strides of more than 2, tiles without a mask go where no window meets padding.
     """
     rows, lanes, width, stack_of = tile.rows, tile.lanes, tile.columns * tile.lanes, stacks_of_tile(tile)
     fill, write_divisors = reductions.part_filler(lanes), divider(tile)
@@ -85,7 +85,8 @@ def windows_kernel(tile: Tile, dtype: str, isa: str) -> Kernel:
                     column += lanes
         keep(memory)
 
-    function, window = pool_large if tile.columns > 1 else pool, f"{tile.taps[0]}x{tile.taps[1]}s{tile.stride}"
+    large = tile.columns > 1 or (tile.stride > 2 and not tile.spread)
+    function, window = pool_large if large else pool, f"{tile.taps[0]}x{tile.taps[1]}s{tile.stride}"
     spread = "_spread" if tile.spread else ""
     function.__name__ = f"{dtype}_{tile.kind}_pool_{tile.rows}x{tile.columns}_{window}{spread}_windows_{isa}"
     return Kernel(function)
@@ -114,11 +115,11 @@ def candidates(geometry: PoolGeometry, dtype: np.dtype[Any], machine: Machine) -
 
 def suits(geometry: PoolGeometry, dtype: np.dtype[Any], machine: Machine) -> bool:
     """Whether these kernels serve a pool."""
-    return small(geometry, dtype, machine) and not geometry.return_indices
+    return small(geometry, dtype, machine, LARGEST) and not geometry.return_indices
 
 
-def small(geometry: PoolGeometry, dtype: np.dtype[Any], machine: Machine) -> bool:
-    """Whether windows are small, masks cheap, and what reduces them written for the dtype."""
+def small(geometry: PoolGeometry, dtype: np.dtype[Any], machine: Machine, most: int) -> bool:
+    """Whether windows are small and at `most` so far apart, masks cheap, and what reduces them written for the dtype."""
     g = geometry
     return bool(
         machine.vector_bytes >= 32
@@ -126,7 +127,7 @@ def small(geometry: PoolGeometry, dtype: np.dtype[Any], machine: Machine) -> boo
         and reductions.rows_are_lines(g)
         and not g.adaptive
         and g.kernel[-2:][0] == g.kernel[-1] <= LARGEST  # the tile is compiled for each window
-        and g.stride[-2:][0] == g.stride[-1] <= (2 if max(g.dilation[-2:]) == 1 else 1)
+        and g.stride[-2:][0] == g.stride[-1] <= (most if max(g.dilation[-2:]) == 1 else 1)
         and plane_of(g)[0] >= plane_of(g)[2]
         and g.window[-1] <= g.in_size[-1] + WIDEST
     )
@@ -148,6 +149,8 @@ def cycles_of_stack(tile: tuple[int, int], geometry: PoolGeometry, dtype: np.dty
     g, stride, taps_h, rows = geometry, geometry.stride[-1], plane_of(geometry)[1], tile[0]
     of_row = 1.8 * g.kernel[-1] * stride + 3
     cycles = 0.8 * (((rows - 1) * stride + taps_h) * (min(of_row, WIDE) if spreads(g) else of_row) + 4 * rows)
+    if stride > 2:  # the rows of each window, and what brings its columns together
+        cycles = 10 + rows * (1.3 * stride * taps_h + 0.8 * stride**2 + g.kernel[-1])
     if spreads(g):  # each depth is joined to the ones before
         depths = prod(g.kernel[:-2])
         each = 0.7 if depths > 2 else 0.95
@@ -168,7 +171,7 @@ def tile_for(geometry: PoolGeometry, dtype: np.dtype[Any], machine: Machine) -> 
             return large
     if g.stride[-1] == 2 and share >= APART[0] and g.out_size[-1] > 3 * machine.lanes(dtype) and not spreads(g):
         return APART
-    if g.stride[-1] > 1 and most * g.stride[-1] * row > machine.l1 // 2:
+    if g.stride[-1] > 2 or (g.stride[-1] > 1 and most * g.stride[-1] * row > machine.l1 // 2):
         most = ROWS_OF_LONG
 
     def cycles(rows: int) -> float:

@@ -39,7 +39,7 @@ from fastconv.kernels.simd.vector.arithmetic import (
     smaller_number,
     splat,
 )
-from fastconv.kernels.simd.vector.building import rest_of
+from fastconv.kernels.simd.vector.building import begins_of, rest_of
 from fastconv.kernels.simd.vector.conversions import (
     load_as,
     load_first_as,
@@ -137,6 +137,7 @@ __all__ = [
     "as_real",
     "as_whole",
     "at_address",
+    "begins_of",
     "below",
     "both",
     "chosen",

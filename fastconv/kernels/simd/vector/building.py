@@ -276,6 +276,51 @@ def two_apart(builder: Any, parts: list[Any], taps: int, tile: Any) -> list[Any]
     return cells
 
 
+def begins_of(taps: int, lanes: int, every: int) -> range:
+    """The first cells of the vectors of a row that hold the cells of windows more than two cells apart."""
+    return range(0, max(every * lanes, every * (lanes - 1) + taps), lanes)
+
+
+def far_apart(builder: Any, parts: list[Any], taps: int, lanes: int, every: int) -> list[Any]:
+    """The cells under each tap of windows `every` cells apart, of the vectors that follow each other from the first cell on."""
+    nothing = ir.Constant(parts[0].type, ir.Undefined)
+    blocks = [*parts, *[nothing] * (2 * every - len(parts))]
+    first, behind = (strided(builder, block, lanes) for block in (blocks[:every], blocks[every:]))
+    cells = first[:taps]
+    for s in range(every, taps):
+        mask = ir.Constant(ir.VectorType(I32, lanes), [e + s // every for e in range(lanes)])
+        cells.append(builder.shuffle_vector(first[s % every], behind[s % every], mask))
+    return cells
+
+
+def strided(builder: Any, vectors: list[Any], lanes: int) -> list[Any]:
+    """Every n-th cell of n vectors that follow each other, from the first on, from the second on, and so forth.
+
+    Two vectors give their even and their odd lanes. Of an odd number, no two cells that go together lie in the same lane: they
+    are blended, and their lanes change once.
+    """
+    every, kind = len(vectors), ir.VectorType(I32, lanes)
+    if every == 1:
+        return vectors
+    if every % 2 == 0:
+        halves = []
+        for odd in (0, 1):
+            mask = ir.Constant(kind, [2 * e + odd for e in range(lanes)])
+            pairs = zip(vectors[::2], vectors[1::2], strict=True)
+            halves.append(strided(builder, [builder.shuffle_vector(*pair, mask) for pair in pairs], lanes))
+        return [v for pair in zip(*halves, strict=True) for v in pair]
+    found = []
+    for s in range(every):
+        places = [divmod(every * e + s, lanes) for e in range(lanes)]
+        whose = {lane: vector for vector, lane in places}
+        blend = vectors[whose[0]]
+        for number in sorted({*whose.values()} - {whose[0]}):
+            mask = [lane + lanes * (whose[lane] == number) for lane in range(lanes)]
+            blend = builder.shuffle_vector(blend, vectors[number], ir.Constant(kind, mask))
+        found.append(builder.shuffle_vector(blend, blend, ir.Constant(kind, [lane for _, lane in places])))
+    return found
+
+
 def transposed(builder: Any, vectors: list[Any], lanes: int) -> list[Any]:
     """`lanes` vectors as the columns of what they were the rows of, by log2(lanes) rounds of shuffles."""
     half = 1

@@ -8,8 +8,10 @@ import numpy as np
 from llvmlite import ir
 
 from fastconv.kernels.simd.vector.building import (
+    begins_of,
     better,
     compared,
+    far_apart,
     mask_between,
     mask_of,
     opaque,
@@ -97,6 +99,17 @@ class Reducer:
                 yield self.joined(lone, shared)
                 if i + 1 < outputs:
                     yield self.joined(shared, row(i + height))
+
+    def across(self, row: Callable[[int], list[Any]], outputs: int, height: int, apart: int, taps: int) -> Iterator[Any]:
+        """The windows of `height` rows and `taps` columns, `apart` on both axes: columns of cells are joined, and then those.
+
+        The cells of a window are brought together once, not once a row: for windows that share little.
+        """
+        for i in range(outputs):
+            columns = row(i * apart)
+            for t in range(1, height):
+                columns = [self.joined(*both) for both in zip(columns, row(i * apart + t), strict=True)]
+            yield reduce(self.joined, far_apart(self.builder, columns, taps, self.tile.lanes, apart))
 
     def quick_or_careful(self, vectors: Callable[[], list[Any]]) -> list[Any]:
         """The vectors that a function gives, called again with care for where a cell is NaN."""
@@ -195,17 +208,30 @@ class Plane:
         after = self.builder.icmp_signed(">=", I64(k), self.first)
         return self.builder.and_(after, self.builder.icmp_signed("<", I64(k), self.last))
 
-    def cells(self, k: int, taps: int, every: int, beside: bool) -> list[Any]:
-        """The cells of row k under each tap of windows one or two cells apart; `beside` if taps are neighbours."""
+    def parts(self, k: int, parts: list[tuple[int, Any]]) -> list[Any]:
+        """Parts of row k: (first cell, type) of each."""
         builder, tile = self.builder, self.reducer.tile
         source = builder.add(self.x, builder.mul(self.step, I64(k * BYTES[self.stored])))
         source = self.reducer.place(builder.select(self.there(k), source, self.spare))
         found = []
-        for s, t in [(s, tile) for s in range(taps)] if every == 1 else parts_of(taps, tile):
+        for s, t in parts:
             shift, mask = self.vector(s, t.lanes)
             others = self.outside if t is tile else splatted(builder, self.empty, t.lanes)
             found.append(read_masked(builder, builder.add(source, shift), t, mask, others, self.stored))
+        return found
+
+    def cells(self, k: int, taps: int, every: int, beside: bool) -> list[Any]:
+        """The cells of row k under each tap of windows one or two cells apart; `beside` if taps are neighbours."""
+        tile = self.reducer.tile
+        found = self.parts(k, [(s, tile) for s in range(taps)] if every == 1 else parts_of(taps, tile))
         if every == 2:
             return self.reducer.two_apart(found, taps)
         self.reducer.look_at(found[:: taps - 1] if beside and 1 < taps <= tile.lanes + 1 else found)
         return found
+
+    def far_apart(self, k: int, taps: int, every: int) -> list[Any]:
+        """The cells of row k that windows `every` cells apart lie in, as they go into a window."""
+        tile = self.reducer.tile
+        found = self.parts(k, [(s, tile) for s in begins_of(taps, tile.lanes, every)])
+        self.reducer.look_at(found)
+        return [self.reducer.entered(v) for v in found]

@@ -7,7 +7,7 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
-from fastconv.kernels.simd.vector.building import address_of, mask_of, parts_of, read, read_masked, splatted
+from fastconv.kernels.simd.vector.building import address_of, begins_of, mask_of, parts_of, read, read_masked, splatted
 from fastconv.kernels.simd.vector.reducers import Placer, Plane, Reducer, tile_of
 from fastconv.kernels.simd.vector.types import BYTES, ELEMENTS, I32, I64, Tile, held
 
@@ -34,7 +34,8 @@ def reduced_windows(
 
     By `order` and `power`, as a Reducer has them. Only the rows rows[0] .. rows[1] - 1 of x are there, and of those the cells
     cells[0] .. cells[1] - 1; what lies outside is not touched and counts as `empty`. `spare` points to such values under the
-    cells that are there. A row is taken in once, and then goes to all windows that it is in. `across` is 1 for stride 2.
+    cells that are there. `across` is 1 but for stride 1. A row is taken in once, and then goes to all windows that it is in; at
+    strides of more than 2 the rows of a window are joined first.
     """
     result, stored = Tile(held(x.dtype), tile_rows.literal_value, 1, lanes.literal_value), x.dtype
     heights, widths, apart = tall.literal_value, wide.literal_value, stride.literal_value
@@ -49,8 +50,12 @@ def reduced_windows(
             """What the windows take in of a row."""
             return reduce(reducer.joined, map(reducer.entered, plane.cells(k, widths, apart, beside)))
 
-        vectors = reducer.quick_or_careful(lambda: list(reducer.down(row, result.rows, heights, apart)))
-        return tile_of(context, builder, result, vectors)
+        def vectors() -> list[Any]:
+            if apart <= 2:
+                return list(reducer.down(row, result.rows, heights, apart))
+            return list(reducer.across(lambda k: plane.far_apart(k, widths, apart), result.rows, heights, apart, widths))
+
+        return tile_of(context, builder, result, reducer.quick_or_careful(vectors))
 
     pair, literals = types.UniTuple(types.intp, 2), (tile_rows, lanes, tall, wide, stride, order, power)
     return result(x, types.intp, across, pair, spare, pair, result.dtype, *literals), generate
@@ -130,8 +135,8 @@ def reduced_inside(
 ) -> Any:
     """The tile whose [i, e] takes in x[(i * stride + t) * step + e * every + s * apart] for t < tall, s < wide, all in a plane.
 
-    What reduced_windows is to tiles of several vectors a row, without a mask. Where `every` is 2, `apart` is 1, and behind the
-    cells under first taps, two to an output, rest_of(wide) more are read.
+    What reduced_windows is to tiles of several vectors a row, without a mask. Where `every` is 2 or more, `apart` is 1: behind
+    the cells under first taps, two to an output, rest_of(wide) more are read, or all that begins_of tells of each vector.
     """
     result, stored = Tile(held(x.dtype), tile_rows.literal_value, tile_columns.literal_value, lanes.literal_value), x.dtype
     heights, widths, between, cells_apart = (v.literal_value for v in (tall, wide, stride, every))
@@ -153,8 +158,22 @@ def reduced_inside(
                 cells = reducer.two_apart(parts, widths)
             return reduce(reducer.joined, [reducer.entered(v) for v in cells])
 
+        def far_row(j: int, k: int) -> list[Any]:
+            """The cells of a row that the windows of the j-th vectors lie in."""
+            source = reducer.place(builder.add(x, builder.mul(step, I64(k * BYTES[stored]))))
+            first, begins = cells_apart * j * result.lanes, begins_of(widths, result.lanes, cells_apart)
+            cells = [read(builder, source, result, I64(first + s), stored) for s in begins]
+            reducer.look_at(cells)
+            return [reducer.entered(v) for v in cells]
+
+        def windows_of(j: int) -> Any:
+            """Those of the j-th vectors."""
+            if cells_apart <= 2:
+                return reducer.down(partial(row, j), result.rows, heights, between)
+            return reducer.across(partial(far_row, j), result.rows, heights, between, widths)
+
         def vectors() -> list[Any]:
-            columns = [reducer.down(partial(row, j), result.rows, heights, between) for j in range(result.columns)]
+            columns = [windows_of(j) for j in range(result.columns)]
             return [window for windows in zip(*columns, strict=True) for window in windows]
 
         return tile_of(context, builder, result, reducer.quick_or_careful(vectors))
