@@ -41,14 +41,27 @@ def test_edges_and_inside(operation, options, window):
 
 
 @pytest.mark.parametrize("operation", ["max_pool2d", "avg_pool2d"])
+@pytest.mark.parametrize(("window", "stride"), [(3, 2), (2, 2), slow(3, 3), slow(2, 5)])
 @pytest.mark.filterwarnings("ignore:invalid value")
-def test_windows_two_pixels_apart(operation):
+def test_windows_several_pixels_apart(operation, window, stride):
+    """Those that share columns, that follow each other, and that leave pixels between them."""
     rng, channels = np.random.default_rng(54), host().lanes(F4) + 3
-    for size in ((3, 3), (5, 6), (8, 21)):
+    for size in ((3, 3), (5, 6), (8, 21), (9, 33)):
         for padding in (((0, 0), (0, 0)), ((1, 0), (0, 1)), ((1, 1), (1, 1))):
             for ceil_mode in (False, True):
                 x = cells(rng, (2, *size, channels), np.float32)
-                agrees(operation, x, kernel_size=3, stride=2, padding=padding, ceil_mode=ceil_mode)
+                agrees(operation, x, kernel_size=window, stride=stride, padding=padding, ceil_mode=ceil_mode)
+
+
+@pytest.mark.parametrize("operation", ["max_pool1d", "avg_pool1d"])
+@pytest.mark.parametrize(("window", "stride"), [(3, 1), (5, 2), slow(2, 2)])
+@pytest.mark.filterwarnings("ignore:invalid value")
+def test_windows_of_signals(operation, window, stride):
+    rng, channels = np.random.default_rng(57), host().lanes(F4) + 3
+    for cells_of_line in (window, 7, 40):
+        for options in ({}, {"padding": 1}, {"padding": 1, "ceil_mode": True}):
+            x = cells(rng, (2, cells_of_line, channels), np.float32)
+            agrees(operation, x, kernel_size=window, stride=stride, layout="NLC", **options)
 
 
 @pytest.mark.parametrize(("operation", "options"), [KINDS[0], KINDS[3]])
@@ -94,7 +107,7 @@ def test_threads_share_rows(threads):
         (3, 3, {}),
         (32, 6, {}),
         (32, (2, 3), {}),
-        (32, 2, {"stride": 2}),
+        (32, 2, {"stride": 6}),
         (32, 3, {"dilation": 2, "stride": 2}),
         (256, 3, {"dilation": 4}),
     ],

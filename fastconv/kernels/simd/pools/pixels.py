@@ -220,7 +220,8 @@ def pixels_kernel(tile: Tile, dtype: str, isa: str) -> Kernel:
 LARGEST = 5  # cells of a window on either axis
 PIXELS, FEWER = 4, 2  # outputs of a tile; where pixels lie FAR bytes apart, or a multiple, more share sets of an L1 cache
 FAR, LARGE = 2048, 1024
-LATENCY = 4  # cycles of an addition or comparison that waits for the one before
+SHORT = 0.8  # of the cycles of a window, what those of vectors of 32 bytes were measured to take
+LATENCY, ALONE = 4, 20  # cycles of an addition or comparison that waits for the one before; of a pixel that is in no tile
 
 
 def candidates(geometry: PoolGeometry, dtype: np.dtype[Any], machine: Machine) -> Iterator[Candidate]:
@@ -231,7 +232,7 @@ def candidates(geometry: PoolGeometry, dtype: np.dtype[Any], machine: Machine) -
 
 
 def suits(geometry: PoolGeometry, dtype: np.dtype[Any], machine: Machine) -> bool:
-    """Whether windows are small, share columns, and meet whole vectors of channels."""
+    """Whether windows are small, and meet whole vectors of channels."""
     g = geometry
     return bool(
         machine.vector_bytes >= 32
@@ -240,9 +241,8 @@ def suits(geometry: PoolGeometry, dtype: np.dtype[Any], machine: Machine) -> boo
         and g.channels >= machine.lanes(dtype)
         and apart(g, dtype) % (2 * FAR)
         and not (g.adaptive or g.return_indices)
-        and g.rank >= 2
-        and 1 < g.kernel[-2] == g.kernel[-1] <= LARGEST  # the tile is compiled for each window
-        and g.stride[-2] == g.stride[-1] < (g.kernel[-1] if max(g.dilation[-2:]) == 1 else 2)
+        and 1 < g.kernel[-2:][0] == g.kernel[-1] <= LARGEST  # the tile is compiled for each window
+        and g.stride[-2:][0] == g.stride[-1] <= (LARGEST if max(g.dilation[-2:]) == 1 else 1)
     )
 
 
@@ -258,33 +258,37 @@ def pixels_for(geometry: PoolGeometry, dtype: np.dtype[Any]) -> int:
 
 def seconds(geometry: PoolGeometry, dtype: np.dtype[Any], machine: Machine, pixels: int) -> float:
     """Cycles of the cells that windows accumulate, and the bytes at memory speed."""
-    g = geometry
-    vectors = prod(g.out_shape) // g.channels * -(-g.channels // machine.lanes(dtype)) * prod(g.kernel[:-2])
-    return 3e-6 + machine.seconds(vectors * cycles_of_window(g, dtype, pixels), g.bytes(dtype.itemsize))
+    g, inside = geometry, [first_and_last(geometry, axis) for axis in range(-min(2, geometry.rank), 0)]
+    vectors = prod(g.out_shape) // g.channels * -(-g.channels // machine.lanes(dtype))
+    shares = [(last - first) / g.out_size[axis] for axis, (first, last) in enumerate(inside, -len(inside))]
+    alone = 1.0 if shares[-1] * g.out_size[-1] < pixels else 1 - prod(shares)
+    together = prod(g.kernel[:-2]) * cycles_of_window(g, dtype, pixels) * (SHORT if machine.vector_bytes < 64 else 1)
+    each = (1 - alone) * together + alone * (ALONE + LATENCY * g.taps)
+    return 3e-6 + machine.seconds(vectors * each, g.bytes(dtype.itemsize))
 
 
 def cycles_of_window(geometry: PoolGeometry, dtype: np.dtype[Any], pixels: int) -> float:
     """Of one vector and depth: a tile's share of columns, or the cells of a window that is alone in its plane."""
-    g, taps = geometry, geometry.kernel[-1]
+    g, taps, rows = geometry, geometry.kernel[-1], 1 if geometry.rank == 1 else geometry.kernel[-2]
     if prod(g.out_size) == 1:
-        return LATENCY * taps * taps
+        return LATENCY * taps * rows
     # Of more than 3 x 3 cells, those of large pixels leave the L1 cache before the next tile meets them again.
     longer = 1.0 if taps <= 3 else 0.9 if apart(g, dtype) < LARGE else 1.5
-    return 2.7 * longer / pixels * ((pixels - 1) * g.stride[-1] + taps) * taps
+    return 2.7 * longer / pixels * ((pixels - 1) * min(taps, g.stride[-1]) + taps) * rows
 
 
-def columns_inside(geometry: PoolGeometry) -> Columns:
-    """The output columns whose windows have no padding on their left and right."""
-    g, (before, _) = geometry, geometry.padding[-1]
-    first = min(g.out_size[-1], -(-before // g.stride[-1]))
-    last = (g.in_size[-1] - g.window[-1] + before) // g.stride[-1] + 1
-    return Columns(first, max(first, min(g.out_size[-1], last)))
+def first_and_last(geometry: PoolGeometry, axis: int) -> Columns:
+    """The outputs of an axis whose windows have no padding before and behind."""
+    g, (before, _) = geometry, geometry.padding[axis]
+    first = min(g.out_size[axis], -(-before // g.stride[axis]))
+    last = (g.in_size[axis] - g.window[axis] + before) // g.stride[axis] + 1
+    return Columns(first, max(first, min(g.out_size[axis], last)))
 
 
 def launch(geometry: PoolGeometry, dtype: np.dtype[Any], machine: Machine, pixels: int) -> Launch:
     """The kernel of the tile with its arguments."""
     g, t, kind, lanes = geometry, lifted(geometry), reductions.kind_of(geometry, dtype), machine.lanes(dtype)
-    before, inside = Plane(*t.before[1:]), columns_inside(g)
+    before, inside = Plane(*t.before[1:]), first_and_last(g, -1)
     sizes = written(Sizes(g.channels, axes(t.in_size), axes(t.out_size), before, axes(t.dilation), t.windows, inside))
     tile = Tile(kind, pixels, (t.kernel[1], t.kernel[2]), g.stride[-1], g.kernel[0] > 1 and g.rank > 2, lanes)
     arguments = sizes, reductions.initial(kind, dtype)

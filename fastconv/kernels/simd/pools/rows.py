@@ -168,7 +168,7 @@ def channels_last_kernel(kind: str, lanes: int, dtype: str, isa: str) -> Kernel:
         """y[n, o, c] = leave(the sum, or the best, of x[n, i, c] over the cells i of window o)"""
         s, real = read_pixels(sizes), divisors.dtype.type
         row_step, four = s.cells.w * s.channels, s.channels - s.channels % (4 * lanes)
-        strides = Axes(s.cells.h * row_step, row_step, s.channels)
+        strides, last = Axes(s.cells.h * row_step, row_step, s.channels), max(0, s.channels - lanes)  # whole, if one is
         for item in range(begin, end):
             row = row_of(item, s.outputs)
             image = pointer(x) + row.image * s.cells.d * strides.d
@@ -178,7 +178,8 @@ def channels_last_kernel(kind: str, lanes: int, dtype: str, isa: str) -> Kernel:
                 divisor = vector.splat(real(window.w.count) * real(d.count * h.count), lanes)
                 for c in range(0, four, 4 * lanes):
                     reduce_four(Source(image + c, strides, s.dilation), to + c, window, divisor, initial)
-                for c in range(four, s.channels, lanes):
+                for begun in range(four, s.channels, lanes):
+                    c = min(begun, last)
                     reduce_one(Source(image + c, strides, s.dilation), to + c, window, divisor, s.channels - c, initial)
 
     pool.__name__ = f"{dtype}_{kind}_pool_nhwc_{isa}"
@@ -198,7 +199,8 @@ def line_reducer(kind: str, lanes: int, dtype: str) -> Any:
         for begun in range(0, four, 4 * lanes):
             w = min(begun, columns - 4 * lanes)  # the last four vectors may overlap those before
             reduce_four(Source(image.at + w, image.strides, image.dilation), line + w, window, none, initial)
-        for w in range(four, columns, lanes):
+        for begun in range(four, columns, lanes):
+            w = min(begun, max(0, columns - lanes))
             reduce_one(Source(image.at + w, image.strides, image.dilation), line + w, window, none, columns - w, initial)
 
     return inlined(reduce_rows)
@@ -349,18 +351,19 @@ def stride_of(geometry: PoolGeometry) -> int:
 
 
 def seconds(geometry: PoolGeometry, dtype: np.dtype[Any], machine: Machine) -> float:
-    """A nanosecond for each vector that a window accumulates, some for each line or pixel, and the bytes at memory speed."""
+    """Some time for each vector that a window accumulates, and for each line or loop over a window, and the bytes' own."""
     vectors, lines = accumulated(geometry, dtype, machine)
-    each = 12e-9 if reductions.rows_are_lines(geometry) else 6e-9
-    return 3e-6 + vectors / 1e9 + each * lines + machine.seconds(0, geometry.bytes(dtype.itemsize))
+    each, of_line = (1e-9, 12e-9) if reductions.rows_are_lines(geometry) else (0.65e-9, 10e-9)
+    return 3e-6 + each * vectors + of_line * lines + machine.seconds(0, geometry.bytes(dtype.itemsize))
 
 
 def accumulated(geometry: PoolGeometry, dtype: np.dtype[Any], machine: Machine) -> tuple[float, int]:
-    """Vectors that windows accumulate, or cells where vectors do not reach them, and lines, or pixels channels last."""
+    """Vectors that windows accumulate, or cells where vectors do not reach them, and lines, or loops over windows."""
     g, lanes, outputs = geometry, machine.lanes(reductions.computed(geometry, dtype)), prod(geometry.out_shape)
     if not reductions.rows_are_lines(g):
         pixels = outputs // max(1, g.channels)
-        return pixels * -(-g.channels // lanes) * g.taps, pixels
+        fours, ones = divmod(-(-g.channels // lanes), 4)
+        return pixels * -(-g.channels // lanes) * g.taps, pixels * (fours + ones)
     columns = g.kernel[-1] if not g.adaptive else -(-g.in_size[-1] // max(1, g.out_size[-1]))
     rows, together = -(-g.taps // max(1, columns)), lanes if stride_of(g) else 1
     lines = outputs // max(1, g.out_size[-1])

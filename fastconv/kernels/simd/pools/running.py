@@ -44,6 +44,7 @@ from fastconv.problem.problem import Operands, Problem
 pointer = vector.pointer
 WORKSPACE = 1 << 20  # bytes a thread
 LINE = 16 << 10  # bytes of a line, which stays in the L1 cache while its widths are reduced
+SHORT = 1.8  # what lines of planes were measured to cost on vectors of 32 bytes, by what they take on longer ones
 
 
 class Cut(NamedTuple):
@@ -283,6 +284,8 @@ def seconds(geometry: PoolGeometry, dtype: np.dtype[Any], machine: Machine) -> f
         vectors *= 1.5
     picked = 0 if g.stride[-1] == 1 else outputs / max(1, min(lanes, c.chunk))
     seconds = 0.7e-9 * (lines * (c.pitch // lanes * vectors + 18) + 5 * picked)
+    if machine.vector_bytes < 64 and reductions.rows_are_lines(g) and g.rank > 1:
+        seconds *= SHORT
     return 4e-6 + seconds + machine.seconds(0, g.bytes(dtype.itemsize))
 
 

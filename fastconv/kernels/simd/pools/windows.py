@@ -153,8 +153,10 @@ def cycles_of_stack(tile: tuple[int, int], geometry: PoolGeometry, dtype: np.dty
         cycles = 10 + rows * (1.3 * stride * taps_h + 0.8 * stride**2 + g.kernel[-1])
     if spreads(g):  # each depth is joined to the ones before
         depths = prod(g.kernel[:-2])
-        each = 0.7 if depths > 2 else 0.95
+        each = 1.2 if stride > 2 else 0.7 if depths > 2 else 0.95
         cycles = each * depths * (cycles + 3 * rows) * (1.5 if g.in_size[-1] % CONFLICT == 0 else 1)
+    elif g.rank == 1:
+        cycles *= 0.6
     return 25 + -(-g.out_size[-1] // machine.lanes_for(g.out_size[-1], dtype)) * cycles
 
 
