@@ -150,10 +150,14 @@ def block_of(item, end, s):
     k_items = -(-s.panels // s.block.panels)
     rest, k_item = divmod(item, k_items)
     after = item + min(k_items - k_item, end - item)
+    group, together = 0, s.x.c == 1  # the groups of a block, whose channels share lines, follow each other
+    if together:
+        rest, group = divmod(rest, s.groups)
     rest, column = divmod(rest, -(-s.outputs.w // s.block.columns))
     rest, row = divmod(rest, -(-s.outputs.h // s.block.rows))
     rest, depth = divmod(rest, s.outputs.d)
-    rest, group = divmod(rest, s.groups)
+    if not together:
+        rest, group = divmod(rest, s.groups)
     n = rest * s.block.images
     top, left = row * s.block.rows, column * s.block.columns
     origin, stride = s.origin, s.stride

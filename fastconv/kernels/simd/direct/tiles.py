@@ -151,15 +151,18 @@ def kernel(rows: int, columns: int, lanes: int, channels_last: bool, in_place: b
         runs = s.taps.d * s.taps.h * s.pieces
         tables, integers = carve_tables(Tables(positions, positions, runs, columns=lanes), sizes)
         operands = Operands(pointer(bias), pointer(w) + s.bias, pointer(y), tables.outputs)
-        item = begin
+        item, placed = begin, (0, 0, 0, 0)
         while item < end:
             block, item = block_of(item, end, s)
             for c_begin in range(0, max(1, s.c_group), s.block.chunk):
                 chunk = Chunk(c_begin, min(s.block.chunk, s.c_group - c_begin))
                 source = source_of(x, block, chunk, fill, s)
                 at, steps = windows_of(source, block, chunk, work.windows, tables.columns, s)
-                place_positions(block, steps, tables, s)
-                list_runs(tables.runs, steps, s)
+                form = (block.images, block.h, block.w, chunk.count)
+                if form != placed:  # blocks of one form have the same tables
+                    place_positions(block, steps, tables, s)
+                    list_runs(tables.runs, steps, s)
+                    placed = form
                 length = s.taps.w * chunk.count if s.pieces == 1 else chunk.count
                 view = microkernel.Windows(at, tables.positions, tables.runs, s.taps.h, s.pieces, length, steps.c)
                 multiply(block, chunk, view, operands, act, work.spare, s)  # y += windows @ w
