@@ -1,9 +1,10 @@
 """Pools of small windows, channels last: what neighbouring windows share is reduced once, in registers.
 
-Vectors lie along the channels. A tile has one vector of several output pixels of a row. What their windows accumulate of a
-column of the input is reduced once, and goes to all windows that have the column. Windows of several depths are joined plane by
-plane, and where windows are dilated, a tile has the pixels that share columns. It serves pixels whose windows lie inside the
-plane; those at its edges accumulate their cells one by one.
+Vectors lie along the channels. A tile has one vector of several output pixels of a row, or of a signal. What their windows
+accumulate of a column of the input is reduced once, and goes to all windows that have the column; windows that share none gain
+by the other pixels of the tile, while each waits for its own sums. Windows of several depths are joined plane by plane, and
+where windows are dilated, a tile has the pixels that share columns. It serves pixels whose windows lie inside the plane; those
+at its edges accumulate their cells one by one.
 """
 
 from collections.abc import Iterator

@@ -1,9 +1,10 @@
 """Pools of small windows, channels first: each plane is read where it lies, and windows are reduced in registers.
 
 Vectors lie along the width, half ones where they hold a row. A tile has one vector of several output rows. What windows
-accumulate of an input row is reduced once, and goes to all of them that have the row. Cells of padding are left out by masks,
-rows of padding are read from a line of values that never win, or add nothing. Windows of several depths are joined plane by
-plane. Where windows are dilated, a tile has the output rows that share input rows.
+accumulate of an input row is reduced once, and goes to all of them that have the row; at strides of more than 2 the rows of a
+window are joined first, and cells that lie a stride apart are brought together once. Cells of padding are left out by masks,
+and rows of padding are read from a line of values that never win, or add nothing. Windows of several depths are joined plane
+by plane. Where windows are dilated, a tile has the output rows that share input rows.
 """
 
 from collections.abc import Iterator
