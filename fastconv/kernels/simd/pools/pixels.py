@@ -29,7 +29,7 @@ pointer = vector.pointer
 
 
 class Columns(NamedTuple):
-    """Output columns whose windows lie inside a row: first .. last - 1."""
+    """Outputs of an axis whose windows lie inside of it: first .. last - 1."""
 
     first: int
     last: int
