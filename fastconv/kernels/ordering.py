@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from fastconv.kernels.jit import Kernel, compiled
-from fastconv.kernels.loops import run_pool as run_boxes
-from fastconv.kernels.loops import strides
+from fastconv.kernels.loops.cells import strides
+from fastconv.kernels.loops.pools import run_pool as run_boxes
 from fastconv.problem import convolutions as sizes
 from fastconv.problem.convolutions import Array
 from fastconv.problem.pools import WHOLE, PoolGeometry

@@ -49,7 +49,7 @@ STEPS = (
         "loops",
         "The same loops, compiled: the interpreter is gone, but each sum waits for the one before it, and cells "
         "come from memory one by one.",
-        "fastconv.kernels.loops",
+        "fastconv.kernels.loops.convolutions",
         "conv",
     ),
     Step(

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 import fastconv as fc
-from fastconv.kernels import loops, reference
+from fastconv.kernels import reference
+from fastconv.kernels.loops.convolutions import run_conv
 from fastconv.measuring import checking as sampling
 from fastconv.measuring.checking import sample
 from fastconv.measuring.comparison import Comparison, Row, compare
@@ -34,7 +35,7 @@ def broken(monkeypatch):
 
     def add(spoil, name="broken"):
         def run(x, packed, geometry, out):
-            loops.run_conv(x, packed, geometry, out)
+            run_conv(x, packed, geometry, out)
             spoil(out)
 
         honest = next(one for one in registry.OPERATIONS["conv"] if one.name == "loops")

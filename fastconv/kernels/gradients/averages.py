@@ -9,7 +9,7 @@ import numpy as np
 
 from fastconv.kernels.gradients.cells import block_of, clear_cells
 from fastconv.kernels.jit import Kernel, compiled
-from fastconv.kernels.loops import span
+from fastconv.kernels.loops.cells import span
 from fastconv.problem.convolutions import Array
 from fastconv.problem.gradients import PoolGradient
 from fastconv.problem.pools import Axis

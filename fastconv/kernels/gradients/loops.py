@@ -1,10 +1,10 @@
 """The reference's loops compiled by Numba, parallel over results that do not depend on each other.
 
-Arrays are flat and reached by strides, five a geometry, in the order n, c, d, h, w, as in kernels/loops.py.
+Arrays are flat and reached by strides, five a geometry, in the order n, c, d, h, w, as in kernels/loops.
 """
 
 from fastconv.kernels.jit import Kernel
-from fastconv.kernels.loops import strides, tap_cell
+from fastconv.kernels.loops.cells import strides, tap_cell
 from fastconv.problem.convolutions import Array
 from fastconv.problem.problem import Operands, Problem
 

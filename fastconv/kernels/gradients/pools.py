@@ -11,7 +11,7 @@ import numpy as np
 from fastconv.kernels.gradients.averages import spread
 from fastconv.kernels.gradients.cells import block_of, clear_cells
 from fastconv.kernels.jit import Kernel
-from fastconv.kernels.loops import span, strides
+from fastconv.kernels.loops.cells import span, strides
 from fastconv.problem.convolutions import Array
 from fastconv.problem.gradients import PoolGradient, ScatterGradient
 from fastconv.problem.pools import Axis

@@ -3,8 +3,9 @@
 from math import prod
 from typing import Any
 
-from fastconv.kernels import im2col, loops, reference, strided
+from fastconv.kernels import im2col, reference, strided
 from fastconv.kernels.jit import launch_calls
+from fastconv.kernels.loops import convolutions as loops
 from fastconv.kernels.simd.depthwise import choice as depthwise
 from fastconv.kernels.simd.direct import choice as direct
 from fastconv.kernels.simd.direct import unpacked

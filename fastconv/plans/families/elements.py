@@ -1,6 +1,7 @@
 """What moves cells, and activations."""
 
-from fastconv.kernels import loops, reference
+from fastconv.kernels import reference
+from fastconv.kernels.loops import elements as loops
 from fastconv.kernels.simd.arrays import columns, elementwise
 from fastconv.kernels.simd.engine import converting
 from fastconv.plans.families.common import in_loops, in_plain_loops

@@ -5,10 +5,11 @@ from dataclasses import replace
 from math import prod
 from typing import Any
 
-from fastconv.kernels import loops, ordering, reference, strided
+from fastconv.kernels import ordering, reference, strided
 from fastconv.kernels.borders import bordered as with_border
 from fastconv.kernels.borders import never, plain
 from fastconv.kernels.jit import Call
+from fastconv.kernels.loops import pools as loops
 from fastconv.kernels.simd.engine import converting, dense
 from fastconv.kernels.simd.extrema import pools as footprints
 from fastconv.kernels.simd.pools import choice as pool
