@@ -8,7 +8,7 @@ from collections.abc import Callable
 from importlib import import_module
 from typing import Any, TypeVar
 
-from fastconv.problem.arguments import LazyArray
+from fastconv.problem.foreign import LazyArray
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 DOORS = {"dask": "fastconv.dask"}

@@ -10,8 +10,8 @@ import numpy as np
 from fastconv.dask.graphs import Block, Input, Pieces, in_blocks, lazy, no_out, stand_in, whole
 from fastconv.dask.maps import counts
 from fastconv.ndimage import arguments as check
-from fastconv.problem.arguments import at_hand
 from fastconv.problem.blocks import Halo, pieces
+from fastconv.problem.foreign import at_hand
 from fastconv.problem.frames import frames
 from fastconv.served import NotServed
 

@@ -15,6 +15,7 @@ from fastconv.dask.tasks import Output, Region, Step, Task
 from fastconv.problem import arguments as check
 from fastconv.problem.blocks import NOWHERE, Piece, Run
 from fastconv.problem.convolutions import Size
+from fastconv.problem.foreign import LazyArray, at_hand, converted
 from fastconv.problem.frames import Frame
 
 SETTING = "fastconv.num-threads"
@@ -47,15 +48,15 @@ def lazy(name: str, value: Any) -> Any:
     """`value` as a dask array of NumPy's arrays, its sizes known."""
     if not isinstance(value, da.Array):
         try:
-            value = check.at_hand(name, value)
-        except check.LazyArray:
+            value = at_hand(name, value)
+        except LazyArray:
             value = getattr(value, "data", value)  # what xarray labels
         if type(value).__module__.partition(".")[0] == "dask" and not isinstance(value, da.Array):
             raise TypeError(
                 f"{name} must be a dask array, got dask's {type(value).__name__}: compute it first, {name}.compute()"
             )
     if not isinstance(value, da.Array):
-        found = check.converted(name, value)
+        found = converted(name, value)
         return da.from_array(found, chunks="auto")
     if type(value._meta) is not np.ndarray and not isinstance(value._meta, np.generic):
         kind = type(value._meta)

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 
 from fastconv.kernels.memory import empty
-from fastconv.problem.arguments import at_hand
 from fastconv.problem.borders import Border
 from fastconv.problem.convolutions import Array
+from fastconv.problem.foreign import at_hand
 
 MODES = {
     "reflect": "symmetric",

@@ -9,8 +9,9 @@ from fastconv.operations.pools import LARGEST, MEANS, Pool, example
 from fastconv.operations.types import Array, LayoutOptions, OutputSize
 from fastconv.plans.kinds import PoolPlan
 from fastconv.plans.planning import plan_pool, pooled
-from fastconv.problem.arguments import LazyArray, array, shape
+from fastconv.problem.arguments import array, shape
 from fastconv.problem.convolutions import LAYOUTS, Size
+from fastconv.problem.foreign import LazyArray
 
 RANKS = {name: rank for rank, names in LAYOUTS.items() for name in names}
 

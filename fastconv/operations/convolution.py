@@ -12,6 +12,7 @@ from fastconv.plans.kinds import ConvPlan
 from fastconv.plans.planning import convolve, plan_convolution
 from fastconv.plans.pullbacks import Pullback, convolved_once
 from fastconv.problem import arguments as check
+from fastconv.problem.foreign import LazyArray
 
 
 def weights_of(shape: Any, dtype: np.dtype[Any]) -> Array:
@@ -83,7 +84,7 @@ Whole numbers in float arrays have exact sums, where those fit, but under "fft",
         given = {"stride": stride, "padding": padding, "dilation": dilation, "groups": groups, **options}
         try:
             return convolve(self.name, self.rank, x, w, bias, residual, out, given)
-        except check.LazyArray as error:
+        except LazyArray as error:
             return self.lazily({"x": x, "w": w, "bias": bias, "residual": residual, "out": out, **given}, error)
 
     def plan(  # type: ignore[override]
@@ -197,7 +198,7 @@ array, shape (batch, out_channels, {out_axes})
         given["output_padding"] = output_padding
         try:
             return convolve(self.name, self.rank, x, w, bias, residual, out, given)
-        except check.LazyArray as error:
+        except LazyArray as error:
             return self.lazily({"x": x, "w": w, "bias": bias, "residual": residual, "out": out, **given}, error)
 
     def plan(  # type: ignore[override]

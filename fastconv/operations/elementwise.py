@@ -9,7 +9,8 @@ from fastconv.operations.types import Array, PlainOptions
 from fastconv.plans.kinds import ElementwisePlan
 from fastconv.plans.planning import build_activation
 from fastconv.plans.recall import recalled
-from fastconv.problem.arguments import LazyArray, array
+from fastconv.problem.arguments import array
+from fastconv.problem.foreign import LazyArray
 
 
 class Elementwise(Operation):

@@ -16,6 +16,7 @@ from fastconv.plans import dispatch, pullbacks
 from fastconv.plans.plan import Plan
 from fastconv.plans.pullbacks import Pullback
 from fastconv.problem import arguments as check
+from fastconv.problem.foreign import LazyArray
 
 ARRAYS = ("x", "w", "residual", "indices", "input", "output", "weight", "grad_output")
 NO_ARGUMENTS = ("self", *ARRAYS, "out")  # of a plan
@@ -71,7 +72,7 @@ class Operation:
         """The result; see the operation's own documentation."""
         raise NotImplementedError
 
-    def lazily(self, arguments: dict[str, Any], error: check.LazyArray) -> Any:
+    def lazily(self, arguments: dict[str, Any], error: LazyArray) -> Any:
         """The lazy result of a call with a lazy array; arguments by name."""
         return lazily(self, arguments, error.library)
 

@@ -8,7 +8,8 @@ from fastconv.operations.operation import Operation
 from fastconv.operations.types import Array, Ints, OrderPoolOptions, Padding, PoolOptions
 from fastconv.plans.kinds import PoolPlan
 from fastconv.plans.planning import plan_pool, pooled
-from fastconv.problem.arguments import LazyArray, footprint
+from fastconv.problem.arguments import footprint
+from fastconv.problem.foreign import LazyArray
 
 BESTS = {"max": "largest", "min": "smallest"}
 

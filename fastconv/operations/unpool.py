@@ -10,7 +10,8 @@ from fastconv.operations.types import Array, Ints, LayoutOptions
 from fastconv.plans.kinds import UnpoolPlan
 from fastconv.plans.planning import build_unpool
 from fastconv.plans.recall import recalled
-from fastconv.problem.arguments import LazyArray, array
+from fastconv.problem.arguments import array
+from fastconv.problem.foreign import LazyArray
 
 
 class MaxUnpool(Operation):

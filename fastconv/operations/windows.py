@@ -10,7 +10,8 @@ from fastconv.operations.types import Array, Ints, Padding, PlainOptions
 from fastconv.plans.plan import Plan
 from fastconv.plans.planning import build_windows
 from fastconv.plans.recall import recalled
-from fastconv.problem.arguments import LazyArray, array
+from fastconv.problem.arguments import array
+from fastconv.problem.foreign import LazyArray
 
 
 class Windows(Operation):

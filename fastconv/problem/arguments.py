@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from fastconv.problem.borders import PADDING_MODES, ZEROS, Border
-from fastconv.problem.convolutions import IDENTITY, LAYOUTS, Activation, Array, Pairs, Size, same_padding, same_transposed
+from fastconv.problem.convolutions import IDENTITY, LAYOUTS, Activation, Array, Size
+from fastconv.problem.foreign import converted
 
 LARGEST = 2**62  # no size, offset or byte count may pass it, so that int64 arithmetic on two of them cannot wrap
 ACTIVATIONS = {
@@ -25,8 +25,6 @@ ACTIVATIONS = {
 }
 ACTIVATION_FORMS = f'None, {", ".join(map(repr, ACTIVATIONS))}, ("clip", low, high) or ("leaky_relu", slope)'
 DTYPES = "float16, float32, float64, complex64, complex128 or an integer type"
-PLAIN_VALUES = frozenset((int, float, complex, bool, list, tuple, memoryview, bytearray))
-IN_MEMORY = (1, 3, 11, 13)  # DLPack's numbers of devices whose memory this machine reads: its own, pinned, managed
 SUPPORTED = frozenset(map(np.dtype, "efdFDbhilqBHILQ"))  # in this machine's byte order
 
 
@@ -40,14 +38,6 @@ def about_shapes(error: Exception) -> Exception:
 # Arrays -----------------------------------------------------------------------------------------------------------------
 
 
-class LazyArray(TypeError):
-    """An array whose cells are not computed yet, where one of NumPy's is needed; `library` is whose it is."""
-
-    def __init__(self, message: str, library: str) -> None:
-        super().__init__(message)
-        self.library = library
-
-
 def array(name: str, value: Any) -> Array:
     """`value` as an ndarray of a dtype that fastconv computes with."""
     if type(value) is not np.ndarray:
@@ -55,68 +45,6 @@ def array(name: str, value: Any) -> Array:
     if value.dtype not in SUPPORTED:
         dtype(name, value.dtype)
     return value
-
-
-def converted(name: str, value: Any) -> Array:
-    """What numpy.asarray, or numpy.from_dlpack, makes of an object that is not an ndarray."""
-    if isinstance(value, np.ma.MaskedArray):
-        raise TypeError(f"{name} must be a plain array, got a masked array: fill it first, {name}.filled(0) for instance")
-    if value is None or isinstance(value, (str, bytes, dict, set)):
-        raise TypeError(f"{name} must be an array, got {type(value).__name__}")
-    value = at_hand(name, value)
-    try:
-        if hasattr(value, "__dlpack__") and not hasattr(value, "__array__"):
-            return np.from_dlpack(value)
-        return np.asarray(value)
-    except (ValueError, TypeError, RuntimeError, BufferError, AttributeError) as error:
-        kind = ValueError if isinstance(error, ValueError) else TypeError
-        raise kind(f"{name} must be an array, got {type(value).__name__}, which NumPy cannot read: {error}") from error
-
-
-def at_hand(name: str, value: Any) -> Any:
-    """`value`, whose cells are in this machine's memory, or the array that it labels.
-
-    Lazy arrays, arrays on a device and sparse ones are refused: NumPy would compute, copy or densify them whole unasked.
-    """
-    if type(value) in PLAIN_VALUES or isinstance(value, (np.ndarray, np.generic)):
-        return value
-    library, kind = type(value).__module__.partition(".")[0], type(value).__name__
-    if library == "xarray" and hasattr(value, "data"):
-        return at_hand(name, value.data)
-    if library == "dask":
-        raise LazyArray(f"{name} is a dask array, which only fastconv's functions take: compute it, {name}.compute()", library)
-    device = device_of(value)
-    if device is not None:
-        raise TypeError(
-            f"{name} must be in this machine's memory, got {library}'s {kind} on {device}: copy it first, "
-            f"{name}.{'get()' if library == 'cupy' else 'cpu()'} for instance"
-        )
-    for method in ("todense", "toarray"):
-        if hasattr(value, method):
-            raise TypeError(f"{name} must be a dense array, got {library}'s sparse {kind}: convert it first, {name}.{method}()")
-    if hasattr(value, "compute"):
-        raise TypeError(f"{name} must be an array, got {library}'s {kind}, which is lazy: compute it first, {name}.compute()")
-    if hasattr(value, "chunks") and hasattr(value, "shape"):
-        raise TypeError(
-            f"{name} must be an array, got {library}'s {kind}, which is stored in chunks: read it, {name}[...], or pass it "
-            f"lazily, dask.array.from_array({name})"
-        )
-    return value
-
-
-def device_of(value: Any) -> str | None:
-    """The device that holds an array where that is not this machine's memory."""
-    if hasattr(value, "__cuda_array_interface__"):
-        return "a GPU"
-    device = getattr(value, "device", None)
-    kind = getattr(device, "type", None)
-    if isinstance(kind, str) and kind != "cpu":
-        return str(device)
-    try:
-        number = int(value.__dlpack_device__()[0])
-    except Exception:
-        return None
-    return None if number in IN_MEMORY else f"device type {number} of DLPack"
 
 
 def dtype(name: str, value: Any) -> np.dtype[Any]:
@@ -300,63 +228,7 @@ def is_sequence(value: Any) -> bool:
     return isinstance(value, (tuple, list)) or (isinstance(value, np.ndarray) and value.ndim > 0)
 
 
-def padding(value: Any, rank: int, size: Size, kernel: Size, stride: Size, dilation: Size) -> Pairs:
-    """An int; one int per axis; one (before, after) pair per axis; "valid"; "same" or "same_lower"."""
-    if isinstance(value, str):
-        if value == "valid":
-            return ((0, 0),) * rank
-        if value in ("same", "same_lower"):
-            lower = value == "same_lower"
-            return tuple(same_padding(*axis, lower=lower) for axis in zip(size, kernel, stride, dilation, strict=True))
-        raise ValueError(f'padding must be "valid", "same", "same_lower", ints or pairs of ints, got {value!r}')
-    if isinstance(value, np.ndarray) and value.ndim == 2:
-        value = value.tolist() if value.dtype.kind in "iu" else list(map(tuple, value))
-    if isinstance(value, (tuple, list)) and value and is_sequence(value[0]):
-        if len(value) != rank or any(not is_sequence(pair) or len(pair) != 2 for pair in value):
-            raise ValueError(f"padding must be one (before, after) pair for each of {rank} axes, got {value!r}")
-        return tuple((integer("padding", before, 0), integer("padding", after, 0)) for before, after in value)
-    return tuple((cells, cells) for cells in per_axis("padding", value, rank, 0))
-
-
-def transposed_padding(
-    value: Any, output_padding: Any, rank: int, kernel: Size, stride: Size, dilation: Size
-) -> tuple[Pairs, Size]:
-    """(padding, output_padding) of a transposed convolution; "same" gives an output of size * stride."""
-    extra = per_axis("output_padding", output_padding, rank, 0)
-    if isinstance(value, str) and value in ("same", "same_lower"):
-        if any(extra):
-            raise ValueError(f"output_padding must be 0 when padding is {value!r}, got {output_padding!r}")
-        resolved = [same_transposed(*axis, lower=value == "same_lower") for axis in zip(kernel, stride, dilation, strict=True)]
-        return tuple(pair for pair, _ in resolved), tuple(more for _, more in resolved)
-    for more, step, spread in zip(extra, stride, dilation, strict=True):
-        if more >= max(step, spread):
-            raise ValueError(
-                f"output_padding must be smaller than stride or dilation, got output_padding {extra}, stride {stride}, "
-                f"dilation {dilation}"
-            )
-    return padding(value, rank, (0,) * rank, kernel, stride, dilation), extra
-
-
 # Names ------------------------------------------------------------------------------------------------------------------
-
-
-def border(mode: Any, fill: Any, size: Size, pads: Pairs, dtype: np.dtype[Any]) -> Border:
-    """A border that the input is large enough for; of the value zero, "constant" is "zeros"."""
-    if not isinstance(mode, str) or mode not in PADDING_MODES:
-        raise ValueError(f"padding_mode must be one of {PADDING_MODES}, got {mode!r}")
-    for axis, (cells, pair) in enumerate(zip(size, pads, strict=True)):
-        most = {"reflect": max(0, cells - 1), "circular": cells}.get(mode, LARGEST if cells else 0)
-        if max(pair) > (LARGEST if mode in ("zeros", "constant") else most):
-            raise ValueError(
-                f"padding must be at most {most} on axis {axis} of {cells} cells with padding_mode {mode!r}, got {pair}"
-            )
-    if fill is not None:
-        numeric("padding_value", fill)
-    if mode == "constant":
-        return Border(mode, number("padding_value", fill, dtype)) if fill is not None and fill != 0 else ZEROS
-    if fill is not None and fill != 0:
-        raise ValueError(f'padding_value is for padding_mode "constant", got {fill!r} with {mode!r}')
-    return Border(mode)
 
 
 def numeric(name: str, value: Any) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from fastconv.problem import arguments as check
+from fastconv.problem import paddings
 from fastconv.problem.borders import ZEROS, Border
 from fastconv.problem.convolutions import LAYOUTS, ConvGeometry, Pairs, Size
 from fastconv.problem.orders import pool_order, pool_window
@@ -74,11 +75,11 @@ def convolution(
     stride = check.per_axis("stride", stride, rank)
     dilation = check.per_axis("dilation", dilation, rank)
     if transposed:
-        pads, extra = check.transposed_padding(padding, output_padding, rank, kernel, stride, dilation)
+        pads, extra = paddings.transposed_padding(padding, output_padding, rank, kernel, stride, dilation)
         border, reach = ZEROS, _uncut(size, kernel, stride, dilation, extra)
     else:
-        pads, extra = check.padding(padding, rank, size, kernel, stride, dilation), (0,) * rank
-        border, reach = check.border(padding_mode, padding_value, size, pads, dtype), _padded(size, pads, dilation)
+        pads, extra = paddings.padding(padding, rank, size, kernel, stride, dilation), (0,) * rank
+        border, reach = paddings.border(padding_mode, padding_value, size, pads, dtype), _padded(size, pads, dilation)
         _check_window(kernel, dilation, reach)
     geometry = ConvGeometry(
         batch=x_shape[0],
@@ -173,7 +174,7 @@ def pool(
     kernel, mask = pool_window(kernel_size, footprint, rank)
     strides = kernel if stride is None else check.per_axis("stride", stride, rank)
     dilations = check.per_axis("dilation", dilation, rank)
-    pads = check.padding(padding, rank, size, kernel, strides, dilations)
+    pads = paddings.padding(padding, rank, size, kernel, strides, dilations)
     ceil_mode = check.boolean("ceil_mode", ceil_mode)
     if kind == "rank":  # whose windows have one number of cells
         padding_mode = "zeros" if padding_mode is None else padding_mode
@@ -252,7 +253,7 @@ def pool_border(mode: Any, fill: Any, size: Size, pads: Pairs, dtype: np.dtype[A
         if fill is not None:
             raise ValueError(f'padding_value is for padding_mode "constant", got {fill!r} without a padding_mode')
         return None
-    return check.border(mode, fill, size, pads, dtype)
+    return paddings.border(mode, fill, size, pads, dtype)
 
 
 def _norm(value: Any) -> float:
@@ -316,7 +317,7 @@ def unpool(
     channels, size = (x_shape[-1], x_shape[1:-1]) if last else (x_shape[1], x_shape[2:])
     kernel = check.per_axis("kernel_size", kernel_size, rank)
     strides = kernel if stride is None else check.per_axis("stride", stride, rank)
-    pads = check.padding(padding, rank, size, kernel, strides, (1,) * rank)
+    pads = paddings.padding(padding, rank, size, kernel, strides, (1,) * rank)
     usual = tuple(
         (cells - 1) * step - sum(pair) + taps if cells else 0
         for cells, step, pair, taps in zip(size, strides, pads, kernel, strict=True)
@@ -343,7 +344,7 @@ def windows(
     rank = len(size)
     kernel = check.per_axis("kernel_size", kernel_size, rank)
     stride, dilation = check.per_axis("stride", stride, rank), check.per_axis("dilation", dilation, rank)
-    pads = check.padding(padding, rank, size, kernel, stride, dilation)
+    pads = paddings.padding(padding, rank, size, kernel, stride, dilation)
     padded = _padded(size, pads, dilation)
     for axis, cells in enumerate(padded):
         extent = window_extent(kernel[axis], dilation[axis])

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from fastconv.problem import arguments as check
+from fastconv.problem.foreign import converted
 from fastconv.served import NotServed
 
 Array = npt.NDArray[Any]
@@ -16,7 +16,7 @@ BAD_MODE = "Acceptable mode flags are 'valid', 'same', or 'full'."
 
 def numbers(name: str, value: Any) -> Array:
     """`value` as an array of numbers, or of truth values, in this machine's byte order."""
-    found = value if type(value) is np.ndarray else check.converted(name, value)
+    found = value if type(value) is np.ndarray else converted(name, value)
     if found.dtype.kind == "O":
         raise NotServed(f"{name} holds objects, which fastconv does not compute with: convert it to a dtype of numbers")
     if found.dtype.kind not in "biufc":
