@@ -8,9 +8,10 @@ import numpy as np
 import numpy.typing as npt
 
 from fastconv.ndimage import arguments as check
-from fastconv.ndimage.correlation import Line, correlate1d, correlated, in_passes_of_parts
+from fastconv.ndimage.correlation import correlate1d, correlated
 from fastconv.ndimage.documentation import documented
 from fastconv.ndimage.filters import gaussian_filter
+from fastconv.ndimage.passes import Line, in_passes_of_parts
 from fastconv.plans.replaying import replayed
 from fastconv.problem.borders import Border
 from fastconv.problem.convolutions import Array

@@ -9,8 +9,8 @@ import numpy.typing as npt
 
 from fastconv.kernels.keeping import remembered
 from fastconv.ndimage import arguments as check
-from fastconv.ndimage.correlation import Line, in_passes_of_parts
 from fastconv.ndimage.documentation import documented
+from fastconv.ndimage.passes import Line, in_passes_of_parts
 from fastconv.plans.replaying import replayed
 from fastconv.problem.convolutions import Array
 
