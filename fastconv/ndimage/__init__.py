@@ -8,17 +8,10 @@ Where SciPy leaves a NaN's reach undefined, here it reaches the windows that hol
 from fastconv.doors import open_to_lazy_arrays
 from fastconv.ndimage.binary import binary_closing, binary_dilation, binary_erosion, binary_opening
 from fastconv.ndimage.correlation import convolve, convolve1d, correlate, correlate1d
-from fastconv.ndimage.derivatives import (
-    gaussian_gradient_magnitude,
-    gaussian_laplace,
-    generic_gradient_magnitude,
-    generic_laplace,
-    laplace,
-    prewitt,
-    sobel,
-)
+from fastconv.ndimage.derivatives import gaussian_laplace, generic_laplace, laplace, prewitt, sobel
 from fastconv.ndimage.extrema import maximum_filter, maximum_filter1d, minimum_filter, minimum_filter1d
 from fastconv.ndimage.filters import gaussian_filter, gaussian_filter1d
+from fastconv.ndimage.magnitudes import gaussian_gradient_magnitude, generic_gradient_magnitude
 from fastconv.ndimage.means import uniform_filter, uniform_filter1d
 from fastconv.ndimage.morphology import (
     black_tophat,
