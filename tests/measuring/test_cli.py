@@ -10,6 +10,7 @@ from commands import FEW, MACHINE, SMALL, full_results
 
 import fastconv as api
 from fastconv import cli
+from fastconv.cli import comparing
 from fastconv.measuring import demo
 from fastconv.measuring import measure as measuring
 from fastconv.measuring.comparison import Comparison, Row
@@ -57,7 +58,7 @@ def test_the_longest_of_everything_fits_80_columns(capsys, monkeypatch, network)
     monkeypatch.setenv("COLUMNS", "80")
     from fastconv.measuring.report import results as reporting
 
-    reporting.show(full_results(network), cli._console())
+    reporting.show(full_results(network), comparing.console())
     out = capsys.readouterr().out
     assert max(map(len, out.splitlines())) <= 80
     assert "WRONG" in out or network

@@ -10,6 +10,7 @@ import pytest
 
 import fastconv as fc
 from fastconv import cli
+from fastconv.cli import comparing
 from fastconv.plans import registry
 
 README = Path(__file__).parents[2] / "README.md"
@@ -91,7 +92,7 @@ def test_commands_can_be_parsed():
         arguments = shlex.split(command)[1:]
         parsed = cli._parser().parse_args(arguments)
         if parsed.command == "compare":
-            assert cli._filter_call(parsed) if "." in (parsed.op or "") else cli._chosen_layers(parsed)
+            assert comparing.filter_call(parsed) if "." in (parsed.op or "") else comparing.chosen_layers(parsed)
 
 
 def test_pictures_and_links_lead_to_files():
