@@ -8,24 +8,23 @@
 """
 
 import inspect
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from statistics import median
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
 import fastconv as api
-from fastconv.machine import host
 from fastconv.measuring.busy import Watch
 from fastconv.measuring.checking import Sample, error_of, sample
 from fastconv.measuring.peers import NAMES, Case, Peer, PeerError, opened
 from fastconv.measuring.roofs import fma_peak
+from fastconv.measuring.runners import Other, Own, Runner
 from fastconv.plans import dispatch
 from fastconv.plans.plan import Plan
 from fastconv.plans.registry import Implementation
-from fastconv.plans.timing import timed_round
 from fastconv.problem.convolutions import Array, ConvGeometry
 from fastconv.problem.gradients import WeightGradient
 from fastconv.problem.pools import PoolGeometry
@@ -33,7 +32,6 @@ from fastconv.problem.pools import PoolGeometry
 __all__ = ["Comparison", "Row", "compare"]
 
 ROUNDS = 5
-LONGEST_CALL = 20.0  # seconds that one call may be expected to take
 
 
 @dataclass(frozen=True)
@@ -154,78 +152,6 @@ def peer_names(peers: bool | Iterable[str]) -> tuple[str, ...]:
     return chosen
 
 
-class Runner(Protocol):
-    """What a comparison asks of an implementation, a peer, or the reference loops."""
-
-    name: str
-    peer: bool
-
-    def prepare(self) -> str | None:
-        """Gets ready, first call included; returns why it cannot serve the case, or None."""
-
-    def result(self) -> Array:
-        """The output as (n, c, ...)."""
-
-    def run(self, seconds: float) -> list[float]:
-        """Seconds of each call in a round."""
-
-    def notes(self) -> tuple[str | None, str]:
-        """(kernel, note)."""
-
-
-class _Own:
-    """An implementation of fastconv, run through its plan. `like` is a plan of the same case."""
-
-    peer = False
-
-    def __init__(self, record: Implementation, make: Callable[..., Plan], operands: tuple[Array, ...], like: Plan) -> None:
-        self.name, self._record, self._make, self._operands, self._like = record.name, record, make, operands, like
-
-    def prepare(self) -> str | None:
-        reason = self._record.supports(self._like.problem)
-        if reason is not None:
-            return reason
-        cost = self._record.cost(self._like.problem, host()) / api.get_num_threads()
-        if cost > LONGEST_CALL:
-            return f"one call is expected to take {cost:,.0f} s"
-        self.plan = self._make(implementation=self.name)
-        self.y = self.plan(*self._operands)
-        return None
-
-    def result(self) -> Array:
-        values = self.y[0] if isinstance(self.y, tuple) else self.y
-        geometry = self.plan.geometry
-        return geometry.channels_first(values.reshape(geometry.out_shape))  # type: ignore[no-any-return]
-
-    def run(self, seconds: float) -> list[float]:
-        plan, operands, y = self.plan, self._operands, self.y
-        return timed_round(lambda: plan(*operands, out=y), seconds)
-
-    def notes(self) -> tuple[str | None, str]:
-        return self.plan.kernel, ""
-
-
-class _Other:
-    """A peer."""
-
-    peer = True
-
-    def __init__(self, peer: Peer, case: Case) -> None:
-        self.name, self._peer, self._case = peer.name, peer, case
-
-    def prepare(self) -> str | None:
-        return self._peer.prepare(self._case)
-
-    def result(self) -> Array:
-        return self._peer.result()
-
-    def run(self, seconds: float) -> list[float]:
-        return self._peer.run(seconds)
-
-    def notes(self) -> tuple[str | None, str]:
-        return None, ", ".join(filter(None, (self._peer.version, self._peer.note)))
-
-
 @dataclass
 class _Entry:
     """A runner and what is known of it."""
@@ -302,7 +228,7 @@ class Comparison:
         self._peers: tuple[Peer, ...] = ()
         chosen = make("auto").implementation.name  # weights may decide
         selected = _selected(operation, implementations, chosen)
-        self._entries = [_Entry(_Own(record, make, operands, plan), record.name == chosen) for record in selected]
+        self._entries = [_Entry(Own(record, make, operands, plan), record.name == chosen) for record in selected]
 
     def add_peers(self, peers: Iterable[Peer]) -> None:
         """Runs the case in these too."""
@@ -311,7 +237,7 @@ class Comparison:
             return
         case = Case(self.geometry, self._x, self._w, self._bias)
         self._peers = tuple(peers)
-        self._entries += [_Entry(_Other(peer, case)) for peer in self._peers]
+        self._entries += [_Entry(Other(peer, case)) for peer in self._peers]
 
     def _no_peers(self, peers: tuple[Peer, ...]) -> None:
         """No peer computes a gradient alone."""
