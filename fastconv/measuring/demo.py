@@ -223,7 +223,7 @@ def pictures(image: Maps, steps: list[Step], folder: Path) -> list[Path]:
     OSError
         If the folder cannot be made or written.
     """
-    from fastconv.measuring.report import plotting
+    from fastconv.measuring.report.maps import feature_maps
 
     folder.mkdir(parents=True, exist_ok=True)
     last = {step.layer: step for step in steps}
@@ -234,6 +234,6 @@ def pictures(image: Maps, steps: list[Step], folder: Path) -> list[Path]:
     written = []
     for name, (maps, title) in sheets.items():
         path = folder / f"{name}.png"
-        plotting.feature_maps(maps, title).savefig(path)
+        feature_maps(maps, title).savefig(path)
         written.append(path)
     return written

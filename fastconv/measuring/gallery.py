@@ -66,7 +66,7 @@ def sheet(photograph: Image, pictures: list[Picture], folder: Path) -> Path:
     OSError
         If the folder cannot be made or written.
     """
-    from fastconv.measuring.report import plotting
+    from fastconv.measuring.report.maps import gallery
     from fastconv.measuring.report.results import duration
 
     require("matplotlib.figure")
@@ -78,5 +78,5 @@ def sheet(photograph: Image, pictures: list[Picture], folder: Path) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / "filters.png"
     height, width = photograph.shape
-    plotting.gallery(captions, f"fastconv.ndimage on {height} x {width} pixels of float32").savefig(path)
+    gallery(captions, f"fastconv.ndimage on {height} x {width} pixels of float32").savefig(path)
     return path

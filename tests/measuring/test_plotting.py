@@ -9,6 +9,7 @@ import pytest
 
 from fastconv.measuring.comparison import Row
 from fastconv.measuring.report import plotting
+from fastconv.measuring.report.maps import feature_maps
 
 pytest.importorskip("matplotlib", reason="pictures need matplotlib")
 
@@ -36,7 +37,7 @@ def texts(axes):
 def test_feature_maps_has_a_column_a_step_and_a_row_a_channel():
     rng = np.random.default_rng(0)
     signed, positive = rng.standard_normal((8, 6, 2)), rng.random((4, 3))
-    figure = plotting.feature_maps([("conv", signed), ("pool", positive)], "two steps")
+    figure = feature_maps([("conv", signed), ("pool", positive)], "two steps")
     images = [axes.images[0] for axes in figure.axes if axes.images]
     assert [image.get_array().shape for image in images] == [(8, 6), (4, 3), (8, 6)]
     assert images[0].get_clim()[0] == -images[0].get_clim()[1]  # zero is the white in the middle
@@ -46,13 +47,13 @@ def test_feature_maps_has_a_column_a_step_and_a_row_a_channel():
 
 
 def test_flat_maps_can_be_drawn():
-    assert png(plotting.feature_maps([("zeros", np.zeros((3, 3)))]))
+    assert png(feature_maps([("zeros", np.zeros((3, 3)))]))
 
 
 @pytest.mark.parametrize(("steps", "message"), [([], "at least one step"), ([("x", np.ones(3))], r"x must be .* shape \(3,\)")])
 def test_feature_maps_refuses_what_is_no_picture(steps, message):
     with pytest.raises(ValueError, match=message):
-        plotting.feature_maps(steps)
+        feature_maps(steps)
 
 
 def test_bars_are_sorted_and_those_without_a_time_left_out():
@@ -99,7 +100,7 @@ def test_nothing_to_draw_is_an_error(picture):
 
 def test_pictures_need_no_pyplot_and_importing_no_matplotlib():
     program = (
-        "import sys; from fastconv.measuring.report import plotting; assert 'matplotlib' not in sys.modules; "
-        "plotting.feature_maps([('a', [[0.0, 1.0]])]); assert 'matplotlib.pyplot' not in sys.modules"
+        "import sys; from fastconv.measuring.report import maps, plotting; assert 'matplotlib' not in sys.modules; "
+        "maps.feature_maps([('a', [[0.0, 1.0]])]); assert 'matplotlib.pyplot' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", program], check=True, timeout=60)

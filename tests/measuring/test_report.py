@@ -16,8 +16,8 @@ from fastconv.measuring.report.results import CaseResult, Results
 pytest.importorskip("matplotlib", reason="pictures need matplotlib")
 pytest.importorskip("rich", reason="tables need rich")
 
+from fastconv.measuring.report import figures, plotting, svg
 from fastconv.measuring.report import html as report
-from fastconv.measuring.report import plotting, svg
 
 MACHINE = {**PLAIN, "cpu": "a <CPU>"}
 RATES = {"gflops": 200.0, "share_of_peak": 0.8, "gbytes_per_second": 2.0}
@@ -183,7 +183,7 @@ def test_colours_of_every_picture_have_a_twin_for_the_dark():
     """A colour that the style sheet does not know would stay as dark as it is."""
     text = report.page(RESULTS["single"])
     inked = set(re.findall(r"(?:fill|stroke): (#[0-9a-f]{6})", "".join(re.findall(r"<svg.*?</svg>", text, re.DOTALL))))
-    assert {plotting.INK, plotting.OURS, plotting.PEERS} <= inked <= set(svg.DARK)
+    assert {figures.INK, figures.OURS, figures.PEERS} <= inked <= set(svg.DARK)
 
 
 @pytest.mark.parametrize("dark", [False, True])
@@ -196,11 +196,11 @@ def test_words_stand_out_from_the_paper(dark):
         return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
 
     def contrast(colour):
-        pair = sorted(luminance(svg.DARK[one] if dark else one) for one in (colour, plotting.PAPER))
+        pair = sorted(luminance(svg.DARK[one] if dark else one) for one in (colour, figures.PAPER))
         return (pair[1] + 0.05) / (pair[0] + 0.05)
 
-    assert contrast(plotting.INK) >= 4.5
-    assert min(map(contrast, (plotting.OURS, plotting.PEERS, plotting.REFERENCE))) >= 3
+    assert contrast(figures.INK) >= 4.5
+    assert min(map(contrast, (figures.OURS, figures.PEERS, figures.REFERENCE))) >= 3
 
 
 def test_a_picture_by_itself_is_a_file_of_its_own(tmp_path):

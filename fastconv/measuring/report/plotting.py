@@ -1,15 +1,25 @@
-"""Pictures: feature maps, bars of speedup, a roofline. Each function returns a matplotlib Figure and shows nothing.
-
-matplotlib is imported by the first picture; `pip install "fastconv[bench]"` brings it.
-"""
+"""Pictures of what was measured: bars of speedup, a roofline, a memory curve. Each function returns a matplotlib Figure."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
-import numpy.typing as npt
 
 from fastconv.measuring.extras import require
+from fastconv.measuring.report.figures import (
+    FAINT,
+    GRID,
+    INK,
+    OURS,
+    PAPER,
+    PEERS,
+    REFERENCE,
+    SHADE,
+    WIDTH,
+    bare,
+    empty_figure,
+    headline,
+)
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -17,116 +27,10 @@ if TYPE_CHECKING:
 
     from fastconv.measuring.comparison import Row
 
-__all__ = ["feature_maps", "memory_curve", "ratio_bars", "roofline", "speedup_bars"]
+__all__ = ["memory_curve", "ratio_bars", "roofline", "speedup_bars"]
 
-INK, FAINT = "#1f2933", "#9aa5b1"
-PAPER, SHADE, GRID = "#ffffff", "#f3f5f7", "#e4e7eb"
-OURS, PEERS, REFERENCE = "#0b7285", "#e8590c", "#868e96"
 TICKS = [digit * 10.0**power for power in range(-4, 5) for digit in (1, 2, 5)]
-WIDTH = 8.0  # inches
 NAMED = 14  # points of a roofline that can all be named
-
-
-def _figure(width: float, height: float) -> "Figure":
-    """A figure that no window system, and no global state of pyplot, has to do with."""
-    return require("matplotlib.figure").Figure(figsize=(width, height), dpi=144, layout="constrained")  # type: ignore[no-any-return]
-
-
-# Feature maps -----------------------------------------------------------------------------------------------------------
-
-
-def feature_maps(steps: Sequence[tuple[str, npt.ArrayLike]], title: str = "") -> "Figure":
-    """A grid of maps: one column per step, one row per channel.
-
-    Maps with negative values are drawn from blue over white to red, white at zero; others from black to white, with the
-    dark values lifted. A step's maps share one scale, which leaves out the outermost half percent of their values.
-
-    Parameters
-    ----------
-    steps : sequence of (str, array of (H, W) or (H, W, C))
-        Each step's name and maps.
-    title : str
-        Printed above.
-
-    Returns
-    -------
-    matplotlib.figure.Figure
-
-    Raises
-    ------
-    ValueError
-        If there is no step, or one has another number of axes.
-    """
-    columns = [(name, maps if maps.ndim == 3 else maps[:, :, np.newaxis]) for name, maps in _arrays(steps)]
-    if not columns:
-        raise ValueError("steps must hold at least one step")
-    rows = max(maps.shape[2] for _, maps in columns)
-    height, width = columns[0][1].shape[:2]
-    side = 3.0 if rows > 1 else 3.6
-    figure = _figure(side * len(columns), side * height / width * rows + 0.3 + 0.4 * bool(title))
-    grid = figure.subplots(rows, len(columns), squeeze=False)
-    for axes in grid.flat:
-        axes.set_axis_off()
-    for at, (name, maps) in enumerate(columns):
-        shades = _shades(maps)
-        for channel in range(maps.shape[2]):
-            grid[channel, at].imshow(maps[:, :, channel], interpolation="nearest", **shades)
-        size = " x ".join(map(str, maps.shape[: 2 if maps.shape[2] == 1 else 3]))
-        grid[0, at].set_title(name, loc="left", fontsize=10, color=INK, fontweight="bold")
-        grid[0, at].set_title(size, loc="right", fontsize=8, color=FAINT)
-    if title:
-        figure.suptitle(title, fontsize=11, color=INK, x=0.006, ha="left")
-    return figure
-
-
-def gallery(pictures: Sequence[tuple[str, str, npt.NDArray[Any]]], title: str = "", columns: int = 4) -> "Figure":
-    """Pictures in rows, each under its name and two lines that say more; shades as in `feature_maps`.
-
-    Parameters
-    ----------
-    pictures : sequence of (str, str, array of (H, W))
-        Name, further lines, picture; all of one shape.
-    title : str
-        Printed above.
-    columns : int
-        Pictures of a row.
-
-    Returns
-    -------
-    matplotlib.figure.Figure
-    """
-    rows = -(-len(pictures) // columns)
-    height, width = pictures[0][2].shape
-    figure = _figure(3.4 * columns, rows * (3.4 * height / width + 0.65) + 0.4)
-    grid = figure.subplots(rows, columns, squeeze=False)
-    for axes in grid.flat:
-        axes.set_axis_off()
-    for axes, (name, more, picture) in zip(grid.flat, pictures, strict=False):
-        axes.imshow(picture, interpolation="nearest", **_shades(picture))
-        axes.set_title(f"{name}\n\n", loc="left", fontsize=9, color=INK, fontweight="bold")
-        axes.text(0, 1.02, more, transform=axes.transAxes, fontsize=8, color=FAINT, va="bottom")
-    figure.suptitle(title, fontsize=11, color=INK, x=0.006, ha="left")
-    return figure
-
-
-def _arrays(steps: Sequence[tuple[str, npt.ArrayLike]]) -> list[tuple[str, npt.NDArray[Any]]]:
-    found = [(name, np.asarray(maps)) for name, maps in steps]
-    for name, maps in found:
-        if maps.ndim not in (2, 3):
-            raise ValueError(f"{name} must be height x width or height x width x channels, got shape {maps.shape}")
-    return found
-
-
-def _shades(maps: npt.NDArray[Any]) -> dict[str, Any]:
-    low, high = np.percentile(maps, (0.5, 99.5)) if maps.size else (0.0, 1.0)
-    if low < 0:
-        reach = max(-low, high)
-        return {"cmap": "RdBu_r", "vmin": -reach, "vmax": reach}
-    lift = require("matplotlib.colors").PowerNorm(0.65, low, high if high > low else low + 1, clip=True)
-    return {"cmap": "gray", "norm": lift}
-
-
-# Comparisons ------------------------------------------------------------------------------------------------------------
 
 
 def speedup_bars(rows: Sequence["Row"], title: str = "", width: float = WIDTH) -> "Figure":
@@ -150,7 +54,7 @@ def speedup_bars(rows: Sequence["Row"], title: str = "", width: float = WIDTH) -
     timed = sorted((row for row in rows if row.speedup), key=lambda row: row.speedup or 0.0)
     if not timed:
         raise ValueError("rows must hold at least one with a speedup")
-    figure = _figure(width, 0.42 * len(timed) + 1.3)
+    figure = empty_figure(width, 0.42 * len(timed) + 1.3)
     axes = figure.subplots()
     speedups = [row.speedup or 1.0 for row in timed]
     axes.barh(range(len(timed)), [value - 1 for value in speedups], left=1, height=0.72, color=[_colour(row) for row in timed])
@@ -165,8 +69,8 @@ def speedup_bars(rows: Sequence["Row"], title: str = "", width: float = WIDTH) -
     axes.grid(axis="x", color=GRID, linewidth=0.8)
     axes.set_axisbelow(True)
     axes.tick_params(which="both", length=0, color=FAINT, labelcolor=INK)
-    _bare(axes)
-    _headline(axes, title)
+    bare(axes)
+    headline(axes, title)
     _legend(axes, timed, "lower right")
     return figure
 
@@ -195,7 +99,7 @@ def ratio_bars(ratios: Sequence[tuple[str, float]], title: str = "", width: floa
     if not ratios:
         raise ValueError("ratios must hold at least one")
     drawn = ratios[::-1]
-    figure = _figure(width, 0.34 * len(drawn) + 1.3)
+    figure = empty_figure(width, 0.34 * len(drawn) + 1.3)
     axes = figure.subplots()
     values = [value for _, value in drawn]
     colours = [OURS if value >= 1 else PEERS for value in values]
@@ -215,8 +119,8 @@ def ratio_bars(ratios: Sequence[tuple[str, float]], title: str = "", width: floa
     axes.grid(axis="x", color=GRID, linewidth=0.8)
     axes.set_axisbelow(True)
     axes.tick_params(which="both", length=0, color=FAINT, labelcolor=INK)
-    _bare(axes)
-    _headline(axes, title)
+    bare(axes)
+    headline(axes, title)
     return figure
 
 
@@ -249,7 +153,7 @@ def roofline(rows: Sequence["Row"], peak: float | None, bandwidth: float, title:
     ]
     if not points:
         raise ValueError("rows must hold at least one with gflops and gbytes_per_second")
-    figure = _figure(width, 5.2 if width >= WIDTH else 4.2)
+    figure = empty_figure(width, 5.2 if width >= WIDTH else 4.2)
     axes = figure.subplots()
     intensities, rates = [point[0] for point in points], [point[1] for point in points]
     ridge = [] if peak is None else [peak / bandwidth]
@@ -274,8 +178,8 @@ def roofline(rows: Sequence["Row"], peak: float | None, bandwidth: float, title:
         axis.set_major_formatter(lambda value, _: f"{value:,.12g}")
         axis.set_minor_formatter(lambda value, _: "")
     axes.tick_params(labelcolor=INK, color=FAINT, which="both", labelsize=9)
-    _bare(axes)
-    _headline(axes, title)
+    bare(axes)
+    headline(axes, title)
     _legend(axes, [row for _, _, row in points], "lower left")
     _name_roofs(figure, axes, left, peak, bandwidth)
     return figure
@@ -311,7 +215,7 @@ def memory_curve(
     if not len(seconds):
         raise ValueError("seconds must hold at least one sample")
     used = np.asarray(resident) / 1e9
-    figure = _figure(width, 3.2)
+    figure = empty_figure(width, 3.2)
     axes = figure.subplots()
     axes.fill_between(seconds, used, color=OURS, alpha=0.15, linewidth=0)
     axes.plot(seconds, used, color=OURS)
@@ -322,8 +226,8 @@ def memory_curve(
     axes.set_xlim(0, max(seconds) or 1)
     axes.set_xlabel("seconds", color=INK)
     axes.set_ylabel("resident memory, GB", color=INK)
-    _bare(axes)
-    _headline(axes, title)
+    bare(axes)
+    headline(axes, title)
     return figure
 
 
@@ -398,17 +302,6 @@ def _colour(row: "Row") -> str:
 def _beside(axes: "Axes", x: float, y: float, text: str) -> None:
     """Words a little to the right of a bar's end."""
     axes.annotate(text, (x, y), (4, 0), textcoords="offset points", va="center", ha="left", fontsize=9, color=INK)
-
-
-def _bare(axes: "Axes") -> None:
-    for side in ("top", "right"):
-        axes.spines[side].set_visible(False)
-    for side in ("left", "bottom"):
-        axes.spines[side].set_color(FAINT)
-
-
-def _headline(axes: "Axes", title: str) -> None:
-    axes.set_title(title, loc="left", fontsize=11, color=INK, pad=10)
 
 
 def _rounded(value: float) -> str:

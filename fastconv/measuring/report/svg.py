@@ -1,6 +1,6 @@
 """matplotlib figures as SVG text that reads on light and on dark paper, by itself or inside a page.
 
-Backgrounds are transparent and words stay words. Colours stand in the drawing as plotting.py gives them; where the reader
+Backgrounds are transparent and words stay words. Colours stand in the drawing as figures.py gives them; where the reader
 prefers dark, a style sheet that looks for those colours puts others in their place.
 """
 
@@ -10,7 +10,7 @@ from html import escape
 from typing import TYPE_CHECKING
 
 from fastconv.measuring.extras import require
-from fastconv.measuring.report.plotting import FAINT, GRID, INK, OURS, PAPER, PEERS, REFERENCE, SHADE
+from fastconv.measuring.report.figures import FAINT, GRID, INK, OURS, PAPER, PEERS, REFERENCE, SHADE
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
