@@ -13,7 +13,7 @@ from fastconv import cli
 # Each compiles many kernels to show, by every tile, dtype or end, what other tests show on some: exhaustive runs have them.
 EXHAUSTIVE = (
     "simd/test_[!vlr]*.py",
-    "simd/test_vector_sums.py",
+    "simd/test_vector_*.py",
     "simd/test_row_tiles.py",
     "simd/test_running.py",
     "kernels/test_averages.py",
