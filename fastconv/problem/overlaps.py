@@ -4,11 +4,14 @@
     y [k] = fold (columns [k])
 
 A plain convolution of stride 1 is a transposed one by mirrored weights, whose padding is what the kernel reaches beyond its
-own.
+own. Bands of rows, along the first axis of an image, go one after another: each makes the columns of all rows of x that reach
+it.
 """
 
+from collections.abc import Iterator
 from dataclasses import replace
 from math import isqrt, prod
+from typing import NamedTuple
 
 from fastconv.problem.borders import ZERO_FILL
 from fastconv.problem.convolutions import IDENTITY, ConvGeometry
@@ -32,12 +35,48 @@ def overlap_refusal(geometry: ConvGeometry) -> str | None:
     return None if fits else "it serves a padding that no window fits into"
 
 
-def product_geometry(geometry: ConvGeometry, images: int) -> ConvGeometry:
-    """The convolution of one tap, of some images, to a channel for every output and tap."""
+class Band(NamedTuple):
+    """Rows of the output from `begin` on, and those of x from `first` on whose windows reach them."""
+
+    first: int
+    rows: int
+    begin: int
+    made: int
+
+
+def whole(geometry: ConvGeometry) -> Band:
+    """All rows."""
+    return Band(0, geometry.in_size[0], 0, geometry.out_size[0])
+
+
+def bands(geometry: ConvGeometry, rows: int) -> Iterator[Band]:
+    """Bands that begin `rows` rows of x apart; where taps reach no row of a band, it takes the last one before."""
+    g, reach, step = geometry, geometry.window[0], geometry.stride[0]
+    before, made = cut_before(g), rows * step
+    for begin in range(0, g.out_size[0], made):
+        end = min(begin + made, g.out_size[0])
+        last = min(g.in_size[0] - 1, (end - 1 + before) // step)
+        first = min(last, max(0, -((reach - 1 - begin - before) // step)))
+        yield Band(first, last + 1 - first, begin, end - begin)
+
+
+def rows_beside(geometry: ConvGeometry) -> int:
+    """Rows of x that a band shares with the next."""
+    return -(-(geometry.window[0] - 1) // geometry.stride[0])
+
+
+def cut_before(geometry: ConvGeometry) -> int:
+    """Rows that the full overlap-add has before the first one of the output."""
+    return geometry.padding[0][0] if geometry.transposed else geometry.window[0] - 1 - geometry.padding[0][0]
+
+
+def product_geometry(geometry: ConvGeometry, images: int, rows: int) -> ConvGeometry:
+    """The convolution of one tap, of so many rows of some images, to a channel for every output and tap."""
     g, ones = geometry, (1,) * geometry.rank
     return replace(
         g,
         batch=images,
+        in_size=(rows, *g.in_size[1:]),
         out_channels=g.out_channels * g.taps,
         kernel=ones,
         stride=ones,
@@ -49,20 +88,22 @@ def product_geometry(geometry: ConvGeometry, images: int) -> ConvGeometry:
     )
 
 
-def fold_geometry(geometry: ConvGeometry, images: int) -> FoldGeometry:
-    """The overlap-add of the columns of some images, channels first."""
+def fold_geometry(geometry: ConvGeometry, images: int, band: Band) -> FoldGeometry:
+    """The overlap-add of the columns of a band of some images, channels first."""
     g, padding = geometry, geometry.padding
     if not g.transposed:
         padding = tuple((reach - 1 - a, reach - 1 - b) for (a, b), reach in zip(g.padding, g.window, strict=True))
+    before = cut_before(g) + band.begin - band.first * g.stride[0]
+    after = (band.rows - 1) * g.stride[0] + g.window[0] - band.made - before
     windows = replace(
         g,
         batch=1,
         in_channels=1,
         out_channels=1,
         groups=1,
-        in_size=g.out_size,
+        in_size=(band.made, *g.out_size[1:]),
         channels_last=False,
-        padding=padding,
+        padding=((before, after), *padding[1:]),
         output_padding=(0,) * g.rank,
         transposed=False,
         activation=IDENTITY,

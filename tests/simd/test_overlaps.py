@@ -57,6 +57,41 @@ def test_sums_are_exact_and_nothing_beyond_is_touched(name, last, dtype):
         np.testing.assert_array_equal(out, expected)
 
 
+@pytest.mark.skipif(not SUPPORTED, reason="guard pages are made by mprotect")
+@pytest.mark.parametrize("last", [False, True], ids=["first", "last"])
+@pytest.mark.parametrize("rows", [1, 2, 3])
+@pytest.mark.parametrize("name", CASES)
+def test_bands_of_rows_make_the_same_sums(name, rows, last, monkeypatch):
+    """However few rows of its own a band has; all of x and of the output are within their bands."""
+    operation, x, w, bias, options = drawn(name, last, "float32")
+    expected = operation(x, w, bias, implementation="loops", **options)
+    monkeypatch.setattr(overlaps, "cut_of", lambda problem: overlaps.Cut(1, rows))
+    plan = operation.plan(x.shape, w, bias, implementation="col2im", **options)
+    assert len(plan.packed.bands) == max(1, -(-plan.served.geometry.out_size[0] // (rows * plan.served.geometry.stride[0])))
+    for at in ("end", "beginning"):
+        out = guarded(np.full(expected.shape, np.nan, x.dtype), at)
+        overlaps.run({"x": guarded(x, at)}, guarded_everywhere(plan.packed, at), plan.served, out)
+        np.testing.assert_array_equal(out, expected)
+
+
+@pytest.mark.parametrize(
+    ("shape", "weights", "options", "rows"),
+    [
+        ((1, 10, 352, 288), (10, 5, 3, 3), {"stride": 2}, 36),
+        ((1, 56, 270, 480), (56, 1, 9, 9), {"stride": 4}, 11),
+        ((4, 32, 60, 50), (32, 3, 4, 4), {"stride": 2}, 60),  # images go together
+        ((1, 2, 900, 1000), (2, 1, 300, 9), {"stride": (1, 3)}, None),  # a row of the output takes 300 of x
+    ],
+)
+def test_columns_of_large_images_stay_in_a_cache(shape, weights, options, rows):
+    """Or, where bands share many rows, in the workspace; else another implementation serves."""
+    plan = fc.conv_transpose2d.plan(shape, np.ones(weights, np.float32), **options)
+    cut = overlaps.cut_of(plan.problem)
+    assert (None if cut is None else cut.rows) == rows
+    if rows is None:
+        assert "more than 16,777,216 bytes" in overlaps.supports(plan.problem)
+
+
 @pytest.mark.parametrize("last", [False, True], ids=["first", "last"])
 @pytest.mark.parametrize("name", ["plain", "transposed"])
 @pytest.mark.parametrize(("most", "together"), [(0, 1), (1, 1), (4, 3), (6, 6)])
@@ -67,7 +102,7 @@ def test_images_go_together_while_their_columns_lie_near(name, last, most, toget
     monkeypatch.setattr(overlaps, "TOGETHER", most * 4 * w.size * x.size // (x.shape[0] * 5 * 5))
     x = np.concatenate([x, x[::-1], x])
     plan = operation.plan(x.shape, w, bias, implementation="col2im", **options)
-    assert overlaps.product_of(plan.served).geometry.batch == together
+    assert overlaps.cut_of(plan.served).images == together
     np.testing.assert_array_equal(plan(x), np.concatenate([expected, expected[::-1], expected]))
 
 

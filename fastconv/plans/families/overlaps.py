@@ -7,6 +7,9 @@ The product is a convolution of one tap by the kernels of direct convolution; it
 makes no phases and pads nothing: for few output channels, whose sums do not fill registers, and for large kernels. A plain
 convolution of stride 1 is a transposed one by mirrored weights, whose padding is what the kernel reaches beyond its own.
 Channels last, the columns are turned before they are added up, and the sums of several channels are turned back.
+
+Columns of several small images are made together. Of large images they are made for a band of rows after the other, so that
+they stay in a cache; the rows that two bands share are made twice.
 """
 
 from math import prod
@@ -19,19 +22,33 @@ from fastconv.kernels.keeping import remembered
 from fastconv.kernels.memory import aligned
 from fastconv.kernels.simd.arrays import columns, turning
 from fastconv.kernels.simd.direct import choice as direct
+from fastconv.kernels.simd.direct import pointwise
+from fastconv.kernels.simd.engine.weights import Draft, launched
 from fastconv.machine import Machine, host
-from fastconv.problem.convolutions import Array
-from fastconv.problem.overlaps import column_values, fold_geometry, images_together, overlap_refusal, product_geometry
+from fastconv.problem.convolutions import Array, ConvGeometry, Size
+from fastconv.problem.overlaps import (
+    Band,
+    bands,
+    column_values,
+    fold_geometry,
+    images_together,
+    overlap_refusal,
+    product_geometry,
+    rows_beside,
+    whole,
+)
 from fastconv.problem.problem import Operands, Problem
 from fastconv.problem.types import uniform
 from fastconv.problem.windows import FoldGeometry
 
-WORKSPACE = 16 << 20  # bytes of the columns of an image, or of several
-TOGETHER = 4 << 20  # of several, which are added up while they are near
+WORKSPACE = 16 << 20  # bytes of the columns of a pass at most
+TOGETHER = 4 << 20  # of several images, which are added up while they are near
+NEAR = 2 << 20  # of a band
+SHARED = 4  # times the rows that a band shares with the next, that it has of its own at least
 
 
-class Packed(NamedTuple):
-    """What runs.
+class Launches(NamedTuple):
+    """What runs for a band, of some images.
 
     Attributes
     ----------
@@ -39,86 +56,175 @@ class Packed(NamedTuple):
         Of the product.
     fold : Launch
         Of the overlap-add.
-    bias : array
-        What planes begin with.
-    images, made : int
-        Images of a pass, and elements of their columns.
     """
 
     product: tuple[Launch, ...]
     fold: columns.Launch
+
+
+class Packed(NamedTuple):
+    """What runs.
+
+    Attributes
+    ----------
+    bands : tuple of (Band, Launches)
+        Of some images, or of one.
+    bias : array
+        What planes begin with.
+    images, made : int
+        Images of a pass, and elements of its columns at most.
+    """
+
+    bands: tuple[tuple[Band, Launches], ...]
     bias: Array
     images: int
     made: int
 
 
-@remembered
-def product_of(problem: Problem) -> Problem:
-    """The product, of as many images as lie near together, of all that the workspace holds, or of one."""
-    g = problem.geometry
-    images = images_together(g, problem.dtype.itemsize, TOGETHER, WORKSPACE)
-    return Problem(product_geometry(g, images), uniform(problem.dtype))
+class Cut(NamedTuple):
+    """Images of a pass, and of one alone the rows of x that a band has of its own."""
+
+    images: int
+    rows: int
 
 
 @remembered
-def fold_of(problem: Problem) -> FoldGeometry:
+def cut_of(problem: Problem) -> Cut | None:
+    """As many images as lie near together, or all that the workspace holds, or a band of one; None if it does not hold that."""
+    g, itemsize = problem.geometry, problem.dtype.itemsize
+    size = itemsize * column_values(g)
+    if size <= NEAR or (g.batch > 1 and size <= TOGETHER):
+        return Cut(images_together(g, itemsize, TOGETHER, WORKSPACE), max(1, g.in_size[0]))
+    of_row, beside = size // g.in_size[0], rows_beside(g)
+    rows = max(NEAR // of_row - beside, SHARED * beside, 1)
+    if (rows + beside) * of_row > WORKSPACE:
+        rows = WORKSPACE // of_row - beside
+    if rows < max(1, beside):
+        return None
+    return Cut(1, -(-g.in_size[0] // -(-g.in_size[0] // rows)))  # bands are alike
+
+
+def bands_of(problem: Problem) -> tuple[Band, ...]:
+    """Of an image."""
+    cut, g = cut_of(problem), problem.geometry
+    assert cut is not None
+    return (whole(g),) if cut.rows >= g.in_size[0] else tuple(bands(g, cut.rows))
+
+
+@remembered
+def product_of(problem: Problem, rows: int) -> Problem:
+    """The product, for a pass over so many rows."""
+    cut = cut_of(problem)
+    assert cut is not None
+    return Problem(product_geometry(problem.geometry, cut.images, rows), uniform(problem.dtype))
+
+
+def fold_of(problem: Problem, band: Band) -> FoldGeometry:
     """The overlap-add of what the product makes."""
-    return fold_geometry(problem.geometry, product_of(problem).geometry.batch)
+    return fold_geometry(problem.geometry, product_of(problem, band.rows).geometry.batch, band)
+
+
+def is_part(problem: Problem, band: Band) -> bool:
+    """Whether a band's planes are parts of larger ones."""
+    g = problem.geometry
+    return not g.channels_last and band != whole(g)
 
 
 def supports(problem: Problem) -> str | None:
-    """Real floats, where the columns of an image fit the workspace."""
+    """Real floats, where the columns of a band fit the workspace."""
     g, dtype = problem.geometry, problem.dtype
     if dtype not in (np.float32, np.float64):
         return f"its vectors are float32 or float64, not {dtype}"
-    size = dtype.itemsize * column_values(g)
-    if size > WORKSPACE:
-        return f"the products of an image take {size:,} bytes, more than {WORKSPACE:,}"
-    return overlap_refusal(g)
+    refused = overlap_refusal(g)
+    if refused is None and cut_of(problem) is None:
+        return f"the products of the rows that one of the output takes are more than {WORKSPACE:,} bytes"
+    return refused
 
 
 def cost(problem: Problem, machine: Machine) -> float:
     """Of the product, of turning, and of the overlap-add, for all images."""
-    product, g, dtype = product_of(problem), problem.geometry, problem.dtype
-    images, outs, made = product.geometry.batch, g.out_channels, product.geometry.out_channels
-    seconds = direct.cost(product, machine) + columns.seconds(fold_of(problem), dtype, machine)
+    g, dtype, cut, found = problem.geometry, problem.dtype, cut_of(problem), bands_of(problem)
+    assert cut is not None
+    if not found:
+        return 1e-6
+    band = found[len(found) // 2]
+    product = product_of(problem, band.rows)
+    made, outs = product.geometry.out_channels, g.out_channels
+    part = pointwise.candidate if is_part(problem, band) else direct.choice
+    seconds = part(product, machine).seconds + columns.seconds(fold_of(problem, band), dtype, machine)
     if g.channels_last:
-        seconds += turning.seconds(images, prod(g.in_size), made, dtype, machine)
-        seconds += turning.seconds(images, outs, prod(g.out_size), dtype, machine) if outs > 1 else 0
-    return max(1.0, g.batch / max(1, images)) * seconds
+        seconds += turning.seconds(cut.images, prod(product.geometry.in_size), made, dtype, machine)
+        seconds += turning.seconds(cut.images, outs, band.made * prod(g.out_size[1:]), dtype, machine) if outs > 1 else 0
+    parts = max(1.0, g.batch / max(1, cut.images)) * max(1.0, g.out_size[0] / max(1, band.made))
+    return parts * seconds + (machine.seconds(0, g.bytes(dtype.itemsize)) if len(found) > 1 else 0.0)
 
 
 def pack_cost(problem: Problem, machine: Machine) -> float:
     """Weights turned, then packed."""
-    return 5e-6 + 5e-10 * product_of(problem).geometry.weights * problem.dtype.itemsize
+    return 5e-6 + 5e-10 * problem.geometry.weights * problem.dtype.itemsize
+
+
+def kind_of(band: Band, geometry: ConvGeometry) -> tuple[int, int, int]:
+    """What the overlap-adds of bands differ by."""
+    return band.rows, band.made, band.begin - band.first * geometry.stride[0]
 
 
 def kernel(problem: Problem, machine: Machine) -> str:
     """The names of both kernels."""
-    fold = columns.launch(fold_of(problem), problem.geometry.out_channels, problem.dtype, machine)
-    return f"{direct.kernel(product_of(problem), machine)}, {fold.kernel.__name__}"
+    found = bands_of(problem)[:1]
+    products = {draft.launch.kernel.__name__ for band in found for draft in draft_of(problem, band, machine)}
+    folds = {fold_launch(problem, band, machine).kernel.__name__ for band in found}
+    return ", ".join([*sorted(products), *sorted(folds)])
+
+
+def draft_of(problem: Problem, band: Band, machine: Machine) -> tuple[Draft, ...]:
+    """The product of a band, without weights: of planes that are parts of larger ones by panels."""
+    product = product_of(problem, band.rows)
+    if not is_part(problem, band):
+        return direct.drafts(product, machine)
+    g, dtype, cut = product.geometry, product.dtype, pointwise.candidate(product, machine).cut
+    return pointwise.drafts(g, cut, dtype, machine, False, prod(problem.geometry.in_size))
+
+
+def weights_of(w: Array, geometry: ConvGeometry) -> Array:
+    """The weights of a group as [k][t][c], for the product."""
+    g = geometry
+    if g.transposed:
+        order = (g.taps, g.out_per_group) if g.channels_last else (g.out_per_group, g.taps)
+        found = w.reshape(g.groups, g.in_per_group, *order)
+        found = found.transpose(0, 3, 2, 1) if g.channels_last else found.transpose(0, 2, 3, 1)
+    elif g.channels_last:
+        found = w.reshape(g.out_channels, g.taps, g.in_per_group)[:, ::-1]
+    else:
+        found = w.reshape(g.out_channels, g.in_per_group, g.taps)[:, :, ::-1].transpose(0, 2, 1)
+    shape = product_geometry(g, 1, 1).w_shape
+    turned: Array = np.ascontiguousarray(found).reshape(shape)
+    return turned
 
 
 def pack(w: Array, bias: Array, problem: Problem) -> Packed:
-    """The weights of a group as [k][t][c], for the product."""
-    g, product = problem.geometry, product_of(problem)
-    if g.transposed:
-        order = (g.taps, g.out_per_group) if g.channels_last else (g.out_per_group, g.taps)
-        weights = w.reshape(g.groups, g.in_per_group, *order)
-        weights = weights.transpose(0, 3, 2, 1) if g.channels_last else weights.transpose(0, 2, 3, 1)
-    elif g.channels_last:
-        weights = w.reshape(g.out_channels, g.taps, g.in_per_group)[:, ::-1]
-    else:
-        weights = w.reshape(g.out_channels, g.in_per_group, g.taps)[:, :, ::-1].transpose(0, 2, 1)
-    g = product.geometry
-    turned = np.ascontiguousarray(weights).reshape(g.w_shape)
-    launches = direct.pack(turned, np.zeros(g.out_channels, w.dtype), product)
-    fold = columns.launch(fold_of(problem), len(bias), problem.dtype, host())
-    return Packed(launches, fold, bias, max(1, g.batch), prod(g.out_shape))
+    """The launches of each band; those of equal products share their weights."""
+    g, machine, cut, found = problem.geometry, host(), cut_of(problem), bands_of(problem)
+    assert cut is not None
+    turned, begun = weights_of(w, g), np.zeros(g.out_channels * g.taps, w.dtype)
+    rows = {band.rows: band for band in found}
+    products = {one: tuple([launched(draft, turned, begun) for draft in draft_of(problem, rows[one], machine)]) for one in rows}
+    kinds = {kind_of(band, g): band for band in found}
+    folds = {kind: fold_launch(problem, band, machine) for kind, band in kinds.items()}
+    launches = tuple([(band, Launches(products[band.rows], folds[kind_of(band, g)])) for band in found])
+    most = max(rows, default=0)
+    return Packed(launches, bias, max(1, cut.images), max(1, cut.images) * column_values(g) // max(1, g.in_size[0]) * most)
+
+
+def fold_launch(problem: Problem, band: Band, machine: Machine) -> columns.Launch:
+    """The overlap-add of a band."""
+    g = problem.geometry
+    apart = prod(g.out_size) if is_part(problem, band) else 0
+    return columns.launch(fold_of(problem, band), g.out_channels, problem.dtype, machine, apart)
 
 
 def run(operands: Operands, packed: Packed, problem: Problem, out: Array) -> None:
-    """Some images at a time."""
+    """Some images at a time, or bands of one."""
     make_calls(calls(operands, packed, problem, out))
 
 
@@ -132,15 +238,21 @@ class Workspace(NamedTuple):
 
 def calls(operands: Operands, packed: Packed, problem: Problem, out: Array) -> tuple[Call, ...]:
     """The kernels of each pass, whose workspace is that of the pass before."""
-    x, passes = operands["x"], pass_last if problem.geometry.channels_last else pass_first
+    x, g, passes = operands["x"], problem.geometry, pass_last if problem.geometry.channels_last else pass_first
     room = workspace_of(packed, problem)
-    if packed.images == len(x):
-        return passes(flat(x), room, packed, problem, flat(out))
+    x_row, y_row = (prod(size[1:]) * (channels if g.channels_last else 1) for size, channels in sizes_of(g))
     found: list[Call] = []
     for n in range(0, len(x), packed.images):
         block: Any = slice(n, n + packed.images)
-        found += passes(flat(x[block]), room, packed, problem, flat(out[block]))
+        image, made = flat(x[block]), flat(out[block])
+        for band, launches in packed.bands:
+            found += passes(image[band.first * x_row :], room, launches, packed, problem, band, made[band.begin * y_row :])
     return tuple(found)
+
+
+def sizes_of(geometry: ConvGeometry) -> tuple[tuple[Size, int], tuple[Size, int]]:
+    """(cells, channels) of x and of the output."""
+    return (geometry.in_size, geometry.in_channels), (geometry.out_size, geometry.out_channels)
 
 
 def workspace_of(packed: Packed, problem: Problem) -> Workspace:
@@ -149,30 +261,34 @@ def workspace_of(packed: Packed, problem: Problem) -> Workspace:
     if not g.channels_last:
         made = aligned(packed.made, dtype)
         return Workspace(made, made[:0], made[:0])
-    cells, outs = prod(g.out_size), g.out_channels
+    outs, cells = g.out_channels, prod(g.out_size[1:]) * max((band.made for band, _ in packed.bands), default=0)
     made = aligned(packed.made + turning.room(outs * g.taps, lanes), dtype)
     planes = made[:0] if outs == 1 else aligned(packed.images * outs * cells + turning.room(cells, lanes), dtype)
     return Workspace(made, aligned(packed.made, dtype), planes)
 
 
-def pass_first(x: Array, room: Workspace, packed: Packed, problem: Problem, y: Array) -> tuple[Call, ...]:
-    """Some images, channels first, from and to flat arrays."""
+def pass_first(
+    x: Array, room: Workspace, launches: Launches, packed: Packed, problem: Problem, band: Band, y: Array
+) -> tuple[Call, ...]:
+    """A band of some images, channels first, from and to flat arrays."""
     made = room.columns
-    return (*(one.call(x, made, made) for one in packed.product), packed.fold.call_of_fold(made, packed.bias, y))
+    return (*(one.call(x, made, made) for one in launches.product), launches.fold.call_of_fold(made, packed.bias, y))
 
 
-def pass_last(x: Array, room: Workspace, packed: Packed, problem: Problem, y: Array) -> tuple[Call, ...]:
-    """Some images, channels last."""
+def pass_last(
+    x: Array, room: Workspace, launches: Launches, packed: Packed, problem: Problem, band: Band, y: Array
+) -> tuple[Call, ...]:
+    """A band of some images, channels last."""
     g, machine, images, (made, turned, planes) = problem.geometry, host(), packed.images, room
-    outs = g.out_channels
+    outs, cells = g.out_channels, band.rows * prod(g.in_size[1:])
     product = (
-        *(one.call(x, made, made) for one in packed.product),
-        turning.call(made, turned, images, prod(g.in_size), outs * g.taps, machine),
+        *(one.call(x, made, made) for one in launches.product),
+        turning.call(made, turned, images, cells, outs * g.taps, machine),
     )
     if outs == 1:
-        return (*product, packed.fold.call_of_fold(turned, packed.bias, y))
+        return (*product, launches.fold.call_of_fold(turned, packed.bias, y))
     return (
         *product,
-        packed.fold.call_of_fold(turned, packed.bias, planes),
-        turning.call(planes, y, images, outs, prod(g.out_size), machine),
+        launches.fold.call_of_fold(turned, packed.bias, planes),
+        turning.call(planes, y, images, outs, band.made * prod(g.out_size[1:]), machine),
     )

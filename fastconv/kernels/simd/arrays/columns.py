@@ -27,9 +27,13 @@ peek, poke, pointer = vector.peek, vector.poke, vector.pointer
 
 
 class Sizes(NamedTuple):
-    """Starts of planes, which they take by turns, the image, the windows of it, and cells of padding before it."""
+    """Starts of planes, which they take by turns, the image, the windows of it, and cells of padding before it.
+
+    fold's planes lie `plane` cells apart.
+    """
 
     starts: int
+    plane: int
     cells: Axes
     outputs: Axes
     taps: Axes
@@ -283,7 +287,8 @@ def fold_kernel(lanes: int, dtype: str, isa: str) -> Kernel:
             plane, d = divmod(rest, s.cells.d)
             clear(work.lines, starts[plane % s.starts], phases * pitch)
             add_taps(pointer(x), work.lines, tables.runs, Row(plane, d, h), s)
-            weave(pointer(y) + item * s.cells.w, work.lines, pitch, s)
+            to = pointer(y) + (plane * s.plane + (d * s.cells.h + h) * s.cells.w)
+            weave(to, work.lines, pitch, s)
         keep(memory)
         keep(integers)
 
@@ -344,15 +349,17 @@ class Launch(NamedTuple):
 
 
 @remembered
-def launch(geometry: FoldGeometry, starts: int, dtype: np.dtype[Any], machine: Machine) -> Launch:
-    """What runs; fold's planes begin with so many values, by turns."""
+def launch(geometry: FoldGeometry, starts: int, dtype: np.dtype[Any], machine: Machine, apart: int = 0) -> Launch:
+    """What runs; fold's planes begin with so many values, by turns, and may be parts of larger ones, `apart` cells each."""
     g, plane, names = geometry, geometry.windows.lifted(), (machine.lanes(dtype), element(dtype), machine.isa)
     before = tuple(pair[0] for pair in plane.padding)
     parts = map(axes, (plane.in_size, plane.out_size, plane.kernel, plane.stride, before, plane.dilation))
     unfolds = g.operation == "unfold"
     items = g.batch * g.channels * prod(plane.kernel if unfolds else plane.in_size[:2])
     made = (unfold_kernel if unfolds else fold_kernel)(*names)
-    return Launch(made, items, int(1e9 * seconds(g, dtype, machine)), written(Sizes(starts, *parts)))
+    return Launch(
+        made, items, int(1e9 * seconds(g, dtype, machine)), written(Sizes(starts, apart or prod(plane.in_size), *parts))
+    )
 
 
 def kernel(problem: Problem, machine: Machine) -> str:

@@ -227,9 +227,12 @@ def candidate(problem: Problem, machine: Machine) -> Candidate:
 
 @remembered
 def drafts(
-    geometry: ConvGeometry, cut: Cut, dtype: np.dtype[Any], machine: Machine, converts: bool
+    geometry: ConvGeometry, cut: Cut, dtype: np.dtype[Any], machine: Machine, converts: bool, plane: int = 0
 ) -> tuple[weights.Draft, ...]:
-    """One draft; the weights of a kernel of one tap stay where they lie. What `converts` is compiled for that."""
+    """One draft; the weights of a kernel of one tap stay where they lie. What `converts` is compiled for that.
+
+    Planes of x may be a part of larger ones, of `plane` cells.
+    """
     g, lines, lanes = geometry, lines_of(geometry), machine.lanes(dtype)
     taps = Axes(*lines.taps)
     woven = taps.w == 2  # positions of several rows then share a panel
@@ -239,7 +242,7 @@ def drafts(
         k_group=g.out_per_group,
         cells=Axes(lines.depth, lines.height, lines.width),
         taps=taps,
-        x_plane=prod(g.in_size),
+        x_plane=plane or prod(g.in_size),
         y_plane=prod(g.in_size) * prod(taps),
         lines=1 if woven else lines.height,
         length=lines.height * lines.width if woven else lines.width,
