@@ -179,12 +179,11 @@ def rivals(
     operation: str, problem: Problem, machine: Machine, chosen: Implementation, once: bool = False
 ) -> tuple[Implementation, ...]:
     """The implementations that some weights make cheaper than the chosen one."""
+    found = [one for one in candidates(operation) if one.weigh and one.supports(problem) is None]
+    if not found:
+        return ()
     limit = estimate(chosen, problem, machine, once)
-    return tuple(
-        one
-        for one in candidates(operation)
-        if one.weigh and one.supports(problem) is None and weighed(one, None, problem, machine, once) < limit
-    )
+    return tuple(one for one in found if weighed(one, None, problem, machine, once) < limit)
 
 
 def weighed(one: Implementation, w: Any, problem: Problem, machine: Machine, once: bool = False) -> float:

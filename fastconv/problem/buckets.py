@@ -1,4 +1,4 @@
-"""Sizes that share a choice: large maps whose sizes differ by a few parts in a hundred.
+"""Sizes that share a choice: large maps whose sizes differ by no more than an eighth.
 
 The choice among implementations is made for a middle size of those between two round ones, so that a caller whose sizes change
 with every call does not wait for it every time. Small sizes and round ones, multiples of a power of two, have a choice of their
@@ -12,7 +12,7 @@ from fastconv.problem.pools import PoolGeometry
 from fastconv.problem.problem import Problem
 
 SMALL = 64  # sizes below it are their own
-PARTS = 16  # of the sizes from one power of two to the next
+PARTS = 4  # of the sizes from one power of two to the next
 
 
 def middle(size: int) -> int:

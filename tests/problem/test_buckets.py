@@ -20,33 +20,33 @@ def test_small_sizes_and_round_ones_are_their_own():
 
 
 def test_others_share_the_middle_of_their_neighbours():
-    """It is no more than a few parts in a hundred away, and its own middle."""
+    """It is no more than an eighth away, and its own middle."""
     for size in (*range(SMALL, 3000), 10**6 + 1, 10**12 + 7):
         found = middle(size)
         assert abs(found - size) <= size / PARTS / 2
         assert middle(found) == found
-    assert len({middle(size) for size in range(129, 136)}) == 1
-    assert middle(128) != middle(129) != middle(136)
+    assert len({middle(size) for size in range(129, 160)}) == 1
+    assert middle(128) != middle(129) != middle(160)
 
 
 def test_what_has_no_output_at_its_middle_is_its_own():
-    plan = fc.conv1d.plan((1, 1, 135), np.ones((1, 1, 135), np.float32))
-    assert middle(135) < 135
+    plan = fc.conv1d.plan((1, 1, 155), np.ones((1, 1, 155), np.float32))
+    assert middle(155) < 155
     assert representative(plan.problem) == plan.problem
     pool = fc.max_pool2d.plan((1, 3, 201, 40), 3).problem
     assert representative(pool).geometry.in_size == (middle(201), 40)
     assert representative(pool).geometry.kernel == (3, 3)
 
 
-@pytest.mark.parametrize("first", [131, 134])
+@pytest.mark.parametrize("first", [131, 154])
 def test_the_choice_is_that_for_the_middle_whatever_came_first(first):
     """One search serves all, and each plan is of its own size."""
     fc.clear_caches()
     w, found = np.ones((16, 8, 3, 3), np.float32), set()
-    for size in (first, 129, 130, 133, 135):
+    for size in (first, 129, 140, 145, 159):
         plan = fc.conv2d.plan((1, 8, size, 90), w, padding=1)
         near = representative(plan.problem)
-        assert near.geometry.in_size == (132, middle(90))
+        assert near.geometry.in_size == (144, middle(90))
         assert plan.implementation.name == dispatch.cheapest_form("conv2d", near, host(), False, False)[1][1].name
         assert plan.out_shape == (1, 16, size, 90)
         found.add(plan.implementation.name)

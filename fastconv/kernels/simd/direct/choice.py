@@ -4,6 +4,8 @@ tiles.py serves every geometry, pointwise.py kernels without overlap, channels f
 dots.py kernels of one tap to few channels, channels last, held.py and patches.py sums of few products, in either layout.
 """
 
+from typing import Any
+
 import numpy as np
 
 from fastconv.kernels.jit import Launch, flat
@@ -12,20 +14,36 @@ from fastconv.kernels.simd.direct import dots, held, patches, planar, pointwise,
 from fastconv.kernels.simd.direct.cuts import Cuts
 from fastconv.kernels.simd.engine import converting, costs, walks, weights
 from fastconv.machine import Machine, host
+from fastconv.problem.buckets import representative
 from fastconv.problem.convolutions import Array
 from fastconv.problem.problem import Operands, Problem
+
+KERNELS = tiles, pointwise, planar, dots, held, patches
 
 
 def candidates(problem: Problem, machine: Machine) -> tuple[costs.Candidate, ...]:
     """What each kernel that serves a problem would take."""
-    kernels = (tiles, pointwise, planar, dots, held, patches) if problem.dtype.kind == "f" else (tiles,)
+    kernels = KERNELS if problem.dtype.kind == "f" else (tiles,)
     return tuple(one.candidate(problem, machine) for one in kernels if one.suits(problem, machine))
 
 
 @remembered
 def choice(problem: Problem, machine: Machine) -> costs.Candidate:
-    """The candidate that is expected to take the least time."""
+    """The candidate that is expected to take the least time; of sizes that share a choice, by the kernel of the middle one."""
+    near = representative(problem)
+    if near is not problem:
+        kernel = kernel_of(near, machine)
+        if kernel.suits(problem, machine):
+            found: costs.Candidate = kernel.candidate(problem, machine)
+            return found
     return costs.cheapest(candidates(problem, machine))
+
+
+@remembered
+def kernel_of(problem: Problem, machine: Machine) -> Any:
+    """The module of the cheapest candidate."""
+    kernels = [one for one in KERNELS if one.suits(problem, machine)] if problem.dtype.kind == "f" else [tiles]
+    return min(kernels, key=lambda one: one.candidate(problem, machine).seconds)
 
 
 @remembered

@@ -13,7 +13,7 @@
 An array is the cheapest argument that a compiled function takes; what is read from it by name costs what loads by position do.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple, get_type_hints
 
 import numpy as np
@@ -47,18 +47,20 @@ class Strides(NamedTuple):
     w: int
 
 
-def leaves(value: Any) -> Iterator[int]:
+def leaves(value: Any) -> list[int]:
     """The ints of nested tuples, in order."""
+    found: list[int] = []
     for one in value:
         if isinstance(one, tuple):
-            yield from leaves(one)
+            found += leaves(one)
         else:
-            yield int(one)
+            found.append(int(one))
+    return found
 
 
 def written(sizes: tuple[Any, ...]) -> Array:
     """The array that `reader` of the class of `sizes` reads."""
-    return np.array(list(leaves(sizes)), np.int64)
+    return np.array(leaves(sizes), np.int64)
 
 
 def fields_of(kind: Any) -> list[tuple[str, Any]]:

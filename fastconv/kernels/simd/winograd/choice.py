@@ -16,6 +16,7 @@ from fastconv.kernels.simd.engine.weights import Draft, are_whole, launched
 from fastconv.kernels.simd.winograd import row_tiles, tiles
 from fastconv.kernels.simd.winograd.cuts import least_seconds
 from fastconv.machine import Machine, host
+from fastconv.problem.buckets import representative
 from fastconv.problem.convolutions import Array, ConvGeometry
 from fastconv.problem.problem import Operands, Problem
 
@@ -36,7 +37,12 @@ def supports(problem: Problem) -> str | None:
 
 @remembered
 def chosen(problem: Problem, machine: Machine) -> Candidate:
-    """The fastest of the forms, each with the blocks that it is cut into."""
+    """The fastest of the forms, each with its blocks; of sizes that share a choice, that of the middle one."""
+    near, dtype = representative(problem), problem.dtype
+    if near is not problem and form_of(problem.geometry) is tiles and supports(near) is None:
+        found = tiles.alike(problem.geometry, near.geometry, chosen(near, machine).cut, dtype, machine)
+        if found is not None:
+            return found
     return cheapest(form_of(problem.geometry).candidates(problem.geometry, problem.dtype, machine))
 
 

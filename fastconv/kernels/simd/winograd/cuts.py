@@ -111,9 +111,16 @@ def products_of(tiles: int, vectors: int, machine: Machine) -> int:
     return prod(tile) * -(-tiles // tile.rows) * -(-vectors // tile.columns)
 
 
+def rooms(machine: Machine) -> tuple[int, ...]:
+    """Bytes that blocks are cut for: half the L2 cache, and more."""
+    return (machine.l2 // 2, *(room for room in ROOMS if room > machine.l2 // 2))
+
+
 @remembered
-def cuts(geometry: ConvGeometry, form: tuple[int, int], dtype: np.dtype[Any], machine: Machine) -> tuple[Cut, ...]:
-    """Blocks of tiles that fit the L2 cache or, where weights would be read too often, larger ones."""
+def cuts(
+    geometry: ConvGeometry, form: tuple[int, int], dtype: np.dtype[Any], machine: Machine, only: int | None = None
+) -> tuple[Cut, ...]:
+    """Blocks of tiles that fit the L2 cache or, where weights would be read too often, larger ones; or those of one room."""
     g = geometry.lifted()
     planes, spread = prod(cells_of(form)), prod(spreads_of(g))
     per_group = planes * (g.in_per_group * terms_of(g) + g.out_per_group) * dtype.itemsize * spread
@@ -122,7 +129,7 @@ def cuts(geometry: ConvGeometry, form: tuple[int, int], dtype: np.dtype[Any], ma
     weights = planes * g.in_per_group * terms_of(g) * g.out_per_group * dtype.itemsize  # that both halves of a map would read
     is_near = g.batch * g.groups * g.out_size[0] == 1 and g.flops >= SHARED and weights <= machine.l2
     found: list[Cut] = []
-    for room in (machine.l2 // 2, *(room for room in ROOMS if room > machine.l2 // 2)):
+    for room in rooms(machine) if only is None else rooms(machine)[only : only + 1]:
         tiles = max(1, room // per_group)
         columns = -(-wide // max(1, -(-wide // max(1, min(wide, tiles)))))
         rows = min(high, max(1, tiles // max(1, columns)))

@@ -182,7 +182,7 @@ def supports(geometry: ConvGeometry, dtype: np.dtype[Any]) -> str | None:
         return f"it serves a stride or a dilation along an axis, not {g.stride} and {g.dilation}"
     if min(g.in_per_group, g.out_per_group) < KERNEL:
         return f"it serves groups of at least {KERNEL} channels, not {g.in_per_group} -> {g.out_per_group}"
-    fits = any(cuts(g, form, dtype, host()) for form in forms(g.lifted()))
+    fits = any(cuts(g, form, dtype, host(), 0) for form in forms(g.lifted()))  # larger blocks fit no better
     return None if fits else f"its smallest blocks would take more than {WORKSPACE >> 20} MiB"
 
 
@@ -196,6 +196,15 @@ def candidates(geometry: ConvGeometry, dtype: np.dtype[Any], machine: Machine) -
             taken = seconds(g, cut, dtype, machine)
             best = min(best, taken)
             yield Candidate(taken, cut, partial(draft, geometry, cut, dtype, machine))
+
+
+def alike(geometry: ConvGeometry, near: ConvGeometry, cut: Cut, dtype: np.dtype[Any], machine: Machine) -> Candidate | None:
+    """The candidate that is to a geometry what `cut` is to one near it, if it fits."""
+    room = cuts(near, cut.form, dtype, machine).index(cut)
+    for one in cuts(geometry, cut.form, dtype, machine, room):
+        taken = seconds(geometry.lifted(), one, dtype, machine)
+        return Candidate(taken, one, partial(draft, geometry, one, dtype, machine))
+    return None
 
 
 def pack_cost(geometry: ConvGeometry, cut: Cut, dtype: np.dtype[Any]) -> float:
