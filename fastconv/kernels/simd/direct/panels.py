@@ -114,6 +114,21 @@ def panel_of(item, width, s):
 
 
 @compiled
+def end_of_line(s):
+    """What stands for the panel before the first one: a line's end."""
+    return Panel(0, 0, 0, 0, s.length, 0, 0, 0)
+
+
+@compiled
+def panel_behind(panel, item, width, s):
+    """The panel of the item behind that of a panel: in the same line, where that goes on, which divides nothing to find it."""
+    first = panel.first + width
+    if first >= s.length:
+        return panel_of(item, width, s)
+    return Panel(panel.n, panel.group, panel.d, panel.h, first, min(width, s.length - first), panel.begin, panel.end)
+
+
+@compiled
 def cells_of(x, panel, s):
     """A panel where it lies in x."""
     channels = (panel.n * s.groups + panel.group) * s.c_group

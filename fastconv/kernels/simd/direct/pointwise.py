@@ -32,7 +32,8 @@ from fastconv.kernels.simd.direct.panels import (
     Sizes,
     carve,
     cells_of,
-    panel_of,
+    end_of_line,
+    panel_behind,
     read,
     rest_summer,
     tile_maker,
@@ -103,8 +104,9 @@ def kernel(
         """y [k][p] = act(bias [k] + sum over c of x [c][p] * w [c][k]) for the positions p of each panel."""
         s, act = read(sizes), epilogue.epilogue(parameters, residual, y)
         work, memory = carve(Parts(bias=rows, sums=MOST_SUMS, cells=s.c_group * width), x)
+        panel = end_of_line(s)
         for item in range(begin, end):
-            panel = panel_of(item, width, s)
+            panel = panel_behind(panel, item, width, s)
             lines, operands = cells_of(x, panel, s), operands_of(w, bias, y, panel, s)
             if sums_rest and 0 < s.rest == panel.count:
                 sum_rest(lines, panel, operands, work, act, s)
