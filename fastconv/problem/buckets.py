@@ -32,7 +32,8 @@ def representative(problem: Problem) -> Problem:
     batch, size = middle(g.batch), tuple(map(middle, g.in_size))
     if batch == g.batch and size == g.in_size:
         return problem
-    return replace(problem, geometry=resized(g, batch, size))
+    near = resized(g, batch, size)
+    return problem if near is g else replace(problem, geometry=near)
 
 
 def resized(geometry: ConvGeometry | PoolGeometry, batch: int, size: Size) -> ConvGeometry | PoolGeometry:

@@ -60,6 +60,13 @@ def bands(geometry: ConvGeometry, rows: int) -> Iterator[Band]:
         yield Band(first, last + 1 - first, begin, end - begin)
 
 
+def starts(geometry: ConvGeometry, band: Band) -> tuple[int, int]:
+    """Elements of an image, or channels first of each of its planes, before a band: of x, and of the output."""
+    g = geometry
+    of_x, of_y = (g.in_channels, g.out_channels) if g.channels_last else (1, 1)
+    return band.first * prod(g.in_size[1:]) * of_x, band.begin * prod(g.out_size[1:]) * of_y
+
+
 def rows_beside(geometry: ConvGeometry) -> int:
     """Rows of x that a band shares with the next."""
     return -(-(geometry.window[0] - 1) // geometry.stride[0])

@@ -32,7 +32,10 @@ def test_others_share_the_middle_of_their_neighbours():
 def test_what_has_no_output_at_its_middle_is_its_own():
     plan = fc.conv1d.plan((1, 1, 155), np.ones((1, 1, 155), np.float32))
     assert middle(155) < 155
-    assert representative(plan.problem) == plan.problem
+    assert representative(plan.problem) is plan.problem
+    dilated = fc.conv1d.plan((1, 64, 155), np.ones((64, 64, 3), np.float32), dilation=75, implementation="winograd")
+    assert representative(dilated.problem) is dilated.problem
+    assert fc.conv1d.plan((1, 64, 155), np.ones((64, 64, 3), np.float32), dilation=75).out_shape == (1, 64, 5)
     pool = fc.max_pool2d.plan((1, 3, 201, 40), 3).problem
     assert representative(pool).geometry.in_size == (middle(201), 40)
     assert representative(pool).geometry.kernel == (3, 3)

@@ -80,6 +80,7 @@ def test_bands_of_rows_make_the_same_sums(name, rows, last, monkeypatch):
         ((1, 10, 352, 288), (10, 5, 3, 3), {"stride": 2}, 36),
         ((1, 56, 270, 480), (56, 1, 9, 9), {"stride": 4}, 11),
         ((4, 32, 60, 50), (32, 3, 4, 4), {"stride": 2}, 60),  # images go together
+        ((1, 2, 24, 24), (2, 1, 64, 64), {}, 24),  # whose bands would share more rows than there are
         ((1, 2, 900, 1000), (2, 1, 300, 9), {"stride": (1, 3)}, None),  # a row of the output takes 300 of x
     ],
 )

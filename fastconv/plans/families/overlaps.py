@@ -25,7 +25,7 @@ from fastconv.kernels.simd.direct import choice as direct
 from fastconv.kernels.simd.direct import pointwise
 from fastconv.kernels.simd.engine.weights import Draft, launched
 from fastconv.machine import Machine, host
-from fastconv.problem.convolutions import Array, ConvGeometry, Size
+from fastconv.problem.convolutions import Array, ConvGeometry
 from fastconv.problem.overlaps import (
     Band,
     bands,
@@ -35,6 +35,7 @@ from fastconv.problem.overlaps import (
     overlap_refusal,
     product_geometry,
     rows_beside,
+    starts,
     whole,
 )
 from fastconv.problem.problem import Operands, Problem
@@ -97,6 +98,8 @@ def cut_of(problem: Problem) -> Cut | None:
         return Cut(images_together(g, itemsize, TOGETHER, WORKSPACE), max(1, g.in_size[0]))
     of_row, beside = size // g.in_size[0], rows_beside(g)
     rows = max(NEAR // of_row - beside, SHARED * beside, 1)
+    if rows + beside >= g.in_size[0] and size <= WORKSPACE:  # a band would make nearly all
+        return Cut(1, g.in_size[0])
     if (rows + beside) * of_row > WORKSPACE:
         rows = WORKSPACE // of_row - beside
     if rows < max(1, beside):
@@ -240,19 +243,14 @@ def calls(operands: Operands, packed: Packed, problem: Problem, out: Array) -> t
     """The kernels of each pass, whose workspace is that of the pass before."""
     x, g, passes = operands["x"], problem.geometry, pass_last if problem.geometry.channels_last else pass_first
     room = workspace_of(packed, problem)
-    x_row, y_row = (prod(size[1:]) * (channels if g.channels_last else 1) for size, channels in sizes_of(g))
     found: list[Call] = []
     for n in range(0, len(x), packed.images):
         block: Any = slice(n, n + packed.images)
         image, made = flat(x[block]), flat(out[block])
         for band, launches in packed.bands:
-            found += passes(image[band.first * x_row :], room, launches, packed, problem, band, made[band.begin * y_row :])
+            first, begin = starts(g, band)
+            found += passes(image[first:], room, launches, packed, problem, band, made[begin:])
     return tuple(found)
-
-
-def sizes_of(geometry: ConvGeometry) -> tuple[tuple[Size, int], tuple[Size, int]]:
-    """(cells, channels) of x and of the output."""
-    return (geometry.in_size, geometry.in_channels), (geometry.out_size, geometry.out_channels)
 
 
 def workspace_of(packed: Packed, problem: Problem) -> Workspace:

@@ -18,13 +18,16 @@ from fastconv.problem.buckets import representative
 from fastconv.problem.convolutions import Array
 from fastconv.problem.problem import Operands, Problem
 
-KERNELS = tiles, pointwise, planar, dots, held, patches
+
+def kernels(problem: Problem, machine: Machine) -> list[Any]:
+    """The modules of the kernels that serve a problem."""
+    known = (tiles, pointwise, planar, dots, held, patches) if problem.dtype.kind == "f" else (tiles,)
+    return [one for one in known if one.suits(problem, machine)]
 
 
 def candidates(problem: Problem, machine: Machine) -> tuple[costs.Candidate, ...]:
     """What each kernel that serves a problem would take."""
-    kernels = KERNELS if problem.dtype.kind == "f" else (tiles,)
-    return tuple(one.candidate(problem, machine) for one in kernels if one.suits(problem, machine))
+    return tuple(one.candidate(problem, machine) for one in kernels(problem, machine))
 
 
 @remembered
@@ -42,8 +45,7 @@ def choice(problem: Problem, machine: Machine) -> costs.Candidate:
 @remembered
 def kernel_of(problem: Problem, machine: Machine) -> Any:
     """The module of the cheapest candidate."""
-    kernels = [one for one in KERNELS if one.suits(problem, machine)] if problem.dtype.kind == "f" else [tiles]
-    return min(kernels, key=lambda one: one.candidate(problem, machine).seconds)
+    return min(kernels(problem, machine), key=lambda one: one.candidate(problem, machine).seconds)
 
 
 @remembered
