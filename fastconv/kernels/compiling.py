@@ -105,11 +105,34 @@ class KernelLibrary(_Library):
             manager.run(self._final_module, builder)
 
 
+class _Remembering:
+    """Numba's typing for one function: a call that was typed before has the same type again.
+
+    Types are inferred until none changes any more, and each round asks of every call what it returns.
+    """
+
+    def __init__(self, typingctx: Any) -> None:
+        self._of = typingctx
+        self._known: dict[Any, Any] = {}
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._of, name)
+
+    def resolve_function_type(self, function: Any, positional: Any, named: Any) -> Any:
+        """The signature of a call, or None where there is none yet."""
+        key = (id(function), tuple(positional), tuple(dict(named).items()))
+        _, found = self._known.get(key, (function, None))
+        if found is None:
+            found = self._of.resolve_function_type(function, positional, named)
+            self._known[key] = function, found  # which keeps the function, and so its id
+        return found
+
+
 class _KernelCompiler(Compiler):  # type: ignore[misc]
     """Numba's compiler without the passes that look for what no kernel has."""
 
     def __init__(self, typingctx: Any, targetctx: Any, library: Any, *others: Any) -> None:
-        super().__init__(typingctx, targetctx, library or self.library_of(targetctx), *others)
+        super().__init__(_Remembering(typingctx), targetctx, library or self.library_of(targetctx), *others)
 
     @staticmethod
     def library_of(targetctx: Any) -> Any:

@@ -18,7 +18,8 @@ from typing import Any, NamedTuple, get_type_hints
 
 import numpy as np
 
-from fastconv.kernels.jit import inlined
+from fastconv.kernels.jit import types
+from fastconv.kernels.simd import vector
 from fastconv.problem.convolutions import Array
 
 
@@ -74,28 +75,19 @@ def is_named(kind: Any) -> bool:
     return isinstance(kind, type) and issubclass(kind, tuple) and hasattr(kind, "_fields")
 
 
+def typed(kind: Any) -> Any:
+    """Numba's type of a NamedTuple of ints, or of NamedTuples of them."""
+    found = []
+    for name, annotation in fields_of(kind):
+        if annotation is not int and not is_named(annotation):
+            raise TypeError(f"{kind.__name__}.{name} must be an int or a NamedTuple, not {annotation}")
+        found.append(types.int64 if annotation is int else typed(annotation))
+    return types.BaseTuple.from_types(found, kind)
+
+
 def reader(kind: Any) -> Any:
-    """The compiled function that builds a NamedTuple of ints, or of NamedTuples of them, from the array that holds it."""
-    scope: dict[str, Any] = {"__name__": kind.__module__}
-    at = 0
-
-    def expression(one: Any) -> str:
-        nonlocal at
-        scope[one.__name__] = one
-        parts = []
-        for name, annotation in fields_of(one):
-            if is_named(annotation):
-                parts.append(expression(annotation))
-            elif annotation is int:
-                parts.append(f"sizes[{at}]")
-                at += 1
-            else:
-                raise TypeError(f"{one.__name__}.{name} must be an int or a NamedTuple, not {annotation}")
-        return f"{one.__name__}({', '.join(parts)})"
-
-    name = f"read_{kind.__name__}"
-    exec(f"def {name}(sizes):\n    return {expression(kind)}", scope)
-    return inlined(scope[name])
+    """The function, for kernels, that builds a NamedTuple of ints, or of NamedTuples of them, from the array that holds it."""
+    return vector.reader_of(typed(kind))
 
 
 def axes(values: Sequence[int]) -> Axes:

@@ -15,42 +15,15 @@ The elements have the type that registers have for those of `x`. A part begins a
 one.
 """
 
-from itertools import pairwise
 from typing import Any
 
-from fastconv.kernels.jit import compiled, inlined
+from fastconv.kernels.jit import compiled
 from fastconv.kernels.simd import vector
-
-LINE = 64  # bytes of a cache line
-
-allocated, line_start, pointer = vector.allocated, vector.line_start, vector.pointer
-
-
-@compiled
-def in_lines(count, like):
-    """Elements of the whole cache lines that `count` elements take."""
-    of_line = LINE // like.itemsize
-    return -(-count // of_line) * of_line
-
-
-@compiled
-def empty(count, like):
-    """An uninitialised array of `count` elements and of as many as may be left out to begin a cache line."""
-    return allocated(count + LINE // like.itemsize, like)
 
 
 def workspace(kind: Any) -> Any:
-    """The compiled carve(parts, like): (pointers by the names of `kind`, the array that they point into)."""
-    names, function = kind._fields, f"carve_{kind.__name__}"
-    scope = {"in_lines": in_lines, "empty": empty, "line_start": line_start, "pointer": pointer}
-    room = " + ".join(f"in_lines(parts.{name}, like)" for name in names)
-    source = [f"def {function}(parts, like):", f"    memory = empty({room}, like)"]
-    source.append(f"    {names[0]} = line_start(pointer(memory))")
-    source += [f"    {name} = {before} + in_lines(parts.{before}, like)" for before, name in pairwise(names)]
-    source.append(f"    return {kind.__name__}({', '.join(names)}), memory")
-    scope |= {"__name__": kind.__module__, kind.__name__: kind}
-    exec("\n".join(source), scope)
-    return inlined(scope[function])
+    """The function carve(parts, like), for kernels: (pointers by the names of `kind`, the array that they point into)."""
+    return vector.carver_of(kind)
 
 
 @compiled

@@ -58,11 +58,9 @@ from fastconv.kernels.simd.vector.norms import power, root
 from fastconv.kernels.simd.vector.planes import fma_down, fma_inside, fma_plane
 from fastconv.kernels.simd.vector.pointers import (
     address,
-    allocated,
     at_address,
     distance,
     like,
-    line_start,
     number,
     peek,
     pointer,
@@ -85,6 +83,7 @@ from fastconv.kernels.simd.vector.products import (
     scaled_columns,
     scaled_rows,
 )
+from fastconv.kernels.simd.vector.records import carver_of, reader_of
 from fastconv.kernels.simd.vector.stores import (
     store_first_rows,
     store_interleaved,
@@ -133,13 +132,13 @@ __all__ = [
     "added_first_rows",
     "added_rows",
     "address",
-    "allocated",
     "as_real",
     "as_whole",
     "at_address",
     "begins_of",
     "below",
     "both",
+    "carver_of",
     "chosen",
     "clip",
     "dealt",
@@ -181,7 +180,6 @@ __all__ = [
     "larger_number",
     "leaky",
     "like",
-    "line_start",
     "load",
     "load_as",
     "load_first",
@@ -206,6 +204,7 @@ __all__ = [
     "poke_as",
     "power",
     "prefetch",
+    "reader_of",
     "reduced_inside",
     "reduced_windows",
     "repeated",

@@ -7,7 +7,6 @@ from llvmlite import ir
 from numba import types
 from numba.core.typing.templates import AbstractTemplate, infer_global, signature
 from numba.extending import intrinsic, lower_builtin
-from numba.np.arrayobj import populate_array
 
 from fastconv.kernels.simd.vector.building import address_of, read_one, write_one
 from fastconv.kernels.simd.vector.types import BYTES, ELEMENTS, I64, Pointer, Rows, element_of, held
@@ -34,35 +33,6 @@ class _PointerPlusInteger(AbstractTemplate):  # type: ignore[misc]
 @lower_builtin(operator.add, Pointer, types.Integer)
 def _lower_pointer_plus_integer(context: Any, builder: Any, sig: Any, args: Any) -> Any:
     return builder.add(args[0], builder.mul(args[1], I64(BYTES[sig.args[0].dtype])))
-
-
-@intrinsic
-def allocated(context: Any, count: Any, array: Any) -> Any:
-    """An uninitialised array of `count` elements, of the type that registers have for those of `array`.
-
-    Numba's np.empty checks dimensions and dtypes in nine functions more, of which compiling takes a quarter of a second.
-    """
-    result = types.Array(held(element_of(array.dtype)), 1, "C")
-
-    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        size = I64(BYTES[result.dtype])
-        held_by = context.nrt.meminfo_alloc_aligned(builder, builder.mul(args[0], size), 64)
-        made = context.make_array(result)(context, builder)
-        first = builder.bitcast(context.nrt.meminfo_data(builder, held_by), context.get_data_type(result.dtype).as_pointer())
-        populate_array(made, data=first, shape=[args[0]], strides=[size], itemsize=size, meminfo=held_by)
-        return made._getvalue()
-
-    return result(types.intp, array), generate
-
-
-@intrinsic
-def line_start(context: Any, p: Any) -> Any:
-    """The first address from p on that begins a cache line of 64 bytes."""
-
-    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        return builder.and_(builder.add(args[0], I64(63)), I64(-64))
-
-    return p(p), generate
 
 
 @intrinsic
