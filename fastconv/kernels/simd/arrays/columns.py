@@ -17,6 +17,7 @@ from fastconv.kernels.jit import Call, Kernel, compiled, element, inlined
 from fastconv.kernels.keeping import remembered
 from fastconv.kernels.simd import vector
 from fastconv.kernels.simd.engine.sizes import Axes, axes, reader, written
+from fastconv.kernels.simd.engine.windows import runs
 from fastconv.kernels.simd.engine.workspace import keep, workspace
 from fastconv.machine import Machine, host
 from fastconv.problem.convolutions import Array
@@ -24,6 +25,9 @@ from fastconv.problem.problem import Operands, Problem
 from fastconv.problem.windows import FoldGeometry
 
 peek, poke, pointer = vector.peek, vector.poke, vector.pointer
+SQUARE = 16  # rows of a square that is turned in registers, at most
+LONG = 4096  # cells of a line, of which there are no more than phases, even where a square would read them
+LINE = 16  # elements that are asked for at a time
 
 
 class Sizes(NamedTuple):
@@ -93,22 +97,10 @@ def outputs_inside(start, size, stride, outputs):
 @compiled
 def row_over(cell, tap, dilation, before, stride, outputs):
     """The output whose `tap` lies over a cell, or -1"""
-    o, rest = divmod(cell + before - tap * dilation, stride)
+    o, rest = cell + before - tap * dilation, 0
+    if stride > 1:  # a division takes as long as several vectors
+        o, rest = divmod(o, stride)
     return o if rest == 0 and 0 <= o < outputs else -1
-
-
-@lru_cache(maxsize=8)
-def clearer(lanes: int) -> Any:
-    """The compiled to[i] = zero, for i < count."""
-
-    def clear(to, zero, count):
-        zeros, whole = vector.splat(zero, lanes), count - count % lanes
-        for i in range(0, whole, lanes):
-            vector.store(to + i, zeros)
-        if whole < count:
-            vector.store_first(to + whole, zeros, count - whole)
-
-    return compiled(clear)
 
 
 # Unfold -----------------------------------------------------------------------------------------------------------------
@@ -117,14 +109,7 @@ def clearer(lanes: int) -> Any:
 @lru_cache(maxsize=8)
 def copier(lanes: int) -> Any:
     """The compiled to[i] = source[i * stride], for i < count."""
-
-    @compiled
-    def copy_run(to, source, count):
-        whole = count - count % lanes
-        for i in range(0, whole, lanes):
-            vector.store(to + i, vector.load(source + i, lanes))
-        if whole < count:
-            vector.store_first(to + whole, vector.load_first(source + whole, count - whole, lanes), count - whole)
+    copy_run, _ = runs(lanes)
 
     def copy(to, source, count, stride):
         done = 0
@@ -154,7 +139,7 @@ def column_of(item, taps):
 @lru_cache(maxsize=16)
 def unfold_kernel(lanes: int, dtype: str, isa: str) -> Kernel:
     """The compiled loops over rows of n, c, t, r, s: f32_unfold_avx512."""
-    copy, clear = copier(lanes), clearer(lanes)
+    copy, clear = copier(lanes), runs(lanes)[1]
 
     def unfold(begin, end, x, y, sizes):
         """y[p, t, r, s, d, h, w] = x[p, (d, h, w) * stride + (t, r, s) * dilation - before], 0 where that is padding"""
@@ -204,16 +189,21 @@ def write_runs(runs, pitch, s):
 
 @lru_cache(maxsize=8)
 def adder(lanes: int) -> Any:
-    """The compiled to[i] += source[i], for i < count."""
+    """The compiled to[i] += source[i], for i < count; zeros are added to the rest of the last vector.
 
-    def add(to, source, count):
+    The next tap reads what was written here a cell or two further: a store of a part of a vector would have it wait. The cells
+    of the next output, which lie `after` elements behind these, come to the cache: those of a tap lie far from another's.
+    """
+
+    def add(to, source, count, after):
         whole = count - count % lanes
+        for i in range(0, count, LINE):
+            vector.prefetch(source + (after + i))
         for i in range(0, whole, lanes):
             vector.store(to + i, vector.load(to + i, lanes) + vector.load(source + i, lanes))
         if whole < count:
-            room = count - whole
-            total = vector.load_first(to + whole, room, lanes) + vector.load_first(source + whole, room, lanes)
-            vector.store_first(to + whole, total, room)
+            rest = vector.load_first(source + whole, count - whole, lanes)
+            vector.store(to + whole, vector.load(to + whole, lanes) + rest)
 
     return inlined(add)
 
@@ -235,14 +225,25 @@ def row_adder(lanes: int) -> Any:
                 for tap in range(s.taps.w):
                     run = run_at(runs, tap)
                     source = x + (first + tap * s.outputs.d * s.outputs.h * s.outputs.w + run.first)
-                    add(lines + run.at, source, run.count)
+                    add(lines + run.at, source, run.count, s.outputs.w)
 
     return inlined(add_taps)
 
 
 @lru_cache(maxsize=8)
+def squarer(lanes: int) -> Any:
+    """The compiled: are the lines of the phases, `pitch` apart, turned by squares of `lanes` lines?"""
+
+    def takes_squares(stride, pitch):
+        return 2 < stride <= lanes <= SQUARE and (stride == lanes or pitch <= LONG)
+
+    return compiled(takes_squares)
+
+
+@lru_cache(maxsize=8)
 def weaver(lanes: int) -> Any:
     """The compiled y[i * stride + phase] = lines[phase][i]."""
+    takes_squares = squarer(lanes)
 
     def weave_two(to, lines, pitch, cells):
         pairs = cells // 2
@@ -251,18 +252,30 @@ def weaver(lanes: int) -> Any:
         if cells % 2 == 1:
             poke(to + (cells - 1), peek(lines + pairs))
 
-    weave_two = inlined(weave_two)
+    weave_two, (copy, _) = inlined(weave_two), runs(lanes)
+
+    @inlined
+    def weave_turned(to, lines, pitch, s):
+        """A vector of cells of each phase, turned, while it is all inside the row; returns the cells of a phase that are done.
+
+        A row of the turned square holds the cells of all phases, and what lies behind them, which the next row is written over.
+        """
+        done = 0
+        while (done + lanes - 1) * s.stride.w + lanes <= s.cells.w:
+            vector.store_tile(vector.load_turned(lines + done, pitch, lanes), to + done * s.stride.w, s.stride.w)
+            done += lanes
+        return done
 
     def weave(to, lines, pitch, s):
         if s.stride.w == 1:
-            for i in range(0, s.cells.w, lanes):
-                vector.store_first(to + i, vector.load(lines + i, lanes), s.cells.w - i)
+            copy(to, lines, s.cells.w)
             return
         if s.stride.w == 2 and s.cells.w > 1:
             weave_two(to, lines, pitch, s.cells.w)
             return
+        done = weave_turned(to, lines, pitch, s) if takes_squares(s.stride.w, pitch) else 0
         for phase in range(min(s.stride.w, s.cells.w)):
-            for i in range((s.cells.w - phase + s.stride.w - 1) // s.stride.w):
+            for i in range(done, (s.cells.w - phase + s.stride.w - 1) // s.stride.w):
                 poke(to + (i * s.stride.w + phase), peek(lines + (phase * pitch + i)))
 
     return inlined(weave)
@@ -271,7 +284,7 @@ def weaver(lanes: int) -> Any:
 @lru_cache(maxsize=16)
 def fold_kernel(lanes: int, dtype: str, isa: str) -> Kernel:
     """The compiled loops over rows of n, c, d, h of the image: f32_fold_avx512."""
-    clear, add_taps, weave = clearer(lanes), row_adder(lanes), weaver(lanes)
+    clear, add_taps, weave, takes_squares = runs(lanes)[1], row_adder(lanes), weaver(lanes), squarer(lanes)
 
     def fold(begin, end, x, starts, y, sizes):
         """y[p, i] = start[p] + the sum of x[p, t, o] over taps t and outputs o with o * stride + t * dilation - before = i"""
@@ -279,13 +292,14 @@ def fold_kernel(lanes: int, dtype: str, isa: str) -> Kernel:
         of_phase = -(-s.cells.w // s.stride.w)
         pitch = -(-of_phase // lanes) * lanes
         phases = min(s.stride.w, s.cells.w)
-        work, memory = carve(Parts(lines=phases * pitch + lanes), x)
+        rows = max(phases, lanes) if takes_squares(s.stride.w, pitch) else phases
+        work, memory = carve(Parts(lines=rows * pitch + lanes), x)
         tables, integers = carve_tables(Tables(runs=3 * s.taps.w), sizes)
         write_runs(tables.runs, pitch, s)
         for item in range(begin, end):
             rest, h = divmod(item, s.cells.h)
             plane, d = divmod(rest, s.cells.d)
-            clear(work.lines, starts[plane % s.starts], phases * pitch)
+            clear(work.lines, starts[plane % s.starts], phases * pitch + lanes)
             add_taps(pointer(x), work.lines, tables.runs, Row(plane, d, h), s)
             to = pointer(y) + (plane * s.plane + (d * s.cells.h + h) * s.cells.w)
             weave(to, work.lines, pitch, s)
@@ -321,7 +335,8 @@ def seconds(geometry: FoldGeometry, dtype: np.dtype[Any], machine: Machine) -> f
     else:
         cells = prod(g.image_shape)
         woven = 0.1 if stride == 1 else 0.3 if stride == 2 else 1.2
-        cycles = 8 * lines + values * 3 / machine.lanes(dtype) + cells * woven + 40 * cells / max(1, plane.in_size[2])
+        of_line, of_row = (14, 100) if machine.registers <= 16 else (8, 40)
+        cycles = of_line * lines + values * 3 / machine.lanes(dtype) + cells * woven + of_row * cells / max(1, plane.in_size[2])
         if values * dtype.itemsize > 2 * machine.l2:  # taps lie far apart: each line is waited for
             cycles += 15 * lines
     return 1e-6 + machine.seconds(cycles, g.bytes(dtype.itemsize))
