@@ -11,7 +11,7 @@ from comparing import assert_same_bits
 from large import LARGE
 
 import fastconv as fc
-from fastconv.kernels import processors
+from fastconv.kernels import jit, processors
 from fastconv.kernels import threads as kernel_threads
 from fastconv.kernels.jit import Kernel
 
@@ -38,6 +38,25 @@ def test_the_number_of_threads_changes_no_bit(case: Case, implementation: str, t
         fc.set_num_threads(n)
         assert fc.get_num_threads() == n
         assert_same_bits(case.call(inputs, implementation), expected)
+
+
+@pytest.mark.parametrize(
+    ("case", "implementation"), [one for one in SERVED if one.values[1] not in ("loops", "strided", "im2col")]
+)
+def test_the_order_of_the_items_changes_no_bit(case: Case, implementation: str, threads: None, monkeypatch) -> None:
+    """Threads end in any order: a cell that two items write has the same bits from both."""
+
+    def backwards(kernel: Kernel, total: int, work: int, *arguments: Any) -> None:
+        step = -(-total // 5000)
+        for begin in reversed(range(0, total, step)):
+            kernel.serial(begin, min(total, begin + step), *arguments)
+
+    inputs = case.inputs(np.float32, "normal")
+    fc.set_num_threads(1)
+    expected = case.call(inputs, implementation)
+    monkeypatch.setattr(Kernel, "__call__", backwards)
+    monkeypatch.setattr(jit, "GRAIN", 0)
+    assert_same_bits(case.call(inputs, implementation), expected)
 
 
 @pytest.mark.parametrize(

@@ -333,6 +333,15 @@ def test_products_of_a_few_rows_are_not_for_blas(rows: int) -> None:
     assert plan.implementation.name == "direct"
 
 
+@pytest.mark.parametrize(("kernel", "stride"), [(1, 1), (1, 2), (3, 3), (5, 1)])
+@pytest.mark.parametrize("dtype", ["int32", "int64"])
+def test_channels_of_integers_alone_are_not_left_to_loops(kernel: int, stride: int, dtype: str) -> None:
+    """Which ask of each tap whether it lies in the image."""
+    w = np.ones((19, 1, kernel, kernel), dtype)
+    plan = fc.conv2d.plan((2, 19, 78, 73), w, x_dtype=dtype, stride=stride, padding=kernel // 2, groups=19)
+    assert plan.implementation.name != "loops"
+
+
 def test_transposed_columns_are_counted_by_output_channels() -> None:
     """The estimate of im2col falls with them: the columns are what the product makes."""
     found = []

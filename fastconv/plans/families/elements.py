@@ -24,7 +24,7 @@ _VECTOR_COLUMNS = Implementation(
 def cost_of_fold(problem: Problem, machine: Machine) -> float:
     """Seconds of loops that ask of every tap whether it lies over a cell: strides beyond the kernel leave cells without any."""
     geometry = problem.geometry
-    return 2e-5 + 2e-9 * prod(geometry.image_shape) * prod(geometry.windows.kernel)
+    return 2e-5 + (1e-8 + 2e-9 * prod(geometry.windows.kernel)) * prod(geometry.image_shape)
 
 
 FAMILIES: dict[str, tuple[Implementation, ...]] = {
