@@ -32,11 +32,13 @@ def reader_of(result: Any) -> Any:
     @intrinsic
     def read(context: Any, sizes: Any) -> Any:
         """The sizes by name."""
+        if sizes.dtype != types.int64:
+            return None
 
         def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
             return built(context, builder, result, context.make_array(sizes)(context, builder, args[0]).data, count())
 
-        return (result(sizes) if sizes.dtype == types.int64 else None), generate
+        return result(sizes), generate
 
     return read
 
