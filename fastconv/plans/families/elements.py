@@ -21,7 +21,7 @@ _VECTOR_COLUMNS = Implementation(
 )
 
 
-def cost_of_fold(problem: Problem, machine: Machine) -> float:
+def _cost_of_fold(problem: Problem, machine: Machine) -> float:
     """Seconds of loops that ask of every tap whether it lies over a cell: strides beyond the kernel leave cells without any."""
     geometry = problem.geometry
     return 2e-5 + (1e-8 + 2e-9 * prod(geometry.windows.kernel)) * prod(geometry.image_shape)
@@ -29,7 +29,7 @@ def cost_of_fold(problem: Problem, machine: Machine) -> float:
 
 FAMILIES: dict[str, tuple[Implementation, ...]] = {
     "unfold": (_VECTOR_COLUMNS, in_loops(loops.run_windows), in_plain_loops(reference.unfold)),
-    "fold": (_VECTOR_COLUMNS, in_loops(loops.run_windows, cost_of_fold), in_plain_loops(reference.fold)),
+    "fold": (_VECTOR_COLUMNS, in_loops(loops.run_windows, _cost_of_fold), in_plain_loops(reference.fold)),
     "activation": (
         Implementation(
             "direct",

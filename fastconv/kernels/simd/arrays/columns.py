@@ -28,16 +28,19 @@ peek, poke, pointer = vector.peek, vector.poke, vector.pointer
 SQUARE = 16  # rows of a square that is turned in registers, at most
 LONG = 4096  # cells of a line, of which there are no more than phases, even where a square would read them
 LINE = 16  # elements that are asked for at a time
+JUMPS = 2  # the stride beyond which the rows that a row of cells meets are few, of taps far apart
+FAR = 64 << 10  # bytes of the columns of a plane that no L1 cache holds
 
 
 class Sizes(NamedTuple):
     """Starts of planes, which they take by turns, the image, the windows of it, and cells of padding before it.
 
-    fold's planes lie `plane` cells apart.
+    fold's planes lie `plane` cells apart; where `far` is 1, it asks for the cells of the next outputs.
     """
 
     starts: int
     plane: int
+    far: int
     cells: Axes
     outputs: Axes
     taps: Axes
@@ -191,13 +194,13 @@ def write_runs(runs, pitch, s):
 def adder(lanes: int) -> Any:
     """The compiled to[i] += source[i], for i < count; zeros are added to the rest of the last vector.
 
-    The next tap reads what was written here a cell or two further: a store of a part of a vector would have it wait. The cells
-    of the next output, which lie `after` elements behind these, come to the cache: those of a tap lie far from another's.
+    The next tap reads what was written here a cell or two further: a store of a part of a vector would have it wait. The first
+    `asked` cells of the next outputs, which lie `after` elements behind these, come to the cache.
     """
 
-    def add(to, source, count, after):
+    def add(to, source, count, after, asked):
         whole = count - count % lanes
-        for i in range(0, count, LINE):
+        for i in range(0, asked, LINE):
             vector.prefetch(source + (after + i))
         for i in range(0, whole, lanes):
             vector.store(to + i, vector.load(to + i, lanes) + vector.load(source + i, lanes))
@@ -225,7 +228,7 @@ def row_adder(lanes: int) -> Any:
                 for tap in range(s.taps.w):
                     run = run_at(runs, tap)
                     source = x + (first + tap * s.outputs.d * s.outputs.h * s.outputs.w + run.first)
-                    add(lines + run.at, source, run.count, s.outputs.w)
+                    add(lines + run.at, source, run.count, s.outputs.w, run.count * s.far)
 
     return inlined(add_taps)
 
@@ -369,11 +372,12 @@ def launch(geometry: FoldGeometry, starts: int, dtype: np.dtype[Any], machine: M
     g, plane, names = geometry, geometry.windows.lifted(), (machine.lanes(dtype), element(dtype), machine.isa)
     before = tuple(pair[0] for pair in plane.padding)
     parts = map(axes, (plane.in_size, plane.out_size, plane.kernel, plane.stride, before, plane.dilation))
+    far = int(plane.stride[1] > JUMPS and prod(plane.kernel) * prod(plane.out_size) * dtype.itemsize >= FAR)
     unfolds = g.operation == "unfold"
     items = g.batch * g.channels * prod(plane.kernel if unfolds else plane.in_size[:2])
     made = (unfold_kernel if unfolds else fold_kernel)(*names)
     return Launch(
-        made, items, int(1e9 * seconds(g, dtype, machine)), written(Sizes(starts, apart or prod(plane.in_size), *parts))
+        made, items, int(1e9 * seconds(g, dtype, machine)), written(Sizes(starts, apart or prod(plane.in_size), far, *parts))
     )
 
 
