@@ -48,15 +48,18 @@ def test_the_order_of_the_items_changes_no_bit(case: Case, implementation: str, 
 
     def backwards(kernel: Kernel, total: int, work: int, *arguments: Any) -> None:
         step = -(-total // 5000)
+        ran.append(kernel)
         for begin in reversed(range(0, total, step)):
             kernel.serial(begin, min(total, begin + step), *arguments)
 
+    ran: list[Kernel] = []
     inputs = case.inputs(np.float32, "normal")
     fc.set_num_threads(1)
     expected = case.call(inputs, implementation)
     monkeypatch.setattr(Kernel, "__call__", backwards)
     monkeypatch.setattr(jit, "GRAIN", 0)
     assert_same_bits(case.call(inputs, implementation), expected)
+    assert ran
 
 
 @pytest.mark.parametrize(

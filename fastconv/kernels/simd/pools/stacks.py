@@ -54,8 +54,6 @@ class Stack(NamedTuple):
         The first row of the windows that is in the plane, and the one behind the last, those of a dilation counted.
     d, h : int
         The depth of the outputs, and their first row.
-    written : int
-        The rows that no later stack has: what two make need not agree in the last bit, and one of them alone is stored.
     """
 
     source: Any
@@ -65,7 +63,6 @@ class Stack(NamedTuple):
     rows: tuple[int, int]
     d: int
     h: int
-    written: int
 
 
 class Border(NamedTuple):
@@ -119,20 +116,13 @@ def stacks_of_tile(tile: Tile) -> Any:
     """
     rows, stride = tile.rows, tile.stride
 
-    @inlined
-    def place_of(stack, stacks, outputs):
-        """(the first of a stack's rows, how many are stored) of so many outputs."""
-        first, last = stack * rows, outputs - rows
-        return (last, rows) if stack + 1 == stacks else (first, min(rows, last - first))
-
     def dense_stack(item, x, y, s):
-        stacks = -(-s.outputs.h // rows)
-        plane, stack = divmod(item, stacks)
-        h, stored = place_of(stack, stacks, s.outputs.h)
+        plane, stack = divmod(item, -(-s.outputs.h // rows))
+        h = min(stack * rows, s.outputs.h - rows)
         top = h * stride - s.before.h
         source = pointer(x) + (plane * s.cells.h + top) * s.cells.w
         to, inside = pointer(y) + (plane * s.outputs.h + h) * s.outputs.w, (-top, s.cells.h - top)
-        return Stack(source, to, top, 1, inside, 0, h, stored)
+        return Stack(source, to, top, 1, inside, 0, h)
 
     def spread_stack(item, x, y, s):
         stacks = -(-s.outputs.h // (rows * s.dilation.h))
@@ -141,15 +131,29 @@ def stacks_of_tile(tile: Tile) -> Any:
         window = span(s.windows.d, d)
         stack, residue = divmod(of_plane, s.dilation.h)
         share = (s.outputs.h - residue - 1) // s.dilation.h + 1
-        first, stored = place_of(stack, stacks, share)
-        h = residue + first * s.dilation.h
+        h = residue + min(stack * rows, share - rows) * s.dilation.h
         top = h * stride - s.before.h
         source = pointer(x) + ((image * s.cells.d + window.start) * s.cells.h + top) * s.cells.w
         to = pointer(y) + (plane * s.outputs.h + h) * s.outputs.w
         inside = -(top // s.dilation.h), -((top - s.cells.h) // s.dilation.h)
-        return Stack(source, to, top, -((window.start - window.stop) // s.dilation.d), inside, d, h, stored)
+        return Stack(source, to, top, -((window.start - window.stop) // s.dilation.d), inside, d, h)
 
     return inlined(spread_stack if tile.spread else dense_stack)
+
+
+@lru_cache(maxsize=8)
+def parter(rows: int) -> Any:
+    """The compiled place, from an item on, where a part of the items may begin or end: not between stacks that overlap.
+
+    Two stacks may make a row with other last bits: of two threads, the one that ended last would decide.
+    """
+
+    def part_from(item, s):
+        stacks, step = -(-s.outputs.h // (rows * s.dilation.h)), s.dilation.h
+        of_plane = item % (stacks * step)
+        return item if stacks == 1 or of_plane < (stacks - 1) * step else item + (stacks * step - of_plane)
+
+    return inlined(part_from)
 
 
 @lru_cache(maxsize=64)
@@ -229,24 +233,11 @@ def asker(rows: int, parts: int, lanes: int, ahead: int) -> Any:
     return inlined(ask)
 
 
-@lru_cache(maxsize=8)
-def storer(rows: int) -> Any:
-    """The compiled store of the first `written` of a tile's rows: of all of them without a test for each."""
-
-    def store(windows, to, step, written, room):
-        if written == rows:
-            vector.store_spans(windows, to, step, rows, room)
-        else:
-            vector.store_spans(windows, to, step, written, room)
-
-    return inlined(store)
-
-
 @lru_cache(maxsize=64)
 def masked_pooler(tile: Tile) -> Any:
     """The compiled outputs of one vector a row, from `column` on."""
     rows, stride, lanes = tile.rows, tile.stride, tile.lanes
-    reduce, finish, store = masked_reducer(tile), tile_finisher(tile.kind), storer(rows)
+    reduce, finish = masked_reducer(tile), tile_finisher(tile.kind)
     ask = asker(rows * stride, stride, lanes, max(AHEAD, (rows - 1) * stride + tile.taps[0]))
 
     def pool_tile(stack, column, divisors, border, s):
@@ -254,7 +245,7 @@ def masked_pooler(tile: Tile) -> Any:
         ask(stack.source + (column * stride - s.before.w), s.cells.w, s.far)
         windows = reduce(stack, column, border, s)
         windows = finish(windows, divisors, column, room, s)
-        store(windows, stack.to + column, s.dilation.h * s.outputs.w, stack.written, room)
+        vector.store_spans(windows, stack.to + column, s.dilation.h * s.outputs.w, rows, room)
 
     return inlined(pool_tile)
 
@@ -273,7 +264,7 @@ def inside_pooler(tile: Tile) -> tuple[Any, Any]:
     rows, columns, (taps_h, taps_w), stride, lanes = tile.rows, tile.columns, tile.taps, tile.stride, tile.lanes
     order, power = reductions.order_and_power(tile.kind)
     height, width, finish = (rows - 1) * stride + taps_h, columns * lanes, tile_finisher(tile.kind)
-    reach, store = reach_of(tile), storer(rows)
+    reach = reach_of(tile)
     ask = asker(rows * stride, columns * stride, lanes, max(AHEAD, height))
 
     def is_inside(stack, column, s):
@@ -288,6 +279,6 @@ def inside_pooler(tile: Tile) -> tuple[Any, Any]:
             source, s.cells.w, 1, rows, columns, lanes, taps_h, taps_w, stride, stride, order, power
         )
         windows = finish(windows, divisors, column, width, s)
-        store(windows, stack.to + column, s.outputs.w, stack.written, width)
+        vector.store_spans(windows, stack.to + column, s.outputs.w, rows, width)
 
     return inlined(pool_tile), inlined(is_inside)

@@ -34,6 +34,7 @@ from fastconv.kernels.simd.pools.stacks import (
     divider,
     inside_pooler,
     masked_pooler,
+    parter,
     read,
     stacks_of_tile,
 )
@@ -49,7 +50,8 @@ def windows_kernel(tile: Tile, dtype: str, isa: str) -> Kernel:
 
     With several columns, or strides of more than 2, tiles without a mask go where no window meets padding.
     """
-    rows, lanes, width, stack_of = tile.rows, tile.lanes, tile.columns * tile.lanes, stacks_of_tile(tile)
+    rows, lanes, width = tile.rows, tile.lanes, tile.columns * tile.lanes
+    stack_of, part_from = stacks_of_tile(tile), parter(rows)
     fill, write_divisors = reductions.part_filler(lanes), divider(tile)
     pool_tile, (pool_inside, is_inside) = masked_pooler(tile), inside_pooler(tile)
 
@@ -60,7 +62,7 @@ def windows_kernel(tile: Tile, dtype: str, isa: str) -> Kernel:
         row = vector.like(work.row, pointer(x))
         fill(row, s.spare, empty)
         divisors, border = Divisors(work.divisors, pointer(widths)), Border(row, empty)
-        for item in range(begin, end):
+        for item in range(part_from(begin, s), part_from(end, s)):
             stack = stack_of(item, x, y, s)
             write_divisors(work.divisors, stack, s)
             for column in range(0, s.outputs.w, lanes):
@@ -74,7 +76,7 @@ def windows_kernel(tile: Tile, dtype: str, isa: str) -> Kernel:
         row = vector.like(work.row, pointer(x))
         fill(row, s.spare, empty)
         divisors, border = Divisors(work.divisors, pointer(widths)), Border(row, empty)
-        for item in range(begin, end):
+        for item in range(part_from(begin, s), part_from(end, s)):
             stack, column = stack_of(item, x, y, s), np.int64(0)
             write_divisors(work.divisors, stack, s)
             while column < s.outputs.w:
