@@ -7,7 +7,7 @@ import pytest
 from guards import guarded, guarded_everywhere
 
 import fastconv as fc
-from fastconv.kernels.simd.depthwise import choice, rows
+from fastconv.kernels.simd.depthwise import choice, lines, rows
 from fastconv.kernels.simd.engine.weights import launched
 from fastconv.machine import host
 
@@ -16,7 +16,7 @@ LANES = host().lanes(FLOAT)
 
 
 def check(shape: tuple[int, ...], kernel: tuple[int, int], each: int = 1, **options: Any) -> None:
-    """The loops' sums, to the bit, of whole numbers, by rows whatever is cheaper; every array ends at a guard page."""
+    """The loops' sums, to the bit, of whole numbers, by every tile whatever is cheaper; every array ends at a guard page."""
     rng = np.random.default_rng(0)
     channels = shape[-1]
     x = guarded(rng.integers(-4, 5, shape).astype(FLOAT))
@@ -24,11 +24,11 @@ def check(shape: tuple[int, ...], kernel: tuple[int, int], each: int = 1, **opti
     found = {**options, "groups": channels // each, "layout": "NHWC"}
     plan = fc.conv2d.plan(shape, w, bias, implementation="depthwise", **found)
     assert rows.suits(plan.geometry, LANES)
-    (candidate,) = rows.candidates(plan.geometry, FLOAT, host())
     expected = fc.conv2d(x, w, bias, implementation="loops", **found)
-    y = guarded(np.full(expected.shape, np.nan, FLOAT))
-    choice.run({"x": x}, guarded_everywhere(launched(candidate.launch(), w, bias), "end"), plan.problem, y)
-    np.testing.assert_array_equal(y, expected)
+    for candidate in rows.candidates(plan.geometry, FLOAT, host()):
+        y = guarded(np.full(expected.shape, np.nan, FLOAT))
+        choice.run({"x": x}, guarded_everywhere(launched(candidate.launch(), w, bias), "end"), plan.problem, y)
+        np.testing.assert_array_equal(y, expected)
 
 
 @pytest.mark.parametrize("stride", [1, 2])
@@ -36,7 +36,8 @@ def check(shape: tuple[int, ...], kernel: tuple[int, int], each: int = 1, **opti
 def test_every_width(kernel: tuple[int, int], stride: int) -> None:
     """Rows that one tile covers, that the last tile covers again, and that are as narrow as padding."""
     for width in range(1, 20):
-        check((1, 4, width, LANES + 3), kernel, stride=stride, padding=(kernel[0] // 2, kernel[1] // 2))
+        for channels in (LANES + 3, 2 * LANES + 3):  # tiles of one vector alone, and of two as well
+            check((1, 4, width, channels), kernel, stride=stride, padding=(kernel[0] // 2, kernel[1] // 2))
 
 
 @pytest.mark.parametrize("padding", [0, (0, 4), (4, 1), ((0, 0), (6, 0)), ((0, 0), (0, 6))])
@@ -68,8 +69,8 @@ def test_groups_of_a_few_channels() -> None:
 
 def test_tiles_have_no_more_outputs_than_a_row() -> None:
     """And the fewest loads: 7 outputs in one tile, 14 in two, 112 in fourteen of 8."""
-    assert [rows.rows_for(outputs) for outputs in (1, 2, 7, 14, 112)] == [1, 2, 7, 7, 8]
-    assert all(rows.rows_for(outputs) <= outputs for outputs in range(1, 200))
+    assert [lines.rows_for(outputs) for outputs in (1, 2, 7, 14, 112)] == [1, 2, 7, 7, 8]
+    assert all(lines.rows_for(outputs) <= outputs for outputs in range(1, 200))
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fastconv.kernels.keeping import remembered
-from fastconv.kernels.simd.engine.costs import CALL
+from fastconv.kernels.simd.engine.costs import CALL, LINE, lines_from_afar
 from fastconv.kernels.simd.engine.sizes import Axes
 from fastconv.machine import Machine
 from fastconv.problem.convolutions import ConvGeometry
@@ -20,6 +20,8 @@ ROWS = (8, 7, 6, 5, 4, 2, 1)  # positions of a tile
 MOST_PHASES = 4096
 WORKSPACE = 16 << 20  # bytes that the cells under one position may take
 LEAST = 8  # items that a call should have for its threads
+JUMP = 1536  # bytes from a cell to the next, or more: no line ahead is guessed
+CONFLICT = 1024  # bytes from a cell to the next, or a multiple: their lines share few sets of an L1 cache
 
 
 class Form(NamedTuple):
@@ -139,10 +141,20 @@ def cycles(geometry: ConvGeometry, cut: Cut, dtype: np.dtype[Any], machine: Mach
     count = CALL + tiles * (of_tile * prod(phases) + rows_of_taps * (of_row * phases[2] + of.taps.w * form.rows * of_tap))
     lines = parts * prod(blocks) * prod(under[:2])
     if g.channels_last:
-        near = dtype.itemsize * prod(g.x_shape) <= machine.l2  # what lies further is waited for
-        count += 25 * lines + cells * ((2.0 if near else 6.0) if form.repeats == 1 else 4.0)
+        count += 25 * lines + cells * (cycles_of_copying(g, dtype, machine) if form.repeats == 1 else 4.0)
+        count += lines_from_afar(g, dtype, machine) * (8 if g.in_channels * dtype.itemsize < JUMP else 20)
     else:
         channels = 1 if form.repeats == 1 else 1 / max(1, min(form.repeats, lanes))
         count += lines * (20 + lanes * channels * 3.6 * -(-under[2] // lanes)) + 7 * parts * prod(g.out_size)
         count += 0 if form.repeats == 1 else 2.0 * cells
     return count + (0 if form.repeats else 1.5 * lanes * cells)
+
+
+def cycles_of_copying(geometry: ConvGeometry, dtype: np.dtype[Any], machine: Machine) -> float:
+    """A vector of channels: what lies further than the L2 cache is waited for, and by AVX2 what lies in pages or sets apart."""
+    pixel, near = geometry.in_channels * dtype.itemsize, dtype.itemsize * prod(geometry.x_shape) <= machine.l2
+    each = 2.0 if near else 6.0
+    if machine.vector_bytes < LINE:
+        each += 0.0 if pixel % CONFLICT else 4.0 if pixel % (2 * CONFLICT) else 8.0
+        each += 3.0 if pixel >= JUMP and not near else 0.0
+    return each

@@ -1,12 +1,15 @@
-"""Depthwise convolution, channels last, by vectors of channels: a tile of output positions of one row by one vector.
+"""Depthwise convolution, channels last, by vectors of channels: a tile of output positions of one row by one or two vectors.
 
     y[n, h, w, c] = act(bias[c] + sum over r, s of x[n, h * stride + r - padding, w * stride + s - padding, c] * w[r, s, c])
 
 A tile reads every input vector of a kernel row once, also of groups of a few channels. Rows of padding are left out, and tiles
-whose windows meet padding find their cells in a list. Outputs of a tile lie a dilation apart, as their cells do.
+whose windows meet padding find their cells in a list. Outputs of a tile lie a dilation apart, as their cells do. A tile of two
+vectors has fewer positions, and leaves no half of a cache line for later, when it may be gone.
 """
 
+from collections.abc import Iterator
 from functools import lru_cache, partial
+from math import prod
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -15,6 +18,7 @@ from fastconv.kernels.jit import Kernel, compiled, element, inlined
 from fastconv.kernels.keeping import remembered
 from fastconv.kernels.simd import vector
 from fastconv.kernels.simd.engine import epilogue, windows
+from fastconv.kernels.simd.engine.costs import CALL, LINE, Candidate, lines_from_afar
 from fastconv.kernels.simd.engine.sizes import Plane, reader, written
 from fastconv.kernels.simd.engine.walks import plane_sizes
 from fastconv.kernels.simd.engine.weights import Draft, drafted
@@ -23,10 +27,14 @@ from fastconv.machine import Machine
 from fastconv.problem.borders import ZERO_FILL
 from fastconv.problem.convolutions import Array, ConvGeometry
 
-ADDRESSES = 12  # of cells of a row that general registers keep
-HELD = 16  # vectors of weights that registers keep
-
 address, cell_under, peek, poke, pointer = vector.address, windows.cell_under, vector.peek, vector.poke, vector.pointer
+
+
+class Tile(NamedTuple):
+    """Output positions, and vectors of channels."""
+
+    rows: int
+    vectors: int
 
 
 class LineSizes(NamedTuple):
@@ -101,27 +109,41 @@ def line_of(number, x, y, rows, s):
 
 
 @lru_cache(maxsize=64)
-def line_filters(rows: int, taps: int, stride: int, group: int, lanes: int) -> tuple[Any, Any, Any]:
-    """The compiled sums of `rows` outputs, `dilation` apart: windows without padding on their row, and any; and any's cells."""
+def line_filters(rows: int, taps: int, stride: int, group: int, lanes: int, vectors: int) -> tuple[Any, Any, Any]:
+    """The compiled sums of `rows` outputs, `dilation` apart: windows without padding on their row, and any; and any's cells.
+
+    Sums are two tiles, one vector behind the other: of one vector, the second is the first.
+    """
     wide = (rows - 1) * stride + taps  # cells under a tile
 
     @inlined
+    def biases(bias):
+        tile = vector.repeated(bias, rows, 1, lanes)
+        return (tile, tile) if vectors == 1 else (tile, vector.repeated(bias + lanes, rows, 1, lanes))
+
+    @inlined
     def filter_inside(line, table, column, c, w, bias, s):
-        tile = vector.repeated(bias + c, rows, 1, lanes)
+        tile, second = biases(bias + c)
+        step = s.dilation.w * s.channels
         for r in range(line.first, line.last):
             cell = peek(table.rows + r) * s.cells.w + column * stride - s.padding.w
             source, taps_of_row = line.image + (cell * s.channels + c), w + (r * taps * group * s.channels + c)
-            step = s.dilation.w * s.channels
             tile = vector.fma_grouped(tile, source, step, taps_of_row, s.channels, taps, stride, group)
-        return tile
+            if vectors > 1:
+                source, taps_of_row = source + lanes, taps_of_row + lanes
+                second = vector.fma_grouped(second, source, step, taps_of_row, s.channels, taps, stride, group)
+        return tile, second
 
     @inlined
     def filter_listed(line, table, c, w, bias, s):
-        tile = vector.repeated(bias + c, rows, 1, lanes)
+        tile, second = biases(bias + c)
         for r in range(line.first, line.last):
             cells, taps_of_row = table.cells + r * wide, w + (r * taps * group * s.channels + c)
             tile = vector.fma_listed(tile, line.image, cells, c, taps_of_row, s.channels, taps, stride, group)
-        return tile
+            if vectors > 1:
+                taps_of_row = taps_of_row + lanes
+                second = vector.fma_listed(second, line.image, cells, c + lanes, taps_of_row, s.channels, taps, stride, group)
+        return tile, second
 
     @compiled
     def list_cells(line, table, column, s):
@@ -136,10 +158,18 @@ def line_filters(rows: int, taps: int, stride: int, group: int, lanes: int) -> t
 
 
 @lru_cache(maxsize=64)
-def channels_last_kernel(rows: int, taps: int, stride: int, group: int, lanes: int, dtype: str, isa: str) -> Kernel:
+def channels_last_kernel(tile: Tile, taps: int, stride: int, group: int, lanes: int, dtype: str, isa: str) -> Kernel:
     """The compiled loops over rows of n, h: f32_depthwise_8x1_3s1_g1_nhwc_avx512."""
-    activate = epilogue.activation_of(dtype)
-    filter_inside, filter_listed, list_cells = line_filters(rows, taps, stride, group, lanes)
+    (rows, vectors), activate = tile, epilogue.activation_of(dtype)
+    filter_inside, filter_listed, list_cells = line_filters(rows, taps, stride, group, lanes, vectors)
+    width = vectors * lanes
+
+    @inlined
+    def store(sums, to, step, act):
+        tile, second = sums
+        vector.store_tile(activate(tile, act), to, step)
+        if vectors > 1:
+            vector.store_tile(activate(second, act), to + lanes, step)
 
     @inlined
     def filter_tile(line, table, column, w, bias, act, s):
@@ -147,15 +177,13 @@ def channels_last_kernel(rows: int, taps: int, stride: int, group: int, lanes: i
         inside = s.begin <= column and column + (rows - 1) * s.dilation.w < s.end
         if not inside:
             list_cells(line, table, column, s)
-        for begun in range(0, s.channels, lanes):
-            c = min(begun, s.channels - lanes)  # the last vector may overlap the one before
+        for begun in range(0, s.channels, width):
+            c = min(begun, s.channels - width)  # the last vectors may overlap those before
             to, step = line.y + (column * s.channels + c), s.dilation.w * s.channels
             if inside:
-                tile = filter_inside(line, table, column, c, pointer(w), pointer(bias), s)
-                vector.store_tile(activate(tile, act), to, step)
+                store(filter_inside(line, table, column, c, pointer(w), pointer(bias), s), to, step, act)
             else:
-                tile = filter_listed(line, table, c, pointer(w), pointer(bias), s)
-                vector.store_tile(activate(tile, act), to, step)
+                store(filter_listed(line, table, c, pointer(w), pointer(bias), s), to, step, act)
 
     def depthwise(begin, end, x, w, bias, residual, y, sizes, parameters):
         """y [n][h][w][c] = act(bias [c] + sum over r, s of x [n][h * stride + r][w * stride + s][c] * w [r][s][c])"""
@@ -174,8 +202,39 @@ def channels_last_kernel(rows: int, taps: int, stride: int, group: int, lanes: i
             epilogue.finish_run(line.y, s.outputs.w * s.channels, act)
         keep(memory)
 
-    depthwise.__name__ = f"{dtype}_depthwise_{rows}x1_{taps}s{stride}_g{group}_nhwc_{isa}"
+    depthwise.__name__ = f"{dtype}_depthwise_{rows}x{vectors}_{taps}s{stride}_g{group}_nhwc_{isa}"
     return Kernel(depthwise)
+
+
+# Decisions --------------------------------------------------------------------------------------------------------------
+
+ROWS = 8  # output positions of a tile, at most
+PAIRED, WIDER = 5, 4  # and of two vectors, of kernels of FEW taps a row and of more, where there are few registers
+FEW = 3
+ADDRESSES = 12  # of cells of a row that general registers keep
+HELD = 16  # vectors of weights that registers keep
+PERIOD = 1024  # bytes between cells, or a multiple: their lines share few sets of an L1 cache
+
+
+def rows_for(outputs: int, most: int = ROWS) -> int:
+    """The tile that takes the fewest loads over `outputs` outputs, of which there are as many as it has or more."""
+    rows = range(min(most, outputs), 0, -1)
+    return min(rows, key=lambda rows: -(-outputs // rows) * (rows + 2))
+
+
+def most_rows(taps: int, stride: int, machine: Machine) -> int:
+    """Rows of a tile of one vector that registers hold, with weights and cells: LLVM reads all cells of a row first."""
+    return ROWS if machine.registers > 16 else max(3, min(ROWS, (11 if stride == 1 else 13) - taps))
+
+
+def tiles_for(geometry: ConvGeometry, dtype: np.dtype[Any], machine: Machine) -> list[Tile]:
+    """One vector wide, and two where they are a line."""
+    g, of, lanes = geometry, plane_sizes(geometry), machine.lanes(dtype)
+    outputs = max(1, of.outputs.w // of.dilation.w)
+    tiles = [Tile(rows_for(outputs, most_rows(of.taps.w, of.stride.w, machine)), 1)]
+    if 2 * lanes * dtype.itemsize == LINE and g.in_channels >= 2 * lanes and g.in_per_group == 1:
+        tiles.append(Tile(rows_for(outputs, PAIRED) if of.taps.w <= FEW else min(WIDER, outputs), 2))
+    return tiles
 
 
 def extent_of(geometry: ConvGeometry) -> Plane:
@@ -191,9 +250,9 @@ def inside_of(geometry: ConvGeometry) -> tuple[int, int]:
     return begin, max(begin, min(of.outputs.w, (of.cells.w + of.before.w - extent_of(g).w) // of.stride.w + 1))
 
 
-def cycles(geometry: ConvGeometry, rows: int, lanes: int, machine: Machine) -> float:
-    """Of tiles of so many outputs: their products, what each output and row of taps takes beside, and cells that are listed."""
-    g, of = geometry, plane_sizes(geometry)
+def cycles(geometry: ConvGeometry, tile: Tile, dtype: np.dtype[Any], machine: Machine) -> float:
+    """Of such tiles: their products, what each output and row of taps takes beside, and cells that are listed."""
+    g, of, rows, lanes = geometry, plane_sizes(geometry), tile.rows, machine.lanes(dtype)
     apart, (begin, end) = of.dilation.w, inside_of(geometry)
     each, longer = divmod(of.outputs.w, apart)  # outputs of a phase, and phases that have one more
     tiles = longer * -(-(each + 1) // rows) + (apart - longer) * -(-each // rows)
@@ -206,13 +265,42 @@ def cycles(geometry: ConvGeometry, rows: int, lanes: int, machine: Machine) -> f
     if g.in_per_group > 1:  # cells are spread over the lanes of a group, and weights read again where registers hold none
         of_row += (0.2 if weights <= HELD else 1.5) * wide * g.in_per_group
         begun = 4
-    vectors = -(-g.out_channels // lanes)
-    return g.batch * of.outputs.h * (tiles * vectors * (begun * rows + taps_h * of_row) + 2 * listed * taps_h * wide)
+    vectors = -(-g.out_channels // (lanes * tile.vectors)) * tile.vectors
+    of_line = tiles * vectors * (begun * rows + taps_h * of_row) * share_of_misses(g, tile, dtype, machine)
+    return g.batch * of.outputs.h * (of_line + 2 * listed * taps_h * wide) + cycles_from_afar(g, tile, dtype, machine)
+
+
+def share_of_misses(geometry: ConvGeometry, tile: Tile, dtype: np.dtype[Any], machine: Machine) -> float:
+    """What a tile takes, beside one of a vector whose lines all stay in the L1 cache."""
+    g, pixel = geometry, geometry.in_channels * dtype.itemsize
+    if machine.lanes(dtype) * dtype.itemsize >= LINE:
+        return 1.0
+    if tile.vectors > 1:
+        share = 0.65 if g.taps == 1 else 1.4 if g.kernel[-1] > FEW else 0.9 if g.stride[-1] == 1 else 1.15
+        return share * (1.0 if pixel % LINE == 0 else 1.2)
+    share = 1.2 if g.kernel[-1] > FEW and prod(g.x_shape) * dtype.itemsize > machine.l2 else 1.0
+    if g.taps > 1 and pixel % PERIOD == 0:
+        share *= 1.2 if pixel % (2 * PERIOD) else 1.5
+    return share
+
+
+def cycles_from_afar(geometry: ConvGeometry, tile: Tile, dtype: np.dtype[Any], machine: Machine) -> float:
+    """Of lines that are waited for, twice where half of one is left for later, and of several taps by all of a tile's cells."""
+    of_line = (8, 12) if tile.vectors > 1 else (10, 20)
+    return lines_from_afar(geometry, dtype, machine) * of_line[geometry.taps > 1]
+
+
+def candidates(geometry: ConvGeometry, dtype: np.dtype[Any], machine: Machine) -> Iterator[Candidate]:
+    """Every tile."""
+    for tile in tiles_for(geometry, dtype, machine):
+        count = CALL + cycles(geometry, tile, dtype, machine)
+        seconds = machine.seconds(count, geometry.bytes(dtype.itemsize))
+        yield Candidate(seconds, tile, partial(draft, geometry, tile, dtype, machine))
 
 
 @remembered
-def draft(geometry: ConvGeometry, rows: int, dtype: np.dtype[Any], machine: Machine) -> Draft:
-    """The launch of tiles of so many outputs, without its weights."""
+def draft(geometry: ConvGeometry, tile: Tile, dtype: np.dtype[Any], machine: Machine) -> Draft:
+    """The launch of such tiles, without its weights."""
     g, of = geometry, plane_sizes(geometry)
     begin, end = inside_of(geometry)
     sizes = LineSizes(
@@ -229,7 +317,7 @@ def draft(geometry: ConvGeometry, rows: int, dtype: np.dtype[Any], machine: Mach
         zeros=g.in_channels * dtype.itemsize // 8 + 1,
     )
     arguments = written(sizes), epilogue.scalars(g.activation, dtype)
-    form = rows, of.taps.w, of.stride.w, g.in_per_group
+    form = tile, of.taps.w, of.stride.w, g.in_per_group
     chosen = channels_last_kernel(*form, machine.lanes(dtype), element(dtype), machine.isa)
     return drafted(chosen, g.batch * of.outputs.h, 2 * g.flops, arguments, partial(laid, g.out_channels))
 

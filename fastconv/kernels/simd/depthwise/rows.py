@@ -18,7 +18,7 @@ from fastconv.kernels.jit import Kernel, compiled, element, inlined
 from fastconv.kernels.keeping import remembered
 from fastconv.kernels.simd import vector
 from fastconv.kernels.simd.depthwise import lines
-from fastconv.kernels.simd.depthwise.lines import extent_of, laid
+from fastconv.kernels.simd.depthwise.lines import extent_of, laid, rows_for
 from fastconv.kernels.simd.engine import blocks, epilogue, windows
 from fastconv.kernels.simd.engine.costs import CALL, Candidate
 from fastconv.kernels.simd.engine.sizes import Axes, Plane, Strides, reader, written
@@ -233,12 +233,11 @@ def channels_first_kernel(rows: int, taps: int, stride: int, lanes: int, dtype: 
 # Decisions --------------------------------------------------------------------------------------------------------------
 
 WIDEST = 15  # taps of a kernel row that are unrolled
-ROWS = range(8, 0, -1)  # output positions of a tile
 WHOLE = 2  # times the room of a block: planes that take no more are not cut
 
 
 class Cut(NamedTuple):
-    """Output positions of a tile, taps of a row that are unrolled, and channels first rows and columns of a block."""
+    """Output positions of a tile, taps of a row that are unrolled, and rows and columns of a block."""
 
     rows: int
     taps: int
@@ -258,16 +257,9 @@ def suits(geometry: ConvGeometry, lanes: int) -> bool:
     return small and unrolled and g.border.mode != "constant" and g.in_channels >= lanes
 
 
-def rows_for(outputs: int) -> int:
-    """The tile that takes the fewest loads over `outputs` outputs, of which there are as many as it has or more."""
-    return min((rows for rows in ROWS if rows <= outputs), key=lambda rows: -(-outputs // rows) * (rows + 2))
-
-
 def cut_for(geometry: ConvGeometry, dtype: np.dtype[Any], machine: Machine) -> Cut:
-    """Channels first in blocks whose cells take a quarter of the L2 cache."""
+    """Blocks whose cells take a quarter of the L2 cache."""
     g, of, lanes = geometry, plane_sizes(geometry), machine.lanes(dtype)
-    if g.channels_last:
-        return Cut(rows_for(max(1, of.outputs.w // of.dilation.w)), of.taps.w, 0, 0)
     taps = of.taps.w if of.dilation.w == 1 and of.taps.w <= WIDEST else 1
     room, items = machine.l2 // 4 // dtype.itemsize, g.batch * -(-g.out_channels // lanes)
     band, strip = blocks.cut_plane(of.outputs, of.stride, extent_of(g), lanes, room, items)
@@ -289,10 +281,8 @@ def columns_packed(geometry: ConvGeometry, columns: int) -> int:
 
 
 def cycles(geometry: ConvGeometry, cut: Cut, dtype: np.dtype[Any], machine: Machine) -> float:
-    """Rows read where they lie; or planes turned to channels last and back."""
+    """Of planes turned to channels last and back."""
     g, of, lanes = geometry, plane_sizes(geometry), machine.lanes(dtype)
-    if g.channels_last:
-        return CALL + lines.cycles(g, cut.rows, lanes, machine)
     vectors = -(-g.out_channels // lanes)
     results = g.batch * prod(of.outputs) * vectors
     of_tap = 1.1 if cut.taps > 1 else 1.5  # unrolled taps share what they read
@@ -320,11 +310,12 @@ def cycles_of_turning(geometry: ConvGeometry, cut: Cut, lanes: int) -> float:
 
 
 def candidates(geometry: ConvGeometry, dtype: np.dtype[Any], machine: Machine) -> Iterator[Candidate]:
-    """The one of the layout."""
+    """Channels last, rows read where they lie; or one that turns planes."""
+    if geometry.channels_last:
+        yield from lines.candidates(geometry, dtype, machine)
+        return
     cut = cut_for(geometry, dtype, machine)
     launch = partial(draft_first, geometry, cut, dtype, machine)
-    if geometry.channels_last:
-        launch = partial(lines.draft, geometry, cut.rows, dtype, machine)
     yield Candidate(machine.seconds(cycles(geometry, cut, dtype, machine), geometry.bytes(dtype.itemsize)), cut, launch)
 
 

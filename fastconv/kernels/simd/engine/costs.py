@@ -10,10 +10,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from fastconv.machine import Machine
 from fastconv.problem.convolutions import ConvGeometry
 
 CALL = 28_000  # cycles of a call that does next to nothing
 NEAR = 4 << 20  # bytes of weights, beyond which packing them waits for memory
+LINE = 64  # bytes of a cache line
+SHARE = 3  # of the last cache that the arrays of a core may take
 
 
 class Candidate(NamedTuple):
@@ -44,3 +47,9 @@ def of_packing(geometry: ConvGeometry, dtype: np.dtype[Any], seconds_per_byte: f
     size = geometry.weights * dtype.itemsize
     apart = 1 if geometry.channels_last or geometry.taps == 1 else 2
     return overhead + (size + 1.5 * max(0, size - NEAR)) * seconds_per_byte * apart
+
+
+def lines_from_afar(geometry: ConvGeometry, dtype: np.dtype[Any], machine: Machine) -> float:
+    """Cache lines of arrays that the last cache does not keep, where vectors are parts of one: they are waited for."""
+    moved = geometry.bytes(dtype.itemsize)
+    return moved / LINE if machine.vector_bytes < LINE and moved >= machine.l3 // SHARE else 0.0
