@@ -26,10 +26,10 @@ def unturned(monkeypatch):
 def agrees(x, w, bias, **options):
     """The kernel's result is exactly im2col's, on arrays that end, and that begin, at a guard page."""
     groups = x.shape[-1 if options.get("layout") == "NHWC" else 1]
-    options = {"groups": groups, "activation": "relu6", **options}
-    plan = fc.conv2d.plan(x.shape, w, bias, implementation="depthwise", **options)
+    options, operation = {"groups": groups, "activation": "relu6", **options}, (fc.conv1d, fc.conv2d, fc.conv3d)[x.ndim - 3]
+    plan = operation.plan(x.shape, w, bias, implementation="depthwise", **options)
     assert "planes" in plan.kernel
-    expected = fc.conv2d(x, w, bias, implementation="im2col", **options)
+    expected = operation(x, w, bias, implementation="im2col", **options)
     for at in ("end", "beginning"):
         out = guarded(np.full(expected.shape, np.nan, x.dtype), at)
         choice.run({"x": guarded(x, at)}, guarded_everywhere(plan.packed, at), plan.served, out)
@@ -53,6 +53,28 @@ def test_padding_and_ends_of_rows_are_met_by_masks(kernel, stride, dtype, monkey
             if any(cells + sum(pads) < taps for cells, pads, taps in zip(size, padding, kernel, strict=True)):
                 continue
             agrees(rng.integers(-4, 5, (2, 3, *size)).astype(dtype), w, bias, padding=padding, stride=stride)
+
+
+@pytest.mark.parametrize("mode", ["zeros", "reflect"])
+@pytest.mark.parametrize("taps", [1, 2, 3, 9])
+def test_lines_are_planes_of_one_row(taps, mode, monkeypatch):
+    """Shorter than a tile, of one tile and a few cells, of several; padding on either side, both or none."""
+    monkeypatch.setattr(choice.cuts, "suits", lambda geometry, machine: False)  # vectors of channels
+    rng, tile = np.random.default_rng(23), depthwise_planes.STREAM * host().lanes(np.dtype("f4"))
+    w, bias = (rng.integers(-4, 5, shape).astype(np.float32) for shape in ((4, 1, taps), 4))
+    for length in (taps + 3, tile - 1, tile + taps - 1, tile + taps, 3 * tile + 5):
+        for padding in (0, ((1, 0),), ((0, 2),), (taps - 1,)):
+            x = rng.integers(-4, 5, (2, 4, length)).astype(np.float32)
+            plan = agrees(x, w, bias, padding=padding, padding_mode=mode)
+            assert f"1x{depthwise_planes.STREAM}_1x{taps}s1" in plan.kernel
+
+
+@pytest.mark.parametrize("size", [(12, 13), (3, 7, 11), (200,)], ids=str)
+def test_windows_of_one_cell_make_a_plane_one_row(size, monkeypatch):
+    monkeypatch.setattr(choice.cuts, "suits", lambda geometry, machine: False)
+    rng = np.random.default_rng(24)
+    x, w, bias = (rng.integers(-4, 5, shape).astype(np.float32) for shape in ((2, 5, *size), (5, 1, *(1 for _ in size)), 5))
+    assert "1x8_1x1s1" in agrees(x, w, bias).kernel
 
 
 @pytest.mark.parametrize("kernel", [(3, 3), (5, 2), (1, 4)], ids=str)

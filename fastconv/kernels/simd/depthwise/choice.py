@@ -27,9 +27,17 @@ def candidates(problem: Problem, machine: Machine, shared: bool) -> list[Candida
     for form in (planes, interleaved):
         if form.suits(geometry, dtype, machine):
             found = list(form.candidates(geometry, shared, dtype, machine))
+            if geometry.rank == 1:
+                return found + others(problem, machine)
             may_turn = turns and form is planes and not geometry.channels_last and not is_small_square(geometry)
             return found + (list(rows.candidates(geometry, dtype, machine)) if may_turn else [])
-    found = list(rows.candidates(geometry, dtype, machine)) if turns else []
+    return others(problem, machine)
+
+
+def others(problem: Problem, machine: Machine) -> list[Candidate]:
+    """Of the forms that take vectors of channels."""
+    geometry, dtype = problem.geometry, problem.dtype
+    found = list(rows.candidates(geometry, dtype, machine)) if rows.suits(geometry, machine.lanes(dtype)) else []
     return found + (list(volumes.candidates(geometry, dtype, machine)) if cuts.suits(geometry, machine) else [])
 
 

@@ -10,10 +10,12 @@ Vectors lie along the width, half ones where they hold a row. A tile has one vec
 x that it loads feeds all rows whose windows it is in. Cells of padding are left out by masks, rows of padding are read from a
 line of zeros: no plane is copied, so that maps of 7x7 and of 112x112 take the same road. Where padding is not of zeros, the
 windows of the tiles that meet it are copied, and no others. Long rows take tiles of several vectors, without masks, where no
-window meets padding. Of dilated kernels, a tile has the output rows that share input rows: those that lie a dilation apart.
+window meets padding. Of dilated kernels, a tile has the output rows that share input rows: those that lie a dilation apart. A
+line is a plane of one row, and so is a plane whose windows are one cell.
 """
 
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import lru_cache, partial
 from math import prod
 from typing import Any, NamedTuple
@@ -35,6 +37,7 @@ from fastconv.kernels.simd.depthwise.stacks import (
     window_finder,
 )
 from fastconv.kernels.simd.engine import epilogue, windows
+from fastconv.kernels.simd.engine.blocks import SHARES
 from fastconv.kernels.simd.engine.costs import CALL, Candidate
 from fastconv.kernels.simd.engine.sizes import Plane, written
 from fastconv.kernels.simd.engine.tables import TILES
@@ -147,6 +150,8 @@ def kernel(form: Form, lanes: int, dtype: str, isa: str) -> Kernel:
 # Decisions --------------------------------------------------------------------------------------------------------------
 
 ROWS = (14, 10, 8, 7, 5, 4, 3, 2, 1)  # output rows of a tile
+STREAM = 8  # vectors of a tile of a plane of one row
+ROW = 128  # cells of a plane that is worth one
 LONG = 12  # vectors of an output row that is worth tiles of several: it is few rows of long lines that the L1 cache holds
 APART, MOST_APART = 2, 7  # vectors, and most rows, of tiles of stride 2
 WIDEST = 9  # taps of a kernel on either axis
@@ -159,6 +164,24 @@ class Cut(NamedTuple):
     rows: int
     columns: int
     own: int
+
+
+@remembered
+def in_planes(geometry: ConvGeometry) -> ConvGeometry:
+    """The same sums over two axes, where it has one; over a single row, where windows are one cell and planes many."""
+    g = geometry
+    one_row = g.rank == 1 or (g.is_pointwise and prod(g.in_size) >= ROW)
+    if g.channels_last or not one_row or g.batch * g.in_channels < SHARES:
+        return g
+    return replace(
+        g,
+        in_size=(1, prod(g.in_size)),
+        kernel=(1, g.kernel[-1]),
+        stride=(1, g.stride[-1]),
+        padding=((0, 0), g.padding[-1]),
+        dilation=(1, g.dilation[-1]),
+        output_padding=(0, 0),
+    )
 
 
 def channels_together(geometry: ConvGeometry) -> int:
@@ -174,7 +197,7 @@ def lanes_for(geometry: ConvGeometry, dtype: np.dtype[Any], machine: Machine) ->
 
 def suits(geometry: ConvGeometry, dtype: np.dtype[Any], machine: Machine) -> bool:
     """Whether rows are long, masks cheap, and the kernel one that the tile is written for."""
-    g, together = geometry, channels_together(geometry)
+    g, together = in_planes(geometry), channels_together(geometry)
     return bool(
         machine.vector_bytes >= 32
         and g.rank == 2
@@ -196,9 +219,17 @@ def may_dilate(geometry: ConvGeometry) -> bool:
     return bool(not g.channels_last and g.stride == (1, 1) and g.mode == ZEROS and 0 < g.dilation[0] <= g.out_size[0])
 
 
+def is_stream(geometry: ConvGeometry) -> bool:
+    """Whether planes have one row of outputs, and steps of one: tiles are long."""
+    g = geometry
+    return not g.channels_last and g.out_size[0] == 1 and g.stride == g.dilation == (1, 1)
+
+
 def tiles_for(geometry: ConvGeometry, own: int, dtype: np.dtype[Any], machine: Machine) -> list[tuple[int, int]]:
     """(rows, vectors) of the tiles to choose from: a large one on long rows, else those of one vector, two for stride 2."""
     g, most = geometry, TILES[machine.isa].depthwise_rows
+    if is_stream(g):
+        return [(1, STREAM)]
     dense = g.dilation == (1, 1) and g.kernel[0] == g.kernel[1]
     if dense and g.stride == (1, 1) and g.kernel[0] > 2 and g.out_size[1] * channels_together(g) >= LONG * machine.lanes(dtype):
         large: tuple[int, int] = TILES[machine.isa].depthwise_large[g.kernel[0] > 3]
@@ -221,13 +252,16 @@ def cycles(geometry: ConvGeometry, tile: tuple[int, int], dtype: np.dtype[Any], 
     vectors, units = -(-g.out_size[1] * together // lanes), machine.units if lanes == whole else 2
     spilled = 1.15 if taps_h > 3 else 1.0
     of_stack = 22 + spilled * vectors * (rows * taps_h * taps_w / units + loads + fixed)
+    if rows == 1 and stride == 1:  # no other row shares what a tile of one vector takes
+        inside = g.in_size[1] - (taps_w - 1) - (lanes if g.padding[1][0] else 0)
+        of_stack += (vectors - (columns * max(0, inside // (columns * lanes)) if columns > 1 else 0)) * (10 + 6 * taps_w)
     apart = g.dilation[0]
     return g.batch * g.in_channels // together * -(-g.out_size[0] // (rows * apart)) * apart * of_stack
 
 
 def candidates(geometry: ConvGeometry, shared: bool, dtype: np.dtype[Any], machine: Machine) -> Iterator[Candidate]:
     """Every tile, with one weight for all channels that lie together where those are `shared`, or one for each."""
-    g, together = geometry, channels_together(geometry)
+    g, together = in_planes(geometry), channels_together(geometry)
     own = 0 if shared or together == 1 else together
     for tile in tiles_for(g, own, dtype, machine):
         seconds = machine.seconds(CALL + cycles(g, tile, dtype, machine), g.bytes(dtype.itemsize))
@@ -246,7 +280,7 @@ def draft(geometry: ConvGeometry, cut: Cut, dtype: np.dtype[Any], machine: Machi
         outputs=Plane(g.out_size[0], g.out_size[1] * together),
         padding=Plane(top, left * together),
         dilation=Plane(*g.dilation),
-        far=int(prod(g.in_size) * dtype.itemsize >= windows.FAR),
+        far=int(g.in_size[0] > 1 and prod(g.in_size) * dtype.itemsize >= windows.FAR),
         mode=g.mode,
     )
     gated, dilated = g.activation.kind == "silu", g.dilation != (1, 1)
