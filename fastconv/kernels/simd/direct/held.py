@@ -23,7 +23,7 @@ from fastconv.kernels.simd.direct import tiles
 from fastconv.kernels.simd.direct.blocks import Chunk, Sizes, block_of, read, source_of, window_reader, window_room
 from fastconv.kernels.simd.direct.cuts import Cut, Cuts, blocking, is_in_place, parted_walks_of, read_alone, rows_packed
 from fastconv.kernels.simd.engine import converting, epilogue, weights
-from fastconv.kernels.simd.engine.costs import CALL, Candidate
+from fastconv.kernels.simd.engine.costs import CALL, LINE, Candidate
 from fastconv.kernels.simd.engine.tables import TILES, Tile
 from fastconv.kernels.simd.engine.walks import Walks, along, flattened
 from fastconv.kernels.simd.engine.workspace import keep, workspace
@@ -32,7 +32,7 @@ from fastconv.problem.convolutions import ConvGeometry
 from fastconv.problem.problem import Problem
 
 poke, pointer = vector.poke, vector.pointer
-NEAR = 16 << 10  # bytes of results that the L1 cache holds while one panel after the other is written
+NEAR, LARGER = 16 << 10, 64 << 10  # bytes of results that are written panel by panel, and of vectors of half a line
 
 
 class Form(NamedTuple):
@@ -66,6 +66,11 @@ class Stretch(NamedTuple):
 
 
 carve, carve_tables = workspace(Parts), workspace(Tables)
+
+
+def results_near(lanes: int, itemsize: int) -> int:
+    """Results that the caches hold while one panel after the other is written."""
+    return (NEAR if lanes * itemsize >= LINE else LARGER) // itemsize
 
 
 @lru_cache(maxsize=64)
@@ -108,7 +113,7 @@ def kernel(rows: int, form: Form, lanes: int, in_place: bool, dtype: str, isa: s
     """The compiled loops over blocks of positions: f32_held_8x9_avx512, of 8 positions and 9 products."""
     windows_of, make_sums = window_reader(lanes, True, in_place), summer(rows, form, lanes, dtype)
     terms, packs = prod(form), not in_place
-    near = NEAR // (4 if dtype == "f32" else 8)
+    near = results_near(lanes, 4 if dtype == "f32" else 8)
 
     @inlined
     def make_row(block, source, y, w, bias, span, steps, step, offsets, act, s):
@@ -212,7 +217,9 @@ def cycles_of(geometry: ConvGeometry, cut: Cut, dtype: np.dtype[Any], machine: M
     lanes = machine.lanes(dtype)
     outputs, panels, products = along(walks, "outputs"), -(-g.out_per_group // lanes), products_of(g, walks)
     lines = g.batch * g.groups * outputs.d * outputs.h * -(-outputs.w // block.columns)
-    stretches = lines * -(-min(block.columns, outputs.w) // max(tile.rows, NEAR // dtype.itemsize // max(1, g.out_per_group)))
+    stretches = lines * -(
+        -min(block.columns, outputs.w) // max(tile.rows, results_near(lanes, dtype.itemsize) // max(1, g.out_per_group))
+    )
     rows = g.batch * g.groups * outputs.d * outputs.h
     of_store = 1 + (PARTED if g.out_per_group % lanes else 0)
     if g.groups > 1:  # results of a group lie apart
