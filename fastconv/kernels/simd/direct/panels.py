@@ -33,6 +33,8 @@ class Sizes(NamedTuple):
         Blocks of output channels for all lines of taps, and those of an item.
     copies, asks : int
         Whether panels are copied, and whether the next one is asked for while this one is first read.
+    fills : int
+        Whether what the next panel writes is asked for while this one is summed.
     rest : int
         Positions that whole panels leave over, where they go by dot products.
     """
@@ -50,6 +52,7 @@ class Sizes(NamedTuple):
     share: int
     copies: int
     asks: int
+    fills: int
     rest: int
 
 
@@ -217,7 +220,8 @@ def store_woven(tile, y, panel, shown, act, s):
 @lru_cache(maxsize=32)
 def tile_maker(rows: int, columns: int, apart: int, packed: bool, lanes: int, dtype: str) -> Any:
     """The compiled y[k][p] of a panel and one block of output channels."""
-    activate, ask_for = epilogue.activation_of(dtype), windows.asker(1, columns, lanes)
+    activate = epilogue.activation_of(dtype)
+    ask_for, ask_for_results = (windows.asker(lines, columns, lanes) for lines in (1, rows))
     width, by_c = columns * lanes, rows if packed else 1
     store = store_woven if apart == 2 else row_store(rows, columns * lanes, packed)
 
@@ -263,6 +267,8 @@ def tile_maker(rows: int, columns: int, apart: int, packed: bool, lanes: int, dt
         shown = rows_of(block, s)
         w = weights_at(panel, block, shown, operands, s)
         tile = vector.first_values(bias_at(shown, operands, bias), rows, columns, lanes)
+        if not packed and s.fills > 0:
+            ask_for_results(operands.y + (shown.k * s.y_plane + panel.first + width), s.y_plane)
         tile = multiply(tile, w, cells, asks, s)
         store(activate(tile, act), operands.y, panel, shown, act, s)
 

@@ -39,7 +39,7 @@ from fastconv.kernels.simd.direct.panels import (
     tile_maker,
 )
 from fastconv.kernels.simd.engine import converting, epilogue, weights, windows
-from fastconv.kernels.simd.engine.costs import CALL, Candidate
+from fastconv.kernels.simd.engine.costs import CALL, Candidate, come_from_afar
 from fastconv.kernels.simd.engine.lines import are_lines, lines_of
 from fastconv.kernels.simd.engine.sizes import Axes, written
 from fastconv.kernels.simd.engine.tables import CONFLICT, TILES, Tile
@@ -252,6 +252,7 @@ def drafts(
         share=cut.share,
         copies=cut.copies,
         asks=cut.asks,
+        fills=come_from_afar(g, dtype, machine),
         rest=cut.rest,
     )
     items = g.batch * g.groups * -(-cut.blocks // max(1, cut.share)) * lines.panels(cut.tile.columns * lanes)

@@ -49,7 +49,12 @@ def of_packing(geometry: ConvGeometry, dtype: np.dtype[Any], seconds_per_byte: f
     return overhead + (size + 1.5 * max(0, size - NEAR)) * seconds_per_byte * apart
 
 
+def come_from_afar(geometry: ConvGeometry, dtype: np.dtype[Any], machine: Machine) -> bool:
+    """Whether the last cache does not keep the arrays."""
+    return geometry.bytes(dtype.itemsize) >= machine.l3 // SHARE
+
+
 def lines_from_afar(geometry: ConvGeometry, dtype: np.dtype[Any], machine: Machine) -> float:
     """Cache lines of arrays that the last cache does not keep, where vectors are parts of one: they are waited for."""
-    moved = geometry.bytes(dtype.itemsize)
-    return moved / LINE if machine.vector_bytes < LINE and moved >= machine.l3 // SHARE else 0.0
+    far = machine.vector_bytes < LINE and come_from_afar(geometry, dtype, machine)
+    return geometry.bytes(dtype.itemsize) / LINE if far else 0.0

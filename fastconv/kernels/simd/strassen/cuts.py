@@ -29,6 +29,7 @@ class Cut(NamedTuple):
     k_part: int
 
 
+FROM_AFAR = 11  # cycles that a line of the arrays is waited for, where the last cache does not keep them
 MORE = 3  # rows that a block may have beyond what fits evenly
 ROOMS = (4 << 20, 2 << 20)  # bytes of a block's sums: what is read of them is little, and comes from the L3 cache in time
 
@@ -126,8 +127,9 @@ def cycles(geometry: ConvGeometry, walks: Walks, cut: Cut, dtype: np.dtype[Any],
     """Of products, of the tiles' ends, of sums and, channels first, of turning pixels and results."""
     g, lanes, taps, (depth, height, width) = geometry, machine.lanes(dtype), taps_of(walks), outputs_of(walks)
     length, vectors, size = taps * -(-g.in_per_group // 2), -(-g.in_per_group // lanes), cut.rows * cut.columns
-    # Addresses of many rows do not fit the registers.
+    # Addresses of many rows do not fit the registers, nor do a tile's sums beside those that wait where vectors are few.
     step, end = (1.01, 12) if cut.rows <= WAYS else (1.03, 20)
+    end += 16 if machine.registers <= 16 else 0
     tile = cut.blocks * (step * PANELS * length * max(size, 8) / machine.units + 50 + end * size)
     pair = taps * (40 + (8 if in_place(g, walks, cut.rows, dtype.itemsize) else 12) * vectors)
     if not g.channels_last:

@@ -24,14 +24,14 @@ from fastconv.kernels.jit import Kernel, compiled, element
 from fastconv.kernels.keeping import remembered
 from fastconv.kernels.simd import vector
 from fastconv.kernels.simd.engine import epilogue
-from fastconv.kernels.simd.engine.costs import Candidate
+from fastconv.kernels.simd.engine.costs import Candidate, lines_from_afar
 from fastconv.kernels.simd.engine.lines import are_lines, lines_of
 from fastconv.kernels.simd.engine.sizes import Axes, written
 from fastconv.kernels.simd.engine.tables import TILES
 from fastconv.kernels.simd.engine.walks import TapSteps
 from fastconv.kernels.simd.engine.weights import Draft, drafted
 from fastconv.kernels.simd.engine.workspace import keep
-from fastconv.kernels.simd.strassen.cuts import spilled
+from fastconv.kernels.simd.strassen.cuts import FROM_AFAR, spilled
 from fastconv.kernels.simd.strassen.products import GROUP, ITEMS, PANELS, PARTIAL, WORKSPACE, half_of, share_of
 from fastconv.kernels.simd.strassen.steps import Operands, Part, Parts, Results, Sizes, Weave, carve, products, read, summer
 from fastconv.kernels.simd.strassen.weights import Channels, Layout, laid, panels_behind
@@ -148,7 +148,7 @@ def fastest(geometry: ConvGeometry, dtype: np.dtype[Any], machine: Machine) -> t
             cut = Cut(along, rows, columns, part, blocks, -(-blocks // max(1, min(blocks, -(-ITEMS // max(1, parts))))))
             weights = PANELS * half * blocks * of_block * dtype.itemsize
             cycles = 28_000 + images * tiles * cycles_of(g, cut, lanes, machine) + parts * spilled(weights, 0, 0, machine)
-            cycles *= taps[0] * taps[1]
+            cycles = cycles * taps[0] * taps[1] + FROM_AFAR * lines_from_afar(g, dtype, machine)
             cuts.append((machine.seconds(cycles, g.bytes(dtype.itemsize)), cut))
     return min(cuts, default=(inf, None))
 

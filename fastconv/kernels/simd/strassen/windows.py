@@ -26,7 +26,7 @@ from fastconv.kernels.keeping import remembered
 from fastconv.kernels.simd import vector
 from fastconv.kernels.simd.engine import epilogue, microkernel
 from fastconv.kernels.simd.engine import windows as engine
-from fastconv.kernels.simd.engine.costs import Candidate
+from fastconv.kernels.simd.engine.costs import Candidate, lines_from_afar
 from fastconv.kernels.simd.engine.sizes import Strides, written
 from fastconv.kernels.simd.engine.walks import Walks, along, flattened, strides, tap_steps, walks_of, widened
 from fastconv.kernels.simd.engine.weights import Draft, drafted
@@ -51,7 +51,7 @@ from fastconv.kernels.simd.strassen.blocks import (
     table_size,
     tables_of,
 )
-from fastconv.kernels.simd.strassen.cuts import Cut, fastest, in_place, outputs_of, pair_step, window_size
+from fastconv.kernels.simd.strassen.cuts import FROM_AFAR, Cut, fastest, in_place, outputs_of, pair_step, window_size
 from fastconv.kernels.simd.strassen.products import A11, A12, A22, GROUP, PANELS, PARTIAL, seven_products
 from fastconv.kernels.simd.strassen.weights import Channels, Layout, laid, panels_behind
 from fastconv.machine import Machine
@@ -320,6 +320,7 @@ def candidate(geometry: ConvGeometry, dtype: np.dtype[Any], machine: Machine) ->
     g = flattened(geometry)
     best = [fastest(g, walks, dtype, machine) for walks in walks_of(g)]
     total, cuts = sum(28_000 + cycles for cycles, _ in best), tuple(cut for _, cut in best)
+    total += FROM_AFAR * lines_from_afar(g, dtype, machine)
     seconds = inf if total == inf else machine.seconds(total, g.bytes(dtype.itemsize))
     return Candidate(seconds, cuts, partial(drafts, geometry, cuts, dtype, machine))
 
