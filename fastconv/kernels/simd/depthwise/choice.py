@@ -42,9 +42,9 @@ def others(problem: Problem, machine: Machine) -> list[Candidate]:
 
 
 def is_small_square(geometry: ConvGeometry) -> bool:
-    """Whether taps are neighbours, as many on both axes, and few, or of stride 2: no plane of these is turned."""
-    g = geometry
-    return g.kernel[0] == g.kernel[1] and g.dilation == (1, 1) and (g.kernel[0] < LARGE or g.stride[0] > 1)
+    """Whether taps are neighbours, as many on both axes, and few, or of stride 2 in many registers: none of these is turned."""
+    g, stepped = geometry, geometry.stride[0] > 1 and host().registers > 16
+    return g.kernel[0] == g.kernel[1] and g.dilation == (1, 1) and (g.kernel[0] < LARGE or stepped)
 
 
 def supports(problem: Problem) -> str | None:

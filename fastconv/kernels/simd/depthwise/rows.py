@@ -233,6 +233,7 @@ def channels_first_kernel(rows: int, taps: int, stride: int, lanes: int, dtype: 
 # Decisions --------------------------------------------------------------------------------------------------------------
 
 WIDEST = 15  # taps of a kernel row that are unrolled
+PARTED = 12  # cycles of a row whose last vector is stored in part, where masks are slow
 WHOLE = 2  # times the room of a block: planes that take no more are not cut
 
 
@@ -292,6 +293,8 @@ def cycles(geometry: ConvGeometry, cut: Cut, dtype: np.dtype[Any], machine: Mach
     count = CALL + results * g.taps * g.in_per_group * of_tap * inside / machine.units
     turned = g.out_channels // lanes + (2.5 if g.out_channels % lanes else 0)  # by squares, those of fewer lanes by masks
     count += g.batch * turned * cycles_of_turning(g, cut, lanes)
+    if of.outputs.w % lanes and not machine.masks:
+        count += PARTED * g.batch * vectors * of.outputs.h * lanes
     return count + 7 * g.batch * vectors * of.outputs.h * -(-of.outputs.w // lanes) * lanes
 
 

@@ -238,6 +238,7 @@ def kernel(rows: int, terms: int, lanes: int, dtype: str, isa: str) -> Kernel:
 # Decisions --------------------------------------------------------------------------------------------------------------
 
 NEAR = 16 << 10  # bytes of patches that the L1 cache holds beside results
+PARTED = 15  # cycles of a row of results that ends in a part of a vector, where masks are slow
 LONG = 10  # products of sums that wait for each other
 FAR = 64 << 10  # bytes of a plane, beyond which each of many needs pages of its own
 FALL = 16  # lines, about, that a set of the L1 cache and what is behind it hold until the next vector of each is stored
@@ -311,7 +312,8 @@ def cycles_of(geometry: ConvGeometry, cut: Cut, dtype: np.dtype[Any], machine: M
     sets = min(CONFLICT // LINE, CONFLICT // gcd(dtype.itemsize * height * width * depth, CONFLICT))
     # A vector of each output channel, in few sets of the L1 cache.
     tiles += 20 * max(0, g.out_per_group - FALL * sets)
-    return 150 * blocks + vectors * (tiles + products + 20) + blocks * lines * (20 + 4 * of_line / lanes) + spread
+    parted = blocks * g.out_per_group * PARTED if min(tall, height) * min(wide, width) % lanes and not machine.masks else 0
+    return 150 * blocks + vectors * (tiles + products + 20) + blocks * lines * (20 + 4 * of_line / lanes) + spread + parted
 
 
 def candidate(problem: Problem, machine: Machine) -> Candidate:

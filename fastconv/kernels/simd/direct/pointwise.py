@@ -123,6 +123,7 @@ def kernel(
 
 # Decisions --------------------------------------------------------------------------------------------------------------
 
+PARTED = 20  # cycles of a row that is stored in part, where masks are slow
 WAYS = 8  # of a set of the L1 cache
 FEW = 8  # input channels of which so little is read that results decide: they are written plane by plane
 BLOCKS_OF_PANEL = 16  # that read a panel: more, and it is copied, lest its channels' lines, far apart, leave the cache
@@ -204,6 +205,8 @@ def cycles_of(geometry: ConvGeometry, cut: Cut, dtype: np.dtype[Any], machine: M
     panels = images * (lines_of(g).panels(columns * lanes) - (cut.rest > 0))
     products, loads = rows * columns, 2 * columns + rows
     left = images * rest_cycles(g, cut.rest, lanes, machine) if cut.rest else 0.0
+    if not machine.masks and not cut.rest and not g.transposed and prod(g.in_size) % (columns * lanes):
+        left += images * (cut.blocks * rows * PARTED + 4 * g.in_per_group * columns)
     return left + panels * cut.blocks * (g.in_per_group * max(products, loads) / machine.units + 3 * products + 30)
 
 

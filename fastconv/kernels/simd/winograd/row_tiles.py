@@ -202,6 +202,7 @@ class Cut(NamedTuple):
 TALLEST = 20  # rows of a kernel
 STRIP = 1040  # output columns of a block, or a few more
 LEAST = 3  # tiles above each other in a block: what a block reads beyond its own is split twice
+FEW_REGISTERS, WIDE = (1.7, 1.25), 256  # times that it takes longer by half as many registers: of narrow planes, and of wide
 NEAR_LINES = 6  # lines of a cache that a row of a tile takes: rows that lie fewer, or about LINES, apart share its sets
 LINES = 64
 
@@ -240,7 +241,8 @@ def cycles(geometry: ConvGeometry, cut: Cut, dtype: np.dtype[Any], machine: Mach
     split = points * load + {2: 8, 3: 15, 4: 24}[m] / machine.units
     line = 3 * points + split * -(-(out_w + kernel_w) // lanes)
     lines = groups + -(-groups // band) * (taps[0] - 1)
-    return g.batch * g.groups * (-(-groups // rows) * tiles * tile + lines * line + 200)
+    few = 1.0 if machine.registers > 16 else FEW_REGISTERS[out_w >= WIDE]
+    return few * g.batch * g.groups * (-(-groups // rows) * tiles * tile + lines * line + 200)
 
 
 def seconds(geometry: ConvGeometry, cut: Cut, dtype: np.dtype[Any], machine: Machine) -> float:
