@@ -55,6 +55,17 @@ def test_padding_and_ends_of_rows_are_met_by_masks(kernel, stride, dtype, monkey
             agrees(rng.integers(-4, 5, (2, 3, *size)).astype(dtype), w, bias, padding=padding, stride=stride)
 
 
+@pytest.mark.parametrize("stride", [1, 2])
+def test_rows_that_end_in_part_of_a_vector_leave_the_next_ones_whole(stride):
+    """Rows of every width, of one stack and of two that overlap; what is stored behind a row is stored again."""
+    rng, lanes = np.random.default_rng(25), host().lanes(np.dtype("f4"))
+    w, bias = (rng.integers(-4, 5, shape).astype(np.float32) for shape in ((3, 1, 3, 3), 3))
+    for width in range(1, 2 * lanes + 3):
+        for height in (1, 8 * stride, 11 * stride):
+            x = rng.integers(-4, 5, (2, 3, height, width * stride)).astype(np.float32)
+            agrees(x, w, bias, padding=1, stride=stride)
+
+
 @pytest.mark.parametrize("mode", ["zeros", "reflect"])
 @pytest.mark.parametrize("taps", [1, 2, 3, 9])
 def test_lines_are_planes_of_one_row(taps, mode, monkeypatch):

@@ -183,6 +183,23 @@ def test_spans_of_rows_are_stored_to_their_end(dtype, lanes):
         assert (y[:, count:] == MARK).all()
 
 
+def test_rows_are_stored_over_what_lies_behind_those_before(dtype, lanes):
+    """Each row is whole, and nothing is touched behind the last one."""
+    rows = 3
+
+    @numba.njit
+    def move(x, y, step, count):
+        vector.store_over(vector.load_tile(pointer(x), lanes, rows, 1, lanes), pointer(y), step, count)
+
+    x = numbers(dtype, rows, lanes)
+    for count in range(1, lanes + 1):
+        for step in (max(count, lanes - count), lanes + 2):
+            y = marked(dtype, rows * step + lanes)
+            move(x, y, step, count)
+            assert all((y[i * step :][:count] == x[i, :count]).all() for i in range(rows))
+            assert (y[(rows - 1) * step + count :] == MARK).all()
+
+
 def test_squares_are_turned_as_they_are_loaded(dtype, lanes):
     step = lanes + 3
 

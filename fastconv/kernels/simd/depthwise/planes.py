@@ -120,8 +120,9 @@ def kernel(form: Form, lanes: int, dtype: str, isa: str) -> Kernel:
         clear(copy.window, vector.zero(copy.window), count)
         row = s.dilation.h * s.cells.w
         for item in range(begin, end):
-            stack, column = stack_of(item, x, w, bias, y, s), np.int64(0)
-            while column < s.outputs.w:
+            stack, end = stack_of(item, x, w, bias, y, s), s.outputs.w
+            column = end - end % lanes if s.over > 0 else np.int64(0)
+            while column < end:
                 left, room, turn = column * stride - s.padding.w, s.outputs.w - column, column // lanes % turns
                 at, to = stack.image + (stack.top * s.cells.w + left), stack.y + column
                 inside = stack.inside and left >= 0 and left + reach <= s.cells.w
@@ -138,8 +139,12 @@ def kernel(form: Form, lanes: int, dtype: str, isa: str) -> Kernel:
                         ask(at + ahead * row, row)
                     window, weights = window_of(stack, left, room, copy, tables.steps, fill, s), stack.weights + turn * lanes
                     tile = sum_window(start(stack, column), window, copy.window + -window.left, weights, s)
-                    vector.store_spans(activate(tile, act), to, s.dilation.h * s.outputs.w, rows, room)
-                    column += lanes
+                    if s.over > 0 and room < lanes:  # the first tile: what it stores behind its rows is stored again
+                        vector.store_over(activate(tile, act), to, s.outputs.w, room)
+                        column, end = np.int64(0), column
+                    else:
+                        vector.store_spans(activate(tile, act), to, s.dilation.h * s.outputs.w, rows, room)
+                        column += lanes
         keep(memory)
         keep(integers)
 
@@ -270,6 +275,12 @@ def candidates(geometry: ConvGeometry, shared: bool, dtype: np.dtype[Any], machi
         yield Candidate(seconds, cut, partial(draft, g, cut, dtype, machine))
 
 
+def may_store_over(geometry: ConvGeometry, lanes: int, machine: Machine) -> bool:
+    """Whether rows that follow each other end in a part of a vector, and the rest of it lies in the next one."""
+    row = geometry.out_size[1] * channels_together(geometry)
+    return not machine.masks and geometry.dilation == (1, 1) and row % lanes > 0 and row + row % lanes >= lanes
+
+
 @remembered
 def draft(geometry: ConvGeometry, cut: Cut, dtype: np.dtype[Any], machine: Machine) -> Draft:
     """The launch without its weights."""
@@ -281,6 +292,7 @@ def draft(geometry: ConvGeometry, cut: Cut, dtype: np.dtype[Any], machine: Machi
         outputs=Plane(g.out_size[0], g.out_size[1] * together),
         padding=Plane(top, left * together),
         dilation=Plane(*g.dilation),
+        over=may_store_over(g, lanes, machine),
         far=int(g.in_size[0] > 1 and prod(g.in_size) * dtype.itemsize >= windows.FAR),
         mode=g.mode,
     )

@@ -55,8 +55,10 @@ class Sizes(NamedTuple):
         Of an image.
     cells, outputs, padding, dilation : Plane
         Of the input, the output, before the input, and from tap to tap.
-    far, mode : int
-        Whether rows are asked for before they are read; the border's mode.
+    far, over : int
+        Whether rows are asked for before they are read, and whether what lies behind a row may be stored before it.
+    mode : int
+        The border's.
     """
 
     planes: int
@@ -65,6 +67,7 @@ class Sizes(NamedTuple):
     padding: Plane
     dilation: Plane
     far: int
+    over: int
     mode: int
 
 

@@ -87,6 +87,7 @@ from fastconv.kernels.simd.vector.records import carver_of, reader_of
 from fastconv.kernels.simd.vector.stores import (
     store_first_rows,
     store_interleaved,
+    store_over,
     store_rows,
     store_spans,
     store_spans_wide,
@@ -230,6 +231,7 @@ __all__ = [
     "store_first_wide",
     "store_interleaved",
     "store_lane_sums",
+    "store_over",
     "store_row_as",
     "store_rows",
     "store_spans",

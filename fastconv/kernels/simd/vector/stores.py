@@ -127,6 +127,26 @@ def store_spans(context: Any, tile: Any, p: Any, step: Any, rows: Any, count: An
 
 
 @intrinsic
+def store_over(context: Any, tile: Any, p: Any, step: Any, count: Any) -> Any:
+    """p[i * step:][:count] = the first elements of row i of a tile of one column, where row i + 1 covers what lies behind.
+
+    All rows but the last are stored by whole vectors, and nothing is touched behind the last one: `step + count` is not less
+    than the lanes of a vector.
+    """
+    stored = p.dtype
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        t, p, step, count = args
+        rows = [builder.add(p, builder.mul(step, I64(i * BYTES[stored]))) for i in range(tile.rows)]
+        for i, row in enumerate(rows[:-1]):
+            write(builder, builder.extract_value(t, i), row, tile, I64(0), stored)
+        write_first(builder, builder.extract_value(t, tile.rows - 1), rows[-1], tile, count, stored)
+        return context.get_dummy_value()
+
+    return types.void(tile, p, types.intp, types.intp), generate
+
+
+@intrinsic
 def store_spans_wide(context: Any, tile: Any, p: Any, step: Any, count: Any) -> Any:
     """p[i * step:][:count] = the first integers of row i of a tile of one column, as int64; nothing else is touched"""
     wide = Vector(types.int64, tile.lanes)
