@@ -109,41 +109,28 @@ def line_of(number, x, y, rows, s):
 
 
 @lru_cache(maxsize=64)
-def line_filters(rows: int, taps: int, stride: int, group: int, lanes: int, vectors: int) -> tuple[Any, Any, Any]:
-    """The compiled sums of `rows` outputs, `dilation` apart: windows without padding on their row, and any; and any's cells.
-
-    Sums are two tiles, one vector behind the other: of one vector, the second is the first.
-    """
+def line_filters(tile: Tile, taps: int, stride: int, group: int, lanes: int) -> tuple[Any, Any, Any]:
+    """The compiled sums of a tile, outputs `dilation` apart: windows without padding on their row, and any; and any's cells."""
+    rows, vectors = tile
     wide = (rows - 1) * stride + taps  # cells under a tile
 
     @inlined
-    def biases(bias):
-        tile = vector.repeated(bias, rows, 1, lanes)
-        return (tile, tile) if vectors == 1 else (tile, vector.repeated(bias + lanes, rows, 1, lanes))
-
-    @inlined
     def filter_inside(line, table, column, c, w, bias, s):
-        tile, second = biases(bias + c)
-        step = s.dilation.w * s.channels
+        sums = vector.repeated(bias + c, rows, vectors, lanes)
         for r in range(line.first, line.last):
             cell = peek(table.rows + r) * s.cells.w + column * stride - s.padding.w
             source, taps_of_row = line.image + (cell * s.channels + c), w + (r * taps * group * s.channels + c)
-            tile = vector.fma_grouped(tile, source, step, taps_of_row, s.channels, taps, stride, group)
-            if vectors > 1:
-                source, taps_of_row = source + lanes, taps_of_row + lanes
-                second = vector.fma_grouped(second, source, step, taps_of_row, s.channels, taps, stride, group)
-        return tile, second
+            step = s.dilation.w * s.channels
+            sums = vector.fma_grouped(sums, source, step, taps_of_row, s.channels, taps, stride, group)
+        return sums
 
     @inlined
     def filter_listed(line, table, c, w, bias, s):
-        tile, second = biases(bias + c)
+        sums = vector.repeated(bias + c, rows, vectors, lanes)
         for r in range(line.first, line.last):
             cells, taps_of_row = table.cells + r * wide, w + (r * taps * group * s.channels + c)
-            tile = vector.fma_listed(tile, line.image, cells, c, taps_of_row, s.channels, taps, stride, group)
-            if vectors > 1:
-                taps_of_row = taps_of_row + lanes
-                second = vector.fma_listed(second, line.image, cells, c + lanes, taps_of_row, s.channels, taps, stride, group)
-        return tile, second
+            sums = vector.fma_listed(sums, line.image, cells, c, taps_of_row, s.channels, taps, stride, group)
+        return sums
 
     @compiled
     def list_cells(line, table, column, s):
@@ -161,15 +148,8 @@ def line_filters(rows: int, taps: int, stride: int, group: int, lanes: int, vect
 def channels_last_kernel(tile: Tile, taps: int, stride: int, group: int, lanes: int, dtype: str, isa: str) -> Kernel:
     """The compiled loops over rows of n, h: f32_depthwise_8x1_3s1_g1_nhwc_avx512."""
     (rows, vectors), activate = tile, epilogue.activation_of(dtype)
-    filter_inside, filter_listed, list_cells = line_filters(rows, taps, stride, group, lanes, vectors)
+    filter_inside, filter_listed, list_cells = line_filters(tile, taps, stride, group, lanes)
     width = vectors * lanes
-
-    @inlined
-    def store(sums, to, step, act):
-        tile, second = sums
-        vector.store_tile(activate(tile, act), to, step)
-        if vectors > 1:
-            vector.store_tile(activate(second, act), to + lanes, step)
 
     @inlined
     def filter_tile(line, table, column, w, bias, act, s):
@@ -181,9 +161,11 @@ def channels_last_kernel(tile: Tile, taps: int, stride: int, group: int, lanes: 
             c = min(begun, s.channels - width)  # the last vectors may overlap those before
             to, step = line.y + (column * s.channels + c), s.dilation.w * s.channels
             if inside:
-                store(filter_inside(line, table, column, c, pointer(w), pointer(bias), s), to, step, act)
+                sums = filter_inside(line, table, column, c, pointer(w), pointer(bias), s)
+                vector.store_tile(activate(sums, act), to, step)
             else:
-                store(filter_listed(line, table, c, pointer(w), pointer(bias), s), to, step, act)
+                sums = filter_listed(line, table, c, pointer(w), pointer(bias), s)
+                vector.store_tile(activate(sums, act), to, step)
 
     def depthwise(begin, end, x, w, bias, residual, y, sizes, parameters):
         """y [n][h][w][c] = act(bias [c] + sum over r, s of x [n][h * stride + r][w * stride + s][c] * w [r][s][c])"""
@@ -209,8 +191,8 @@ def channels_last_kernel(tile: Tile, taps: int, stride: int, group: int, lanes: 
 # Decisions --------------------------------------------------------------------------------------------------------------
 
 ROWS = 8  # output positions of a tile, at most
-PAIRED, WIDER = 5, 4  # and of two vectors, of kernels of FEW taps a row and of more, where there are few registers
-FEW = 3
+PAIRED = 5  # and of one of two vectors
+FEW = 3  # taps of a row
 ADDRESSES = 12  # of cells of a row that general registers keep
 HELD = 16  # vectors of weights that registers keep
 PERIOD = 1024  # bytes between cells, or a multiple: their lines share few sets of an L1 cache
@@ -233,7 +215,7 @@ def tiles_for(geometry: ConvGeometry, dtype: np.dtype[Any], machine: Machine) ->
     outputs = max(1, of.outputs.w // of.dilation.w)
     tiles = [Tile(rows_for(outputs, most_rows(of.taps.w, of.stride.w, machine)), 1)]
     if 2 * lanes * dtype.itemsize == LINE and g.in_channels >= 2 * lanes and g.in_per_group == 1:
-        tiles.append(Tile(rows_for(outputs, PAIRED) if of.taps.w <= FEW else min(WIDER, outputs), 2))
+        tiles.append(Tile(rows_for(outputs, PAIRED) if of.taps.w <= FEW else min(PAIRED, outputs), 2))
     return tiles
 
 

@@ -8,7 +8,7 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
-from fastconv.kernels.simd.vector.building import address_of, fused, read, rounded, splatted
+from fastconv.kernels.simd.vector.building import address_of, fused, opaque, read, rounded, splatted
 from fastconv.kernels.simd.vector.types import BYTES, ELEMENTS, I32, I64
 
 
@@ -153,9 +153,9 @@ def fma_lanes(context: Any, tile: Any, w: Any, x: Any) -> Any:
 
 
 def add_grouped(
-    builder: Any, sums: Any, tile: Any, cell_at: Callable[[int], Any], weights: list[Any], stride: int, group: int
+    builder: Any, sums: Any, tile: Any, j: int, cell_at: Callable[[int], Any], weights: list[Any], stride: int, group: int
 ) -> Any:
-    """The sums of a tile and of its windows' products: weights are [s][g], each vector of x feeds all rows that it meets."""
+    """The sums of column j of a tile and of its windows' products: weights are [s][g], a vector of x feeds all rows of its."""
     t, taps, lanes = sums, len(weights) // group, range(tile.lanes)
     for column in range((tile.rows - 1) * stride + taps):
         users = [(i, column - i * stride) for i in range(tile.rows) if 0 <= column - i * stride < taps]
@@ -166,28 +166,40 @@ def add_grouped(
             chosen = ir.Constant(ir.VectorType(I32, tile.lanes), [lane // group * group + g for lane in lanes])
             spread = builder.shuffle_vector(cell, cell, chosen) if group > 1 else cell
             for i, s in users:
-                total = fused(builder, spread, weights[s * group + g], builder.extract_value(t, i), tile)
-                t = builder.insert_value(t, total, i)
+                k = i * tile.columns + j
+                total = fused(builder, spread, weights[s * group + g], builder.extract_value(t, k), tile)
+                t = builder.insert_value(t, total, k)
     return t
+
+
+def behind_column(builder: Any, t: Any, tile: Any, j: int, *addresses: Any) -> tuple[Any, ...]:
+    """The addresses, where LLVM finds nothing to read before column j - 1 is summed: it would keep all columns' in memory."""
+    sums = [builder.extract_value(t, i * tile.columns + j - 1) for i in range(tile.rows)] if j else []
+    return tuple(opaque(builder, p, *sums) for p in addresses) if j else addresses
 
 
 @intrinsic(prefer_literal=True)
 def fma_grouped(context: Any, tile: Any, x: Any, x_step: Any, w: Any, w_step: Any, taps: Any, stride: Any, group: Any) -> Any:
-    """tile[i, 0] += sum over s < taps, g < group of x[(i * stride + s) * x_step:][g of each lane's group] * w[s, g]
+    """tile[i, j] += sum over s < taps, g < group of x[(i * stride + s) * x_step:][j][g of each lane's group] * w[s, g][j]
 
-    Each vector of x is loaded once and feeds every row whose window it is in. Lanes are channels in groups of `group`, inputs
-    and outputs alike; the rows of w, [s][g], lie `w_step` apart.
+    x[...][j] and w[...][j] are the vectors j from there on. Each vector of x is loaded once and feeds every row whose window it
+    is in. Lanes are channels in groups of `group`, inputs and outputs alike; the rows of w, [s][g], lie `w_step` apart.
     """
     count, apart, size, stored = taps.literal_value, stride.literal_value, group.literal_value, x.dtype
 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         t, x, x_step, w, w_step, *_ = args
-        weights = [read(builder, w, tile, builder.mul(w_step, I64(row))) for row in range(count * size)]
+        for j in range(tile.columns):
+            x, w = behind_column(builder, t, tile, j, x, w)
+            first = I64(j * tile.lanes)
+            steps = [builder.add(builder.mul(w_step, I64(row)), first) for row in range(count * size)]
+            weights = [read(builder, w, tile, step) for step in steps]
 
-        def cell_at(column: int) -> Any:
-            return read(builder, x, tile, builder.mul(x_step, I64(column)), stored)
+            def cell_at(column: int, x: Any = x, first: Any = first) -> Any:
+                return read(builder, x, tile, builder.add(builder.mul(x_step, I64(column)), first), stored)
 
-        return add_grouped(builder, t, tile, cell_at, weights, apart, size)
+            t = add_grouped(builder, t, tile, j, cell_at, weights, apart, size)
+        return t
 
     return tile(tile, x, types.intp, w, types.intp, taps, stride, group), generate
 
@@ -204,13 +216,18 @@ def fma_listed(
 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         t, _, cells, first, w, w_step, *_ = args
-        weights = [read(builder, w, tile, builder.mul(w_step, I64(row))) for row in range(count * size)]
+        for j in range(tile.columns):
+            cells, w = behind_column(builder, t, tile, j, cells, w)
+            behind = I64(j * tile.lanes)
+            steps = [builder.add(builder.mul(w_step, I64(row)), behind) for row in range(count * size)]
+            weights, at = [read(builder, w, tile, step) for step in steps], builder.add(first, behind)
 
-        def cell_at(column: int) -> Any:
-            cell = builder.load(address_of(builder, cells, types.int64, I64(column)), typ=I64)
-            return read(builder, cell, tile, first, stored)
+            def cell_at(column: int, cells: Any = cells, at: Any = at) -> Any:
+                cell = builder.load(address_of(builder, cells, types.int64, I64(column)), typ=I64)
+                return read(builder, cell, tile, at, stored)
 
-        return add_grouped(builder, t, tile, cell_at, weights, apart, size)
+            t = add_grouped(builder, t, tile, j, cell_at, weights, apart, size)
+        return t
 
     return tile(tile, x, cells, types.intp, w, types.intp, taps, stride, group), generate
 
