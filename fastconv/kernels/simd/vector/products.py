@@ -153,7 +153,7 @@ def fma_lanes(context: Any, tile: Any, w: Any, x: Any) -> Any:
 
 
 def add_grouped(
-    builder: Any, sums: Any, tile: Any, j: int, cell_at: Callable[[int], Any], weights: list[Any], stride: int, group: int
+    builder: Any, sums: Any, tile: Any, j: int, cell_at: Callable[[int, int], Any], weights: list[Any], stride: int, group: int
 ) -> Any:
     """The sums of column j of a tile and of its windows' products: weights are [s][g], a vector of x feeds all rows of its."""
     t, taps, lanes = sums, len(weights) // group, range(tile.lanes)
@@ -161,7 +161,7 @@ def add_grouped(
         users = [(i, column - i * stride) for i in range(tile.rows) if 0 <= column - i * stride < taps]
         if not users:
             continue
-        cell = cell_at(column)
+        cell = cell_at(column, j)
         for g in range(group):
             chosen = ir.Constant(ir.VectorType(I32, tile.lanes), [lane // group * group + g for lane in lanes])
             spread = builder.shuffle_vector(cell, cell, chosen) if group > 1 else cell
@@ -172,10 +172,11 @@ def add_grouped(
     return t
 
 
-def behind_column(builder: Any, t: Any, tile: Any, j: int, *addresses: Any) -> tuple[Any, ...]:
-    """The addresses, where LLVM finds nothing to read before column j - 1 is summed: it would keep all columns' in memory."""
+def weights_of_column(builder: Any, t: Any, tile: Any, j: int, w: Any, w_step: Any, count: int) -> list[Any]:
+    """The `count` vectors of weights that column j of a tile meets; LLVM reads them when the column before is summed."""
     sums = [builder.extract_value(t, i * tile.columns + j - 1) for i in range(tile.rows)] if j else []
-    return tuple(opaque(builder, p, *sums) for p in addresses) if j else addresses
+    at, first = opaque(builder, w, *sums) if j else w, I64(j * tile.lanes)
+    return [read(builder, at, tile, builder.add(builder.mul(w_step, I64(row)), first)) for row in range(count)]
 
 
 @intrinsic(prefer_literal=True)
@@ -189,15 +190,12 @@ def fma_grouped(context: Any, tile: Any, x: Any, x_step: Any, w: Any, w_step: An
 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         t, x, x_step, w, w_step, *_ = args
+
+        def cell_at(column: int, j: int) -> Any:
+            return read(builder, x, tile, builder.add(builder.mul(x_step, I64(column)), I64(j * tile.lanes)), stored)
+
         for j in range(tile.columns):
-            x, w = behind_column(builder, t, tile, j, x, w)
-            first = I64(j * tile.lanes)
-            steps = [builder.add(builder.mul(w_step, I64(row)), first) for row in range(count * size)]
-            weights = [read(builder, w, tile, step) for step in steps]
-
-            def cell_at(column: int, x: Any = x, first: Any = first) -> Any:
-                return read(builder, x, tile, builder.add(builder.mul(x_step, I64(column)), first), stored)
-
+            weights = weights_of_column(builder, t, tile, j, w, w_step, count * size)
             t = add_grouped(builder, t, tile, j, cell_at, weights, apart, size)
         return t
 
@@ -216,16 +214,13 @@ def fma_listed(
 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         t, _, cells, first, w, w_step, *_ = args
+
+        def cell_at(column: int, j: int) -> Any:
+            cell = builder.load(address_of(builder, cells, types.int64, I64(column)), typ=I64)
+            return read(builder, cell, tile, builder.add(first, I64(j * tile.lanes)), stored)
+
         for j in range(tile.columns):
-            cells, w = behind_column(builder, t, tile, j, cells, w)
-            behind = I64(j * tile.lanes)
-            steps = [builder.add(builder.mul(w_step, I64(row)), behind) for row in range(count * size)]
-            weights, at = [read(builder, w, tile, step) for step in steps], builder.add(first, behind)
-
-            def cell_at(column: int, cells: Any = cells, at: Any = at) -> Any:
-                cell = builder.load(address_of(builder, cells, types.int64, I64(column)), typ=I64)
-                return read(builder, cell, tile, at, stored)
-
+            weights = weights_of_column(builder, t, tile, j, w, w_step, count * size)
             t = add_grouped(builder, t, tile, j, cell_at, weights, apart, size)
         return t
 
