@@ -255,8 +255,10 @@ def cycles(geometry: ConvGeometry, tile: tuple[int, int], dtype: np.dtype[Any], 
     loads = ((rows - 1) * stride + taps_h) * taps_w * each
     lanes, whole, together = lanes_for(g, dtype, machine), machine.lanes(dtype), channels_together(g)
     vectors, units = -(-g.out_size[1] * together // lanes), machine.units if lanes == whole else 2
-    few = machine.registers <= 16 and stride == columns == 1
-    spilled = 1.0 if taps_h <= 3 else 1.5 if few else 1.15
+    if machine.registers <= 16 and stride == columns == 1:
+        spilled, fixed = (1.0, 1.4, 1.5)[2 if taps_h > 3 else taps_w > 3], 12.0
+    else:
+        spilled = 1.15 if taps_h > 3 else 1.0
     of_stack = 22 + spilled * vectors * (rows * taps_h * taps_w / units + loads + fixed)
     if rows == 1 and stride == 1:  # no other row shares what a tile of one vector takes
         inside = g.in_size[1] - (taps_w - 1) - (lanes if g.padding[1][0] else 0)
