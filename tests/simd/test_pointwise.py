@@ -41,6 +41,21 @@ def launches(problem, w, bias, tile=None, machine=None):
 @pytest.mark.parametrize("case", CASES)
 @pytest.mark.parametrize("tile", TILES, ids=str)
 def test_every_tile_gives_the_sums(tile, case, dtype, activation):
+    check_sums(tile, case, dtype, activation)
+
+
+@pytest.mark.skipif(not SUPPORTED, reason="guard pages are made by mprotect")
+@pytest.mark.parametrize("case", ["one tap", "groups", "volume"])
+def test_results_are_asked_for_that_lie_behind_the_array(case, monkeypatch):
+    """As of arrays that no cache keeps: the last panel asks for one that is not there."""
+    monkeypatch.setattr(pointwise, "come_from_afar", lambda *arguments: True)
+    fc.clear_caches()
+    check_sums(TILES[0], case, "float32", "relu")
+    fc.clear_caches()
+
+
+def check_sums(tile, case, dtype, activation):
+    """im2col's sums, on arrays that end, and that begin, at a guard page."""
     operation, x_shape, w_shape, options = CASES[case]
     rng = np.random.default_rng(3)
     x, w = (rng.integers(-4, 5, shape).astype(dtype) for shape in (x_shape, w_shape))
