@@ -321,6 +321,22 @@ class ConvGeometry(SpatialGeometry):
             output_padding=(0,) * missing + self.output_padding,
         )
 
+    def as_row(self) -> "ConvGeometry":
+        """The same convolution over planes of one row: of a line, or of windows of one cell."""
+        return self._row
+
+    @cached_property
+    def _row(self) -> "ConvGeometry":
+        return replace(
+            self,
+            in_size=(1, prod(self.in_size)),
+            kernel=(1, self.kernel[-1]),
+            stride=(1, self.stride[-1]),
+            padding=((0, 0), self.padding[-1]),
+            dilation=(1, self.dilation[-1]),
+            output_padding=(0, *self.output_padding[-1:]),
+        )
+
     def walks(self, axis: int) -> tuple[Walk, ...]:
         """The plain convolutions that this axis is made of: itself, or one per phase of a transposed convolution that has taps.
 

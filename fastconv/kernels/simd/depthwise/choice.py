@@ -1,6 +1,6 @@
 """Depthwise convolution: each channel by a kernel of its own.
 
-planes        rows read where they lie: channels first, also dilated, or square kernels of few channels last
+planes        rows read where they lie: channels first, also dilated, and lines; or square kernels of few channels last
 interleaved   rows of few channels last, copied: any other kernel
 rows          vectors of channels: channels last, also in groups of a few, and planes turned to channels last
 volumes       vectors of channels, copied: every geometry, also transposed, with several outputs a channel
@@ -29,7 +29,7 @@ def candidates(problem: Problem, machine: Machine, shared: bool) -> list[Candida
             found = list(form.candidates(geometry, shared, dtype, machine))
             if geometry.rank == 1:
                 return found + others(problem, machine)
-            may_turn = turns and form is planes and not geometry.channels_last and not is_small_square(geometry)
+            may_turn = turns and form is planes and not geometry.channels_last and not is_small_square(geometry, machine)
             return found + (list(rows.candidates(geometry, dtype, machine)) if may_turn else [])
     return others(problem, machine)
 
@@ -41,9 +41,9 @@ def others(problem: Problem, machine: Machine) -> list[Candidate]:
     return found + (list(volumes.candidates(geometry, dtype, machine)) if cuts.suits(geometry, machine) else [])
 
 
-def is_small_square(geometry: ConvGeometry) -> bool:
+def is_small_square(geometry: ConvGeometry, machine: Machine) -> bool:
     """Whether taps are neighbours, as many on both axes, and few, or of stride 2 in many registers: none of these is turned."""
-    g, stepped = geometry, geometry.stride[0] > 1 and host().registers > 16
+    g, stepped = geometry, geometry.stride[0] > 1 and machine.registers > 16
     return g.kernel[0] == g.kernel[1] and g.dilation == (1, 1) and (g.kernel[0] < LARGE or stepped)
 
 

@@ -9,7 +9,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fastconv.kernels.keeping import remembered
-from fastconv.kernels.simd.engine.costs import CALL, LINE, lines_from_afar
+from fastconv.kernels.memory import LINE
+from fastconv.kernels.simd.engine.costs import CALL, PERIOD, lines_from_afar
 from fastconv.kernels.simd.engine.sizes import Axes
 from fastconv.machine import Machine
 from fastconv.problem.convolutions import ConvGeometry
@@ -21,7 +22,6 @@ MOST_PHASES = 4096
 WORKSPACE = 16 << 20  # bytes that the cells under one position may take
 LEAST = 8  # items that a call should have for its threads
 JUMP = 1536  # bytes from a cell to the next, or more: no line ahead is guessed
-CONFLICT = 1024  # bytes from a cell to the next, or a multiple: their lines share few sets of an L1 cache
 
 
 class Form(NamedTuple):
@@ -155,6 +155,6 @@ def cycles_of_copying(geometry: ConvGeometry, dtype: np.dtype[Any], machine: Mac
     pixel, near = geometry.in_channels * dtype.itemsize, dtype.itemsize * prod(geometry.x_shape) <= machine.l2
     each = 2.0 if near else 6.0
     if machine.vector_bytes < LINE:
-        each += 0.0 if pixel % CONFLICT else 4.0 if pixel % (2 * CONFLICT) else 8.0
+        each += 0.0 if pixel % PERIOD else 4.0 if pixel % (2 * PERIOD) else 8.0
         each += 3.0 if pixel >= JUMP and not near else 0.0
     return each

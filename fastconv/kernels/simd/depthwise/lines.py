@@ -16,9 +16,10 @@ import numpy as np
 
 from fastconv.kernels.jit import Kernel, compiled, element, inlined
 from fastconv.kernels.keeping import remembered
+from fastconv.kernels.memory import LINE
 from fastconv.kernels.simd import vector
 from fastconv.kernels.simd.engine import epilogue, windows
-from fastconv.kernels.simd.engine.costs import CALL, LINE, Candidate, lines_from_afar
+from fastconv.kernels.simd.engine.costs import CALL, PERIOD, Candidate, lines_from_afar
 from fastconv.kernels.simd.engine.sizes import Plane, reader, written
 from fastconv.kernels.simd.engine.walks import plane_sizes
 from fastconv.kernels.simd.engine.weights import Draft, drafted
@@ -195,7 +196,6 @@ PAIRED = 5  # and of one of two vectors
 FEW = 3  # taps of a row
 ADDRESSES = 12  # of cells of a row that general registers keep
 HELD = 16  # vectors of weights that registers keep
-PERIOD = 1024  # bytes between cells, or a multiple: their lines share few sets of an L1 cache
 
 
 def rows_for(outputs: int, most: int = ROWS) -> int:

@@ -15,7 +15,6 @@ line is a plane of one row, and so is a plane whose windows are one cell.
 """
 
 from collections.abc import Iterator
-from dataclasses import replace
 from functools import lru_cache, partial
 from math import prod
 from typing import Any, NamedTuple
@@ -171,22 +170,11 @@ class Cut(NamedTuple):
     own: int
 
 
-@remembered
 def in_planes(geometry: ConvGeometry) -> ConvGeometry:
     """The same sums over two axes, where it has one; over a single row, where windows are one cell and planes many."""
     g = geometry
     one_row = g.rank == 1 or (g.is_pointwise and prod(g.in_size) >= ROW)
-    if g.channels_last or not one_row or g.batch * g.in_channels < SHARES:
-        return g
-    return replace(
-        g,
-        in_size=(1, prod(g.in_size)),
-        kernel=(1, g.kernel[-1]),
-        stride=(1, g.stride[-1]),
-        padding=((0, 0), g.padding[-1]),
-        dilation=(1, g.dilation[-1]),
-        output_padding=(0, 0),
-    )
+    return g.as_row() if one_row and not g.channels_last and g.batch * g.in_channels >= SHARES else g
 
 
 def channels_together(geometry: ConvGeometry) -> int:
@@ -261,7 +249,8 @@ def cycles(geometry: ConvGeometry, tile: tuple[int, int], dtype: np.dtype[Any], 
         spilled = 1.15 if taps_h > 3 else 1.0
     of_stack = 22 + spilled * vectors * (rows * taps_h * taps_w / units + loads + fixed)
     if rows == 1 and stride == 1:  # no other row shares what a tile of one vector takes
-        inside = g.in_size[1] - (taps_w - 1) - (lanes if g.padding[1][0] else 0)
+        _, (left, _) = g.padding
+        inside = g.in_size[1] - (taps_w - 1) - (lanes if left else 0)
         of_stack += (vectors - (columns * max(0, inside // (columns * lanes)) if columns > 1 else 0)) * (10 + 6 * taps_w)
     apart = g.dilation[0]
     return g.batch * g.in_channels // together * -(-g.out_size[0] // (rows * apart)) * apart * of_stack

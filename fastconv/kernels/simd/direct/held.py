@@ -18,12 +18,13 @@ import numpy as np
 
 from fastconv.kernels.jit import Kernel, compiled, element, inlined
 from fastconv.kernels.keeping import remembered
+from fastconv.kernels.memory import LINE
 from fastconv.kernels.simd import vector
 from fastconv.kernels.simd.direct import tiles
 from fastconv.kernels.simd.direct.blocks import Chunk, Sizes, block_of, read, source_of, window_reader, window_room
 from fastconv.kernels.simd.direct.cuts import Cut, Cuts, blocking, is_in_place, parted_walks_of, read_alone, rows_packed
 from fastconv.kernels.simd.engine import converting, epilogue, weights
-from fastconv.kernels.simd.engine.costs import CALL, LINE, Candidate
+from fastconv.kernels.simd.engine.costs import CALL, Candidate
 from fastconv.kernels.simd.engine.tables import TILES, Tile
 from fastconv.kernels.simd.engine.walks import Walks, along, flattened
 from fastconv.kernels.simd.engine.workspace import keep, workspace
@@ -217,9 +218,8 @@ def cycles_of(geometry: ConvGeometry, cut: Cut, dtype: np.dtype[Any], machine: M
     lanes = machine.lanes(dtype)
     outputs, panels, products = along(walks, "outputs"), -(-g.out_per_group // lanes), products_of(g, walks)
     lines = g.batch * g.groups * outputs.d * outputs.h * -(-outputs.w // block.columns)
-    stretches = lines * -(
-        -min(block.columns, outputs.w) // max(tile.rows, results_near(lanes, dtype.itemsize) // max(1, g.out_per_group))
-    )
+    span = max(tile.rows, results_near(lanes, dtype.itemsize) // max(1, g.out_per_group))
+    stretches = lines * -(-min(block.columns, outputs.w) // span)
     rows = g.batch * g.groups * outputs.d * outputs.h
     of_store = 1 + (PARTED if g.out_per_group % lanes else 0)
     if g.groups > 1:  # results of a group lie apart

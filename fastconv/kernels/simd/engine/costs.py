@@ -10,13 +10,14 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from fastconv.kernels.memory import LINE
 from fastconv.machine import Machine
 from fastconv.problem.convolutions import ConvGeometry
 
 CALL = 28_000  # cycles of a call that does next to nothing
 NEAR = 4 << 20  # bytes of weights, beyond which packing them waits for memory
-LINE = 64  # bytes of a cache line
 SHARE = 3  # of the last cache that the arrays of a core may take
+PERIOD = 1024  # bytes between cells, or a multiple: their lines share few sets of an L1 cache
 
 
 class Candidate(NamedTuple):

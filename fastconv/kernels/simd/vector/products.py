@@ -155,7 +155,10 @@ def fma_lanes(context: Any, tile: Any, w: Any, x: Any) -> Any:
 def add_grouped(
     builder: Any, sums: Any, tile: Any, j: int, cell_at: Callable[[int, int], Any], weights: list[Any], stride: int, group: int
 ) -> Any:
-    """The sums of column j of a tile and of its windows' products: weights are [s][g], a vector of x feeds all rows of its."""
+    """The sums of column j of a tile and of its windows' products.
+
+    Weights are [s][g], and each vector of x feeds all rows that it meets.
+    """
     t, taps, lanes = sums, len(weights) // group, range(tile.lanes)
     for column in range((tile.rows - 1) * stride + taps):
         users = [(i, column - i * stride) for i in range(tile.rows) if 0 <= column - i * stride < taps]
