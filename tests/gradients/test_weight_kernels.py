@@ -11,7 +11,7 @@ from guards import guarded
 
 import fastconv as fc
 from fastconv import grad
-from fastconv.kernels.simd.gradients import choice, maps, rows
+from fastconv.kernels.simd.gradients import choice, maps, rows, winograd
 from fastconv.machine import host
 from fastconv.measuring.checking import allowed, bound_of, error_of, roundings
 from fastconv.problem.convolutions import LAYOUTS, ConvGeometry
@@ -257,6 +257,32 @@ def read_in_place(asked: Problem) -> None:
         made = maps.draft(asked.geometry.forward.lifted(), cut, FLOAT, host())
         made.run(guarded(x, at).ravel(), guarded(dy, at).ravel(), out.ravel())
         np.testing.assert_array_equal(out, expected)
+
+
+@pytest.mark.parametrize("last", [False, True])
+def test_chunks_that_leave_the_l2_cache_give_the_same_sums(last: bool) -> None:
+    """The smallest and the largest chunk of a machine with a small one."""
+    asked, machine = problem((30, 29), (3, 3), (24, 20), last, batch=3), replace(host(), l2=64 << 10)
+    arrays = drawn(asked, whole=False)
+    exact, most = called(asked, arrays, "im2col", np.float64), bound(asked, arrays, "winograd")
+    found = sorted(winograd.candidates(asked.geometry.forward, FLOAT, machine), key=lambda one: np.prod(one.cut.chunk))
+    assert np.prod(found[0].cut.chunk) * 4 < np.prod(found[-1].cut.chunk)
+    for one in (found[0], found[-1]):
+        out = np.full(exact.shape, np.nan, FLOAT)
+        one.launch().run(arrays[0].ravel(), arrays[1].ravel(), out.ravel())
+        np.testing.assert_allclose(out, exact, atol=most)
+
+
+@pytest.mark.parametrize("parts", [(16, 16), (64, 128), (256, 256)], ids=str)
+@pytest.mark.parametrize(("l2", "l3"), [(256 << 10, 2 << 20), (512 << 10, 32 << 20), (2 << 20, 64 << 20)])
+def test_chunks_beyond_the_l2_cache_take_a_share_of_the_last_one(l2: int, l3: int, parts: tuple[int, int]) -> None:
+    """With all that a thread keeps beside them, whatever the channels of a block."""
+    machine = replace(host(), l2=l2, l3=l3)
+    near, *more = winograd.chunks_for((4, 4), parts, FLOAT, machine)
+    assert near >= 4
+    assert near not in more
+    for tiles in more:
+        assert sum(winograd.held_by((4, 4), parts, tiles, FLOAT)) <= min(winograd.MOST_HELD, l3 // 4)
 
 
 @pytest.mark.slow

@@ -10,7 +10,8 @@ Convolutional Neural Networks (2016), section 4; transforms.py has A and G. Outp
 Kernels along one axis take tiles of 1 x 4 or 4 x 1 outputs and 6 products for 12; over three axes each slice of the kernel is
 an item of its own.
 
-Tiles are taken in chunks whose V and D stay in the L2 cache with M. Planes lie a cache line more than their size apart.
+Tiles are taken in chunks whose V and D stay in the L2 cache with M, or in the last cache where they are many: each chunk loads
+and stores all of M. Planes lie a cache line more than their size apart.
 
 A NaN or inf in dy or x spreads to all taps of the channels that meet it.
 """
@@ -26,7 +27,7 @@ from fastconv.kernels.jit import Kernel, compiled, element, inlined
 from fastconv.kernels.keeping import remembered
 from fastconv.kernels.memory import LINE
 from fastconv.kernels.simd import vector
-from fastconv.kernels.simd.engine.costs import CALL, Candidate
+from fastconv.kernels.simd.engine.costs import CALL, Candidate, cheapest
 from fastconv.kernels.simd.engine.filtering import KERNEL, Cells, cells_of, input_transform, plane_pitch
 from fastconv.kernels.simd.engine.sizes import Axes, Plane, reader, written
 from fastconv.kernels.simd.engine.tables import TILES, Tile
@@ -56,6 +57,10 @@ PARTS = (64, 128, 256)  # channels of a block of dw, of either kind
 LEAST_CHANNELS = 3  # of a group, of either kind
 LEAST_SUM = 16  # products of a sum: of fewer, rounding errors of the transforms are larger than those of the sum may be
 TILES_OF_SLICE = 64  # at least: each slice transforms its sums of products
+CHUNKS = (32, 64, 128)  # tiles of a chunk that the L2 cache may have no room for
+MOST_HELD = 6 << 20  # bytes of V, D, M and copies of a thread: a share of the last cache
+SPILLED = {16: 0.02, 32: 0.3}  # cycles of a byte that the L2 cache has no room for, by the vector registers
+FEW_REGISTERS = (2.6, 3.7)  # times that transforms with copies take longer by 16 of them: channels last, and first
 
 
 class Sizes(NamedTuple):
@@ -268,17 +273,35 @@ def tiles_of(geometry: ConvGeometry, form: tuple[int, int]) -> int:
     return geometry.batch * geometry.out_size[0] * prod(-(-n // m) for n, m in zip(geometry.out_size[1:], form, strict=True))
 
 
-def cut(geometry: ConvGeometry, tile: Tile, parts: tuple[int, int], dtype: np.dtype[Any], machine: Machine) -> Cut:
-    """Blocks of `parts` channels at most, and chunks of tiles whose V and D fit the L2 cache with M, or half of it."""
-    g, form, width = geometry, form_of(geometry), tile.columns * machine.lanes(dtype)
-    k_part, c_part = even_part(g.out_per_group, parts[0], tile.rows), even_part(g.in_per_group, parts[1], width)
-    planes, room = prod(cells_of(form)), machine.l2 // dtype.itemsize
-    copied = prod(m + 2 for m in form)  # cells of x and dy for each tile, or less
-    left = max(room // 3, room - planes * k_part * c_part)
-    tiles = max(4, left // ((planes + copied) * (k_part + c_part)))
+def held_by(form: tuple[int, int], parts: tuple[int, int], tiles: int, dtype: np.dtype[Any]) -> tuple[int, int]:
+    """Bytes of V, D and M of so many tiles, and of copies beside them, or less."""
+    planes, copied = prod(cells_of(form)), prod(m + 2 for m in form)
+    together = tiles * sum(parts)
+    return planes * (prod(parts) + together) * dtype.itemsize, copied * together * dtype.itemsize
+
+
+def parts_of(geometry: ConvGeometry, tile: Tile, parts: tuple[int, int], lanes: int) -> tuple[int, int]:
+    """Channels of either kind of a block, of `parts` at most."""
+    g = geometry
+    return even_part(g.out_per_group, parts[0], tile.rows), even_part(g.in_per_group, parts[1], tile.columns * lanes)
+
+
+def chunks_for(form: tuple[int, int], parts: tuple[int, int], dtype: np.dtype[Any], machine: Machine) -> Iterator[int]:
+    """Tiles of a chunk: as many as the L2 cache has room for beside M, or half of it, and more that the last cache holds."""
+    (fixed, _), (one, copies) = held_by(form, parts, 0, dtype), held_by(form, parts, 1, dtype)
+    near = max(4, max(machine.l2 // 3, machine.l2 - fixed) // (one - fixed + copies))
+    yield near
+    for tiles in CHUNKS:
+        if tiles > near and sum(held_by(form, parts, tiles, dtype)) <= min(MOST_HELD, machine.l3 // 4):
+            yield tiles
+
+
+def cut(geometry: ConvGeometry, tile: Tile, parts: tuple[int, int], tiles: int) -> Cut:
+    """Blocks of so many channels, and chunks of about so many tiles."""
+    g, form = geometry, form_of(geometry)
     spread = [-(-size // m) for size, m in zip(g.out_size[1:], form, strict=True)]
     together, rows, columns = chunk_for(g.batch * g.out_size[0], (spread[0], spread[1]), tiles)
-    return Cut(form, tile, k_part, c_part, (together, rows * form[0], columns * form[1]))
+    return Cut(form, tile, *parts, (together, rows * form[0], columns * form[1]))
 
 
 def seconds(geometry: ConvGeometry, cut: Cut, dtype: np.dtype[Any], machine: Machine) -> float:
@@ -289,23 +312,24 @@ def seconds(geometry: ConvGeometry, cut: Cut, dtype: np.dtype[Any], machine: Mac
     chunks = max(1.0, tiles / max(1, per_chunk))
     k_parts, c_parts = -(-g.out_per_group // cut.k_part), -(-g.in_per_group // cut.c_part)
     c_vectors, k_vectors = -(-g.in_per_group // lanes), -(-g.out_per_group // lanes)
+    few = machine.registers <= 16
     of_plane = k_parts * c_parts * -(-min(cut.k_part, g.out_per_group) // rows)
     of_plane *= -(-min(cut.c_part, g.in_per_group) // (columns * lanes))
-    each = max(rows * columns / machine.units, (rows + columns + 1) / 2) * 1.06 + 0.3
+    each = max(rows * columns / machine.units, (rows + columns + 1) / 2) * (1.25 if few else 1.06) + 0.3
     products = planes * of_plane * (tiles * each + chunks * (15 + 1.5 * rows * columns))
     m = prod(cut.form)
     copied_x, copied_dy = (copy_cycles(channels, g.channels_last, lanes) for channels in (g.in_per_group, g.out_per_group))
     again = k_parts if chunks > 1 else 1
     of_inputs = copied_x * m * 1.3 + c_vectors * (10 + 1.8 * planes)
     of_grads = copied_dy * m + k_vectors * (10 + 1.7 * planes)
-    copies = tiles * (again * of_inputs + c_parts * of_grads)
+    copies = tiles * (again * of_inputs + c_parts * of_grads) * (FEW_REGISTERS[not g.channels_last] if few else 1)
     slices = slices_for(g, cut, dtype)
     ends = slices * g.out_per_group * c_vectors * (10 + 2.6 * planes)
     written = g.out_per_group * c_vectors * prod(g.kernel[1:]) * (2 if g.channels_last else 9)
-    held = planes * (cut.k_part * cut.c_part + per_chunk * (cut.k_part + cut.c_part)) * dtype.itemsize
-    cycles = slices_d * g.groups * (products + copies + ends + written)
-    spilled = slices_d * g.groups * k_parts * c_parts * chunks * 2 * max(0, held - machine.l2) / (machine.bandwidth * 2)
-    return machine.seconds(CALL + cycles, g.bytes(dtype.itemsize)) + spilled
+    spilled = max(0, held_by(cut.form, (cut.k_part, cut.c_part), per_chunk, dtype)[0] - machine.l2)
+    afar = k_parts * c_parts * chunks * spilled * SPILLED[16 if few else 32]
+    cycles = slices_d * g.groups * (products + copies + ends + written + afar)
+    return machine.seconds(CALL + cycles, g.bytes(dtype.itemsize))
 
 
 def slices_for(geometry: ConvGeometry, cut: Cut, dtype: np.dtype[Any]) -> int:
@@ -320,15 +344,21 @@ def slices_for(geometry: ConvGeometry, cut: Cut, dtype: np.dtype[Any]) -> int:
 
 
 def candidates(geometry: ConvGeometry, dtype: np.dtype[Any], machine: Machine) -> Iterator[Candidate]:
-    """Every tile of the machine, and blocks of several sizes."""
-    g = geometry.lifted()
-    seen = set()
-    for tile in TILES[machine.isa].gradient:
-        for parts in ((k, c) for k in PARTS for c in PARTS):
-            one = cut(g, tile, parts, dtype, machine)
-            if one not in seen:
-                seen.add(one)
-                yield Candidate(seconds(g, one, dtype, machine), one, partial(draft, g, one, dtype, machine))
+    """Blocks and chunks of several sizes by one register tile, and the best of them by the machine's others."""
+    g, lanes = geometry.lifted(), machine.lanes(dtype)
+    form, (first, *others) = form_of(g), TILES[machine.isa].gradient
+
+    def candidate(one: Cut) -> Candidate:
+        return Candidate(seconds(g, one, dtype, machine), one, partial(draft, g, one, dtype, machine))
+
+    all_parts = {parts_of(g, first, (k, c), lanes): None for k in PARTS for c in PARTS}
+    cuts = {cut(g, first, parts, tiles): None for parts in all_parts for tiles in chunks_for(form, parts, dtype, machine)}
+    found = list(map(candidate, cuts))
+    yield from found
+    best: Cut = cheapest(found).cut
+    for tile in others:
+        parts = parts_of(g, tile, (best.k_part, best.c_part), lanes)
+        yield candidate(Cut(form, tile, *parts, best.chunk))
 
 
 @remembered
