@@ -110,14 +110,20 @@ def quick_pooler(kind: str, lanes: int) -> Any:
     def pool_two(image, c, to, window, initial):
         low, high = start(initial), start(initial)
         beyond, clean = low.place, vector.numbers(low.value)
-        for d in range(window.d.start, window.d.stop, image.dilation.d):
-            for h in range(window.h.start, window.h.stop, image.dilation.h):
+        d = window.d.start
+        while d < window.d.stop:  # a range of unknown steps would divide
+            h = window.h.start
+            while h < window.h.stop:
                 row = (d * image.cells.h + h) * image.cells.w
-                for cell in range(row + window.w.start, row + window.w.stop, image.dilation.w):
+                cell, end = row + window.w.start, row + window.w.stop
+                while cell < end:
                     place, at = vector.numbered(cell, 0, lanes), image.at + (cell * image.step + c)
                     value, more = vector.load(at, lanes), vector.load(at + lanes, lanes)
                     clean = vector.both(vector.both(clean, vector.numbers(value)), vector.numbers(more))
                     low, high = accumulate(low, value, place), accumulate(high, more, place)
+                    cell += image.dilation.w
+                h += image.dilation.h
+            d += image.dilation.d
         won = vector.both(vector.below(low.place, beyond), vector.below(high.place, beyond))
         if vector.first_are_set(vector.both(clean, won), lanes):
             store(to, low)
@@ -134,14 +140,19 @@ def careful_pooler(kind: str, lanes: int) -> Any:
     accumulate, start, store = accumulator(kind), starter(lanes), storer(lanes)
 
     def pool_one(image, c, to, window, room, initial):
-        best, whole = start(initial), room >= lanes
-        for d in range(window.d.start, window.d.stop, image.dilation.d):
-            for h in range(window.h.start, window.h.stop, image.dilation.h):
+        best, whole, d = start(initial), room >= lanes, window.d.start
+        while d < window.d.stop:
+            h = window.h.start
+            while h < window.h.stop:
                 row = (d * image.cells.h + h) * image.cells.w
-                for cell in range(row + window.w.start, row + window.w.stop, image.dilation.w):
+                cell, end = row + window.w.start, row + window.w.stop
+                while cell < end:
                     at = image.at + (cell * image.step + c)
                     value = vector.load(at, lanes) if whole else vector.load_first(at, room, lanes)
                     best = accumulate(best, value, vector.numbered(cell, 0, lanes))
+                    cell += image.dilation.w
+                h += image.dilation.h
+            d += image.dilation.d
         store(to, best, room)
 
     return inlined(pool_one)
@@ -185,15 +196,18 @@ def line_reducer(kind: str, lanes: int) -> Any:
 
     def reduce_rows(image, lines, d_span, h_span, first, last, initial):
         for w in range(first, last, lanes):
-            best, room, at = start(initial), last - w, w - first
-            for d in range(d_span.start, d_span.stop, image.dilation.d):
-                for h in range(h_span.start, h_span.stop, image.dilation.h):
+            best, room, at, d = start(initial), last - w, w - first, d_span.start
+            while d < d_span.stop:
+                h = h_span.start
+                while h < h_span.stop:
                     cell = (d * image.cells.h + h) * image.cells.w + w
                     if room >= lanes:
                         value = vector.load(image.at + cell, lanes)
                     else:
                         value = vector.load_first(image.at + cell, room, lanes)
                     best = accumulate(best, value, vector.numbered(cell, 1, lanes))
+                    h += image.dilation.h
+                d += image.dilation.d
             vector.store_first(lines.values + at, best.value, room)
             vector.store_first(lines.places + at, best.place, room)
 
@@ -234,9 +248,11 @@ def any_columns(kind: str) -> Any:
         for o in range(strip.columns):
             widths = span(s.windows.w, strip.w + o)
             best = widths.start - strip.begin
-            for w in range(best + s.dilation.w, widths.stop - strip.begin, s.dilation.w):
+            w, end = best + s.dilation.w, widths.stop - strip.begin
+            while w < end:
                 if better(peek(values + best), peek(places + best), peek(values + w), peek(places + w)):
                     best = w
+                w += s.dilation.w
             poke(to.values + o, peek(values + best))
             poke(to.indices + o, np.int64(peek(places + best)))
 

@@ -108,12 +108,16 @@ def pixel_pooler(kind: str, lanes: int, dtype: str) -> Any:
         step = steps_of(s)
         for begun in range(0, s.channels, lanes):
             c = min(begun, s.channels - lanes)
-            windows = vector.splat(initial, lanes)
-            for d in range(line.d.start, line.d.stop, s.dilation.d):
-                for h in range(line.h.start, line.h.stop, s.dilation.h):
-                    for w in range(widths.start, widths.stop, s.dilation.w):
-                        at = line.image + (d * step.d + h * step.h + w * step.w + c)
-                        windows = combine(windows, enter(vector.load(at, lanes)))
+            windows, d = vector.splat(initial, lanes), line.d.start
+            while d < line.d.stop:  # a range of unknown steps would divide
+                h = line.h.start
+                while h < line.h.stop:
+                    row, w = line.image + (d * step.d + h * step.h + c), widths.start
+                    while w < widths.stop:
+                        windows = combine(windows, enter(vector.load(row + w * step.w, lanes)))
+                        w += s.dilation.w
+                    h += s.dilation.h
+                d += s.dilation.d
             vector.store(to + c, leave(windows, vector.splat(divisor, lanes)))
 
     return inlined(pool_pixel)

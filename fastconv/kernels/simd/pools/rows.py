@@ -117,15 +117,22 @@ def four_reducer(kind: str, lanes: int, dtype: str, leaves: bool) -> Any:
     def reduce(source, to, window, divisors, initial):
         a = vector.splat(initial, lanes)
         b, c, d = a, a, a
-        for i in range(window.d.start, window.d.stop, source.dilation.d):
-            for j in range(window.h.start, window.h.stop, source.dilation.h):
-                row = source.at + (i * source.strides.d + j * source.strides.h)
-                for k in range(window.w.start, window.w.stop, source.dilation.w):
-                    at = row + k * source.strides.w
+        i = window.d.start
+        while i < window.d.stop:  # a range of unknown steps would divide
+            j = window.h.start
+            while j < window.h.stop:
+                at, k = (
+                    source.at + (i * source.strides.d + j * source.strides.h + window.w.start * source.strides.w),
+                    window.w.start,
+                )
+                while k < window.w.stop:
                     a = combine(a, enter(vector.load(at, lanes)))
                     b = combine(b, enter(vector.load(at + lanes, lanes)))
                     c = combine(c, enter(vector.load(at + 2 * lanes, lanes)))
                     d = combine(d, enter(vector.load(at + 3 * lanes, lanes)))
+                    at, k = at + source.dilation.w * source.strides.w, k + source.dilation.w
+                j += source.dilation.h
+            i += source.dilation.d
         vector.store(to, leave(a, divisors))
         vector.store(to + lanes, leave(b, divisors))
         vector.store(to + 2 * lanes, leave(c, divisors))
@@ -142,15 +149,19 @@ def one_reducer(kind: str, lanes: int, dtype: str, leaves: bool) -> Any:
 
     def reduce(source, to, window, divisors, room, initial):
         total = vector.splat(initial, lanes)
-        for i in range(window.d.start, window.d.stop, source.dilation.d):
-            for j in range(window.h.start, window.h.stop, source.dilation.h):
-                row = source.at + (i * source.strides.d + j * source.strides.h)
-                if room >= lanes:
-                    for k in range(window.w.start, window.w.stop, source.dilation.w):
+        i = window.d.start
+        while i < window.d.stop:
+            j = window.h.start
+            while j < window.h.stop:
+                row, k = source.at + (i * source.strides.d + j * source.strides.h), window.w.start
+                while k < window.w.stop:
+                    if room >= lanes:
                         total = combine(total, enter(vector.load(row + k * source.strides.w, lanes)))
-                else:
-                    for k in range(window.w.start, window.w.stop, source.dilation.w):
+                    else:
                         total = combine(total, enter(vector.load_first(row + k * source.strides.w, room, lanes)))
+                    k += source.dilation.w
+                j += source.dilation.h
+            i += source.dilation.d
         vector.store_first(to, leave(total, divisors), room)
 
     return inlined(reduce)
