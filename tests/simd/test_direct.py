@@ -11,7 +11,7 @@ from guards import SUPPORTED, guarded, guarded_everywhere
 import fastconv as fc
 from fastconv.kernels.simd.direct import choice as direct
 from fastconv.kernels.simd.direct import cuts, dots, held, patches, planar, pointwise, tiles
-from fastconv.kernels.simd.engine.tables import TILES
+from fastconv.kernels.simd.engine.tables import TILES, Tile
 from fastconv.kernels.simd.engine.walks import flattened
 from fastconv.machine import host
 from fastconv.plans.errors import LOCAL
@@ -302,3 +302,30 @@ def test_small_maps_go_together_and_rows_of_wide_dilations_do_not():
     spread = cut_of((1, 64, 60, 60), (64, 64, 3, 3), padding=16, dilation=16).walks[1]
     assert cuts.rows_packed(spread, 1) == spread.taps < spread.reach(1)
     assert cuts.rows_packed(spread, 60) == spread.reach(60)
+
+
+def test_deep_pixels_are_copied_where_low_tiles_meet_a_line_of_each(monkeypatch):
+    """Channels first: of more channels than an L1 cache keeps lines of, for panels enough; on every machine the same sums."""
+    short = replace(host(), isa="avx2", vector_bytes=32, registers=16, l1=32 << 10)
+
+    def reads_in_place(channels, outputs, tile, size=14, dtype="float32"):
+        w = np.zeros((outputs, channels, 1, 1), dtype)
+        plan = fc.conv2d.plan((1, channels, size, size), w, x_dtype=dtype, implementation="direct")
+        g = plan.geometry.lifted()
+        return cuts.is_in_place(g, next(cuts.walks_of(g)), Tile(*tile), short, w.itemsize)
+
+    assert not reads_in_place(256, 256, (6, 2))
+    assert not reads_in_place(256, 256, (4, 3))
+    assert reads_in_place(64, 256, (6, 2))  # whose lines stay
+    assert reads_in_place(256, 32, (6, 2))  # which few panels read
+    assert reads_in_place(256, 256, (14, 2))  # which take most of a line
+    assert reads_in_place(256, 256, (6, 2), dtype="float64")
+
+    monkeypatch.setattr(direct, "choice", tiles.candidate)
+    rng = np.random.default_rng(5)
+    x, w = rng.integers(-4, 5, (2, 130, 5, 7)).astype(np.float32), rng.integers(-4, 5, (200, 130, 1, 1)).astype(np.float32)
+    for packs in (False, True):
+        monkeypatch.setattr(cuts, "is_in_place", lambda *_, packs=packs: not packs)
+        fc.clear_caches()
+        np.testing.assert_array_equal(fc.conv2d(x, w, implementation="direct"), fc.conv2d(x, w, implementation="im2col"))
+    fc.clear_caches()

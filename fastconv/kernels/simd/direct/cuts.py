@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from fastconv.kernels.memory import LINE
 from fastconv.kernels.simd.engine.tables import CONFLICT, TILES, Tile, end_cycles, step_cycles, tile_for
 from fastconv.kernels.simd.engine.walks import Walks, along, walks_of
 from fastconv.machine import STREAMED, Machine
@@ -28,6 +29,8 @@ LEAST = 8  # items that a call should have for its threads
 TOGETHER = 16  # register tiles that small maps of several images fill
 PARTED = 10  # cycles of a vector of results that is written in parts of lines, which the L2 cache does not hold
 ALONE = 8.0  # cycles of a cell whose channel is a group of several, by one vector of 32 bytes a tile: none are one run
+GROUPED = 12.0  # the same of a group of a vector or less
+PANELS = 4  # of output channels, or fewer, that are not worth a copy of what they read
 DEEP = 128  # products of a sum, from which on the results of a tile may lie apart, channels first
 FAR = 16  # times the room of windows, beyond which strides leave so much between them that tiles are not filled
 
@@ -87,9 +90,14 @@ def apart(geometry: ConvGeometry, walks: Walks, itemsize: int) -> int:
 def is_in_place(geometry: ConvGeometry, walks: Walks, tile: Tile, machine: Machine, itemsize: int) -> bool:
     """Whether windows can be read where they lie: no padding, and channels that follow each other or one tap alone.
 
-    Nor may the rows of a tile lie a multiple of CONFLICT apart: there are more of them than an L1 cache has ways.
+    Nor may the rows of a tile lie a multiple of CONFLICT apart: there are more of them than an L1 cache has ways. Nor may low
+    tiles, for panel after panel of output channels, meet a line of each of more channels than an L1 cache keeps.
     """
-    if not (geometry.channels_last or prod(walk.taps for walk in walks) == 1):
+    g, lanes = geometry, machine.vector_bytes // itemsize
+    if not (g.channels_last or prod(walk.taps for walk in walks) == 1):
+        return False
+    low, panels = tile.rows * itemsize < LINE // 2, g.out_per_group // (tile.columns * lanes)
+    if not g.channels_last and low and panels > PANELS and g.in_per_group * LINE >= machine.l1 // 4:
         return False
     if tile.rows > TILES[machine.isa].ways and apart(geometry, walks, itemsize) % CONFLICT == 0:
         return False
@@ -265,8 +273,8 @@ def cycles_of(geometry: ConvGeometry, cut: Cut, dtype: np.dtype[Any], machine: M
             count * images * rows_packed(walks[1], rows) * walks[2].reach(columns) for count, images, rows, columns in blocks
         )
         of_vector = 3.6 if not g.channels_last else 5.5 if g.in_per_group >= lanes else 2.5  # rows of few channels are one run
-        if g.channels_last and g.in_per_group == 1 < g.in_channels and machine.registers <= 16:
-            of_vector = ALONE
+        if g.channels_last and g.groups > 1 and g.in_per_group <= lanes and machine.registers <= 16:
+            of_vector = ALONE if g.in_per_group == 1 else GROUPED
         cycles += of_vector * cells * c_vectors
     if not g.channels_last:
         # Where every second element of a line is written at a time, lines that the L2 cache does not hold are fetched for each.

@@ -124,6 +124,7 @@ def kernel(
 # Decisions --------------------------------------------------------------------------------------------------------------
 
 PARTED = 20  # cycles of a row that is stored in part, where masks are slow
+TALL, LOW = 1.05, 4  # times that more rows of weights take longer where registers are few
 WAYS = 8  # of a set of the L1 cache
 FEW = 8  # input channels of which so little is read that results decide: they are written plane by plane
 BLOCKS_OF_PANEL = 16  # that read a panel: more, and it is copied, lest its channels' lines, far apart, leave the cache
@@ -207,7 +208,8 @@ def cycles_of(geometry: ConvGeometry, cut: Cut, dtype: np.dtype[Any], machine: M
     left = images * rest_cycles(g, cut.rest, lanes, machine) if cut.rest else 0.0
     if not machine.masks and not cut.rest and not g.transposed and prod(g.in_size) % (columns * lanes):
         left += images * (cut.blocks * rows * PARTED + 4 * g.in_per_group * columns)
-    return left + panels * cut.blocks * (g.in_per_group * max(products, loads) / machine.units + 3 * products + 30)
+    tall = TALL if machine.registers <= 16 and rows > LOW else 1.0
+    return left + panels * cut.blocks * (g.in_per_group * max(products, loads) * tall / machine.units + 3 * products + 30)
 
 
 def rest_cycles(geometry: ConvGeometry, rest: int, lanes: int, machine: Machine) -> float:
