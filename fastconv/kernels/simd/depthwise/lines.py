@@ -245,7 +245,8 @@ def cycles(geometry: ConvGeometry, tile: Tile, dtype: np.dtype[Any], machine: Ma
     of_row = rows * (1.5 + weights / machine.units) + 4 * max(0, wide - ADDRESSES)
     begun = 7
     if g.in_per_group > 1:  # cells are spread over the lanes of a group, and weights read again where registers hold none
-        of_row += (0.2 if weights <= HELD else 1.5) * wide * g.in_per_group
+        spread = rows + of.taps.w - 1 if of.taps.w <= FEW else wide
+        of_row += (0.2 if weights <= HELD else 1.5 if of.stride.w == 1 else 1.2) * spread * g.in_per_group
         begun = 4
     vectors = -(-g.out_channels // (lanes * tile.vectors)) * tile.vectors
     of_line = tiles * vectors * (begun * rows + taps_h * of_row) * share_of_misses(g, tile, dtype, machine)

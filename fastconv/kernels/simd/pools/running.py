@@ -45,6 +45,7 @@ pointer = vector.pointer
 WORKSPACE = 1 << 20  # bytes a thread
 LINE = 16 << 10  # bytes of a line, which stays in the L1 cache while its widths are reduced
 SHORT = 1.8  # what lines of planes were measured to cost on vectors of 32 bytes, by what they take on longer ones
+FEW_REGISTERS = 1.75  # times that lines of several channels were measured to take by half as many registers
 
 
 class Cut(NamedTuple):
@@ -286,6 +287,8 @@ def seconds(geometry: PoolGeometry, dtype: np.dtype[Any], machine: Machine) -> f
     seconds = 0.7e-9 * (lines * (c.pitch // lanes * vectors + 18) + 5 * picked)
     if machine.vector_bytes < 64 and reductions.rows_are_lines(g) and g.rank > 1:
         seconds *= SHORT
+    elif machine.registers <= 16 and g.channels_last:
+        seconds *= FEW_REGISTERS
     return 4e-6 + seconds + machine.seconds(0, g.bytes(dtype.itemsize))
 
 

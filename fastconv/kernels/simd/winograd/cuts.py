@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fastconv.kernels.keeping import remembered
+from fastconv.kernels.memory import LINE
 from fastconv.kernels.simd.engine.filtering import KERNEL, cells_of
 from fastconv.kernels.simd.engine.tables import Tile, step_cycles, tile_for
 from fastconv.machine import Machine
@@ -23,6 +24,7 @@ FEW = 4  # items below which blocks are shared out further
 MOST_PIECES = 4  # along an axis
 SHARED = 8_000_000  # operations of a map from which on two threads take less time than one
 MANY = 14  # tiles of a block whose weights cost little to read
+PARTS_OF_LINES = (350, 800)  # cycles of a tile's few channels, where registers are few: of one piece, and of each of several
 MORE = 1.08  # times the products that two blocks may take in one's place
 CALL = 28_000  # cycles of a call beside those of its blocks
 SPARED = 4  # times fewer products at most: of F(4) for kernels of 3x3 taps
@@ -162,6 +164,8 @@ def seconds(geometry: ConvGeometry, cut: Cut, dtype: np.dtype[Any], machine: Mac
     transform = pieces * c_vectors * (30 + 1.8 * planes)
     if pieces > 1 and g.in_per_group < lanes:  # gathered from all pieces first
         transform = 5.0 * planes * pieces + -(-terms // lanes) * (10 + 1.8 * planes)
+    if machine.registers <= 16 and g.groups > 1 and g.in_per_group * dtype.itemsize <= LINE:
+        transform += PARTS_OF_LINES[pieces > 1] * pieces * c_vectors
     step = step_cycles(Tile(cut.rows, cut.columns), machine) / cut.rows
     cycles = rows * (13 + 1.07 * terms * step) + tiles * transform
     if not g.channels_last:
