@@ -236,7 +236,8 @@ def seconds(geometry: ConvGeometry, cut: Cut, dtype: np.dtype[Any], machine: Mac
     chunks = positions / max(1, prod(cut.chunk))
     k_parts = -(-g.out_per_group // cut.k_part)
     tiles = pieces * -(-length // rows) * -(-g.out_per_group // (columns * lanes))
-    each = max(rows * columns / machine.units, (rows + columns + 1) / 2) * 1.06 + 0.3
+    loads = 1.2 * columns + rows / 2 if machine.registers <= 16 else (rows + columns + 1) / 2
+    each = max(rows * columns / machine.units, loads) * 1.06 + 0.3
     lines = positions / max(1, cut.chunk[2])
     products = tiles * (positions * each + 8 * lines + chunks * (20 + 1.5 * rows * columns))
     cells = chunks * cut.chunk[0] * g.kernel[0] * prod(reach_under(g, cut.chunk))
