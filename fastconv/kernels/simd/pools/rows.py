@@ -121,16 +121,14 @@ def four_reducer(kind: str, lanes: int, dtype: str, leaves: bool) -> Any:
         while i < window.d.stop:  # a range of unknown steps would divide
             j = window.h.start
             while j < window.h.stop:
-                at, k = (
-                    source.at + (i * source.strides.d + j * source.strides.h + window.w.start * source.strides.w),
-                    window.w.start,
-                )
+                row, k = source.at + (i * source.strides.d + j * source.strides.h), window.w.start
                 while k < window.w.stop:
+                    at = row + k * source.strides.w
                     a = combine(a, enter(vector.load(at, lanes)))
                     b = combine(b, enter(vector.load(at + lanes, lanes)))
                     c = combine(c, enter(vector.load(at + 2 * lanes, lanes)))
                     d = combine(d, enter(vector.load(at + 3 * lanes, lanes)))
-                    at, k = at + source.dilation.w * source.strides.w, k + source.dilation.w
+                    k += source.dilation.w
                 j += source.dilation.h
             i += source.dilation.d
         vector.store(to, leave(a, divisors))
