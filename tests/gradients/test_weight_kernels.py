@@ -11,7 +11,7 @@ from guards import guarded
 
 import fastconv as fc
 from fastconv import grad
-from fastconv.kernels.simd.gradients import choice, maps, rows, winograd
+from fastconv.kernels.simd.gradients import choice, cuts, maps, rows, winograd
 from fastconv.machine import host
 from fastconv.measuring.checking import allowed, bound_of, error_of, roundings
 from fastconv.problem.convolutions import LAYOUTS, ConvGeometry
@@ -278,11 +278,11 @@ def test_chunks_that_leave_the_l2_cache_give_the_same_sums(last: bool) -> None:
 def test_chunks_beyond_the_l2_cache_take_a_share_of_the_last_one(l2: int, l3: int, parts: tuple[int, int]) -> None:
     """With all that a thread keeps beside them, whatever the channels of a block."""
     machine = replace(host(), l2=l2, l3=l3)
-    near, *more = winograd.chunks_for((4, 4), parts, FLOAT, machine)
+    near, *more = cuts.chunks_for((4, 4), parts, FLOAT, machine)
     assert near >= 4
     assert near not in more
     for tiles in more:
-        assert sum(winograd.held_by((4, 4), parts, tiles, FLOAT)) <= min(winograd.MOST_HELD, l3 // 4)
+        assert sum(cuts.held_by((4, 4), parts, tiles, FLOAT)) <= min(cuts.MOST_HELD, l3 // 4)
 
 
 @pytest.mark.slow

@@ -1,4 +1,4 @@
-"""Values with their places: which of two is better, and vectors of the best of neighbouring windows' cells.
+"""Values with their places: which of two is better, and the best cells of windows, of vectors of columns or of channels.
 
 indices.py computes by them.
 """
@@ -104,3 +104,65 @@ def starter(lanes: int) -> Any:
         return Best(vector.splat(initial, lanes), vector.numbered(BEYOND, 0, lanes))
 
     return inlined(start)
+
+
+@lru_cache(maxsize=8)
+def quick_pooler(kind: str, lanes: int) -> Any:
+    """The compiled outputs of two vectors of channels as if no cell were NaN: False, and nothing stored, where one may be."""
+    accumulate, start = quick_accumulator(kind), starter(lanes)
+
+    def store(to, best):
+        vector.store(to.values, best.value)
+        vector.store_first_wide(to.indices, best.place, lanes)
+
+    store = inlined(store)
+
+    def pool_two(image, c, to, window, initial):
+        low, high = start(initial), start(initial)
+        beyond, clean = low.place, vector.numbers(low.value)
+        d = window.d.start
+        while d < window.d.stop:  # a range of unknown steps would divide
+            h = window.h.start
+            while h < window.h.stop:
+                row = (d * image.cells.h + h) * image.cells.w
+                cell, end = row + window.w.start, row + window.w.stop
+                while cell < end:
+                    place, at = vector.numbered(cell, 0, lanes), image.at + (cell * image.step + c)
+                    value, more = vector.load(at, lanes), vector.load(at + lanes, lanes)
+                    clean = vector.both(vector.both(clean, vector.numbers(value)), vector.numbers(more))
+                    low, high = accumulate(low, value, place), accumulate(high, more, place)
+                    cell += image.dilation.w
+                h += image.dilation.h
+            d += image.dilation.d
+        won = vector.both(vector.below(low.place, beyond), vector.below(high.place, beyond))
+        if vector.first_are_set(vector.both(clean, won), lanes):
+            store(to, low)
+            store(outputs_at(to, lanes), high)
+            return True
+        return False
+
+    return inlined(pool_two)
+
+
+@lru_cache(maxsize=8)
+def careful_pooler(kind: str, lanes: int) -> Any:
+    """The compiled outputs of a vector of channels, or of the first `room` of them."""
+    accumulate, start, store = accumulator(kind), starter(lanes), storer(lanes)
+
+    def pool_one(image, c, to, window, room, initial):
+        best, whole, d = start(initial), room >= lanes, window.d.start
+        while d < window.d.stop:
+            h = window.h.start
+            while h < window.h.stop:
+                row = (d * image.cells.h + h) * image.cells.w
+                cell, end = row + window.w.start, row + window.w.stop
+                while cell < end:
+                    at = image.at + (cell * image.step + c)
+                    value = vector.load(at, lanes) if whole else vector.load_first(at, room, lanes)
+                    best = accumulate(best, value, vector.numbered(cell, 0, lanes))
+                    cell += image.dilation.w
+                h += image.dilation.h
+            d += image.dilation.d
+        store(to, best, room)
+
+    return inlined(pool_one)

@@ -25,6 +25,7 @@ from fastconv.kernels.simd.engine.sizes import Axes, axes, reader, written
 from fastconv.kernels.simd.engine.workspace import keep, workspace
 from fastconv.kernels.simd.pools import reductions
 from fastconv.kernels.simd.pools.bounds import Fold, Window, Windows, lifted, place, row_of, row_of_divisors, span
+from fastconv.kernels.simd.pools.cells import Source, four_reducer, one_reducer
 from fastconv.kernels.simd.pools.launches import Launch
 from fastconv.kernels.simd.pools.planes import folder
 from fastconv.machine import Machine
@@ -79,14 +80,6 @@ class Strip(NamedTuple):
     hi: int
 
 
-class Source(NamedTuple):
-    """An image, or what follows a place of it: elements from a cell to its neighbours, and cells from tap to tap."""
-
-    at: Any
-    strides: Axes
-    dilation: Axes
-
-
 class Parts(NamedTuple):
     """A padded row, the windows of a strip of outputs, and what each of them counts."""
 
@@ -103,66 +96,6 @@ class Divisors(NamedTuple):
 
 
 read_pixels, read_lines, carve = reader(PixelSizes), reader(LineSizes), workspace(Parts)
-
-
-@lru_cache(maxsize=32)
-def four_reducer(kind: str, lanes: int, dtype: str, leaves: bool) -> Any:
-    """The compiled to[c] = leave(the sum, or the best, of source[i, c] over the cells i of a window), of four vectors c.
-
-    Without `leaves`, results are what windows accumulated.
-    """
-    r = reductions.reduction(kind, dtype)
-    enter, combine, leave = r.enter, r.combine, r.leave if leaves else reductions.reduction("max", dtype).leave
-
-    def reduce(source, to, window, divisors, initial):
-        a = vector.splat(initial, lanes)
-        b, c, d = a, a, a
-        i = window.d.start
-        while i < window.d.stop:  # a range of unknown steps would divide
-            j = window.h.start
-            while j < window.h.stop:
-                row, k = source.at + (i * source.strides.d + j * source.strides.h), window.w.start
-                while k < window.w.stop:
-                    at = row + k * source.strides.w
-                    a = combine(a, enter(vector.load(at, lanes)))
-                    b = combine(b, enter(vector.load(at + lanes, lanes)))
-                    c = combine(c, enter(vector.load(at + 2 * lanes, lanes)))
-                    d = combine(d, enter(vector.load(at + 3 * lanes, lanes)))
-                    k += source.dilation.w
-                j += source.dilation.h
-            i += source.dilation.d
-        vector.store(to, leave(a, divisors))
-        vector.store(to + lanes, leave(b, divisors))
-        vector.store(to + 2 * lanes, leave(c, divisors))
-        vector.store(to + 3 * lanes, leave(d, divisors))
-
-    return inlined(reduce)
-
-
-@lru_cache(maxsize=32)
-def one_reducer(kind: str, lanes: int, dtype: str, leaves: bool) -> Any:
-    """The same of one vector, or of the first `room` elements of it."""
-    r = reductions.reduction(kind, dtype)
-    enter, combine, leave = r.enter, r.combine, r.leave if leaves else reductions.reduction("max", dtype).leave
-
-    def reduce(source, to, window, divisors, room, initial):
-        total = vector.splat(initial, lanes)
-        i = window.d.start
-        while i < window.d.stop:
-            j = window.h.start
-            while j < window.h.stop:
-                row, k = source.at + (i * source.strides.d + j * source.strides.h), window.w.start
-                while k < window.w.stop:
-                    if room >= lanes:
-                        total = combine(total, enter(vector.load(row + k * source.strides.w, lanes)))
-                    else:
-                        total = combine(total, enter(vector.load_first(row + k * source.strides.w, room, lanes)))
-                    k += source.dilation.w
-                j += source.dilation.h
-            i += source.dilation.d
-        vector.store_first(to, leave(total, divisors), room)
-
-    return inlined(reduce)
 
 
 # Channels last ----------------------------------------------------------------------------------------------------------

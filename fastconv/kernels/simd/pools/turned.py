@@ -22,8 +22,8 @@ from fastconv.kernels.simd.engine.sizes import Axes, axes, reader, written
 from fastconv.kernels.simd.engine.workspace import keep, workspace
 from fastconv.kernels.simd.pools import reductions
 from fastconv.kernels.simd.pools.bounds import Window, Windows, lifted, span
+from fastconv.kernels.simd.pools.cells import Source, one_reducer
 from fastconv.kernels.simd.pools.launches import Launch
-from fastconv.kernels.simd.pools.rows import Source, one_reducer
 from fastconv.machine import Machine
 from fastconv.problem.pools import PoolGeometry
 
