@@ -55,13 +55,14 @@ def test_hot_loops_keep_their_accumulators_in_registers(assembly, request):
         pytest.skip("a butterfly of four complex vectors and its factors take more than 16 registers")
     if host().registers < 32 and request.node.callspec.params["assembly"] == "depthwise, channels first":
         pytest.skip("nine weights and a tile take more than 16 registers: multiply-adds read weights from the stack")
-    block = busiest(assembly, HERE)
-    if len(HERE.fma.findall(block)) < 8:  # a loop of several runs of code
+    transforms = request.node.callspec.params["assembly"] == "fft"
+    block, least = busiest(assembly, HERE), 6 if transforms else 8  # a butterfly has six, and as many that subtract
+    if len(HERE.fma.findall(block)) < least:  # a loop of several runs of code
         runs = blocks(assembly)
-        if request.node.callspec.params["assembly"] == "fft":  # it clamps nothing, but for the exponentials of activations
+        if transforms:  # it clamps nothing, but for the exponentials of activations
             runs = [one for one in runs if not re.search(r"\sv?(?:max|min)ps\s", one)]
         block = max(runs, key=lambda one: len(HERE.fma.findall(one)))
-    assert len(HERE.fma.findall(block)) >= 8, "the block with the multiply-adds was not found"
+    assert len(HERE.fma.findall(block)) >= least, "the block with the multiply-adds was not found"
     assert not HERE.spill.search(block), block
     assert len(HERE.reload.findall(block)) <= len(HERE.fma.findall(block)) / 10, block
 

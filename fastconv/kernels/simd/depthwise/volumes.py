@@ -117,6 +117,7 @@ def kernel(form: Form, lanes: int, dtype: str, isa: str) -> Kernel:
     rows, taps, stride, repeats, channels_last = form
     block_of, pack_block = block_finder(lanes), block_packer(repeats, channels_last, lanes)
     filter_phases, unpack = block_filter(rows, taps, stride, lanes, dtype), windows.unpacker(lanes)
+    _, clear = windows.runs(lanes)
 
     @compiled
     def first_output(block, s):
@@ -191,6 +192,9 @@ def kernel(form: Form, lanes: int, dtype: str, isa: str) -> Kernel:
             block = block_of(item, s)
             region = region_of(block, s)
             pack_block(x, block, work.windows, tables.steps, fill, s)
+            if block.positions.w <= rows:  # products of what memory held may be subnormal, and slow
+                cells = block.cells.d * block.cells.h * block.cells.w
+                clear(work.windows + cells * lanes, vector.zero(work.windows), behind * lanes)
             target = target_of(block, y, work, region, s)
             filter_block(block, work, target, pointer(w) + block.k, pointer(bias) + block.k, table, act, s)
             if not channels_last:

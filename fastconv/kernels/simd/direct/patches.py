@@ -4,7 +4,8 @@
 
 planar.py takes vectors of one output row, which are half empty where maps are small. Here the cells under each tap are laid out
 for the positions of several rows, one row after the other as they are stored; the L vectors of a vector of positions are loaded
-once, and meet the weights of one output channel after the other, which are read where they lie.
+once, and meet the weights of one output channel after the other, which are read where they lie. Where they are few, they are
+loaded again for each tile of output channels, and planes are written one after the other, as memory likes it.
 """
 
 from functools import lru_cache, partial
@@ -123,7 +124,7 @@ def cell_packer(lanes: int) -> Any:
 
 @lru_cache(maxsize=8)
 def spreader(lanes: int) -> Any:
-    """The compiled patches [c t r s][position] of a block; what is written beyond a row is written again."""
+    """The compiled patches [c t r s][position] of a block, zeros behind them; what goes beyond a row is written again."""
 
     @inlined
     def spread_short(to, source, down, block):
@@ -155,7 +156,7 @@ def spreader(lanes: int) -> Any:
             to, source = to + block.columns, source + down
 
     def spread(cells, to, pitch, block, s):
-        down = s.stride.h * block.reach_w
+        down, count, zeros = s.stride.h * block.reach_w, block.rows * block.columns, vector.splat(vector.zero(cells), lanes)
         for plane in range(s.c_group * s.taps.d):
             for r in range(s.taps.h):
                 at = cells + (plane * block.reach_h + r * s.dilation.h) * block.reach_w
@@ -168,14 +169,18 @@ def spreader(lanes: int) -> Any:
                         spread_rows(to, at, down, block)
                     else:
                         spread_short(to, at, down, block)
+                    vector.store(to + count, zeros)  # the last vector's products of what is there may be subnormal, and slow
                     to, at = to + pitch, at + s.dilation.w
 
     return compiled(spread)
 
 
 @lru_cache(maxsize=64)
-def summer(rows: int, terms: int, lanes: int, dtype: str) -> Any:
-    """The compiled y[k][p] of a vector of positions, `count` of them, and all output channels, `rows` at a time."""
+def summer(rows: int, terms: int, by_planes: bool, lanes: int, dtype: str) -> Any:
+    """The compiled y[k][p] of a block: all output channels of a vector of positions, `rows` at a time, and then of the next.
+
+    `by_planes`, all positions of `rows` channels, and then of the next.
+    """
     activate = epilogue.activation_of(dtype)
 
     @inlined
@@ -185,24 +190,45 @@ def summer(rows: int, terms: int, lanes: int, dtype: str) -> Any:
         else:
             vector.store_spans(activate(tile, act), to, apart, many, count)
 
-    def make_sums(patches, pitch, count, w, bias, channels, y, apart, act):
-        held, whole, none = vector.load_tile(patches, pitch, terms, 1, lanes), channels - channels % rows, (0, 0, 0)
-        for k in range(0, whole, rows):
-            tile = vector.first_values(bias + k, rows, 1, lanes)
-            tile = vector.fma_held(tile, held, w + k * terms, terms, none, 1, 1, 1, terms)
-            store(tile, y + k * apart, apart, rows, count, act)
-        for k in range(whole, channels):
-            one = vector.first_values(bias + k, 1, 1, lanes)
-            one = vector.fma_held(one, held, w + k * terms, terms, none, 1, 1, 1, terms)
-            store(one, y + k * apart, apart, 1, count, act)
+    @inlined
+    def sum_rows(held, w, bias, to, apart, count, act):
+        tile = vector.first_values(bias, rows, 1, lanes)
+        tile = vector.fma_held(tile, held, w, terms, (0, 0, 0), 1, 1, 1, terms)
+        store(tile, to, apart, rows, count, act)
 
-    return compiled(make_sums)
+    @inlined
+    def sum_row(held, w, bias, to, apart, count, act):
+        one = vector.first_values(bias, 1, 1, lanes)
+        one = vector.fma_held(one, held, w, terms, (0, 0, 0), 1, 1, 1, terms)
+        store(one, to, apart, 1, count, act)
+
+    def sum_vectors(patches, pitch, count, w, bias, channels, y, apart, act):
+        whole = channels - channels % rows
+        for p in range(0, count, lanes):
+            held = vector.load_tile(patches + p, pitch, terms, 1, lanes)
+            for k in range(0, whole, rows):
+                sum_rows(held, w + k * terms, bias + k, y + k * apart + p, apart, count - p, act)
+            for k in range(whole, channels):
+                sum_row(held, w + k * terms, bias + k, y + k * apart + p, apart, count - p, act)
+
+    def sum_planes(patches, pitch, count, w, bias, channels, y, apart, act):
+        whole = channels - channels % rows
+        for k in range(0, whole, rows):
+            for p in range(0, count, lanes):
+                held = vector.load_tile(patches + p, pitch, terms, 1, lanes)
+                sum_rows(held, w + k * terms, bias + k, y + k * apart + p, apart, count - p, act)
+        for k in range(whole, channels):
+            for p in range(0, count, lanes):
+                held = vector.load_tile(patches + p, pitch, terms, 1, lanes)
+                sum_row(held, w + k * terms, bias + k, y + k * apart + p, apart, count - p, act)
+
+    return compiled(sum_planes if by_planes else sum_vectors)
 
 
 @lru_cache(maxsize=64)
-def kernel(rows: int, terms: int, lanes: int, dtype: str, isa: str) -> Kernel:
+def kernel(rows: int, terms: int, by_planes: bool, lanes: int, dtype: str, isa: str) -> Kernel:
     """The compiled loops over blocks of outputs: f32_patches_8x9_avx512, of 8 output channels and 9 products."""
-    pack_cells, spread, make_sums = cell_packer(lanes), spreader(lanes), summer(rows, terms, lanes, dtype)
+    pack_cells, spread, make_sums = cell_packer(lanes), spreader(lanes), summer(rows, terms, by_planes, lanes, dtype)
 
     def patches(begin, end, x, w, bias, residual, y, sizes, parameters):
         """y [k][p] = act(bias [k] + sum over l of patches [l][p] * w [k][l])"""
@@ -222,16 +248,14 @@ def kernel(rows: int, terms: int, lanes: int, dtype: str, isa: str) -> Kernel:
             k, count = block.group * s.k_group, block.rows * block.columns
             place = (block.first.d * s.outputs.h + block.first.h) * s.outputs.w + block.first.w
             to = pointer(y) + ((block.n * s.groups * s.k_group + k) * plane + place)
-            for p in range(0, count, lanes):
-                at, weights_at = work.patches + p, pointer(w) + k * terms
-                make_sums(at, pitch, count - p, weights_at, pointer(bias) + k, s.k_group, to + p, plane, act)
+            make_sums(work.patches, pitch, count, pointer(w) + k * terms, pointer(bias) + k, s.k_group, to, plane, act)
             if epilogue.is_unfinished(act):
                 for i in range(s.k_group):
                     epilogue.finish_run(to + i * plane, count, act)
         keep(integers)
         keep(memory)
 
-    patches.__name__ = f"{dtype}_patches_{rows}x{terms}_{isa}"
+    patches.__name__ = f"{dtype}_patches_{rows}x{terms}{'_planes' if by_planes else ''}_{isa}"
     return Kernel(patches)
 
 
@@ -239,16 +263,17 @@ def kernel(rows: int, terms: int, lanes: int, dtype: str, isa: str) -> Kernel:
 
 NEAR = 16 << 10  # bytes of patches that the L1 cache holds beside results
 PARTED = 15  # cycles of a row of results that ends in a part of a vector, where masks are slow
-LONG = 10  # products of sums that wait for each other
+LONG = 10  # products of sums that wait for each other, and are not loaded again
 FAR = 64 << 10  # bytes of a plane, beyond which each of many needs pages of its own
 FALL = 16  # lines, about, that a set of the L1 cache and what is behind it hold until the next vector of each is stored
 
 
 class Cut(NamedTuple):
-    """Output channels of a tile, and the outputs of a block."""
+    """Output channels of a tile, the outputs of a block, and whether all of these come before the next channels."""
 
     rows: int
     block: tuple[int, int]
+    by_planes: bool
 
     @property
     def lays_weights(self) -> bool:
@@ -283,7 +308,7 @@ def cut(geometry: ConvGeometry, dtype: np.dtype[Any], machine: Machine) -> Cut:
     down = max(1, min(height, most // columns)) if columns == width else 1
     lines = machine.l2 // 2 // dtype.itemsize // (g.in_per_group * g.kernel[0] * ((columns - 1) * g.stride[2] + g.window[2]))
     down = max(1, min(down, (lines - g.window[1]) // g.stride[1] + 1))
-    return Cut(rows, (-(-height // -(-height // down)) if height else 1, columns))
+    return Cut(rows, (-(-height // -(-height // down)) if height else 1, columns), products <= LONG)
 
 
 def cells_under(geometry: ConvGeometry, cut: Cut) -> tuple[int, int]:
@@ -295,7 +320,7 @@ def cells_under(geometry: ConvGeometry, cut: Cut) -> tuple[int, int]:
 
 def cycles_of(geometry: ConvGeometry, cut: Cut, dtype: np.dtype[Any], machine: Machine) -> float:
     """Products, stores, cells packed and spread, and blocks begun."""
-    g, products, lanes, (rows, (tall, wide)) = geometry, products_of(geometry), machine.lanes(dtype), cut
+    g, products, lanes, (rows, (tall, wide), by_planes) = geometry, products_of(geometry), machine.lanes(dtype), cut
     depth, height, width = g.out_size
     if not prod(g.out_size):
         return 0.0
@@ -309,9 +334,11 @@ def cycles_of(geometry: ConvGeometry, cut: Cut, dtype: np.dtype[Any], machine: M
     lines, of_line = cells_under(g, cut)
     of_row = 2 + 2 * -(-min(wide, width) // lanes) * (1 if g.stride[2] <= 2 else lanes)
     spread = blocks * products * min(tall, height) * of_row
-    sets = min(CONFLICT // LINE, CONFLICT // gcd(dtype.itemsize * height * width * depth, CONFLICT))
-    # A vector of each output channel, in few sets of the L1 cache.
-    tiles += 20 * max(0, g.out_per_group - FALL * sets)
+    if by_planes:
+        tiles += whole * products
+    else:  # a vector of each output channel, in few sets of the L1 cache
+        sets = min(CONFLICT // LINE, CONFLICT // gcd(dtype.itemsize * height * width * depth, CONFLICT))
+        tiles += 20 * max(0, g.out_per_group - FALL * sets)
     parted = blocks * g.out_per_group * PARTED if min(tall, height) * min(wide, width) % lanes and not machine.masks else 0
     return 150 * blocks + vectors * (tiles + products + 20) + blocks * lines * (20 + 4 * of_line / lanes) + spread + parted
 
@@ -330,7 +357,7 @@ def candidate(problem: Problem, machine: Machine) -> Candidate:
 @remembered
 def drafts(geometry: ConvGeometry, cut: Cut, dtype: np.dtype[Any], machine: Machine) -> tuple[weights.Draft, ...]:
     """One draft, whose weights stay where they lie."""
-    g, (rows, (tall, wide)) = geometry, cut
+    g, (rows, (tall, wide), by_planes) = geometry, cut
     depth, height, width = g.out_size
     sizes = Sizes(
         groups=g.groups,
@@ -347,7 +374,7 @@ def drafts(geometry: ConvGeometry, cut: Cut, dtype: np.dtype[Any], machine: Mach
         mode=g.mode,
     )
     items = g.batch * g.groups * depth * -(-height // tall) * -(-width // wide)
-    chosen = kernel(rows, products_of(g), machine.lanes(dtype), element(dtype), machine.isa)
+    chosen = kernel(rows, products_of(g), by_planes, machine.lanes(dtype), element(dtype), machine.isa)
     work = g.batch * g.groups * prod(g.out_size) * g.out_per_group * g.reduction // 8
     arguments = written(sizes), epilogue.scalars(g.activation, dtype, g.border.value)
     return (weights.drafted(chosen, items, work, arguments, weights.as_given),)

@@ -119,8 +119,9 @@ def row_maker(rows: int, columns: int, stacked: bool, lanes: int, dtype: str) ->
 @lru_cache(maxsize=64)
 def kernel(rows: int, columns: int, stacked: bool, sorts: bool, lanes: int, dtype: str, isa: str) -> Kernel:
     """The compiled loops over blocks of outputs of a group of an image: f32_planar_8x3_avx512."""
-    pack_cells, make_rows = cell_packer(lanes, sorts), row_maker(rows, columns, stacked, lanes, dtype)
     width, stack = columns * lanes, rows if stacked else 1
+    behind = width + lanes  # a tile at the end of a row reads on into what follows, and does not store it
+    pack_cells, make_rows = cell_packer(lanes, sorts, behind), row_maker(rows, columns, stacked, lanes, dtype)
 
     @compiled
     def operands_of(w, bias, block, k, work, offsets, s):
@@ -151,9 +152,8 @@ def kernel(rows: int, columns: int, stacked: bool, sorts: bool, lanes: int, dtyp
         """y [k][w] = act(bias[k] + sum over l of cells[offset[l] + w] * w[k][l]) for the rows of each block."""
         s, act = read(sizes), epilogue.epilogue(parameters, residual, y)
         largest, fill = with_cells(0, 0, s.block, s.block, stack, s), epilogue.padding_value(parameters)
-        # A tile at the end of a row reads on into what follows, which is there, and does not store it.
-        cells = s.c_group * largest.reach.h * largest.pitch + width + lanes
-        unsorted = largest.reach.h * largest.reach.w + width + lanes if sorts else 0
+        cells = s.c_group * largest.reach.h * largest.pitch + behind
+        unsorted = largest.reach.h * largest.reach.w + behind if sorts else 0
         work, memory = carve(Parts(rows, cells, unsorted), x)
         tables, integers = carve_tables(Tables(s.c_group * s.taps.h * s.taps.w, lanes), sizes)
         for item in range(begin, end):

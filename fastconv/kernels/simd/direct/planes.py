@@ -129,8 +129,11 @@ def phase_sorter(lanes: int) -> Any:
     @compiled
     def sort_several(line, to, block, stride):
         for phase in range(stride):
-            for i in range((block.reach.w - phase + stride - 1) // stride):
+            count = (block.reach.w - phase + stride - 1) // stride
+            for i in range(count):
                 poke(to + (phase * block.phase + i), peek(line + (i * stride + phase)))
+            for i in range(count, block.phase):
+                poke(to + (phase * block.phase + i), vector.zero(to))
 
     def sort_phases(line, to, block, stride):
         if stride == 2:
@@ -142,9 +145,12 @@ def phase_sorter(lanes: int) -> Any:
 
 
 @lru_cache(maxsize=8)
-def cell_packer(lanes: int, sorts: bool) -> Any:
-    """The compiled copy of a block's cells: work.cells [c][row][phase][i]; without a stride there is one phase."""
-    pack, sort_phases = windows.packer(lanes, True), phase_sorter(lanes)
+def cell_packer(lanes: int, sorts: bool, behind: int) -> Any:
+    """The compiled copy of a block's cells: work.cells [c][row][phase][i]; without a stride there is one phase.
+
+    Tiles read on into `behind` elements, which are zeros: products of what memory held may be subnormal, and slow.
+    """
+    pack, sort_phases, (_, clear) = windows.packer(lanes, True), phase_sorter(lanes), windows.runs(lanes)
 
     @compiled
     def plane_of(x, block, c, fill, s):
@@ -155,11 +161,14 @@ def cell_packer(lanes: int, sorts: bool) -> Any:
     def pack_cells(x, block, work, columns, fill, s):
         corner = Axes(0, block.first.h * s.stride.h - s.before.h, block.first.w * s.stride.w - s.before.w)
         cells = windows.Block(corner, 1, 1, block.reach.h, block.reach.w, 1, 1)
+        if sorts:
+            clear(work.unsorted + block.reach.h * block.reach.w, vector.zero(work.cells), behind)
         for c in range(s.c_group):
             to = work.cells + c * block.reach.h * block.pitch
             pack(plane_of(x, block, c, fill, s), cells, work.unsorted if sorts else to, columns)
             if sorts:
                 for row in range(block.reach.h):
                     sort_phases(work.unsorted + row * block.reach.w, to + row * block.pitch, block, s.stride.w)
+        clear(work.cells + s.c_group * block.reach.h * block.pitch, vector.zero(work.cells), behind)
 
     return compiled(pack_cells)

@@ -29,7 +29,7 @@ from fastconv.kernels.simd.engine.neighbourhoods import SLACK, Field, block_of, 
 from fastconv.kernels.simd.engine.sizes import reader
 from fastconv.kernels.simd.engine.windows import cell_under, runs
 from fastconv.kernels.simd.engine.workspace import keep, workspace
-from fastconv.kernels.simd.extrema.reductions import finishing, joining
+from fastconv.kernels.simd.extrema.reductions import QUOTIENT, WHOLE, finishing, joining
 
 pointer = vector.pointer
 GROUP = 4  # vectors that are joined at a time
@@ -238,10 +238,25 @@ def plane_joiner(how: str, finishes: str, lanes: int, alike: bool) -> Any:
 # Kernels ----------------------------------------------------------------------------------------------------------------------
 
 
+@lru_cache(maxsize=16)
+def emptier(kind: str, lanes: int) -> Any:
+    """The compiled empty(memory): zeros, where quotients of what memory held, behind rows, may be subnormal, and slow."""
+    _, clear = runs(lanes)
+
+    def empty(memory):
+        clear(pointer(memory), vector.zero(pointer(memory)), memory.size)
+
+    def leave(memory):
+        return
+
+    return compiled(empty if kind in (QUOTIENT, WHOLE) else leave)
+
+
 @lru_cache(maxsize=64)
 def line_kernel(kind: str, lanes: int, types: str, isa: str) -> Kernel:
     """The compiled loop over blocks of rows of windows that are one row: u8_largest_line_avx512."""
     widen, (fill_row, _), slack = widener(joining(kind), finishing(kind), lanes), filler(lanes), SLACK * lanes
+    empty = emptier(kind, lanes)
 
     def lines(begin, end, x, y, outer, edges, rounds, factors, outside, cval, sizes):
         """y[e] = pass over w (x)"""
@@ -249,6 +264,7 @@ def line_kernel(kind: str, lanes: int, types: str, isa: str) -> Kernel:
         field = s.field
         halo, before = (field.w.taps - 1) * field.inner, field.w.before * field.inner
         work, memory = carve(Parts(0, 0, field.pitch + slack, field.pitch + slack), cval)
+        empty(memory)
         for item in range(begin, end):
             block = block_of(item, field)
             for row in range(block.rows):
@@ -270,7 +286,7 @@ def box_kernel(kind: str, lanes: int, rows_are: str, types: str, isa: str) -> Ke
     how, finishes, slack = joining(kind), finishing(kind), SLACK * lanes
     stack, widen, copy_row = stacker(how, finishes, lanes), widener(how, finishes, lanes), copier(lanes)
     join_planes = plane_joiner(how, finishes, lanes, "_" not in types)
-    copied, planes_too = rows_are != BOX, rows_are == PLANES
+    copied, planes_too, empty = rows_are != BOX, rows_are == PLANES, emptier(kind, lanes)
 
     def boxes(begin, end, x, y, outer, edges, rounds, factors, outside, cval, sizes):
         """y = pass over w (pass over h (pass over an outer axis (x)))"""
@@ -280,6 +296,7 @@ def box_kernel(kind: str, lanes: int, rows_are: str, types: str, isa: str) -> Ke
         after = (field.w.taps - 1) * step - before
         band, planes, lines = s.band * field.pitch, s.planes * field.pitch, s.together * field.pitch
         work, memory = carve(Parts(band + slack, planes + slack, lines + slack, field.pitch + slack), cval)
+        empty(memory)
         rows = np.empty(field.block.h + field.h.taps, np.int64)
         of_outer, of_h, of_w = pointer(factors), pointer(factors) + 2, pointer(factors) + 4
         like = work.band if copied else pointer(x)

@@ -182,7 +182,7 @@ def row_pass(stack: int, columns: int, lanes: int, dtype: str) -> Any:
 def kernel(stack: int, columns: int, lanes: int, dtype: str, isa: str) -> Kernel:
     """The compiled loops over blocks of planes, `stack` output rows at a time: f32_separable_2x8_avx512."""
     fill, sum_columns, width = copier(lanes), column_pass(stack, columns, lanes), columns * lanes
-    sum_rows = row_pass(stack, columns, lanes, dtype)
+    sum_rows, (_, clear) = row_pass(stack, columns, lanes, dtype), windows.runs(lanes)
 
     @compiled
     def line_of(s):
@@ -191,7 +191,7 @@ def kernel(stack: int, columns: int, lanes: int, dtype: str, isa: str) -> Kernel
 
     @compiled
     def parts_of(s):
-        """The workspace. A tile at the end of a row reads on into what follows, which is there, and does not store it."""
+        """The workspace. A tile at the end of a row reads on into what follows, zeros or cells, and does not store it."""
         reach = reach_of(s.block, s)
         return Parts(cells=(reach.h + stack) * reach.w + width, lines=s.rank * stack * line_of(s) + width)
 
@@ -200,11 +200,13 @@ def kernel(stack: int, columns: int, lanes: int, dtype: str, isa: str) -> Kernel
         s, e = read(sizes), epilogue.epilogue(parameters, residual, y)
         work, memory = carve(parts_of(s), x)
         tables, integers = carve_tables(Tables(steps=lanes), sizes)
-        border, line = epilogue.padding_value(parameters), line_of(s)
+        border, line, zero = epilogue.padding_value(parameters), line_of(s), vector.zero(work.cells)
+        clear(work.lines, zero, parts_of(s).lines)
         for item in range(begin, end):
             block = block_of(item, stack, s)
             weights = filter_of(block.plane, w, bias, stack, s)
             fill(work.cells, x, block, border, tables.steps, s)
+            clear(work.cells + block.reach.h * block.reach.w, zero, width)
             for h in range(0, block.outputs.h, stack):
                 sum_columns(work.cells + h * block.reach.w, block.reach.w, weights.u, work.lines, line, s)
                 for row in range(min(stack, block.outputs.h - h)):

@@ -273,9 +273,9 @@ def product(lanes: int) -> Any:
 
     def multiply(sums, x, w, s):
         size, strip = elements_of(s.form, lanes), s.form.strip
-        half = strip // 2
+        half, points = strip // 2, s.form.shape.m * lanes
         for begin in range(0, size, strip):
-            for at in range(begin, begin + half - lanes + 1, lanes):
+            for at in range(begin, begin + points, lanes):
                 a, b = vector.load(x + at, lanes), vector.load(x + (at + half), lanes)
                 u, v = vector.load(w + at, lanes), vector.load(w + (at + half), lanes)
                 re, im = a * u - b * v, a * v + b * u

@@ -216,8 +216,9 @@ def any_columns(kind: str, lanes: int, dtype: str) -> Any:
             if averages:
                 poke(work.counts + w, widths.count)
         for w in range(0, strip.columns, lanes):
-            windows, room = vector.load(work.windows + w, lanes), strip.columns - w
-            counts = vector.load(work.counts + w, lanes) if averages else windows
+            room = strip.columns - w  # quotients of what memory held may be subnormal, and slow
+            windows = vector.load_first(work.windows + w, room, lanes)
+            counts = vector.load_first_or(work.counts + w, room, vector.splat(divisors.rows, lanes)) if averages else windows
             vector.store_first(to + w, leave(windows, vector.scaled(divisors.rows, counts)), room)
 
     return inlined(reduce_columns)
