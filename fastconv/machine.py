@@ -28,6 +28,9 @@ ONE_UNIT = ("znver4",)  # LLVM names of CPUs that run a vector of 64 bytes as tw
 STREAMED = 15e9  # bytes of weights a second that come to a core from the cache all share, or from memory, while it computes
 STREAMED_NEAR = 35e9  # where a few cores have a last cache of their own
 NEAR = ("znver5",)  # LLVM names of CPUs that were found to
+CACHED = 108e9  # bytes a second that come to a core from the last cache
+CACHED_FAR = 24e9  # where all cores of a socket share it over a mesh
+MESHES = ("skylake-avx512", "cascadelake", "cooperlake", "icelake-server", "sapphirerapids", "emeraldrapids", "graniterapids")
 
 
 @dataclass(frozen=True, eq=False)  # looked up by identity on every call: there is one
@@ -48,6 +51,8 @@ class Machine:
         Bytes a second that one core moves to and from memory.
     streamed : float
         Bytes a second of packed weights that come from the last cache or memory while one core computes, by measurement.
+    cached : float
+        Bytes a second that come to a core from the last cache, as they follow each other.
     """
 
     isa: str
@@ -59,6 +64,7 @@ class Machine:
     l3: int = 32 << 20
     bandwidth: float = 12e9
     streamed: float = STREAMED
+    cached: float = CACHED
 
     @property
     def converts(self) -> bool:
@@ -130,7 +136,8 @@ def host() -> Machine:
     name = _llvm_name()
     units = 1 if isa == "sse2" or (isa == "avx512" and name in ONE_UNIT) else 2
     streamed = STREAMED_NEAR if name in NEAR else STREAMED
-    return Machine(isa, vector_bytes, registers, units, *_cache_sizes(), streamed=streamed)
+    cached = CACHED_FAR if name in MESHES else CACHED
+    return Machine(isa, vector_bytes, registers, units, *_cache_sizes(), streamed=streamed, cached=cached)
 
 
 @lru_cache(maxsize=1)

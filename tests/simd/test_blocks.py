@@ -101,6 +101,37 @@ def test_winograd_refuses_blocks_that_no_workspace_holds(layout):
     assert "MiB" in supports(64, 10, 1000)
 
 
+IMAGES = {
+    "a tile each": ("conv2d", (70, 24, 4, 3), (20, 24, 3, 3), {"padding": 1}),
+    "four tiles, the last block with fewer": ("conv2d", (11, 20, 7, 7), (36, 20, 3, 3), {"padding": 1, "activation": "silu"}),
+    "groups": ("conv2d", (9, 24, 5, 6), (12, 6, 3, 3), {"padding": 1, "groups": 4}),
+    "dilation": ("conv2d", (7, 20, 6, 7), (17, 20, 3, 3), {"padding": 2, "dilation": 2}),
+    "pieces of few channels": ("conv2d", (13, 5, 7, 6), (8, 5, 5, 5), {"padding": 2, "stride": 2, "padding_mode": "reflect"}),
+    "depths": ("conv3d", (5, 18, 3, 4, 4), (20, 18, 3, 3, 3), {"padding": 1}),
+}
+
+
+@pytest.mark.parametrize("layout", ["first", "last"])
+@pytest.mark.parametrize("case", IMAGES)
+def test_winograd_takes_the_tiles_of_several_small_images_together(case, layout, threads):
+    operation, x_shape, w_shape, options = IMAGES[case]
+    rng = np.random.default_rng(23)
+    x, w = (rng.standard_normal(shape, np.float32) for shape in (x_shape, w_shape))
+    bias = rng.standard_normal(w_shape[0], np.float32)
+    if layout == "last":
+        x, w = (np.ascontiguousarray(np.moveaxis(array, 1, -1)) for array in (x, w))
+        options = options | {"layout": "NHWC" if operation == "conv2d" else "NDHWC"}
+    plan = getattr(fc, operation).plan(x.shape, w, bias, implementation="winograd", **options)
+    assert winograd.chosen(plan.served, host()).cut.images > 1
+    expected = getattr(fc, operation)(x, w, bias, implementation="loops", **options)
+    found = []
+    for n in (1, 3):
+        fc.set_num_threads(n)
+        found.append(plan(x))
+    assert np.abs(found[0] - expected).max() < 1e-5 * np.abs(expected).max()
+    np.testing.assert_array_equal(*found)
+
+
 @pytest.mark.parametrize("layout", ["NCHW", "NHWC"])
 def test_winograd_leaves_out_no_cut_that_is_faster(layout):
     """F(2) is looked at only where its bound is below what F(4) takes; no cut is looked at twice."""

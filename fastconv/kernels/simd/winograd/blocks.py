@@ -1,5 +1,7 @@
 """What an item of Winograd's tiles is: a block of tiles, and a part of the output channels. Its sizes, memory and addresses.
 
+Where maps are small, a block has the tiles of several images, one image after the other, so that weights are read for all.
+
 With a dilation, tiles go between each other: a bundle has the `spread.h` x `spread.w` tiles whose outputs alternate. A block
 has whole bundles, and the cells under them.
 """
@@ -34,6 +36,8 @@ class Sizes(NamedTuple):
         Of the input, before it, of the output.
     mode : int
         Of the border.
+    batch, images : int
+        Images, and those of a block at most.
     groups, c_group, k_group : int
         Groups, and input and output channels of one.
     depths, dilation_d, taps : int
@@ -67,6 +71,8 @@ class Sizes(NamedTuple):
     outputs: Axes
     stride: Axes
     mode: int
+    batch: int
+    images: int
     groups: int
     c_group: int
     k_group: int
@@ -123,7 +129,7 @@ def sizes_of(geometry: ConvGeometry, cut: Cut, lanes: int, line: int) -> Sizes:
     c_pitch = -(-((taps - 1) * g.in_per_group + -(-g.in_per_group // lanes) * lanes) // lanes) * lanes
     if c_pitch % (16 * line) == 0:  # rows of a tile of V would fall into the same sets of the L1 cache
         c_pitch += lanes
-    k_pitch, tiles = cut.k_part * width, -(-prod(block) * prod(spread) // cut.rows) * cut.rows
+    k_pitch, tiles = cut.k_part * width, -(-cut.images * prod(block) * prod(spread) // cut.rows) * cut.rows
     copied, results = prod(n), 0
     if not g.channels_last:
         copied = depths * (m.h * block.h * step.h + halo.h) * (m.w * block.w * step.w + halo.w)
@@ -138,6 +144,8 @@ def sizes_of(geometry: ConvGeometry, cut: Cut, lanes: int, line: int) -> Sizes:
         outputs=axes(g.out_size),
         stride=stride,
         mode=g.mode,
+        batch=g.batch,
+        images=cut.images,
         groups=g.groups,
         c_group=g.in_per_group,
         k_group=g.out_per_group,
@@ -185,14 +193,14 @@ def tap_of(sizes, number, count):
 
 
 class Block(NamedTuple):
-    """A block of tiles of one depth of an image's group.
+    """A block of tiles of one depth of a group, of an image or several.
 
     Attributes
     ----------
-    number, n, group, d : int
-        Of the block, image, group and depth of the output.
+    number, n, images, group, d : int
+        Of the block, the first image and the number of them, group and depth of the output.
     tiles, output, outputs : Plane
-        Tiles, the first output and the number of them.
+        Tiles of an image, the first output and the number of them.
     corner : Axes
         The first cell.
     cells : Plane
@@ -201,6 +209,7 @@ class Block(NamedTuple):
 
     number: int
     n: int
+    images: int
     group: int
     d: int
     tiles: Plane
@@ -225,7 +234,9 @@ def block_of(item, s):
     rest, column = divmod(number, s.blocks.w)
     rest, row = divmod(rest, s.blocks.h)
     rest, d = divmod(rest, s.outputs.d)
-    n, group = divmod(rest, s.groups)
+    several, group = divmod(rest, s.groups)
+    n = several * s.images
+    images = min(s.images, s.batch - n)
     top, left = row * s.block.h, column * s.block.w
     rows, columns = min(s.block.h, s.bundles.h - top), min(s.block.w, s.bundles.w - left)
     tiles = Plane(rows * s.spread.h, columns * s.spread.w)
@@ -236,7 +247,20 @@ def block_of(item, s):
     blocks = min(s.k_part, s.k_blocks - part * s.k_part)
     k = part * s.k_part * s.width
     channels = min(blocks * s.width, s.k_group - k)
-    return Block(number, n, group, d, tiles, output, outputs, corner, cells), Part(k, blocks, channels)
+    return Block(number, n, images, group, d, tiles, output, outputs, corner, cells), Part(k, blocks, channels)
+
+
+@compiled
+def block_of_image(block, i):
+    """The part of a block that its i-th image has."""
+    b = block
+    return Block(b.number, b.n + i, 1, b.group, b.d, b.tiles, b.output, b.outputs, b.corner, b.cells)
+
+
+@compiled
+def tiles_in(block):
+    """Tiles of all images of a block."""
+    return block.images * block.tiles.h * block.tiles.w
 
 
 @compiled
@@ -277,3 +301,11 @@ class Tables(NamedTuple):
 
 
 carve, carve_tables = workspace(Parts), workspace(Tables)
+
+
+@compiled
+def work_of_image(work, block, i, s):
+    """The memory of a block's i-th image: its tiles of V and M, and what images share."""
+    tiles = i * block.tiles.h * block.tiles.w
+    v, m = work.v + tiles * s.c_pitch, work.m + tiles * s.k_pitch
+    return Parts(v, m, work.tile, work.windows, work.results, work.gathered)

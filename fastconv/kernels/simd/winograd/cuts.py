@@ -24,6 +24,7 @@ FEW = 4  # items below which blocks are shared out further
 MOST_PIECES = 4  # along an axis
 SHARED = 8_000_000  # operations of a map from which on two threads take less time than one
 MANY = 14  # tiles of a block whose weights cost little to read
+ENOUGH = 56  # tiles of several images at most: more leave the caches, and weights cost little by then
 PARTS_OF_LINES = (350, 800)  # cycles of a tile's few channels, where registers are few: of one piece, and of each of several
 MORE = 1.08  # times the products that two blocks may take in one's place
 CALL = 28_000  # cycles of a call beside those of its blocks
@@ -44,6 +45,8 @@ class Cut(NamedTuple):
         The register tile: tiles, and vectors of output channels.
     k_part : int
         Blocks of output channels of an item.
+    images : int
+        Images that a block has its tiles of: more than one where it has all of each.
     """
 
     form: tuple[int, int]
@@ -52,6 +55,7 @@ class Cut(NamedTuple):
     rows: int
     columns: int
     k_part: int
+    images: int
 
 
 @lru_cache(maxsize=64)
@@ -140,24 +144,34 @@ def cuts(
             rows = of_halves(rows, columns * spread, vectors, machine)
             if found and rows < high:  # blocks of a smaller room are as many
                 break
-        tile = tile_for(rows * columns * spread, vectors, machine)
+        images = images_of(g, min(tiles, ENOUGH // spread) // max(1, high * wide))
+        tile = tile_for(images * rows * columns * spread, vectors, machine)
         k_blocks = max(1, -(-vectors // tile.columns))
-        items = g.batch * g.groups * g.out_size[0] * -(-high // max(1, rows)) * -(-wide // max(1, columns))
+        blocks = -(-high // max(1, rows)) * -(-wide // max(1, columns))
+        items = -(-g.batch // images) * g.groups * g.out_size[0] * blocks
         # Few blocks are shared out by their output channels: each thread then transforms the input for itself.
-        one = Cut(form, rows, columns, *tile, -(-k_blocks // min(k_blocks, -(-FEW // max(1, items)))))
-        if bytes_of_block(g, one, dtype, machine) <= WORKSPACE:
+        one = Cut(form, rows, columns, *tile, -(-k_blocks // min(k_blocks, -(-FEW // max(1, items)))), images)
+        if one not in found and bytes_of_block(g, one, dtype, machine) <= WORKSPACE:
             found.append(one)
-        if tiles >= high * wide:  # larger rooms hold no more
+        if tiles >= high * wide * images_of(g, ENOUGH // max(1, high * wide * spread)):  # larger rooms hold no more
             break
     return tuple(found)
+
+
+def images_of(geometry: ConvGeometry, most: int) -> int:
+    """Images of a block that has room for `most`: as many in each as in the others, or nearly."""
+    batch = max(1, geometry.batch)
+    blocks = -(-batch // max(1, min(batch, most)))
+    return -(-batch // blocks)
 
 
 def seconds(geometry: ConvGeometry, cut: Cut, dtype: np.dtype[Any], machine: Machine) -> float:
     """Cycles of products, of transforms and of turning channels to the front, and the weights from where they lie."""
     g, form, planes, lanes = geometry, cut.form, prod(cells_of(cut.form)), machine.lanes(dtype)
     high, wide = bundles_of(g, form)
-    blocks = g.batch * g.groups * g.out_size[0] * -(-high // max(1, cut.block_rows)) * -(-wide // max(1, cut.block_columns))
-    tiles, pieces = cut.block_rows * cut.block_columns * prod(spreads_of(g)), terms_of(g)
+    of_image = g.out_size[0] * -(-high // max(1, cut.block_rows)) * -(-wide // max(1, cut.block_columns))
+    blocks = -(-g.batch // cut.images) * g.groups * of_image
+    tiles, pieces = cut.images * cut.block_rows * cut.block_columns * prod(spreads_of(g)), terms_of(g)
     terms = g.in_per_group * pieces
     k_blocks, c_vectors = -(-g.out_per_group // (cut.columns * lanes)), -(-g.in_per_group // lanes)
     rows = planes * -(-tiles // cut.rows) * cut.rows * k_blocks
@@ -172,7 +186,7 @@ def seconds(geometry: ConvGeometry, cut: Cut, dtype: np.dtype[Any], machine: Mac
         cells = g.kernel[0] * prod(g.stride[1:]) * c_vectors
         cycles += 5.8 * tiles * prod(form) * (cells + -(-g.out_per_group // lanes))
     weights = planes * terms * k_blocks * cut.columns * lanes * dtype.itemsize
-    speed = machine.bandwidth * (9 if weights * g.groups <= machine.l3 else 2)
+    speed = machine.cached if weights * g.groups <= machine.l3 else 2 * machine.bandwidth
     # V and M leave the L2 cache, and come back, where they are larger.
     held = planes * tiles * (terms + min(g.out_per_group, cut.k_part * cut.columns * lanes)) * dtype.itemsize
     back = 2 * held / (machine.bandwidth * (3 if held <= NEAR else 1)) if held > machine.l2 else 0.0
@@ -200,7 +214,7 @@ def bytes_of_block(geometry: ConvGeometry, cut: Cut, dtype: np.dtype[Any], machi
     g, width, terms = geometry, cut.columns * machine.lanes(dtype), geometry.in_per_group * terms_of(geometry)
     spreads, blocks = spreads_of(g), (cut.block_rows, cut.block_columns)
     high, wide = (m * block * spread for m, block, spread in zip(cut.form, blocks, spreads, strict=True))
-    tiles = -(-prod(blocks) * prod(spreads) // cut.rows) * cut.rows
+    tiles = -(-cut.images * prod(blocks) * prod(spreads) // cut.rows) * cut.rows
     values = prod(cells_of(cut.form)) * tiles * (terms + cut.k_part * width)
     if not g.channels_last:
         _, down, right = pieces_of(g)

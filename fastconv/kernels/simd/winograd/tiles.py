@@ -41,6 +41,7 @@ from fastconv.kernels.simd.winograd.blocks import (
     Parts,
     Tables,
     block_of,
+    block_of_image,
     carve,
     carve_tables,
     gathers,
@@ -48,6 +49,8 @@ from fastconv.kernels.simd.winograd.blocks import (
     sizes_of,
     source_of,
     tap_table,
+    tiles_in,
+    work_of_image,
 )
 from fastconv.kernels.simd.winograd.cuts import (
     MOST_PIECES,
@@ -87,7 +90,7 @@ def multiplier(rows: int, columns: int, lanes: int) -> Any:
         all register tiles of this one.
         """
         v, m = work.v + plane * s.v_plane, work.m + plane * s.m_plane
-        terms, count = s.taps * s.c_group, block.tiles.h * block.tiles.w
+        terms, count = s.taps * s.c_group, tiles_in(block)
         tiles = -(-count // rows)
         pace = max(1, width // tiles) if tiles > 1 else 0  # weights that are read once come as a stream
         for number in range(part.blocks):
@@ -115,7 +118,7 @@ def rest_clearer(rows: int, planes: int, lanes: int) -> Any:
     _, clear = windows.runs(lanes)
 
     def clear_rest(block, work, s):
-        count = block.tiles.h * block.tiles.w
+        count = tiles_in(block)
         rest = -count % rows
         if rest > 0:
             for plane in range(planes):
@@ -151,13 +154,16 @@ def kernel(cut_of: tuple[Any, ...], lanes: int, channels_last: bool, gathered: b
         for item in range(begin, end):
             block, part = block_of(item, s)
             if block.number != at_hand:  # the items of one block follow each other
-                transform_inputs(source_of(x, block, fill, s), block, work, tables, sizes, s)
+                for i in range(block.images):
+                    one = block_of_image(block, i)
+                    transform_inputs(source_of(x, one, fill, s), one, work_of_image(work, block, i, s), tables, sizes, s)
                 clear_rest(block, work, s)
                 at_hand = block.number
             filters = weights_of(u, planes, block, part, s)
             for plane in range(planes):
                 multiply(plane, block, part, filters, work, tables, s)
-            transform_outputs(y, bias, block, part, work, act, s)
+            for i in range(block.images):
+                transform_outputs(y, bias, block_of_image(block, i), part, work_of_image(work, block, i, s), act, s)
         keep(memory)
         keep(integers)
 
@@ -220,7 +226,7 @@ def draft(geometry: ConvGeometry, cut: Cut, dtype: np.dtype[Any], machine: Machi
     g, lanes = geometry.lifted(), machine.lanes(dtype)
     s = sizes_of(g, cut, lanes, LINE // dtype.itemsize)
     names = gathers(g, lanes), element(dtype), machine.isa
-    items = g.batch * g.groups * g.out_size[0] * prod(s.blocks) * s.k_parts
+    items = -(-g.batch // cut.images) * g.groups * g.out_size[0] * prod(s.blocks) * s.k_parts
     arguments = (np.concatenate([written(s), tap_table(g, s.spread)]), epilogue.scalars(g.activation, dtype, g.border.value))
     lay = partial(transformed, g, cut, s.u_plane, machine)
     chosen = kernel((cut.form, cut.rows, cut.columns), lanes, g.channels_last, *names)
