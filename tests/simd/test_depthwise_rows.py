@@ -15,16 +15,17 @@ FLOAT = np.dtype(np.float32)
 LANES = host().lanes(FLOAT)
 
 
-def check(shape: tuple[int, ...], kernel: tuple[int, int], each: int = 1, **options: Any) -> None:
+def check(shape: tuple[int, ...], kernel: tuple[int, ...], each: int = 1, **options: Any) -> None:
     """The loops' sums, to the bit, of whole numbers, by every tile whatever is cheaper; every array ends at a guard page."""
     rng = np.random.default_rng(0)
     channels = shape[-1]
     x = guarded(rng.integers(-4, 5, shape).astype(FLOAT))
     w, bias = (guarded(rng.integers(-4, 5, one).astype(FLOAT)) for one in ((channels, *kernel, each), (channels,)))
-    found = {**options, "groups": channels // each, "layout": "NHWC"}
-    plan = fc.conv2d.plan(shape, w, bias, implementation="depthwise", **found)
+    operation, layout = (fc.conv2d, "NHWC") if len(kernel) == 2 else (fc.conv3d, "NDHWC")
+    found = {**options, "groups": channels // each, "layout": layout}
+    plan = operation.plan(shape, w, bias, implementation="depthwise", **found)
     assert rows.suits(plan.geometry, LANES)
-    expected = fc.conv2d(x, w, bias, implementation="loops", **found)
+    expected = operation(x, w, bias, implementation="loops", **found)
     for candidate in rows.candidates(plan.geometry, FLOAT, host()):
         y = guarded(np.full(expected.shape, np.nan, FLOAT))
         choice.run({"x": x}, guarded_everywhere(launched(candidate.launch(), w, bias), "end"), plan.problem, y)
@@ -59,6 +60,28 @@ def test_borders(mode: str) -> None:
     """Cells that stand for those of padding are in the list, dilated too."""
     for dilation in (1, 2):
         check((1, 9, 11, LANES), (3, 3), padding=2, dilation=dilation, padding_mode=mode)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"padding": 1},
+        {"padding": (2, 0, 1), "dilation": (2, 1, 1)},
+        {"padding": (1, 2, 2), "stride": (2, 1, 2)},
+        {"padding": (0, 2, 4), "dilation": (1, 2, 4)},
+        {"padding": 1, "padding_mode": "reflect"},
+        {"padding": (4, 4, 0)},  # windows that lie wholly in padding
+    ],
+    ids=str,
+)
+def test_rows_of_several_depths(options: dict[str, Any]) -> None:
+    for width in (3, 9, 17):
+        check((2, 4, 5, width, 2 * LANES + 3), (3, 3, 3), **options)
+
+
+def test_groups_over_several_depths() -> None:
+    for each in (2, 4):
+        check((1, 4, 5, 9, 4 * LANES), (2, 3, 3), each, padding=1)
 
 
 def test_groups_of_a_few_channels() -> None:

@@ -12,7 +12,7 @@ from fastconv.kernels.keeping import remembered
 from fastconv.kernels.memory import LINE
 from fastconv.kernels.simd.engine.costs import CALL, PERIOD, lines_from_afar
 from fastconv.kernels.simd.engine.sizes import Axes
-from fastconv.machine import Machine
+from fastconv.machine import CACHED, Machine
 from fastconv.problem.convolutions import ConvGeometry
 from fastconv.problem.walks import Walk
 
@@ -21,6 +21,7 @@ ROWS = (8, 7, 6, 5, 4, 2, 1)  # positions of a tile
 MOST_PHASES = 4096
 WORKSPACE = 16 << 20  # bytes that the cells under one position may take
 LEAST = 8  # items that a call should have for its threads
+MESHED = 13.0  # cycles of a vector that comes over a mesh
 JUMP = 1536  # bytes from a cell to the next, or more: no line ahead is guessed
 
 
@@ -151,9 +152,14 @@ def cycles(geometry: ConvGeometry, cut: Cut, dtype: np.dtype[Any], machine: Mach
 
 
 def cycles_of_copying(geometry: ConvGeometry, dtype: np.dtype[Any], machine: Machine) -> float:
-    """A vector of channels: what lies further than the L2 cache is waited for, and by AVX2 what lies in pages or sets apart."""
+    """A vector of channels: what lies further than the L2 cache is waited for, and by AVX2 what lies in pages or sets apart.
+
+    Over a mesh, lines that lie apart come slowly.
+    """
     pixel, near = geometry.in_channels * dtype.itemsize, dtype.itemsize * prod(geometry.x_shape) <= machine.l2
     each = 2.0 if near else 6.0
+    if machine.cached < CACHED and geometry.bytes(dtype.itemsize) > machine.l2:
+        each = MESHED
     if machine.vector_bytes < LINE:
         each += 0.0 if pixel % PERIOD else 4.0 if pixel % (2 * PERIOD) else 8.0
         each += 3.0 if pixel >= JUMP and not near else 0.0

@@ -2,9 +2,10 @@
 
     y[n, h, w, c] = act(bias[c] + sum over r, s of x[n, h * stride + r - padding, w * stride + s - padding, c] * w[r, s, c])
 
-A tile reads every input vector of a kernel row once, also of groups of a few channels. Rows of padding are left out, and tiles
-whose windows meet padding find their cells in a list. Outputs of a tile lie a dilation apart, as their cells do. A tile of two
-vectors has fewer positions, and leaves no half of a cache line for later, when it may be gone.
+and so over three axes, where a row meets the rows of several depths. A tile reads every input vector of a kernel row once,
+also of groups of a few channels. Rows of padding are left out, and tiles whose windows meet padding find their cells in a list.
+Outputs of a tile lie a dilation apart, as their cells do. A tile of two vectors has fewer positions, and leaves no half of a
+cache line for later, when it may be gone.
 """
 
 from collections.abc import Iterator
@@ -20,7 +21,7 @@ from fastconv.kernels.memory import LINE
 from fastconv.kernels.simd import vector
 from fastconv.kernels.simd.engine import epilogue, windows
 from fastconv.kernels.simd.engine.costs import CALL, PERIOD, Candidate, lines_from_afar
-from fastconv.kernels.simd.engine.sizes import Plane, reader, written
+from fastconv.kernels.simd.engine.sizes import Axes, Plane, axes, reader, written
 from fastconv.kernels.simd.engine.walks import plane_sizes
 from fastconv.kernels.simd.engine.weights import Draft, drafted
 from fastconv.kernels.simd.engine.workspace import keep, workspace
@@ -44,10 +45,8 @@ class LineSizes(NamedTuple):
     Attributes
     ----------
     channels, mode : int
-    cells, outputs, padding, dilation : Plane
+    cells, outputs, padding, taps, stride, dilation : Axes
         Of the input, the output, before the input, of the kernel.
-    taps_h, stride_h : int
-        Down the rows.
     begin, end : int
         Outputs begin .. end - 1 of a row have windows without padding on it.
     zeros : int
@@ -56,12 +55,12 @@ class LineSizes(NamedTuple):
 
     channels: int
     mode: int
-    cells: Plane
-    outputs: Plane
-    padding: Plane
-    dilation: Plane
-    taps_h: int
-    stride_h: int
+    cells: Axes
+    outputs: Axes
+    padding: Axes
+    taps: Axes
+    stride: Axes
+    dilation: Axes
     begin: int
     end: int
     zeros: int
@@ -74,18 +73,17 @@ class Line(NamedTuple):
     ----------
     image, y : Pointer
         Of its image, and its first output.
-    first, last : int
-        The kernel's rows first .. last - 1 hold all that do not lie in padding.
+    rows : int
+        Rows of the kernel that do not lie in padding, over all depths.
     """
 
     image: Any
     y: Any
-    first: int
-    last: int
+    rows: int
 
 
 class LineTables(NamedTuple):
-    """Words: rows of the input under the kernel's, addresses of the cells under a tile, row by row, and a cell of zeros."""
+    """Words: rows of the input, each with the kernel's that it meets; addresses of cells under a tile; a cell of zeros."""
 
     rows: int
     cells: int
@@ -98,15 +96,19 @@ read_line, carve_line = reader(LineSizes), workspace(LineTables)
 @compiled
 def line_of(number, x, y, rows, s):
     """A row of outputs, and the rows under it."""
-    n, h = divmod(number, s.outputs.h)
-    first, last = s.taps_h, 0
-    for r in range(s.taps_h):
-        cell = cell_under(h * s.stride_h + r * s.dilation.h - s.padding.h, s.cells.h, s.mode)
-        poke(rows + r, cell)
-        if cell >= 0:
-            first, last = min(first, r), r + 1
-    image = pointer(x) + n * s.cells.h * s.cells.w * s.channels
-    return Line(image, pointer(y) + number * s.outputs.w * s.channels, first, last)
+    rest, h = divmod(number, s.outputs.h)
+    n, d = divmod(rest, s.outputs.d)
+    count = 0
+    for t in range(s.taps.d):
+        depth = cell_under(d * s.stride.d + t * s.dilation.d - s.padding.d, s.cells.d, s.mode)
+        for r in range(s.taps.h):
+            row = cell_under(h * s.stride.h + r * s.dilation.h - s.padding.h, s.cells.h, s.mode)
+            if depth >= 0 and row >= 0:
+                poke(rows + 2 * count, depth * s.cells.h + row)
+                poke(rows + (2 * count + 1), t * s.taps.h + r)
+                count += 1
+    image = pointer(x) + n * s.cells.d * s.cells.h * s.cells.w * s.channels
+    return Line(image, pointer(y) + number * s.outputs.w * s.channels, count)
 
 
 @lru_cache(maxsize=64)
@@ -118,8 +120,8 @@ def line_filters(tile: Tile, taps: int, stride: int, group: int, lanes: int) -> 
     @inlined
     def filter_inside(line, table, column, c, w, bias, s):
         sums = vector.repeated(bias + c, rows, vectors, lanes)
-        for r in range(line.first, line.last):
-            cell = peek(table.rows + r) * s.cells.w + column * stride - s.padding.w
+        for i in range(line.rows):
+            cell, r = peek(table.rows + 2 * i) * s.cells.w + column * stride - s.padding.w, peek(table.rows + (2 * i + 1))
             source, taps_of_row = line.image + (cell * s.channels + c), w + (r * taps * group * s.channels + c)
             step = s.dilation.w * s.channels
             sums = vector.fma_grouped(sums, source, step, taps_of_row, s.channels, taps, stride, group)
@@ -128,8 +130,9 @@ def line_filters(tile: Tile, taps: int, stride: int, group: int, lanes: int) -> 
     @inlined
     def filter_listed(line, table, c, w, bias, s):
         sums = vector.repeated(bias + c, rows, vectors, lanes)
-        for r in range(line.first, line.last):
-            cells, taps_of_row = table.cells + r * wide, w + (r * taps * group * s.channels + c)
+        for i in range(line.rows):
+            r = peek(table.rows + (2 * i + 1))
+            cells, taps_of_row = table.cells + i * wide, w + (r * taps * group * s.channels + c)
             sums = vector.fma_listed(sums, line.image, cells, c, taps_of_row, s.channels, taps, stride, group)
         return sums
 
@@ -138,16 +141,16 @@ def line_filters(tile: Tile, taps: int, stride: int, group: int, lanes: int) -> 
         """The addresses of the cells under a tile, those of padding a cell of zeros."""
         for j in range(wide):
             cell = cell_under(column * stride + j * s.dilation.w - s.padding.w, s.cells.w, s.mode)
-            for r in range(line.first, line.last):
-                inside = line.image + (peek(table.rows + r) * s.cells.w + cell) * s.channels
-                poke(table.cells + (r * wide + j), address(inside) if cell >= 0 else address(table.zeros))
+            for i in range(line.rows):
+                inside = line.image + (peek(table.rows + 2 * i) * s.cells.w + cell) * s.channels
+                poke(table.cells + (i * wide + j), address(inside) if cell >= 0 else address(table.zeros))
 
     return filter_inside, filter_listed, list_cells
 
 
 @lru_cache(maxsize=64)
 def channels_last_kernel(tile: Tile, taps: int, stride: int, group: int, lanes: int, dtype: str, isa: str) -> Kernel:
-    """The compiled loops over rows of n, h: f32_depthwise_8x1_3s1_g1_nhwc_avx512."""
+    """The compiled loops over rows of n, d, h: f32_depthwise_8x1_3s1_g1_nhwc_avx512."""
     (rows, vectors), activate = tile, epilogue.activation_of(dtype)
     filter_inside, filter_listed, list_cells = line_filters(tile, taps, stride, group, lanes)
     width = vectors * lanes
@@ -172,7 +175,8 @@ def channels_last_kernel(tile: Tile, taps: int, stride: int, group: int, lanes: 
         """y [n][h][w][c] = act(bias [c] + sum over r, s of x [n][h * stride + r][w * stride + s][c] * w [r][s][c])"""
         s, act = read_line(sizes), epilogue.epilogue(parameters, residual, y)
         wide, apart = (rows - 1) * stride + taps, s.dilation.w
-        table, memory = carve_line(LineTables(rows=s.taps_h, cells=s.taps_h * wide, zeros=s.zeros), sizes)
+        of_kernel = s.taps.d * s.taps.h
+        table, memory = carve_line(LineTables(rows=2 * of_kernel, cells=of_kernel * wide, zeros=s.zeros), sizes)
         for i in range(s.zeros):
             poke(table.zeros + i, 0)
         for number in range(begin, end):
@@ -211,11 +215,11 @@ def most_rows(taps: int, stride: int, machine: Machine) -> int:
 
 def tiles_for(geometry: ConvGeometry, dtype: np.dtype[Any], machine: Machine) -> list[Tile]:
     """One vector wide, and two where they are a line."""
-    g, of, lanes = geometry, plane_sizes(geometry), machine.lanes(dtype)
-    outputs = max(1, of.outputs.w // of.dilation.w)
-    tiles = [Tile(rows_for(outputs, most_rows(of.taps.w, of.stride.w, machine)), 1)]
+    g, taps, lanes = geometry, geometry.kernel[-1], machine.lanes(dtype)
+    outputs = max(1, g.out_size[-1] // g.dilation[-1])
+    tiles = [Tile(rows_for(outputs, most_rows(taps, g.stride[-1], machine)), 1)]
     if 2 * lanes * dtype.itemsize == LINE and g.in_channels >= 2 * lanes and g.in_per_group == 1:
-        tiles.append(Tile(rows_for(outputs, PAIRED) if of.taps.w <= FEW else min(PAIRED, outputs), 2))
+        tiles.append(Tile(rows_for(outputs, PAIRED) if taps <= FEW else min(PAIRED, outputs), 2))
     return tiles
 
 
@@ -227,30 +231,33 @@ def extent_of(geometry: ConvGeometry) -> Plane:
 
 def inside_of(geometry: ConvGeometry) -> tuple[int, int]:
     """(begin, end) of the outputs of a row whose windows have no padding on it."""
-    g, of = geometry, plane_sizes(geometry)
-    begin = min(of.outputs.w, -(-of.before.w // of.stride.w))
-    return begin, max(begin, min(of.outputs.w, (of.cells.w + of.before.w - extent_of(g).w) // of.stride.w + 1))
+    g, outputs, before, stride = geometry, geometry.out_size[-1], geometry.padding[-1][0], geometry.stride[-1]
+    begin = min(outputs, -(-before // stride))
+    return begin, max(begin, min(outputs, (g.in_size[-1] + before - g.window[-1]) // stride + 1))
 
 
 def cycles(geometry: ConvGeometry, tile: Tile, dtype: np.dtype[Any], machine: Machine) -> float:
     """Of such tiles: their products, what each output and row of taps takes beside, and cells that are listed."""
-    g, of, rows, lanes = geometry, plane_sizes(geometry), tile.rows, machine.lanes(dtype)
-    apart, (begin, end) = of.dilation.w, inside_of(geometry)
-    each, longer = divmod(of.outputs.w, apart)  # outputs of a phase, and phases that have one more
+    g, rows, lanes = geometry.lifted(), tile.rows, machine.lanes(dtype)
+    (taps_d, taps_h, taps), stride, outputs = g.kernel, g.stride[-1], g.out_size[-1]
+    apart, (begin, end) = g.dilation[-1], inside_of(geometry)
+    each, longer = divmod(outputs, apart)  # outputs of a phase, and phases that have one more
     tiles = longer * -(-(each + 1) // rows) + (apart - longer) * -(-each // rows)
-    listed = tiles if end - begin <= (rows - 1) * apart else min(tiles, apart * ((begin > 0) + (end < of.outputs.w)))
-    taps_h = of.taps.h * (g.lifted().walks(1)[0].share_inside if g.mode == ZERO_FILL else 1.0)
-    wide = (rows - 1) * of.stride.w + of.taps.w  # cells of a row under a tile, more of which than registers keep addresses of
-    weights = of.taps.w * g.in_per_group
+    listed = tiles if end - begin <= (rows - 1) * apart else min(tiles, apart * ((begin > 0) + (end < outputs)))
+    shares = [g.walks(axis)[0].share_inside if g.mode == ZERO_FILL else 1.0 for axis in (0, 1)]
+    rows_of_taps = taps_d * taps_h * prod(shares)
+    wide = (rows - 1) * stride + taps  # cells of a row under a tile, more of which than registers keep addresses of
+    weights = taps * g.in_per_group
     of_row = rows * (1.5 + weights / machine.units) + 4 * max(0, wide - ADDRESSES)
     begun = 7
     if g.in_per_group > 1:  # cells are spread over the lanes of a group, and weights read again where registers hold none
-        spread = rows + of.taps.w - 1 if of.taps.w <= FEW else wide
-        of_row += (0.2 if weights <= HELD else 1.5 if of.stride.w == 1 else 1.2) * spread * g.in_per_group
+        spread = rows + taps - 1 if taps <= FEW else wide
+        of_row += (0.2 if weights <= HELD else 1.5 if stride == 1 else 1.2) * spread * g.in_per_group
         begun = 4
     vectors = -(-g.out_channels // (lanes * tile.vectors)) * tile.vectors
-    of_line = tiles * vectors * (begun * rows + taps_h * of_row) * share_of_misses(g, tile, dtype, machine)
-    return g.batch * of.outputs.h * (of_line + 2 * listed * taps_h * wide) + cycles_from_afar(g, tile, dtype, machine)
+    of_line = tiles * vectors * (begun * rows + rows_of_taps * of_row) * share_of_misses(g, tile, dtype, machine)
+    lines = g.batch * prod(g.out_size[:-1])
+    return lines * (of_line + 2 * listed * rows_of_taps * wide) + cycles_from_afar(g, tile, dtype, machine)
 
 
 def share_of_misses(geometry: ConvGeometry, tile: Tile, dtype: np.dtype[Any], machine: Machine) -> float:
@@ -284,25 +291,25 @@ def candidates(geometry: ConvGeometry, dtype: np.dtype[Any], machine: Machine) -
 @remembered
 def draft(geometry: ConvGeometry, tile: Tile, dtype: np.dtype[Any], machine: Machine) -> Draft:
     """The launch of such tiles, without its weights."""
-    g, of = geometry, plane_sizes(geometry)
+    g = geometry.lifted()
     begin, end = inside_of(geometry)
     sizes = LineSizes(
         channels=g.in_channels,
         mode=g.mode,
-        cells=of.cells,
-        outputs=of.outputs,
-        padding=of.before,
-        dilation=of.dilation,
-        taps_h=of.taps.h,
-        stride_h=of.stride.h,
+        cells=axes(g.in_size),
+        outputs=axes(g.out_size),
+        padding=axes([before for before, _ in g.padding]),
+        taps=axes(g.kernel),
+        stride=axes(g.stride),
+        dilation=axes(g.dilation),
         begin=begin,
         end=end,
         zeros=g.in_channels * dtype.itemsize // 8 + 1,
     )
     arguments = written(sizes), epilogue.scalars(g.activation, dtype)
-    form = tile, of.taps.w, of.stride.w, g.in_per_group
+    form = tile, g.kernel[-1], g.stride[-1], g.in_per_group
     chosen = channels_last_kernel(*form, machine.lanes(dtype), element(dtype), machine.isa)
-    return drafted(chosen, g.batch * of.outputs.h, 2 * g.flops, arguments, partial(laid, g.out_channels))
+    return drafted(chosen, g.batch * prod(g.out_size[:-1]), 2 * g.flops, arguments, partial(laid, g.out_channels))
 
 
 def laid(width: int, w: Array, bias: Array) -> tuple[Array, Array]:

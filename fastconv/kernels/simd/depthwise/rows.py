@@ -249,7 +249,7 @@ class Cut(NamedTuple):
 def suits(geometry: ConvGeometry, lanes: int) -> bool:
     """Planes of one or two axes; or channels last rows that are unrolled, of a vector of channels or more, groups of a few."""
     g = geometry
-    if g.transposed or g.rank > 2 or g.stride[-1] > 2 or g.in_per_group != g.out_per_group:
+    if g.transposed or (g.rank > 2 and not g.channels_last) or g.stride[-1] > 2 or g.in_per_group != g.out_per_group:
         return False
     if not g.channels_last:
         return g.in_per_group == 1
