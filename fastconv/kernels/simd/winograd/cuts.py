@@ -14,7 +14,7 @@ from fastconv.kernels.keeping import remembered
 from fastconv.kernels.memory import LINE
 from fastconv.kernels.simd.engine.filtering import KERNEL, cells_of
 from fastconv.kernels.simd.engine.tables import Tile, step_cycles, tile_for
-from fastconv.machine import Machine
+from fastconv.machine import CACHED, Machine
 from fastconv.problem.convolutions import ConvGeometry
 
 ROOMS = (2 << 20, 4 << 20, 8 << 20)  # bytes of V and M that a block may take where the L2 cache would hold too few tiles
@@ -187,6 +187,8 @@ def seconds(geometry: ConvGeometry, cut: Cut, dtype: np.dtype[Any], machine: Mac
         cycles += 5.8 * tiles * prod(form) * (cells + -(-g.out_per_group // lanes))
     weights = planes * terms * k_blocks * cut.columns * lanes * dtype.itemsize
     speed = machine.cached if weights * g.groups <= machine.l3 else 2 * machine.bandwidth
+    if weights <= machine.l2 // 2:
+        speed = max(speed, CACHED)
     # V and M leave the L2 cache, and come back, where they are larger.
     held = planes * tiles * (terms + min(g.out_per_group, cut.k_part * cut.columns * lanes)) * dtype.itemsize
     back = 2 * held / (machine.bandwidth * (3 if held <= NEAR else 1)) if held > machine.l2 else 0.0
