@@ -61,7 +61,6 @@ def test_unwritten_memory_reaches_no_result(worker: Worker, family: str, impleme
         assert not [str(BROAD[index]) for index in finite if worker.call("poison.overflows", index, implementation)]
 
 
-# What tiles multiply in vain, behind the last output, may be subnormal: some processors then take a hundred times as long.
 KNOWS_FLAGS = platform.machine() in ("x86_64", "aarch64")  # C's numbers of the flags of floats
 
 
@@ -80,6 +79,7 @@ def test_no_mean_has_unwritten_memory_in_it(worker: Worker, name: str) -> None:
     assert worker.call("poison.mean_overflows", *MEANS[name]) is False
 
 
+# What tiles multiply in vain, behind the last output, may be subnormal: some processors then take a hundred times as long.
 LARGE = {
     "row tiles": ((1, 2, 13, 21), (2, 1, 3, 3), {"groups": 2, "padding": 1, "implementation": "winograd"}),
     "winograd": ((1, 8, 9, 9), (8, 8, 3, 3), {"padding": 1, "implementation": "winograd"}),

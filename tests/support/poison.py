@@ -104,8 +104,11 @@ def run_poisoned(index: int, implementation: str, dtype: str) -> bool:
 
 
 def overflowing(call: Callable[[], Any]) -> bool:
-    """Whether a call overflows where compiled code's new memory holds large numbers."""
-    library = ctypes.CDLL(None)
+    """Whether a call overflows where compiled code's new memory holds large numbers; on one thread, whose flags these are."""
+    import fastconv as fc
+
+    library, threads = ctypes.CDLL(None), fc.get_num_threads()
+    fc.set_num_threads(1)
     call()
     _byte.value = LARGE_BYTE
     try:
@@ -114,6 +117,7 @@ def overflowing(call: Callable[[], Any]) -> bool:
         return bool(library.fetestexcept(OVERFLOW))
     finally:
         _byte.value = NAN_BYTE
+        fc.set_num_threads(threads)
 
 
 def overflows(index: int, implementation: str) -> bool:
@@ -135,6 +139,5 @@ def run_large(x_shape: tuple[int, ...], w_shape: tuple[int, ...], options: dict[
     """Whether a convolution of small numbers does."""
     import fastconv as fc
 
-    fc.set_num_threads(1)
     plan = fc.conv2d.plan(x_shape, np.full(w_shape, 64, np.float32), **options)
     return overflowing(partial(plan, np.ones(x_shape, np.float32)))
