@@ -26,11 +26,6 @@ def size(geometry: ConvGeometry) -> int:
     return prod(geometry.in_size) * geometry.in_channels * prod(geometry.out_size) * geometry.out_channels
 
 
-def pairs(geometry: ConvGeometry) -> int:
-    """Of outputs and taps, each of which is a part of the matrix."""
-    return prod(geometry.out_size) * geometry.taps
-
-
 def refusal(geometry: ConvGeometry) -> str | None:
     """Why there is no matrix, or none that is worth its zeros."""
     g = geometry
@@ -52,19 +47,16 @@ def as_rows(geometry: ConvGeometry) -> ConvGeometry:
     return replace(product, out_channels=prod(g.out_size) * g.out_channels)
 
 
-def matrix(w: Array, geometry: ConvGeometry) -> Array:
-    """The weights of that product, of those of the convolution."""
-    g, cells, outputs = geometry, prod(geometry.in_size), prod(geometry.out_size)
-    first = g.channels_first(w)  # [k][c][taps]
-    found = np.zeros((g.out_channels, outputs, g.in_channels, cells), w.dtype)
+def taps_met(geometry: ConvGeometry) -> Array:
+    """The tap by which each output meets each cell, [output][cell] in a row; -1 where none does."""
+    g = geometry
+    found = np.full((prod(g.out_size), prod(g.in_size)), -1)
     for output, position in enumerate(np.ndindex(*g.out_size)):
-        for tap in np.ndindex(*g.kernel):
-            cell = g.cell(position, tap)
+        for tap, place in enumerate(np.ndindex(*g.kernel)):
+            cell = g.cell(position, place)
             if cell is not None:
-                found[:, output, :, np.ravel_multi_index(cell, g.in_size)] = first[(slice(None), slice(None), *tap)]
-    if g.channels_last:
-        found = np.ascontiguousarray(found.transpose(1, 0, 3, 2))
-    return found.reshape(as_rows(g).w_shape)
+                found[output, np.ravel_multi_index(cell, g.in_size)] = tap
+    return found.reshape(-1)
 
 
 def biases(bias: Array, geometry: ConvGeometry) -> Array:

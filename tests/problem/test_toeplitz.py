@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 import fastconv as fc
+from fastconv.kernels.simd.arrays import matrices
 from fastconv.problem import toeplitz
 
 
@@ -33,7 +34,7 @@ def test_the_product_is_the_convolution(shape, w_shape, options, last):
         options = options | {"layout": {1: "NLC", 2: "NHWC", 3: "NDHWC"}[rank]}
     g = geometry(x.shape, w.shape, **options)
     assert toeplitz.refusal(g) is None
-    matrix = toeplitz.matrix(w, g).reshape(-1, x[0].size)
+    matrix = matrices.matrix(w, g).reshape(-1, x[0].size)
     assert matrix.size == toeplitz.size(g)
     found = x.reshape(len(x), -1) @ matrix.T + toeplitz.biases(bias, g)
     expected = getattr(fc, f"conv{rank}d")(x, w, bias, implementation="loops", **options)

@@ -9,6 +9,7 @@ from typing import Any
 
 from fastconv.kernels.jit import Call, Launch, launch_calls
 from fastconv.kernels.keeping import remembered
+from fastconv.kernels.simd.arrays import matrices
 from fastconv.kernels.simd.direct import choice as direct
 from fastconv.machine import Machine
 from fastconv.problem import toeplitz
@@ -33,9 +34,8 @@ def cost(problem: Problem, machine: Machine) -> float:
 
 
 def pack_cost(problem: Problem, machine: Machine) -> float:
-    """Of the matrix, pair by pair of outputs and taps, and of its packing."""
-    g = problem.geometry
-    return 2.5e-6 * toeplitz.pairs(g) + 8e-10 * toeplitz.size(g) + direct.pack_cost(product_of(problem), machine)
+    """Of the matrix, and of its packing."""
+    return 2e-6 + 5e-10 * toeplitz.size(problem.geometry) + direct.pack_cost(product_of(problem), machine)
 
 
 def growth(problem: Problem, machine: Machine) -> float:
@@ -56,7 +56,7 @@ def kernel(problem: Problem, machine: Machine) -> str:
 def pack(w: Array, bias: Array, problem: Problem) -> tuple[Launch, ...]:
     """The matrix, as the product's kernel takes it."""
     g = problem.geometry
-    return direct.pack(toeplitz.matrix(w, g), toeplitz.biases(bias, g), product_of(problem))
+    return direct.pack(matrices.matrix(w, g), toeplitz.biases(bias, g), product_of(problem))
 
 
 def run(operands: Operands, packed: tuple[Launch, ...], problem: Problem, out: Array) -> None:
