@@ -14,7 +14,8 @@ from fastconv.problem.problem import Problem
 
 AnyPlan = TypeVar("AnyPlan", bound=Plan)
 PLAIN = {int, str, bytes, type(None)}
-HASHABLE = {*PLAIN, bool, float, tuple}
+SCALARS = {*PLAIN, bool, float}
+HASHABLE = {*SCALARS, tuple}
 
 # The operation's choices, its family, and its plan, of an operation without weights, by all that decided it.
 _planned = Kept()
@@ -40,6 +41,8 @@ def tuples_are_plain(values: tuple[Any, ...]) -> bool:
 
 def may_be_kept(values: tuple[Any, ...]) -> bool:
     """Whether values can be looked up later by what they are equal to and their types."""
+    if SCALARS.issuperset(map(type, values)):
+        return True
     for value in values:
         kind = type(value)
         if kind is tuple:

@@ -10,16 +10,16 @@ z is a plain convolution of stride 1 by kernel / stride taps, and has the produc
 convolutional layer? (2016).
 """
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from math import prod
-from typing import NamedTuple
 
 import numpy as np
 
-from fastconv.problem.convolutions import Array, ConvGeometry, Size
+from fastconv.problem.convolutions import Array, ConvGeometry, Hashed, Size, cached_property
 
 
-class Phases(NamedTuple):
+@dataclass(frozen=True)
+class Phases(Hashed):
     """A transposed convolution as a plain one.
 
     Attributes
@@ -36,28 +36,39 @@ class Phases(NamedTuple):
     plain: ConvGeometry
     shift: Size
 
-    @property
+    __hash__ = Hashed.__hash__
+
+    @cached_property
     def are_woven(self) -> bool:
         """Whether the result is not that of `plain`."""
         return prod(self.of.stride) > 1
 
     def weights(self, w: Array) -> Array:
         """The weights of `plain`, of those of `of`."""
+        split, order, mirrored = self.parts
+        found: Array = w.reshape(split).transpose(order)[mirrored].reshape(self.plain.w_shape)
+        return found
+
+    @cached_property
+    def parts(self) -> tuple[Size, Size, tuple[slice, ...]]:
+        """(the axes that weights are split into, their order in those of `plain`, and what mirrors taps there)."""
         g, taps = self.of, self.plain.kernel
         axes = tuple(range(g.rank))
         split = [size for pair in zip(taps, g.stride, strict=True) for size in pair]  # of each axis: (tap, phase)
         if g.channels_last:  # [g][c][j ph ...][k] to [g][ph ...][k][j ...][c]
-            parts = w.reshape(g.groups, g.in_per_group, *split, g.out_per_group)
+            shape = (g.groups, g.in_per_group, *split, g.out_per_group)
             order = (0, *(3 + 2 * axis for axis in axes), 2 + 2 * g.rank, *(2 + 2 * axis for axis in axes), 1)
-            flipped = tuple(1 + g.rank + 1 + axis for axis in axes)
         else:  # [g][c][k][j ph ...] to [g][k][ph ...][c][j ...]
-            parts = w.reshape(g.groups, g.in_per_group, g.out_per_group, *split)
+            shape = (g.groups, g.in_per_group, g.out_per_group, *split)
             order = (0, 2, *(4 + 2 * axis for axis in axes), 1, *(3 + 2 * axis for axis in axes))
-            flipped = tuple(3 + g.rank + axis for axis in axes)
-        return np.flip(parts.transpose(order), flipped).reshape(self.plain.w_shape)
+        first = len(shape) - g.rank - g.channels_last
+        mirrored = tuple(slice(None, None, -1 if first <= axis < first + g.rank else None) for axis in range(len(shape)))
+        return shape, order, mirrored
 
     def bias(self, bias: Array) -> Array:
         """The bias of every phase."""
+        if not self.are_woven:
+            return bias
         count, by_group = prod(self.of.stride), bias.reshape(self.of.groups, self.of.out_per_group)
         if self.of.channels_last:
             return np.tile(by_group, (1, count)).reshape(-1)

@@ -19,7 +19,7 @@ import numpy as np
 
 from fastconv.kernels.jit import Call, Launch, flat, make_calls
 from fastconv.kernels.keeping import remembered
-from fastconv.kernels.memory import aligned
+from fastconv.kernels.memory import LINE, aligned
 from fastconv.kernels.simd.arrays import columns, turning
 from fastconv.kernels.simd.direct import choice as direct
 from fastconv.kernels.simd.direct import pointwise
@@ -72,14 +72,24 @@ class Packed(NamedTuple):
         Of some images, or of one.
     bias : array
         What planes begin with.
-    images, made : int
-        Images of a pass, and elements of its columns at most.
+    images : int
+        Of a pass.
+    room : Room
+        Of a pass at most.
     """
 
     bands: tuple[tuple[Band, Launches], ...]
     bias: Array
     images: int
-    made: int
+    room: "Room"
+
+
+class Room(NamedTuple):
+    """Elements of a pass's columns, and channels last of those turned and of the planes they are added up to."""
+
+    columns: int
+    turned: int = 0
+    planes: int = 0
 
 
 class Cut(NamedTuple):
@@ -200,23 +210,60 @@ def weights_of(w: Array, geometry: ConvGeometry) -> Array:
         found = w.reshape(g.out_channels, g.taps, g.in_per_group)[:, ::-1]
     else:
         found = w.reshape(g.out_channels, g.in_per_group, g.taps)[:, :, ::-1].transpose(0, 2, 1)
-    shape = product_geometry(g, 1, 1).w_shape
-    turned: Array = np.ascontiguousarray(found).reshape(shape)
-    return turned
+    inner = (1,) * g.rank
+    products, channels = g.out_channels * g.taps, g.in_per_group
+    turned: Array = found.reshape((products, *inner, channels) if g.channels_last else (products, channels, *inner))
+    return np.ascontiguousarray(turned)
+
+
+class Drafts(NamedTuple):
+    """All launches without weights.
+
+    Attributes
+    ----------
+    bands : tuple of (Band, columns.Launch)
+        With the overlap-add of each.
+    products : dict
+        The drafts of the product by rows of a band: equal ones share their weights.
+    begun : array
+        What the product's sums begin with.
+    images, room
+        As Packed has them.
+    """
+
+    bands: tuple[tuple[Band, columns.Launch], ...]
+    products: dict[int, tuple[Draft, ...]]
+    begun: Array
+    images: int
+    room: Room
+
+
+@remembered
+def drafts(problem: Problem, machine: Machine) -> Drafts:
+    """The launches of each band: a function packs weights for them in every call."""
+    g, cut, found = problem.geometry, cut_of(problem), bands_of(problem)
+    assert cut is not None
+    rows, kinds = {band.rows: band for band in found}, {kind_of(band, g): band for band in found}
+    folds = {kind: fold_launch(problem, band, machine) for kind, band in kinds.items()}
+    images, begun = max(1, cut.images), np.zeros(g.out_channels * g.taps, problem.dtype)
+    return Drafts(
+        tuple([(band, folds[kind_of(band, g)]) for band in found]),
+        {one: draft_of(problem, band, machine) for one, band in rows.items()},
+        begun,
+        images,
+        room_of(problem, machine),
+    )
 
 
 def pack(w: Array, bias: Array, problem: Problem) -> Packed:
     """The launches of each band; those of equal products share their weights."""
-    g, machine, cut, found = problem.geometry, host(), cut_of(problem), bands_of(problem)
-    assert cut is not None
-    turned, begun = weights_of(w, g), np.zeros(g.out_channels * g.taps, w.dtype)
-    rows = {band.rows: band for band in found}
-    products = {one: tuple([launched(draft, turned, begun) for draft in draft_of(problem, rows[one], machine)]) for one in rows}
-    kinds = {kind_of(band, g): band for band in found}
-    folds = {kind: fold_launch(problem, band, machine) for kind, band in kinds.items()}
-    launches = tuple([(band, Launches(products[band.rows], folds[kind_of(band, g)])) for band in found])
-    most = max(rows, default=0)
-    return Packed(launches, bias, max(1, cut.images), max(1, cut.images) * column_values(g) // max(1, g.in_size[0]) * most)
+    found = drafts(problem, host())
+    turned = weights_of(w, problem.geometry)
+    products = {
+        rows: tuple([launched(draft, turned, found.begun) for draft in parts]) for rows, parts in found.products.items()
+    }
+    launches = tuple([(band, Launches(products[band.rows], fold)) for band, fold in found.bands])
+    return Packed(launches, bias, found.images, found.room)
 
 
 def fold_launch(problem: Problem, band: Band, machine: Machine) -> columns.Launch:
@@ -242,7 +289,7 @@ class Workspace(NamedTuple):
 def calls(operands: Operands, packed: Packed, problem: Problem, out: Array) -> tuple[Call, ...]:
     """The kernels of each pass, whose workspace is that of the pass before."""
     x, g, passes = operands["x"], problem.geometry, pass_last if problem.geometry.channels_last else pass_first
-    room = workspace_of(packed, problem)
+    room = workspace_of(packed.room, problem)
     found: list[Call] = []
     for n in range(0, len(x), packed.images):
         block: Any = slice(n, n + packed.images)
@@ -253,16 +300,24 @@ def calls(operands: Operands, packed: Packed, problem: Problem, out: Array) -> t
     return tuple(found)
 
 
-def workspace_of(packed: Packed, problem: Problem) -> Workspace:
-    """Of a pass; behind what is turned there is room for what is read there."""
-    g, dtype, lanes = problem.geometry, problem.dtype, host().lanes(problem.dtype)
+def room_of(problem: Problem, machine: Machine) -> Room:
+    """Of the largest pass; behind what is turned there is room for what is read there. Each begins a cache line."""
+    g, lanes, cut, found = problem.geometry, machine.lanes(problem.dtype), cut_of(problem), bands_of(problem)
+    assert cut is not None
+    images, line = max(1, cut.images), LINE // problem.dtype.itemsize
+    made = images * column_values(g) // max(1, g.in_size[0]) * max((band.rows for band in found), default=0)
     if not g.channels_last:
-        made = aligned(packed.made, dtype)
-        return Workspace(made, made[:0], made[:0])
-    outs, cells = g.out_channels, prod(g.out_size[1:]) * max((band.made for band, _ in packed.bands), default=0)
-    made = aligned(packed.made + turning.room(outs * g.taps, lanes), dtype)
-    planes = made[:0] if outs == 1 else aligned(packed.images * outs * cells + turning.room(cells, lanes), dtype)
-    return Workspace(made, aligned(packed.made, dtype), planes)
+        return Room(made)
+    outs, cells = g.out_channels, prod(g.out_size[1:]) * max((band.made for band in found), default=0)
+    planes = images * outs * cells + turning.room(cells, lanes) if outs > 1 else 0
+    columns, turned = (-(-size // line) * line for size in (made + turning.room(outs * g.taps, lanes), made))
+    return Room(columns, turned, planes)
+
+
+def workspace_of(room: Room, problem: Problem) -> Workspace:
+    """Of a pass, in one piece."""
+    memory, (first, second, _) = aligned(sum(room), problem.dtype), room
+    return Workspace(memory[:first], memory[first : first + second], memory[first + second :])
 
 
 def pass_first(

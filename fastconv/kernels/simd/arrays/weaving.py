@@ -111,14 +111,15 @@ def weave_channels(begin, end, z, y, sizes):
 
 
 @remembered
-def launch(phases: Phases) -> tuple[Kernel, int, Array]:
-    """(kernel, items, sizes)."""
+def launch(phases: Phases, dtype: np.dtype[Any], machine: Machine) -> tuple[Kernel, int, int, Array]:
+    """(kernel, items, work, sizes)."""
     g, plain = phases.of.lifted(), phases.plain.lifted()
     missing = SPATIAL_AXES - len(phases.shift)
     shift = (0,) * missing + phases.shift
     sizes = Sizes(g.groups, g.out_per_group, *map(axes, (g.out_size, plain.out_size, g.stride, shift)))
     rows = g.batch * prod(g.out_size[:2])
-    return (weave_channels, rows, written(sizes)) if g.channels_last else (weave_planes, rows * g.out_channels, written(sizes))
+    kernel, items = (weave_channels, rows) if g.channels_last else (weave_planes, rows * g.out_channels)
+    return kernel, items, int(1e9 * cost(phases, dtype, machine)), written(sizes)
 
 
 def cost(phases: Phases, dtype: np.dtype[Any], machine: Machine) -> float:
@@ -130,8 +131,8 @@ def cost(phases: Phases, dtype: np.dtype[Any], machine: Machine) -> float:
 
 def call(z: Array, y: Array, phases: Phases) -> Call:
     """All rows of y."""
-    kernel, items, sizes = launch(phases)
-    return Call(kernel, items, int(1e9 * cost(phases, y.dtype, host())), (z.reshape(-1), y.reshape(-1), sizes))
+    kernel, items, work, sizes = launch(phases, y.dtype, host())
+    return Call(kernel, items, work, (z.reshape(-1), y.reshape(-1), sizes))
 
 
 def run(z: Array, y: Array, phases: Phases) -> None:

@@ -227,10 +227,8 @@ def kernel_of(tile: Tile, lanes: int, channels_last: bool, pixels: bool, dtype: 
         height = -(-s.panel // positions) * positions
         work, memory = carve(Parts(rows=height * s.step, sums=positions * outputs + 2 * lanes), x)
         tables, integers = carve_tables(Tables(offsets=s.window + lanes), sizes)
-        written_rows = min(s.panel, s.plane)
-        clear(
-            work.rows + written_rows * s.step, fill, (height - written_rows) * s.step
-        )  # rows of a tile that are no position's
+        filled = min(s.panel, s.plane)
+        clear(work.rows + filled * s.step, fill, (height - filled) * s.step)  # rows of a tile that are no position's
         for group in range(begin // tiles, -(-end // tiles)):
             first, last = max(0, begin - group * tiles), min(tiles, end - group * tiles)
             for part in range(s.images * -(-s.plane // s.panel)):
@@ -347,8 +345,7 @@ def cost(problem: Problem, machine: Machine) -> float:
 
 def kernel(problem: Problem, machine: Machine) -> str:
     """The name of the kernel that runs."""
-    name: str = choice(problem, machine).launch().launch.kernel.__name__
-    return name
+    return draft_of(problem, machine).launch.kernel.__name__
 
 
 # Plan -------------------------------------------------------------------------------------------------------------------
@@ -385,9 +382,16 @@ def draft(geometry: ConvGeometry, cut: Cut, dtype: np.dtype[Any], machine: Machi
     return weights.drafted(chosen, items, g.flops // 8, arguments, weights.as_given)
 
 
+@remembered
+def draft_of(problem: Problem, machine: Machine) -> weights.Draft:
+    """What the chosen candidate launches: a function asks in every call."""
+    made: weights.Draft = choice(problem, machine).launch()
+    return made
+
+
 def pack(w: Array, bias: Array, problem: Problem) -> Launch:
     """The weights themselves."""
-    return weights.launched(choice(problem, host()).launch(), w, bias)
+    return weights.launched(draft_of(problem, host()), w, bias)
 
 
 def run(operands: Operands, packed: Launch, problem: Problem, out: Array) -> None:
