@@ -18,6 +18,7 @@ cell_under = compiled(source_cell)
 AHEAD = 8  # rows of a plane, or more, that are asked for before they are read
 FEW = 64  # elements of a square, which are turned sooner one by one
 FAR = 16 << 10  # bytes of a plane that is worth that
+PART = 8  # vectors of positions that are turned, of all channels, before the next
 
 
 class Source(NamedTuple):
@@ -199,14 +200,22 @@ def packer(lanes: int, channels_last: bool) -> Any:
 
 @lru_cache(maxsize=8)
 def unpacker(lanes: int) -> Any:
-    """The compiled y[k][h][w] = block[h][w][k]: outputs of a block, channels last and `pitch` apart, into planes."""
+    """The compiled y[k][h][w] = block[h][w][k]: outputs of a block, channels last and `pitch` apart, into planes.
+
+    Rows that follow each other in y are taken as one. What lies behind the last position is read: of up to lanes - 1 more.
+    """
+    part = PART * lanes
 
     def unpack(block, rows, columns, channels, pitch, y, by_row, by_channel):
+        if by_row == columns:
+            rows, columns = 1, rows * columns
         for h in range(rows):
-            for k in range(0, channels, lanes):
-                for w in range(0, columns, lanes):
-                    square = vector.load_tile(block + ((h * columns + w) * pitch + k), pitch, lanes, 1, lanes)
-                    to = y + (k * by_channel + h * by_row + w)
-                    vector.store_transposed(square, to, by_channel, min(lanes, columns - w), min(lanes, channels - k))
+            for begun in range(0, columns, part):
+                end = min(columns, begun + part)
+                for k in range(0, channels, lanes):
+                    for w in range(begun, end, lanes):
+                        square = vector.load_tile(block + ((h * columns + w) * pitch + k), pitch, lanes, 1, lanes)
+                        to = y + (k * by_channel + h * by_row + w)
+                        vector.store_transposed(square, to, by_channel, min(lanes, columns - w), min(lanes, channels - k))
 
     return compiled(unpack)

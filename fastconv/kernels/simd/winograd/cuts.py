@@ -168,33 +168,49 @@ def images_of(geometry: ConvGeometry, most: int) -> int:
 def seconds(geometry: ConvGeometry, cut: Cut, dtype: np.dtype[Any], machine: Machine) -> float:
     """Cycles of products, of transforms and of turning channels to the front, and the weights from where they lie."""
     g, form, planes, lanes = geometry, cut.form, prod(cells_of(cut.form)), machine.lanes(dtype)
-    high, wide = bundles_of(g, form)
-    of_image = g.out_size[0] * -(-high // max(1, cut.block_rows)) * -(-wide // max(1, cut.block_columns))
-    blocks = -(-g.batch // cut.images) * g.groups * of_image
-    tiles, pieces = cut.images * cut.block_rows * cut.block_columns * prod(spreads_of(g)), terms_of(g)
+    together, pieces = cut.images * prod(spreads_of(g)), terms_of(g)
+    blocks, of_block, register_tiles = blocks_of(g, cut, together)
+    tiles = together * cut.block_rows * cut.block_columns
     terms = g.in_per_group * pieces
     k_blocks, c_vectors = -(-g.out_per_group // (cut.columns * lanes)), -(-g.in_per_group // lanes)
-    rows = planes * -(-tiles // cut.rows) * cut.rows * k_blocks
+    rows = planes * register_tiles * cut.rows * k_blocks
     transform = pieces * c_vectors * (30 + 1.8 * planes)
     if pieces > 1 and g.in_per_group < lanes:  # gathered from all pieces first
         transform = 5.0 * planes * pieces + -(-terms // lanes) * (10 + 1.8 * planes)
     if machine.registers <= 16 and g.groups > 1 and g.in_per_group * dtype.itemsize <= LINE:
         transform += PARTS_OF_LINES[pieces > 1] * pieces * c_vectors
     step = step_cycles(Tile(cut.rows, cut.columns), machine) / cut.rows
-    cycles = rows * (13 + 1.07 * terms * step) + tiles * transform
+    cycles = rows * (13 + 1.07 * terms * step) + of_block * transform
     if not g.channels_last:
         cells = g.kernel[0] * prod(g.stride[1:]) * c_vectors
-        cycles += 5.8 * tiles * prod(form) * (cells + -(-g.out_per_group // lanes))
+        cycles += 5.8 * of_block * prod(form) * (cells + -(-g.out_per_group // lanes))
     weights = planes * terms * k_blocks * cut.columns * lanes * dtype.itemsize
     speed = machine.cached if weights * g.groups <= machine.l3 else 2 * machine.bandwidth
     if weights <= machine.l2 // 2:
         speed = max(speed, CACHED)
-    # V and M leave the L2 cache, and come back, where they are larger.
+    # V and M leave the L2 cache, and come back, where they are larger; a part of them where they leave little room for others.
     held = planes * tiles * (terms + min(g.out_per_group, cut.k_part * cut.columns * lanes)) * dtype.itemsize
-    back = 2 * held / (machine.bandwidth * (3 if held <= NEAR else 1)) if held > machine.l2 else 0.0
+    share = min(1.0, max(0.0, 2 * held / machine.l2 - 1))
+    back = share * 2 * held / (machine.bandwidth * (3 if held <= NEAR else 1))
     # Weights come while products are made: the slower of both tells, and a part of the other.
     slow, fast = sorted((machine.seconds(cycles), weights / speed), reverse=True)
-    return machine.seconds(CALL, g.bytes(dtype.itemsize)) + blocks * (slow + 0.25 * fast + back)
+    of_all = -(-g.batch // cut.images) * g.groups * g.out_size[0] * blocks
+    return machine.seconds(CALL, g.bytes(dtype.itemsize)) + of_all * (slow + 0.25 * fast + back)
+
+
+def blocks_of(geometry: ConvGeometry, cut: Cut, together: int) -> tuple[int, float, float]:
+    """(blocks of a map, tiles of one, register tiles of one), of which a bundle is `together`: the last blocks are smaller."""
+    high, wide = bundles_of(geometry, cut.form)
+    down, low = divmod(high, max(1, cut.block_rows))
+    across, narrow = divmod(wide, max(1, cut.block_columns))
+    blocks = register_tiles = 0
+    for count, rows in ((down, cut.block_rows), (1, low)):
+        for of_row, columns in ((across, cut.block_columns), (1, narrow)):
+            if rows and columns:
+                blocks += count * of_row
+                register_tiles += count * of_row * -(-together * rows * columns // cut.rows)
+    every = max(1, blocks)
+    return blocks, together * high * wide / every, register_tiles / every
 
 
 def least_seconds(geometry: ConvGeometry, dtype: np.dtype[Any], machine: Machine) -> float:
