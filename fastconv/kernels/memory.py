@@ -1,4 +1,7 @@
-"""Where new arrays begin: at a cache line, behind what a kernel reads, and so that large ones fill huge pages."""
+"""Where new arrays begin: at a cache line, behind what a kernel reads, and so that large ones fill huge pages.
+
+What is freed stays with the process, for the next call.
+"""
 
 from ctypes import addressof, c_char
 from math import prod
@@ -12,6 +15,21 @@ LINE = 64  # bytes of a cache line
 HUGE = 2 << 20  # of a huge page
 LITTLE = 4096  # bytes of an array that may begin anywhere
 LARGE = 2 * HUGE  # of one that NumPy asks huge pages for
+LARGEST = (32 << 20) - (64 << 10)  # of one that moves the limits of GNU's allocator
+
+
+def keep_freed() -> None:
+    """Have the allocator keep up to 64 MiB that are freed, for what asks next, as it does once an array of 32 MiB was freed.
+
+    GNU's gives memory back to the system where more than twice the largest array that was freed so far is free, and asks for
+    its pages again one by one: a layer whose result and workspace are of a size took its 3.4 MB anew in every call, and two and
+    a half times as long. An array of nearly 32 MiB, in which nothing is written, moves that limit as far as it goes. Where the
+    environment sets the limits they stay.
+    """
+    np.empty(LARGEST, np.uint8)
+
+
+keep_freed()
 
 
 def aligned(size: int, dtype: np.dtype[Any]) -> Array:

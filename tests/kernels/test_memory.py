@@ -1,4 +1,9 @@
-"""Where new arrays begin."""
+"""Where new arrays begin, and that what is freed is taken again."""
+
+import os
+import platform
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -49,3 +54,29 @@ def test_large_results_begin_before_a_huge_page():
     assert all((address(one) + LINE) % HUGE == 0 for one in results)
     assert not np.may_share_memory(results[0], results[1])
     np.testing.assert_array_equal(results[0], results[1])
+
+
+SECONDS = 120  # that a process may take, compilation included
+FAULTS = """
+import resource
+import numpy as np
+import fastconv as fc
+
+x, w = np.ones((1, 8, 57, 8), np.float32), np.ones((1008, 8, 3, 3), np.float32)  # a result of 1.8 MB, and a workspace alike
+plan = fc.conv2d.plan(x.shape, w, padding=1, implementation="winograd")
+for _ in range(3):
+    plan(x)
+before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+for _ in range(10):
+    plan(x)
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="other allocators have their own ways")
+def test_a_call_takes_no_memory_from_the_system_that_the_last_one_freed():
+    """In a process of its own, whose largest array ever freed is the result."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(("MALLOC_", "GLIBC_TUNABLES"))}
+    command = [sys.executable, "-c", FAULTS]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=SECONDS, check=True)
+    assert int(done.stdout) < 1000  # of the 8,650 that ten results and workspaces have pages
