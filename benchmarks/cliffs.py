@@ -30,7 +30,6 @@ import numpy as np
 import fastconv as fc
 from fastconv.measuring.measure import progress
 from fastconv.measuring.peers import Case, Peer, PeerError, opened
-from fastconv.plans.packings import SEVERAL
 from fastconv.plans.timing import timed_round
 from fastconv.problem.convolutions import LAYOUTS, Array
 
@@ -39,6 +38,7 @@ BOUND = ("onnxruntime", "openvino", "mnn")  # those that are told their arrays b
 ROUNDS, SECONDS = 5, 0.02  # rounds, and the seconds that each side has in one
 MOST_FLOPS, MOST_CELLS = 3e9, 3e7  # of a geometry that is worth its time here
 CALLS = ("plans", "equal", "new")  # what is measured: plans, or functions with equal weights in each call, or others
+CHANGED = 64  # weights that new ones differ by, in turn
 LOW = 0.9  # the ratio below which a row is shown
 
 Rng = np.random.Generator
@@ -285,14 +285,16 @@ def numbers(rng: Rng, dtype: np.dtype[Any]) -> Callable[..., Any]:
 
 
 def function_of(geometry: Geometry, x: Array, weights: tuple[Array, ...], calls: str) -> Callable[[], Any]:
-    """A function's call; with "new", each call has other weights than those before it that may be kept."""
+    """A function's call; with "new", each call has weights that none had before it, as every step of a training has."""
     function = partial(getattr(fc, geometry.operation), **geometry.options)
     if calls == "equal" or not weights:
         return partial(function, x, *weights)
-    w, values = weights[0].copy(), itertools.cycle(range(SEVERAL + 1))
+    w = weights[0].copy()
+    cells = itertools.cycle([w.reshape(-1)[i : i + 1] for i in range(min(w.size, CHANGED))])
 
     def call() -> Any:
-        w.flat[0] = next(values)
+        cell = next(cells)
+        np.add(cell, 1, out=cell)
         return function(x, w)
 
     return call
