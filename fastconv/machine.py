@@ -72,6 +72,11 @@ class Machine:
         return self.isa == "avx512"
 
     @property
+    def is_meshed(self) -> bool:
+        """Whether cores share the last cache over a mesh, so that it is far: what is in use should fit the L2 cache."""
+        return self.cached < CACHED
+
+    @property
     def masks(self) -> bool:
         """Whether a masked store takes about as long as a whole one: of AVX2, it is 20 cycles on AMD's processors."""
         return self.isa == "avx512"

@@ -8,11 +8,12 @@ from typing import Any
 import numpy as np
 import pytest
 from guards import guarded
+from machines import MESHED
 
 import fastconv as fc
 from fastconv import grad
 from fastconv.kernels.simd.gradients import choice, cuts, maps, rows, winograd
-from fastconv.machine import host
+from fastconv.machine import CACHED, CACHED_FAR, host
 from fastconv.measuring.checking import allowed, bound_of, error_of, roundings
 from fastconv.problem.convolutions import LAYOUTS, ConvGeometry
 from fastconv.problem.gradients import WeightGradient
@@ -259,10 +260,11 @@ def read_in_place(asked: Problem) -> None:
         np.testing.assert_array_equal(out, expected)
 
 
+@pytest.mark.parametrize("cached", [CACHED, CACHED_FAR])
 @pytest.mark.parametrize("last", [False, True])
-def test_chunks_that_leave_the_l2_cache_give_the_same_sums(last: bool) -> None:
+def test_chunks_that_leave_the_l2_cache_give_the_same_sums(last: bool, cached: float) -> None:
     """The smallest and the largest chunk of a machine with a small one."""
-    asked, machine = problem((30, 29), (3, 3), (24, 20), last, batch=3), replace(host(), l2=64 << 10)
+    asked, machine = problem((30, 29), (3, 3), (24, 20), last, batch=3), replace(host(), l2=64 << 10, cached=cached)
     arrays = drawn(asked, whole=False)
     exact, most = called(asked, arrays, "im2col", np.float64), bound(asked, arrays, "winograd")
     found = sorted(winograd.candidates(asked.geometry.forward, FLOAT, machine), key=lambda one: np.prod(one.cut.chunk))
@@ -271,6 +273,15 @@ def test_chunks_that_leave_the_l2_cache_give_the_same_sums(last: bool) -> None:
         out = np.full(exact.shape, np.nan, FLOAT)
         one.launch().run(arrays[0].ravel(), arrays[1].ravel(), out.ravel())
         np.testing.assert_allclose(out, exact, atol=most)
+
+
+def test_over_a_mesh_a_chunk_fits_the_l2_cache_with_its_copies() -> None:
+    """Of 2 MiB: what leaves it, copies too, comes back at the speed of the last cache."""
+    for channels, size in ((64, 56), (128, 28), (32, 32)):
+        geometry = problem((size, size), (3, 3), (channels, channels), True, batch=8).geometry.forward
+        best = min(winograd.candidates(geometry, FLOAT, MESHED), key=lambda one: one.seconds).cut
+        tiles = int(np.prod(best.chunk)) // 16
+        assert sum(cuts.held_by((4, 4), (best.k_part, best.c_part), tiles, FLOAT)) <= MESHED.l2 * 7 // 8
 
 
 @pytest.mark.parametrize("parts", [(16, 16), (64, 128), (256, 256)], ids=str)

@@ -12,7 +12,7 @@ from fastconv.kernels.keeping import remembered
 from fastconv.kernels.memory import LINE
 from fastconv.kernels.simd.engine.costs import CALL, PERIOD, lines_from_afar
 from fastconv.kernels.simd.engine.sizes import Axes
-from fastconv.machine import CACHED, Machine
+from fastconv.machine import Machine
 from fastconv.problem.convolutions import ConvGeometry
 from fastconv.problem.walks import Walk
 
@@ -158,7 +158,7 @@ def cycles_of_copying(geometry: ConvGeometry, dtype: np.dtype[Any], machine: Mac
     """
     pixel, near = geometry.in_channels * dtype.itemsize, dtype.itemsize * prod(geometry.x_shape) <= machine.l2
     each = 2.0 if near else 6.0
-    if machine.cached < CACHED and geometry.bytes(dtype.itemsize) > machine.l2:
+    if machine.is_meshed and geometry.bytes(dtype.itemsize) > machine.l2:
         each = MESHED
     if machine.vector_bytes < LINE:
         each += 0.0 if pixel % PERIOD else 4.0 if pixel % (2 * PERIOD) else 8.0

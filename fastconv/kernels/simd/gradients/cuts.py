@@ -76,7 +76,8 @@ def parts_of(geometry: ConvGeometry, tile: Tile, parts: tuple[int, int], lanes: 
 def chunks_for(form: tuple[int, int], parts: tuple[int, int], dtype: np.dtype[Any], machine: Machine) -> Iterator[int]:
     """Tiles of a chunk: as many as the L2 cache has room for beside M, or half of it, and more that the last cache holds."""
     (fixed, _), (one, copies) = held_by(form, parts, 0, dtype), held_by(form, parts, 1, dtype)
-    near = max(4, max(machine.l2 // 3, machine.l2 - fixed) // (one - fixed + copies))
+    room = machine.l2 * 3 // 4 if machine.is_meshed else machine.l2
+    near = max(4, max(machine.l2 // 3, room - fixed) // (one - fixed + copies))
     yield near
     for tiles in CHUNKS:
         if tiles > near and sum(held_by(form, parts, tiles, dtype)) <= min(MOST_HELD, machine.l3 // 4):
@@ -113,10 +114,14 @@ def seconds(geometry: ConvGeometry, cut: Cut, dtype: np.dtype[Any], machine: Mac
     slices = slices_for(g, cut, dtype)
     ends = slices * g.out_per_group * c_vectors * (10 + 2.6 * planes)
     written = g.out_per_group * c_vectors * prod(g.kernel[1:]) * (2 if g.channels_last else 9)
-    spilled = max(0, held_by(cut.form, (cut.k_part, cut.c_part), per_chunk, dtype)[0] - machine.l2)
-    afar = k_parts * c_parts * chunks * spilled * SPILLED[few]
-    cycles = slices_d * g.groups * (products + copies + ends + written + afar)
-    return machine.seconds(CALL + cycles, g.bytes(dtype.itemsize))
+    held, beside = held_by(cut.form, (cut.k_part, cut.c_part), per_chunk, dtype)
+    passes = slices_d * g.groups * k_parts * c_parts * chunks
+    cycles = slices_d * g.groups * (products + copies + ends + written)
+    if machine.is_meshed:
+        afar = passes * 2 * max(0, held + beside - machine.l2 * 7 // 8) / machine.cached
+    else:
+        afar = machine.seconds(passes * max(0, held - machine.l2) * SPILLED[few])
+    return machine.seconds(CALL + cycles, g.bytes(dtype.itemsize)) + afar
 
 
 def slices_for(geometry: ConvGeometry, cut: Cut, dtype: np.dtype[Any]) -> int:

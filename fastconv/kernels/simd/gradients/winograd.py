@@ -18,6 +18,7 @@ A NaN or inf in dy or x spreads to all taps of the channels that meet it.
 
 from collections.abc import Iterator
 from functools import lru_cache, partial
+from itertools import product
 from math import prod
 from typing import Any, NamedTuple
 
@@ -233,14 +234,14 @@ def candidates(geometry: ConvGeometry, dtype: np.dtype[Any], machine: Machine) -
     def candidate(one: Cut) -> Candidate:
         return Candidate(seconds(g, one, dtype, machine), one, partial(draft, g, one, dtype, machine))
 
-    all_parts = {parts_of(g, first, (k, c), lanes): None for k in PARTS for c in PARTS}
+    all_parts = {parts_of(g, first, (k, c), lanes): (k, c) for k, c in product(reversed(PARTS), repeat=2)}
     cuts = {cut(g, first, parts, tiles): None for parts in all_parts for tiles in chunks_for(form, parts, dtype, machine)}
     found = list(map(candidate, cuts))
     yield from found
     best: Cut = cheapest(found).cut
+    most = all_parts[best.k_part, best.c_part]
     for tile in others:
-        parts = parts_of(g, tile, (best.k_part, best.c_part), lanes)
-        yield candidate(Cut(form, tile, *parts, best.chunk))
+        yield candidate(Cut(form, tile, *parts_of(g, tile, most, lanes), best.chunk))
 
 
 @remembered

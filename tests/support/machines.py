@@ -1,0 +1,6 @@
+"""Kinds of CPU that decisions are tested for, whatever runs the tests."""
+
+from fastconv.machine import CACHED_FAR, Machine
+
+# As Intel's server parts of 2023: a large L2 cache, and a last one far away.
+MESHED = Machine("avx512", 64, 32, l1=48 << 10, l2=2 << 20, l3=260 << 20, cached=CACHED_FAR)
