@@ -1,15 +1,18 @@
 """Kernels that do not overlap, by every register tile, on arrays that end at a guard page; and when they are chosen."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from guards import SUPPORTED, guarded, guarded_everywhere
+from machines import MESHED
 
 import fastconv as fc
 from fastconv.kernels.simd.direct import choice as direct
 from fastconv.kernels.simd.direct import pointwise
 from fastconv.kernels.simd.engine import tables, weights
 from fastconv.kernels.simd.engine.lines import are_lines
-from fastconv.machine import host
+from fastconv.machine import CACHED, CACHED_FAR, host
 
 TILES = tables.TILES[host().isa].pointwise
 CASES = {
@@ -117,6 +120,23 @@ def test_weights_and_panels_are_cut_without_a_seam(shares, threads, monkeypatch)
             out = np.full(expected.shape, np.nan, np.float32)
             direct.run({"x": x}, packed, plan.served, out)
             np.testing.assert_array_equal(out, expected)
+
+
+def test_what_comes_over_a_mesh_is_copied_for_few_blocks_already():
+    """Where panels are copied once and the L2 cache does not hold x; and its cuts have shorter runs than they would have."""
+
+    def found(channels, outputs, size, cached):
+        machine = replace(MESHED, cached=cached)
+        w = np.zeros((outputs, channels, 1, 1), np.float32)
+        problem = fc.conv2d.plan((1, channels, size, size), w, implementation="direct").served
+        return pointwise.candidate(problem, machine)
+
+    assert found(256, 64, 56, CACHED_FAR).cut.copies
+    assert not found(64, 64, 56, CACHED_FAR).cut.copies  # which the L2 cache holds
+    assert not found(256, 4, 56, CACHED_FAR).cut.copies  # for one block or two
+    assert not found(256, 64, 56, CACHED).cut.copies
+    for case in ((256, 64, 56), (64, 256, 56), (24, 144, 28)):
+        assert found(*case, CACHED_FAR).seconds == found(*case, CACHED).seconds
 
 
 @pytest.mark.parametrize(

@@ -130,6 +130,11 @@ FEW = 8  # input channels of which so little is read that results decide: they a
 BLOCKS_OF_PANEL = 16  # that read a panel: more, and it is copied, lest its channels' lines, far apart, leave the cache
 BLOCKS_OF_SMALL, BLOCKS_OF_LONG = 10, 6  # the same of few vector registers, whose tiles read it more often; of a long panel
 BLOCKS_OF_CONFLICT = 2  # and of channels that fall into the same sets of the L1 cache
+BLOCKS_OVER_MESH, BLOCKS_OF_ALL = 3, 12  # over a mesh: of x that comes from the last cache, and of panels that are copied once
+LINES = 0.5, 1.2  # there, cycles of a line of a panel that the L1 cache does not hold: of one that is copied, and in place
+LEAST_LINES = 4  # of each channel: shorter runs take as long
+RUNS = 17, 6  # cycles of a channel of a panel, of x and of y, that no one asked for and the L2 cache has no room for
+WIDE = 0.04  # of all cycles, a column of the tile: loads in the place in their pages of what was stored just before wait for it
 
 
 class Cut(NamedTuple):
@@ -184,7 +189,10 @@ def cut(geometry: ConvGeometry, tile: Tile, dtype: np.dtype[Any], machine: Machi
     share = min(blocks, max(1, machine.l2 // 2 // dtype.itemsize // max(1, g.in_per_group * tile.rows)))
     if not g.transposed and g.in_per_group <= FEW and dtype.itemsize * prod(g.x_shape) <= machine.l2:
         share = 1
-    copies, asks = share > blocks_in_place(g, tile, dtype, machine), dtype.itemsize * prod(g.x_shape) > machine.l2
+    asks = dtype.itemsize * prod(g.x_shape) > machine.l2
+    copies = share > blocks_in_place(g, tile, dtype, machine)
+    if machine.is_meshed and share == blocks:
+        copies = share > (BLOCKS_OVER_MESH if asks else BLOCKS_OF_ALL)
     return Cut(tile, blocks, share, rest_of(g, tile, dtype, machine), copies, asks, g.transposed)
 
 
@@ -209,7 +217,24 @@ def cycles_of(geometry: ConvGeometry, cut: Cut, dtype: np.dtype[Any], machine: M
     if not machine.masks and not cut.rest and not g.transposed and prod(g.in_size) % (columns * lanes):
         left += images * (cut.blocks * rows * PARTED + 4 * g.in_per_group * columns)
     tall = TALL if machine.registers <= 16 and rows > LOW else 1.0
-    return left + panels * cut.blocks * (g.in_per_group * max(products, loads) * tall / machine.units + 3 * products + 30)
+    of_channel = max(products, loads) * tall / machine.units
+    return left + panels * cut.blocks * (g.in_per_group * of_channel + 3 * products + 30)
+
+
+def mesh_cycles(geometry: ConvGeometry, cut: Cut, dtype: np.dtype[Any], machine: Machine) -> float:
+    """Over a mesh, with those of lines that the L1 cache does not hold, and of where runs begin that the L2 cache does not.
+
+    They tell cuts apart, and are no part of what is estimated: nor do the estimates of the kernels beside this one know them.
+    """
+    g, columns = geometry, cut.tile.columns
+    panels = g.batch * g.groups * lines_of(g).panels(columns * machine.lanes(dtype))
+    cycles = (1 + WIDE * columns) * cycles_of(g, cut, dtype, machine)
+    if 4 * g.in_per_group * columns * machine.vector_bytes > 3 * machine.l1:
+        lines = max(LEAST_LINES, columns + (not cut.copies))  # NumPy's arrays begin in the middle of a line
+        cycles += panels * cut.blocks * g.in_per_group * lines * LINES[not cut.copies]
+    if not cut.asks and g.bytes(dtype.itemsize) > machine.l2 * 7 // 8:
+        cycles += panels * (RUNS[0] * g.in_per_group + RUNS[1] * g.out_per_group)
+    return cycles
 
 
 def rest_cycles(geometry: ConvGeometry, rest: int, lanes: int, machine: Machine) -> float:
@@ -224,8 +249,10 @@ def candidate(problem: Problem, machine: Machine) -> Candidate:
     """Direct convolution by vectors of positions, by the tile that takes the fewest cycles."""
     g, dtype = problem.geometry, problem.dtype
     cuts = [cut(g, tile, dtype, machine) for tile in tiles_of(g, dtype, machine)]
-    cycles, best = min((cycles_of(g, one, dtype, machine), one) for one in cuts)
-    seconds = machine.seconds(CALL + cycles, g.bytes(dtype.itemsize))
+    cycles = {one: cycles_of(g, one, dtype, machine) for one in cuts}
+    told_by = {one: mesh_cycles(g, one, dtype, machine) for one in cuts} if machine.is_meshed else cycles
+    best = min(cuts, key=lambda one: (told_by[one], one))
+    seconds = machine.seconds(CALL + min(cycles.values()), g.bytes(dtype.itemsize))
     return Candidate(seconds, best, partial(drafts, g, best, dtype, machine, converting.read(problem)))
 
 

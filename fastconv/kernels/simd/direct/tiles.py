@@ -88,6 +88,7 @@ def multiplier(rows: int, columns: int, lanes: int, channels_last: bool, unit: b
         t_first, t_end = depths_inside(block, s)
         # What the rows of a tile read follows each other; lines of one vector a row come by themselves.
         streams = channels_last and window == 1 and s.stride.w == 1 and s.c_group > lanes
+        planes = not unit and window == 1
         skips, adds = has_zero_rows(block, s), phase.ends and act.adds
         for k in range(block.first_panel, block.last_panel):
             panel = block.group * s.panels + k
@@ -102,6 +103,9 @@ def multiplier(rows: int, columns: int, lanes: int, channels_last: bool, unit: b
                     w = microkernel.Weights(bias, at, at + (apart + left * lanes), width)
                 elif reads and left > 0:  # the rows of the next tile
                     w = microkernel.Weights(bias, at, view.at + peek(view.offsets + (first + rows)), rows)
+                elif planes and k == block.first_panel:  # of each plane the line where the next tile ends
+                    after = min(first + 2 * rows, count) - 1
+                    w = microkernel.Weights(bias, at, view.at + peek(view.offsets + after), view.step)
                 r_first, r_end = 0, s.taps.h
                 if skips:
                     r_first, r_end = heights_inside(block, first, first + tile_count - 1, s)
