@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from machines import MESHED
 
 import fastconv as fc
 from fastconv.kernels.jit import Launch
@@ -153,6 +154,32 @@ def test_winograd_leaves_out_no_cut_that_is_faster(layout):
         left_out += len(every) - len(found)
         assert min(found) == min(took)
     assert left_out > 0
+
+
+def test_winograd_counts_the_last_blocks_as_small_as_they_are():
+    """Blocks, tiles and register tiles of each, one by one."""
+    w = np.zeros((64, 64, 3, 3), np.float32)
+    for size in ((56, 56), (30, 50), (7, 7), (1, 100), (13, 2)):
+        g = fc.conv2d.plan((1, 64, *size), w, padding=1).geometry.lifted()
+        high, wide = cuts.bundles_of(g, (4, 4))
+        for rows, columns in ((1, 1), (2, wide), (min(4, high), min(3, wide)), (high, wide)):
+            cut = cuts.Cut((4, 4), rows, columns, 7, 2, 1, 1)
+            sides = [
+                [min(part, size - begun) for begun in range(0, size, part)] for part, size in ((rows, high), (columns, wide))
+            ]
+            tiles = [3 * down * across for down in sides[0] for across in sides[1]]
+            expected = len(tiles), sum(tiles) / len(tiles), sum(-(-count // 7) for count in tiles) / len(tiles)
+            assert cuts.blocks_of(g, cut, 3) == expected
+
+
+def test_winograd_leaves_room_in_the_cache():
+    """V and M of a block that take nearly all of it go in and out: blocks of half its size are taken for them."""
+    for channels, outputs, size in ((64, 64, 112), (16, 64, 112), (64, 128, 56)):
+        g = fc.conv2d.plan((1, channels, size, size), np.zeros((outputs, channels, 3, 3), np.float32), padding=1).geometry
+        best = min(winograd_tiles.candidates(g, FLOAT, MESHED), key=lambda one: one.seconds).cut
+        tiles = best.images * best.block_rows * best.block_columns
+        assert best.form == (4, 4)
+        assert 36 * 4 * tiles * (channels + outputs) <= 0.6 * MESHED.l2
 
 
 @pytest.mark.parametrize("layout", ["NCHW", "NHWC"])
