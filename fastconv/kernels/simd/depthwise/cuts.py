@@ -22,6 +22,7 @@ MOST_PHASES = 4096
 WORKSPACE = 16 << 20  # bytes that the cells under one position may take
 LEAST = 8  # items that a call should have for its threads
 MESHED = 13.0  # cycles of a vector that comes over a mesh
+SMALL = 9  # taps of a window whose sums take so little time there that copies from the L2 cache tell too
 JUMP = 1536  # bytes from a cell to the next, or more: no line ahead is guessed
 
 
@@ -160,6 +161,8 @@ def cycles_of_copying(geometry: ConvGeometry, dtype: np.dtype[Any], machine: Mac
     each = 2.0 if near else 6.0
     if machine.is_meshed and geometry.bytes(dtype.itemsize) > machine.l2:
         each = MESHED
+    elif machine.is_meshed and prod(geometry.kernel) <= SMALL:
+        each = 4.0
     if machine.vector_bytes < LINE:
         each += 0.0 if pixel % PERIOD else 4.0 if pixel % (2 * PERIOD) else 8.0
         each += 3.0 if pixel >= JUMP and not near else 0.0
