@@ -12,11 +12,13 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fastconv.kernels.keeping import ENTRY, Kept, grown
+from fastconv.machine import host
 from fastconv.plans.kinds import ConvPlan
 from fastconv.problem.convolutions import Array
 
 MOST = 256 << 10  # bytes of weights: to compare more costs as much as to pack it
 SEVERAL = 4  # weights of one geometry
+PACKED, COMPARED = 2e-6, 5e-11  # seconds beside the packing itself, and of a byte that is compared
 TIRED = 8  # calls in a row that found nothing, after which one in so many is noted
 
 
@@ -47,6 +49,23 @@ class Packing(NamedTuple):
     packed: Any = None
 
 
+class Decided(NamedTuple):
+    """The plan for all weights, which is of one of the operation's implementations.
+
+    Attributes
+    ----------
+    choices : object
+        Those, of which it was chosen.
+    plan : ConvPlan
+    compares : bool
+        Whether equal weights are looked for: not where it takes longer than to pack them.
+    """
+
+    choices: Any
+    plan: ConvPlan
+    compares: bool
+
+
 class Known:
     """What is known of calls with the same arguments.
 
@@ -54,8 +73,8 @@ class Known:
     ----------
     packings : tuple of Packing
         The newest first.
-    decided : tuple or None
-        (implementations, the plan for all weights, which is of one of them), set at once: threads share it.
+    decided : Decided or None
+        Set at once: threads share it.
     missed : int
         Calls in a row whose weights were not found.
     """
@@ -64,7 +83,7 @@ class Known:
 
     def __init__(self) -> None:
         self.packings: tuple[Packing, ...] = ()
-        self.decided: tuple[Any, ConvPlan] | None = None
+        self.decided: Decided | None = None
         self.missed = 0
 
 
@@ -74,6 +93,13 @@ _packings = Kept(lambda known: ENTRY + sum(one.size for one in known.packings))
 def may_be_compared(w: Array) -> bool:
     """Whether weights are kept, and looked for among those that are."""
     return w.nbytes <= MOST and w.flags.c_contiguous
+
+
+def compares(plan: ConvPlan, w: Array) -> bool:
+    """Whether to find equal weights takes less time than to pack these: some implementations read them where they lie."""
+    if plan.form.phases is not None or w.dtype != plan.weights_dtype:
+        return True
+    return PACKED + plan.implementation.pack_cost(plan.served, host()) > COMPARED * w.nbytes
 
 
 def known_of(key: Any) -> Known:

@@ -227,28 +227,29 @@ def packed_once(
     operation: str, rank: int, x: Array, w: Array, bias: Any, residual: bool, options: dict[str, Any]
 ) -> tuple[ConvPlan, Any]:
     """(plan, packed weights) of a function's call, found where equal weights were packed before."""
-    choices, known, one = OPERATIONS[operation[:-2]], None, None
+    choices, known, one, decided = OPERATIONS[operation[:-2]], None, None, None
     key: Any = None
     if packings.may_be_compared(w) and may_be_kept(tuple(options.values())):
         key = arguments_of(operation, x.shape, x.dtype, w, residual, options)
         known = packings.known_of(key)
-        one = packings.found(known, choices, w, bias)
-        if one is not None and one.plan is not None:
-            return one.plan, one.packed
-    decided = known.decided if known is not None else None
-    if decided is not None and decided[0] is choices:
-        plan = decided[1]
+        decided = known.decided
+        if decided is None or decided.compares:
+            one = packings.found(known, choices, w, bias)
+            if one is not None and one.plan is not None:
+                return one.plan, one.packed
+    if decided is not None and decided.choices is choices:
+        plan = decided.plan
         seen = plan.seen_weights(w)
     else:
         magnitudes = None if w.dtype.kind == "f" else magnitudes_of(x.dtype, w, bias)
         plan, seen, fixed = decided_plan(operation, rank, (x.shape, x.dtype, w, residual, magnitudes), options, True, key)
         if known is not None and fixed and magnitudes is None:
-            known.decided = choices, plan
+            known.decided = decided = packings.Decided(choices, plan, packings.compares(plan, w))
     added = bias_array(bias, plan)
     packed = plan.packing(seen, added)
     if one is not None and known is not None:
         packings.keep(known, one, w, plan, packed, lambda own: plan.packing(plan.seen_weights(own), added))
-    elif known is not None:
+    elif known is not None and (decided is None or decided.compares):
         packings.note(known, choices, w, bias)
     return plan, packed
 

@@ -62,6 +62,17 @@ def test_weights_are_told_by_their_bytes(
     assert kept() == 2
 
 
+@pytest.mark.parametrize(("channels", "compared"), [(16, True), (300, False)])
+def test_weights_that_are_read_where_they_lie_are_compared_only_where_they_are_few(channels: int, compared: bool) -> None:
+    """To compare many takes longer than to pack nothing; and what they hold now is what a call sees."""
+    x, w = numbers((1, channels, 1, 1), 0), numbers((120, channels, 1, 1), 1)
+    for seed in (1, 1, 2, 1):
+        w[...] = numbers(w.shape, seed)
+        y = fc.conv2d(x, w, implementation="unpacked")
+        np.testing.assert_allclose(y[0, :, 0, 0], w[:, :, 0, 0] @ x[0, :, 0, 0], rtol=1e-4, atol=1e-4)
+    assert (kept() > 0) == compared
+
+
 def test_equal_weights_are_packed_twice(monkeypatch: pytest.MonkeyPatch) -> None:
     x, w = numbers((1, 4, 9, 9), 0), numbers((4, 4, 3, 3), 1)
     expected = [fc.conv2d(x, w, bias=[1, 2, 3, 4]) for _ in range(2)][-1]
