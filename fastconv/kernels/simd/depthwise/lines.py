@@ -197,9 +197,10 @@ def channels_last_kernel(tile: Tile, taps: int, stride: int, group: int, lanes: 
 
 ROWS = 8  # output positions of a tile, at most
 PAIRED = 5  # and of one of two vectors
-FEW = 3  # taps of a row
+FEW = 3  # taps of a row, or rows of taps
 ADDRESSES = 12  # of cells of a row that general registers keep
 HELD = 16  # vectors of weights that registers keep
+FROM_L2 = 1.3  # cycles of a cell, where the rows under a row of outputs are many and leave the L1 cache for a large L2 cache
 
 
 def rows_for(outputs: int, most: int = ROWS) -> int:
@@ -249,6 +250,10 @@ def cycles(geometry: ConvGeometry, tile: Tile, dtype: np.dtype[Any], machine: Ma
     wide = (rows - 1) * stride + taps  # cells of a row under a tile, more of which than registers keep addresses of
     weights = taps * g.in_per_group
     of_row = rows * (1.5 + weights / machine.units) + 4 * max(0, wide - ADDRESSES)
+    if machine.is_meshed and stride == apart == 1 and taps_d * taps_h > FEW and g.in_size[-1] >= lanes:
+        line = g.in_size[-1] * g.in_channels * dtype.itemsize
+        near = prod(g.x_shape) * dtype.itemsize <= machine.l2 * 3 // 2  # beyond, copies wait for the last cache too
+        of_row += FROM_L2 * wide if near and rows_of_taps * line > machine.l1 else 0.0
     begun = 7
     if g.in_per_group > 1:  # cells are spread over the lanes of a group, and weights read again where registers hold none
         spread = rows + taps - 1 if taps <= FEW else wide
