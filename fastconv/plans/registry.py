@@ -55,6 +55,8 @@ class Implementation:
         calls(operands, packed, problem, out) -> the calls of kernels that are all that `run` does, or None where it does more.
     error : Error
         The bound of its rounding.
+    once : Implementation or None
+        What stands for it where a call packs weights for itself and one that packs less may take less time in all.
     """
 
     name: str
@@ -74,6 +76,7 @@ class Implementation:
     adds_in_place: Callable[[Problem], bool] = lambda problem: False
     calls: Callable[[Any, Any, Problem, Any], tuple[Any, ...] | None] | None = None
     error: Error = LOCAL
+    once: "Implementation | None" = None
 
 
 HOMES = {

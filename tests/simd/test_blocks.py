@@ -182,6 +182,24 @@ def test_winograd_leaves_room_in_the_cache():
         assert 36 * 4 * tiles * (channels + outputs) <= 0.6 * MESHED.l2
 
 
+def test_a_call_that_packs_for_itself_takes_smaller_tiles_where_weights_are_many():
+    """F(2), whose weights are less than half of F(4)'s: for 512 channels on small maps, and not where maps are large."""
+    for channels, size, batch, once in ((512, 7, 8, (2, 2)), (512, 14, 1, (2, 2)), (64, 56, 1, (4, 4))):
+        w = np.zeros((channels, channels, 3, 3), np.float32)
+        problem = fc.conv2d.plan((batch, channels, size, size), w, padding=1, implementation="winograd").served
+        assert winograd.chosen(problem, MESHED, False).cut.form == (4, 4)
+        assert winograd.chosen(problem, MESHED, True).cut.form == once
+        cheaper = [winograd.cost(problem, MESHED, one) + winograd.pack_cost(problem, MESHED, one) for one in (True, False)]
+        assert cheaper[0] <= cheaper[1]
+
+
+def test_a_call_that_packs_for_itself_has_the_right_sums():
+    rng = np.random.default_rng(3)
+    x, w = (rng.integers(-2, 3, shape).astype(np.float32) for shape in ((8, 512, 7, 7), (512, 512, 3, 3)))
+    found, expected = (fc.conv2d(x, w, padding=1, implementation=name) for name in ("winograd", "direct"))
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-4 * np.sqrt((expected**2).mean()))
+
+
 @pytest.mark.parametrize("layout", ["NCHW", "NHWC"])
 def test_items_that_share_windows_may_be_split_anywhere(layout):
     """Output channels are shared out: wherever one thread ends and the next begins, each packs the windows that it meets."""

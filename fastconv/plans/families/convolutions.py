@@ -1,5 +1,7 @@
 """Convolutions and transposed convolutions: ordered lists, best first, reference last."""
 
+from dataclasses import replace
+from functools import partial
 from math import prod
 from typing import Any
 
@@ -47,7 +49,7 @@ def _of_planes(problem: Problem, machine: Machine) -> float:
     g = problem.geometry
     if winograd.form_of(g) is row_tiles:
         return 1.0
-    cut: Any = winograd.chosen(problem, machine).cut
+    cut: Any = winograd.chosen(problem, machine, False).cut
     return float(prod(cells_of(cut.form)) * terms_of(g.lifted()) / g.taps)
 
 
@@ -94,6 +96,16 @@ _WINOGRAD = Implementation(
     least=winograd.least,
     kernel=winograd.kernel,
     calls=launch_calls,
+)
+_WINOGRAD = replace(
+    _WINOGRAD,
+    once=replace(
+        _WINOGRAD,
+        cost=partial(winograd.cost, once=True),
+        pack=partial(winograd.pack, once=True),
+        pack_cost=partial(winograd.pack_cost, once=True),
+        kernel=partial(winograd.kernel, once=True),
+    ),
 )
 
 _DEPTHWISE = Implementation(

@@ -36,19 +36,27 @@ def supports(problem: Problem) -> str | None:
 
 
 @remembered
-def chosen(problem: Problem, machine: Machine) -> Candidate:
-    """The fastest of the forms, each with its blocks; of sizes that share a choice, that of the middle one."""
-    near, dtype = representative(problem), problem.dtype
-    if near is not problem and form_of(problem.geometry) is tiles and supports(near) is None:
-        found = tiles.alike(problem.geometry, near.geometry, chosen(near, machine).cut, dtype, machine)
+def chosen(problem: Problem, machine: Machine, once: bool) -> Candidate:
+    """The fastest of the forms, each with its blocks; of sizes that share a choice, that of the middle one.
+
+    `once`, the time to pack the weights counts: F(2) has less than half of those of F(4).
+    """
+    g, dtype, near = problem.geometry, problem.dtype, representative(problem)
+    if form_of(g) is row_tiles:
+        return cheapest(row_tiles.candidates(g, dtype, machine))
+    if near is not problem and supports(near) is None:
+        found = tiles.alike(g, near.geometry, chosen(near, machine, once).cut, dtype, machine)
         if found is not None:
             return found
-    return cheapest(form_of(problem.geometry).candidates(problem.geometry, problem.dtype, machine))
+    if once:
+        return min(tiles.candidates(g, dtype, machine, True), key=lambda one: one.seconds + tiles.pack_cost(g, one.cut, dtype))
+    return cheapest(tiles.candidates(g, dtype, machine))
 
 
-def draft(problem: Problem, machine: Machine) -> Draft:
+@remembered
+def draft(problem: Problem, machine: Machine, once: bool) -> Draft:
     """What runs, without weights."""
-    made: Draft = chosen(problem, machine).launch()
+    made: Draft = chosen(problem, machine, once).launch()
     return made
 
 
@@ -57,9 +65,9 @@ def converts(problem: Problem) -> frozenset[str]:
     return converting.both(problem) if form_of(problem.geometry) is tiles else frozenset()
 
 
-def cost(problem: Problem, machine: Machine) -> float:
-    """Seconds of the fastest candidate."""
-    return chosen(problem, machine).seconds
+def cost(problem: Problem, machine: Machine, once: bool = False) -> float:
+    """Seconds of the fastest candidate, or of the one that is taken where its weights are packed `once`."""
+    return chosen(problem, machine, once).seconds
 
 
 def least(problem: Problem, machine: Machine) -> float:
@@ -68,9 +76,9 @@ def least(problem: Problem, machine: Machine) -> float:
     return 0.0 if form_of(geometry) is row_tiles else least_seconds(geometry, problem.dtype, machine)
 
 
-def kernel(problem: Problem, machine: Machine) -> str:
+def kernel(problem: Problem, machine: Machine, once: bool = False) -> str:
     """The name of the kernel that runs."""
-    return draft(problem, machine).launch.kernel.__name__
+    return draft(problem, machine, once).launch.kernel.__name__
 
 
 @remembered
@@ -81,17 +89,17 @@ def paired(problem: Problem, machine: Machine) -> Draft:
     return made
 
 
-def pack(w: Array, bias: Array, problem: Problem) -> Launch:
+def pack(w: Array, bias: Array, problem: Problem, once: bool = False) -> Launch:
     """Weights as the kernel takes them."""
     machine = host()
-    exact = form_of(problem.geometry) is row_tiles and chosen(problem, machine).cut.m > 2 and are_whole(w)
-    return launched(paired(problem, machine) if exact else draft(problem, machine), w, bias)
+    exact = form_of(problem.geometry) is row_tiles and chosen(problem, machine, once).cut.m > 2 and are_whole(w)
+    return launched(paired(problem, machine) if exact else draft(problem, machine, once), w, bias)
 
 
-def pack_cost(problem: Problem, machine: Machine) -> float:
+def pack_cost(problem: Problem, machine: Machine, once: bool = False) -> float:
     """Seconds that `pack` takes."""
     geometry, dtype = problem.geometry, problem.dtype
-    seconds: float = form_of(geometry).pack_cost(geometry, chosen(problem, machine).cut, dtype)
+    seconds: float = form_of(geometry).pack_cost(geometry, chosen(problem, machine, once).cut, dtype)
     return seconds
 
 

@@ -192,11 +192,11 @@ def supports(geometry: ConvGeometry, dtype: np.dtype[Any]) -> str | None:
     return None if fits else f"its smallest blocks would take more than {WORKSPACE >> 20} MiB"
 
 
-def candidates(geometry: ConvGeometry, dtype: np.dtype[Any], machine: Machine) -> Iterator[Candidate]:
-    """F(4) and F(2), each in blocks of several sizes; F(2) only where it may be faster than F(4)."""
+def candidates(geometry: ConvGeometry, dtype: np.dtype[Any], machine: Machine, every: bool = False) -> Iterator[Candidate]:
+    """F(4) and F(2), each in blocks of several sizes; F(2) only where it may be faster than F(4), or for `every` one."""
     g, best = geometry.lifted(), float("inf")
     for form in forms(g):
-        if least_of_form(g, form, dtype, machine) >= best:
+        if not every and least_of_form(g, form, dtype, machine) >= best:
             continue
         for cut in cuts(geometry, form, dtype, machine):
             taken = seconds(g, cut, dtype, machine)
