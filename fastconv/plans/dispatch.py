@@ -92,7 +92,7 @@ def choose(
         best = least_of(found, problem, machine, once=False, streams=implementation == NETWORK)
         if not once or best.pack_cost(problem, machine) < WORTH:
             return best
-        return least_of(tuple(map(for_once, found)), problem, machine, once)
+        return least_of(tuple([for_once(one, problem, machine) for one in found]), problem, machine, once)
     names = [one.name for one in found]
     if not isinstance(implementation, str) or implementation not in names:
         raise ValueError(f'implementation must be "auto" or one of {names} for {operation}, got {implementation!r}')
@@ -100,12 +100,14 @@ def choose(
     reason = chosen.supports(problem)
     if reason is not None:
         raise ValueError(refusal(chosen, reason))
-    return for_once(chosen) if once else chosen
+    return for_once(chosen, problem, machine) if once else chosen
 
 
-def for_once(one: Implementation) -> Implementation:
-    """What serves a call that packs weights for itself."""
-    return one.once or one
+def for_once(one: Implementation, problem: Problem, machine: Machine) -> Implementation:
+    """What serves a call that packs weights for itself: the same, where they are few."""
+    if one.once is None or one.supports(problem) is not None or one.pack_cost(problem, machine) < WORTH:
+        return one
+    return one.once
 
 
 def chosen_form(
@@ -128,7 +130,7 @@ def chosen_form(
         form = next(islice(forms(problem), place, None), None)
         for one in () if form is None else candidates(form.operation(operation)):
             if form is not None and one.name == name and one.supports(form.problem) is None:
-                return form, for_once(one) if once else one
+                return form, for_once(one, form.problem, machine) if once else one
     return cheapest_form(operation, problem, machine, once, streams, magnitudes)[1]
 
 
