@@ -128,7 +128,7 @@ SCRIPTS = {
 
 def often(name: str) -> Any:
     """A script, in ordinary runs or in exhaustive ones."""
-    marks = () if name in ("fork-during-use", "crowd") else pytest.mark.exhaustive
+    marks = () if name in ("fork-after-use", "fork-during-use", "crowd") else pytest.mark.exhaustive
     return pytest.param(SCRIPTS[name], id=name, marks=marks)
 
 
