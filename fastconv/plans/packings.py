@@ -3,7 +3,8 @@
 first call -> their bytes are noted; second -> what they were packed into is kept; third and on -> it is found
 
 Weights that change from call to call cost a copy, and after TIRED calls that found nothing only every so often. What is kept is
-packed from a copy where it would lie in a caller's memory. A plan that the values of weights decide nothing of is found anyway.
+packed from a copy where it would lie in a caller's memory. Weights that take longer to compare than to pack are not looked for.
+A plan that the values of weights decide nothing of is found anyway.
 """
 
 from collections.abc import Callable

@@ -25,7 +25,7 @@ from fastconv.kernels.simd.direct import choice as direct
 from fastconv.kernels.simd.direct import pointwise
 from fastconv.kernels.simd.engine.weights import Draft, launched
 from fastconv.machine import Machine, host
-from fastconv.problem.convolutions import Array, ConvGeometry
+from fastconv.problem.convolutions import Array, ConvGeometry, Size
 from fastconv.problem.overlaps import (
     Band,
     bands,
@@ -63,6 +63,14 @@ class Launches(NamedTuple):
     fold: columns.Launch
 
 
+class Room(NamedTuple):
+    """Elements of a pass's columns, and channels last of those turned and of the planes they are added up to."""
+
+    columns: int
+    turned: int = 0
+    planes: int = 0
+
+
 class Packed(NamedTuple):
     """What runs.
 
@@ -81,15 +89,7 @@ class Packed(NamedTuple):
     bands: tuple[tuple[Band, Launches], ...]
     bias: Array
     images: int
-    room: "Room"
-
-
-class Room(NamedTuple):
-    """Elements of a pass's columns, and channels last of those turned and of the planes they are added up to."""
-
-    columns: int
-    turned: int = 0
-    planes: int = 0
+    room: Room
 
 
 class Cut(NamedTuple):
@@ -199,8 +199,8 @@ def draft_of(problem: Problem, band: Band, machine: Machine) -> tuple[Draft, ...
     return pointwise.drafts(g, cut, dtype, machine, False, prod(problem.geometry.in_size))
 
 
-def weights_of(w: Array, geometry: ConvGeometry) -> Array:
-    """The weights of a group as [k][t][c], for the product."""
+def weights_of(w: Array, geometry: ConvGeometry, shape: Size) -> Array:
+    """The weights of a group as [k][t][c], in the shape that the product asks for."""
     g = geometry
     if g.transposed:
         order = (g.taps, g.out_per_group) if g.channels_last else (g.out_per_group, g.taps)
@@ -210,10 +210,7 @@ def weights_of(w: Array, geometry: ConvGeometry) -> Array:
         found = w.reshape(g.out_channels, g.taps, g.in_per_group)[:, ::-1]
     else:
         found = w.reshape(g.out_channels, g.in_per_group, g.taps)[:, :, ::-1].transpose(0, 2, 1)
-    inner = (1,) * g.rank
-    products, channels = g.out_channels * g.taps, g.in_per_group
-    turned: Array = found.reshape((products, *inner, channels) if g.channels_last else (products, channels, *inner))
-    return np.ascontiguousarray(turned)
+    return np.ascontiguousarray(found.reshape(shape))
 
 
 class Drafts(NamedTuple):
@@ -227,6 +224,8 @@ class Drafts(NamedTuple):
         The drafts of the product by rows of a band: equal ones share their weights.
     begun : array
         What the product's sums begin with.
+    w_shape : tuple of int
+        Of the product's weights.
     images, room
         As Packed has them.
     """
@@ -234,6 +233,7 @@ class Drafts(NamedTuple):
     bands: tuple[tuple[Band, columns.Launch], ...]
     products: dict[int, tuple[Draft, ...]]
     begun: Array
+    w_shape: Size
     images: int
     room: Room
 
@@ -250,6 +250,7 @@ def drafts(problem: Problem, machine: Machine) -> Drafts:
         tuple([(band, folds[kind_of(band, g)]) for band in found]),
         {one: draft_of(problem, band, machine) for one, band in rows.items()},
         begun,
+        product_geometry(g, 1, 1).w_shape,
         images,
         room_of(problem, machine),
     )
@@ -258,7 +259,7 @@ def drafts(problem: Problem, machine: Machine) -> Drafts:
 def pack(w: Array, bias: Array, problem: Problem) -> Packed:
     """The launches of each band; those of equal products share their weights."""
     found = drafts(problem, host())
-    turned = weights_of(w, problem.geometry)
+    turned = weights_of(w, problem.geometry, found.w_shape)
     products = {
         rows: tuple([launched(draft, turned, found.begun) for draft in parts]) for rows, parts in found.products.items()
     }

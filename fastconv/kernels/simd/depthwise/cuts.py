@@ -161,7 +161,7 @@ def cycles_of_copying(geometry: ConvGeometry, dtype: np.dtype[Any], machine: Mac
     each = 2.0 if near else 6.0
     if machine.is_meshed and geometry.bytes(dtype.itemsize) > machine.l2:
         each = MESHED
-    elif machine.is_meshed and prod(geometry.kernel) <= SMALL:
+    elif machine.is_meshed and geometry.taps <= SMALL:
         each = 4.0
     if machine.vector_bytes < LINE:
         each += 0.0 if pixel % PERIOD else 4.0 if pixel % (2 * PERIOD) else 8.0
