@@ -37,7 +37,14 @@ DIGEST = hashlib.sha256().digest_size
 
 
 # What a kernel of any family may import, a test of the imports holds it to that, and what is compiled outside of all families.
-SHARED: tuple[str, ...] = ("machine.py", "problem/**/*.py", "kernels/*.py", "kernels/simd/*.py", "kernels/simd/engine/*.py")
+SHARED: tuple[str, ...] = (
+    "machine.py",
+    "problem/**/*.py",
+    "kernels/*.py",
+    "kernels/compiling/*.py",
+    "kernels/simd/*.py",
+    "kernels/simd/engine/*.py",
+)
 SHARED += ("kernels/simd/vector/*.py", "kernels/gradients/*.py", "kernels/loops/*.py")
 FAMILIES = "fastconv.kernels.simd."
 

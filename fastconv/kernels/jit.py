@@ -16,7 +16,7 @@ from numba.extending import overload
 
 from fastconv.kernels import threads
 from fastconv.kernels.cache import lasting_name
-from fastconv.kernels.compiling import compiled, entry, inlined
+from fastconv.kernels.compiling.functions import compiled, entry, inlined
 from fastconv.kernels.simd.vector.atomics import failed, laid_down
 from fastconv.kernels.simd.vector.types import RECORDS
 from fastconv.kernels.team import ALONE, lead

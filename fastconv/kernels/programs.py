@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fastconv.kernels import threads
-from fastconv.kernels.compiling import compiled, entry
+from fastconv.kernels.compiling.functions import compiled, entry
 from fastconv.kernels.jit import LONG, Call, most_threads, parts_of
 from fastconv.kernels.memory import aligned
 from fastconv.kernels.simd.vector.atomics import adapter_failed, laid_at, loaded, room_of

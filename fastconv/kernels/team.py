@@ -23,7 +23,7 @@ from typing import Any
 
 import numpy as np
 
-from fastconv.kernels.compiling import compiled, entry
+from fastconv.kernels.compiling.functions import compiled, entry
 from fastconv.kernels.simd.vector.atomics import adapter_failed, added, c_call, exchanged, loaded, pause
 from fastconv.problem.convolutions import Array
 

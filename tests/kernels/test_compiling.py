@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from numba import njit
 
-from fastconv.kernels.compiling import OPTIONS, compiled, inlined
+from fastconv.kernels.compiling.functions import OPTIONS, compiled, inlined
 
 
 def options_of(callers):

@@ -117,7 +117,7 @@ def lowered(kernel: Any, arguments: tuple[Any, ...], cpus: list[str]) -> dict[st
     """The assembly of a kernel for each processor; what stands before the last optimisation is the same for all."""
     from numba.core.registry import cpu_target
 
-    from fastconv.kernels.compiling import KernelLibrary
+    from fastconv.kernels.compiling.libraries import KernelLibrary
 
     codegen = cpu_target.target_context.codegen()
     dispatcher = kernel.serial

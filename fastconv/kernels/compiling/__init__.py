@@ -1,0 +1,1 @@
+"""How kernels are compiled: Numba's way, without what no kernel has, and each function once."""
