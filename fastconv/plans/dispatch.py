@@ -9,7 +9,6 @@ from fastconv.kernels.keeping import Kept
 from fastconv.machine import Machine
 from fastconv.plans.forms import Form, forms
 from fastconv.plans.registry import OPERATIONS, Implementation
-from fastconv.problem.buckets import representative
 from fastconv.problem.convolutions import ConvGeometry
 from fastconv.problem.filters import FilterGeometry
 from fastconv.problem.problem import Problem
@@ -124,7 +123,7 @@ def chosen_form(
     """
     if not is_automatic(implementation):
         return Form(problem), choose(operation, problem, machine, implementation, once)
-    streams, near = implementation == NETWORK, representative(problem)
+    streams, near = implementation == NETWORK, problem.representative
     if near is not problem and magnitudes is None:
         place, name = choice_for(operation, near, machine, once, streams, candidates(operation))
         form = next(islice(forms(problem), place, None), None)
@@ -169,15 +168,19 @@ def least_of(
 ) -> Implementation:
     """The first of the cheapest that support a problem; what takes a search comes last, and only if it may be cheaper."""
     best: tuple[float, int] | None = None
-    for searches in (False, True):
-        for place, one in enumerate(found):
-            if (one.least is not None) != searches:
-                continue
-            if best is not None and one.least is not None and one.least(problem, machine) > best[0]:
-                continue
-            if one.supports(problem) is None:
-                estimated = estimate(one, problem, machine, once, streams), place
-                best = estimated if best is None else min(best, estimated)
+    searches = []
+    for place, one in enumerate(found):
+        if one.least is not None:
+            searches.append((one.least(problem, machine), place))
+        elif one.supports(problem) is None:
+            estimated = estimate(one, problem, machine, once, streams), place
+            best = estimated if best is None else min(best, estimated)
+    for bound, place in sorted(searches):
+        if best is not None and bound > best[0]:
+            break
+        if found[place].supports(problem) is None:
+            estimated = estimate(found[place], problem, machine, once, streams), place
+            best = estimated if best is None else min(best, estimated)
     assert best is not None, "the reference serves all"
     return found[best[1]]
 

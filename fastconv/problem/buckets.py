@@ -5,13 +5,12 @@ with every call does not wait for it every time. Small sizes and round ones, mul
 own. It is a function of the size alone, whatever was asked before.
 """
 
-from dataclasses import replace
+from typing import Any
 
-from fastconv.problem.convolutions import ConvGeometry, Size
+from fastconv.problem.convolutions import ConvGeometry
 from fastconv.problem.pools import PoolGeometry
-from fastconv.problem.problem import Problem
 
-SMALL = 64  # sizes below it are their own
+SMALL = 32  # sizes below it are their own
 PARTS = 4  # of the sizes from one power of two to the next
 
 
@@ -24,19 +23,13 @@ def middle(size: int) -> int:
     return size if rest == 0 else size - rest + step // 2
 
 
-def representative(problem: Problem) -> Problem:
-    """The problem that the choice for a problem is made for: itself, or one with sizes close by."""
-    g = problem.geometry
+def near(geometry: Any) -> Any:
+    """The geometry that the choice for a geometry is made for: itself, or one with sizes close by that has outputs."""
+    g = geometry
     if not isinstance(g, (ConvGeometry, PoolGeometry)):
-        return problem
+        return g
     batch, size = middle(g.batch), tuple(map(middle, g.in_size))
     if batch == g.batch and size == g.in_size:
-        return problem
-    near = resized(g, batch, size)
-    return problem if near is g else replace(problem, geometry=near)
-
-
-def resized(geometry: ConvGeometry | PoolGeometry, batch: int, size: Size) -> ConvGeometry | PoolGeometry:
-    """The geometry with another batch and input; what has no output then is left as it is."""
-    found = replace(geometry, batch=batch, in_size=size)
-    return found if min(found.out_size, default=1) > 0 else geometry
+        return g
+    found = g.changed(batch=batch, in_size=size)
+    return found if min(found.out_size, default=1) > 0 else g

@@ -10,7 +10,6 @@
 No array is copied but weights that lose taps. What a caller asks of an implementation by name is left as it is.
 """
 
-from dataclasses import replace
 from math import prod
 from typing import Any, NamedTuple
 
@@ -73,13 +72,12 @@ def trimmed(geometry: ConvGeometry) -> tuple[ConvGeometry, Cut]:
         return g, ()
     dilation = tuple(1 if taps == 1 else step for taps, step in zip(kernel, g.dilation, strict=True))
     padding = tuple((axis.before, axis.after) for axis in axes)
-    return replace(g, kernel=kernel, dilation=dilation, padding=padding), tuple(slice(one.first, one.last) for one in axes)
+    return g.changed(kernel=kernel, dilation=dilation, padding=padding), tuple(slice(one.first, one.last) for one in axes)
 
 
 def row(geometry: ConvGeometry, batch: int, cells: int, in_channels: int) -> ConvGeometry:
     """A kernel of one tap on rows of `cells` positions, channels last."""
-    return replace(
-        geometry,
+    return geometry.changed(
         batch=batch,
         in_channels=in_channels,
         in_size=(cells,),
@@ -114,7 +112,7 @@ def merged(geometry: ConvGeometry) -> ConvGeometry:
     if not still:
         return g
     left = {name: getattr(g, name)[still:] for name in OF_AXES}
-    return replace(g, batch=g.batch * prod(g.in_size[:still]), **left)
+    return g.changed(batch=g.batch * prod(g.in_size[:still]), **left)
 
 
 def joined(geometry: ConvGeometry) -> ConvGeometry:
@@ -129,13 +127,13 @@ def joined(geometry: ConvGeometry) -> ConvGeometry:
         return g
     left: dict[str, Any] = {name: (*getattr(g, name)[:second], *getattr(g, name)[second + 1 :]) for name in OF_AXES}
     left["in_size"] = (*g.in_size[: second - 1], g.in_size[second - 1] * g.in_size[second], *g.in_size[second + 1 :])
-    return joined(replace(g, **left))
+    return joined(g.changed(**left))
 
 
 def convolution(geometry: ConvGeometry) -> tuple[ConvGeometry, Cut]:
     """The normal form of a convolution, and what is cut out of the spatial axes of its weights."""
     if geometry.border is not ZEROS and not any(map(any, geometry.padding)):
-        geometry = replace(geometry, border=ZEROS)
+        geometry = geometry.changed(border=ZEROS)
     small, cut = trimmed(geometry)
     return merged(small), cut
 
@@ -148,7 +146,7 @@ def pool(geometry: PoolGeometry) -> PoolGeometry:
     if any(cells % outputs for cells, outputs in zip(g.in_size, g.out_size, strict=True)):
         return g
     steps = tuple(cells // outputs for cells, outputs in zip(g.in_size, g.out_size, strict=True))
-    return replace(g, kernel=steps, stride=steps, adaptive=False)
+    return g.changed(kernel=steps, stride=steps, adaptive=False)
 
 
 def normal(problem: Problem) -> tuple[Problem, Cut]:
@@ -159,4 +157,4 @@ def normal(problem: Problem) -> tuple[Problem, Cut]:
         found, cut = convolution(geometry)
     elif isinstance(geometry, PoolGeometry):
         found = pool(geometry)
-    return (problem if found is geometry else replace(problem, geometry=found)), cut
+    return (problem if found is geometry else problem.changed(geometry=found)), cut

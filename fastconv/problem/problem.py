@@ -1,11 +1,12 @@
 """A problem: all sizes and all dtypes of one call, and what it asks beside its operation's sum."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from fastconv.problem.convolutions import IDENTITY, Array, ConvGeometry, Hashed
+from fastconv.problem.buckets import near
+from fastconv.problem.convolutions import IDENTITY, Array, ConvGeometry, Hashed, cached_property
 from fastconv.problem.gradients import PoolGradient, ScatterGradient, WeightGradient
 from fastconv.problem.pools import PoolGeometry, UnpoolGeometry
 from fastconv.problem.types import Types
@@ -41,10 +42,16 @@ class Problem(Hashed):
         """What sums are made in."""
         return self.types.summed
 
+    @cached_property
+    def representative(self) -> "Problem":
+        """The problem that the choice among implementations is made for: itself, or one with sizes close by."""
+        found = near(self.geometry)
+        return self if found is self.geometry else self.changed(geometry=found)
+
     @property
     def bare(self) -> "Problem":
         """The same sums, with neither residual nor activation."""
-        return replace(self, geometry=replace(self.geometry, activation=IDENTITY), residual=False)
+        return self.changed(geometry=self.geometry.changed(activation=IDENTITY), residual=False)
 
     @property
     def finished_later(self) -> bool:

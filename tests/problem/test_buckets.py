@@ -6,7 +6,7 @@ import pytest
 import fastconv as fc
 from fastconv.machine import host
 from fastconv.plans import dispatch
-from fastconv.problem.buckets import PARTS, SMALL, middle, representative
+from fastconv.problem.buckets import PARTS, SMALL, middle
 
 
 def test_small_sizes_and_round_ones_are_their_own():
@@ -32,13 +32,13 @@ def test_others_share_the_middle_of_their_neighbours():
 def test_what_has_no_output_at_its_middle_is_its_own():
     plan = fc.conv1d.plan((1, 1, 155), np.ones((1, 1, 155), np.float32))
     assert middle(155) < 155
-    assert representative(plan.problem) is plan.problem
+    assert plan.problem.representative is plan.problem
     dilated = fc.conv1d.plan((1, 64, 155), np.ones((64, 64, 3), np.float32), dilation=75, implementation="winograd")
-    assert representative(dilated.problem) is dilated.problem
+    assert dilated.problem.representative is dilated.problem
     assert fc.conv1d.plan((1, 64, 155), np.ones((64, 64, 3), np.float32), dilation=75).out_shape == (1, 64, 5)
     pool = fc.max_pool2d.plan((1, 3, 201, 40), 3).problem
-    assert representative(pool).geometry.in_size == (middle(201), 40)
-    assert representative(pool).geometry.kernel == (3, 3)
+    assert pool.representative.geometry.in_size == (middle(201), 40)
+    assert pool.representative.geometry.kernel == (3, 3)
 
 
 @pytest.mark.parametrize("first", [131, 154])
@@ -48,7 +48,7 @@ def test_the_choice_is_that_for_the_middle_whatever_came_first(first):
     w, found = np.ones((16, 8, 3, 3), np.float32), set()
     for size in (first, 129, 140, 145, 159):
         plan = fc.conv2d.plan((1, 8, size, 90), w, padding=1)
-        near = representative(plan.problem)
+        near = plan.problem.representative
         assert near.geometry.in_size == (144, middle(90))
         assert plan.implementation.name == dispatch.cheapest_form("conv2d", near, host(), False, False)[1][1].name
         assert plan.out_shape == (1, 16, size, 90)
@@ -71,7 +71,7 @@ def test_a_choice_that_does_not_serve_is_made_anew(monkeypatch):
 def test_an_implementation_that_is_registered_later_is_seen():
     """The choice that is kept is for the candidates that there were."""
     problem = fc.conv2d.plan((1, 8, 131, 90), np.ones((16, 8, 3, 3), np.float32), padding=1).problem
-    near, known = representative(problem), dispatch.candidates("conv2d")
+    near, known = problem.representative, dispatch.candidates("conv2d")
     assert dispatch.choice_for("conv2d", near, host(), False, False, known) == dispatch.choice_for(
         "conv2d", near, host(), False, False, known
     )

@@ -169,6 +169,7 @@ _OVERLAPS = Implementation(
     overlaps.pack,
     pack_cost=overlaps.pack_cost,
     fuses=lambda problem: problem.ends_with_sums,
+    least=overlaps.least,
     kernel=overlaps.kernel,
     calls=overlaps.calls,
 )

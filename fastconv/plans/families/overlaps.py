@@ -23,6 +23,7 @@ from fastconv.kernels.memory import LINE, aligned
 from fastconv.kernels.simd.arrays import columns, turning
 from fastconv.kernels.simd.direct import choice as direct
 from fastconv.kernels.simd.direct import pointwise
+from fastconv.kernels.simd.engine import costs
 from fastconv.kernels.simd.engine.weights import Draft, launched
 from fastconv.machine import Machine, host
 from fastconv.problem.convolutions import Array, ConvGeometry, Size
@@ -170,6 +171,16 @@ def cost(problem: Problem, machine: Machine) -> float:
         seconds += turning.seconds(cut.images, outs, band.made * prod(g.out_size[1:]), dtype, machine) if outs > 1 else 0
     parts = max(1.0, g.batch / max(1, cut.images)) * max(1.0, g.out_size[0] / max(1, band.made))
     return parts * seconds + (machine.seconds(0, g.bytes(dtype.itemsize)) if len(found) > 1 else 0.0)
+
+
+def least(problem: Problem, machine: Machine) -> float:
+    """Seconds that the cost is not below, found at once: of whole registers of the product, and of adding them up."""
+    g, dtype = problem.geometry, problem.dtype
+    if dtype not in (np.float32, np.float64):
+        return 0.0
+    lanes = machine.lanes(dtype)
+    vectors = g.batch * prod(g.in_size) * g.taps * g.out_channels / lanes
+    return machine.seconds(costs.CALL + vectors * (g.in_per_group / machine.units + columns.OF_VALUES))
 
 
 def pack_cost(problem: Problem, machine: Machine) -> float:

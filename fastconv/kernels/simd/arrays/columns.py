@@ -29,6 +29,7 @@ SQUARE = 16  # rows of a square that is turned in registers, at most
 LONG = 4096  # cells of a line, of which there are no more than phases, even where a square would read them
 LINE = 16  # elements that are asked for at a time
 JUMPS = 2  # the stride beyond which the rows that a row of cells meets are few, of taps far apart
+OF_VALUES = 3  # cycles of a vector of columns that is added up, or copied
 FAR = 64 << 10  # bytes of the columns of a plane that no L1 cache holds
 
 
@@ -334,12 +335,13 @@ def seconds(geometry: FoldGeometry, dtype: np.dtype[Any], machine: Machine) -> f
     g, plane, values = geometry, geometry.windows.lifted(), geometry.flops
     lines, stride = values / max(1, plane.out_size[2]), plane.stride[2]
     if g.operation == "unfold":
-        cycles = 15 * lines + values * (3 / machine.lanes(dtype) if stride <= 2 else 1.5)
+        cycles = 15 * lines + values * (OF_VALUES / machine.lanes(dtype) if stride <= 2 else 1.5)
     else:
         cells = prod(g.image_shape)
         woven = 0.1 if stride == 1 else 0.3 if stride == 2 else 1.2
         of_line, of_row = (14, 100) if machine.registers <= 16 else (8, 40)
-        cycles = of_line * lines + values * 3 / machine.lanes(dtype) + cells * woven + of_row * cells / max(1, plane.in_size[2])
+        cycles = of_line * lines + values * OF_VALUES / machine.lanes(dtype)
+        cycles += cells * woven + of_row * cells / max(1, plane.in_size[2])
         if values * dtype.itemsize > 2 * machine.l2:  # taps lie far apart: each line is waited for
             cycles += 15 * lines
     return 1e-6 + machine.seconds(cycles, g.bytes(dtype.itemsize))

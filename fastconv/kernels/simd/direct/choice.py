@@ -14,7 +14,6 @@ from fastconv.kernels.simd.direct import dots, held, patches, planar, pointwise,
 from fastconv.kernels.simd.direct.cuts import Cuts
 from fastconv.kernels.simd.engine import converting, costs, walks, weights
 from fastconv.machine import Machine, host
-from fastconv.problem.buckets import representative
 from fastconv.problem.convolutions import Array
 from fastconv.problem.problem import Operands, Problem
 
@@ -33,7 +32,7 @@ def candidates(problem: Problem, machine: Machine) -> tuple[costs.Candidate, ...
 @remembered
 def choice(problem: Problem, machine: Machine) -> costs.Candidate:
     """The candidate that is expected to take the least time; of sizes that share a choice, by the kernel of the middle one."""
-    near = representative(problem)
+    near = problem.representative
     if near is not problem:
         kernel = kernel_of(near, machine)
         if kernel.suits(problem, machine):

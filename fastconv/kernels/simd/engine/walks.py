@@ -1,7 +1,6 @@
 """A geometry as kernels walk it: flattened where positions need no rows, with the strides of its arrays and weights."""
 
 from collections.abc import Iterator
-from dataclasses import replace
 from itertools import product
 from math import prod
 from typing import NamedTuple
@@ -37,11 +36,11 @@ def flattened(geometry: ConvGeometry) -> ConvGeometry:
     """
     g = geometry.lifted()
     if g.is_pointwise:
-        return replace(g, in_size=(1, 1, prod(g.in_size)))
+        return g.changed(in_size=(1, 1, prod(g.in_size)))
     plain = g.dilation[-1] == 1 and not any(g.padding[-1]) and not g.output_padding[-1]
     if g.transposed and g.channels_last and g.groups == 1 and plain and g.kernel[-1] == g.stride[-1]:
         wide = g.stride[-1]
-        return replace(g, kernel=(*g.kernel[:-1], 1), stride=(*g.stride[:-1], 1), out_channels=wide * g.out_channels)
+        return g.changed(kernel=(*g.kernel[:-1], 1), stride=(*g.stride[:-1], 1), out_channels=wide * g.out_channels)
     return g
 
 

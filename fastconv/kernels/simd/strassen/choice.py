@@ -56,17 +56,17 @@ def cost(problem: Problem, machine: Machine) -> float:
 
 
 def least(problem: Problem, machine: Machine) -> float:
-    """Of the products, seven of pairs for eight, which `windows` makes, and of weights that each image reads again.
-
-    Kernels of one tap take no search.
-    """
+    """Of the products, seven of pairs for eight, of what goes on around them, and of weights that each image reads again."""
     g, dtype = problem.geometry, problem.dtype
-    if points.suits(g) or g.transposed:
-        return 0.0
-    vectors = half_of(g.out_per_group, machine.lanes(dtype))
-    images, products = g.batch * g.groups, PANELS * vectors * g.taps * -(-g.in_per_group // 2)
-    weights = spilled(products * machine.lanes(dtype) * dtype.itemsize, 0, 0, machine)
-    cycles = 28_000 + images * (prod(g.out_size) / 2 * products / machine.units + weights)
+    if points.suits(g):
+        return MARGIN * points.least(g, dtype, machine)
+    # Of a transposed convolution, every phase makes at least so many outputs, of its share of the taps.
+    outputs = prod(size // step if g.transposed else size for size, step in zip(g.out_size, g.stride, strict=True))
+    lanes, images = machine.lanes(dtype), g.batch * g.groups
+    vectors, length = half_of(g.out_per_group, lanes), g.taps * -(-g.in_per_group // 2)
+    of_pair = PANELS * length * vectors / machine.units + 12 * vectors + g.taps * (40 + 8 * -(-g.in_per_group // lanes))
+    weights = spilled(PANELS * length * vectors * lanes * dtype.itemsize, 0, 0, machine)
+    cycles = 28_000 + images * (outputs / 2 * of_pair + weights)
     return MARGIN * machine.seconds(cycles, g.bytes(dtype.itemsize))
 
 

@@ -99,6 +99,8 @@ def kernel(along: str, rows: int, columns: int, lanes: int, dtype: str, isa: str
 
 # Decisions --------------------------------------------------------------------------------------------------------------
 
+MOST_ROWS = 16  # of any tile, or more
+
 
 class Cut(NamedTuple):
     """A register tile and its direction, tiles of a part, blocks of output channels of a half, and of those an item's."""
@@ -159,6 +161,16 @@ def cycles_of(geometry: ConvGeometry, cut: Cut, lanes: int, machine: Machine) ->
     vectors = 1 if cut.along == "channels" else cut.columns
     ends = 50 + {"channels": 22, "positions": 14, "doubled": 80}[cut.along] * size
     return cut.blocks * (1.01 * PANELS * half * max(size, 8) / machine.units + ends) + 30 * half * vectors
+
+
+def least(geometry: ConvGeometry, dtype: np.dtype[Any], machine: Machine) -> float:
+    """Seconds that no cut is below: of whole halves in whole tiles, which end as the cheapest do."""
+    g, lanes, taps = geometry, machine.lanes(dtype), lines_of(geometry).taps
+    half, pairs = -(-g.in_per_group // 2), prod(g.in_size) / 2
+    products = PANELS * half / machine.units + 14  # of a position and a vector of channels
+    sums = 30 * half / max(lanes, MOST_ROWS)  # of a position
+    cycles = 28_000 + g.batch * g.groups * pairs * (g.out_per_group * taps[2] / (2 * lanes) * products + sums)
+    return machine.seconds(cycles * taps[0] * taps[1], g.bytes(dtype.itemsize))
 
 
 def candidate(geometry: ConvGeometry, dtype: np.dtype[Any], machine: Machine) -> Candidate:

@@ -16,7 +16,6 @@ from fastconv.kernels.simd.engine.weights import Draft, are_whole, launched
 from fastconv.kernels.simd.winograd import row_tiles, tiles
 from fastconv.kernels.simd.winograd.cuts import least_seconds
 from fastconv.machine import Machine, host
-from fastconv.problem.buckets import representative
 from fastconv.problem.convolutions import Array, ConvGeometry
 from fastconv.problem.problem import Operands, Problem
 
@@ -41,7 +40,7 @@ def chosen(problem: Problem, machine: Machine, once: bool) -> Candidate:
 
     `once`, the time to pack the weights counts: F(2) has less than half of those of F(4).
     """
-    g, dtype, near = problem.geometry, problem.dtype, representative(problem)
+    g, dtype, near = problem.geometry, problem.dtype, problem.representative
     if form_of(g) is row_tiles:
         return cheapest(row_tiles.candidates(g, dtype, machine))
     if near is not problem and supports(near) is None:
