@@ -61,8 +61,6 @@ class PartLibrary(_Library):
 
     def finalize(self) -> None:
         """Make the code one that may be linked into several kernels."""
-        for library in self._linking_libraries:
-            self._reload_init.update(library._reload_init)
         for function in self._final_module.functions:
             if not function.is_declaration:
                 function.linkage = "linkonce_odr"
@@ -83,7 +81,7 @@ class _Alone:
     """A part without what it calls."""
 
     def __init__(self, part: PartLibrary) -> None:
-        self._reload_init = part._reload_init
+        self._reload_init = getattr(part, "_reload_init", ())  # which older releases of Numba have not
         self._module = part._final_module
 
     def _get_module_for_linking(self) -> Any:
