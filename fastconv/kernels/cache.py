@@ -28,6 +28,7 @@ from numba.core import compiler
 from numba.core.caching import _Cache
 from numba.core.serialize import dumps
 
+from fastconv.kernels.claims import CLAIMS
 from fastconv.kernels.notice import Notice
 from fastconv.kernels.tidying import touched
 
@@ -191,11 +192,13 @@ class DiskCache(_Cache):  # type: ignore[misc]
         try:
             found = self._file(signature, target_context.codegen())
             payload = None if found is None else _read(*found)
+            if payload is None:
+                NOTICE.begin(None if found is None else found[0].parent)
+                payload = _read(*found) if found is not None and CLAIMS.take(found[0]) else None
             if payload is not None:
                 return compiler.CompileResult._rebuild(target_context, *payload)
         except Exception:  # whatever is wrong with a file, compiling again mends it
-            found = None
-        NOTICE.begin(None if found is None else found[0].parent)
+            NOTICE.begin(None)
         return None
 
     def save_overload(self, signature: Any, result: Any) -> None:

@@ -14,6 +14,7 @@ from typing import Any
 from numba import njit
 
 from fastconv.kernels.cache import NOTICE, DiskCache, lasting_name
+from fastconv.kernels.claims import CLAIMS
 from fastconv.kernels.compiling.compilers import KernelCompiler, PartCompiler
 
 # A NaN or inf goes where the standard says: no flag lets LLVM assume that there are none, or change the order of a sum.
@@ -45,10 +46,10 @@ def inlined(function: Callable[..., Any]) -> Any:
     return njit(**(OPTIONS | INNER | {"forceinline": True}), pipeline_class=PartCompiler)(distinct(function))
 
 
-def without_collections(function: Callable[..., Any]) -> Callable[..., Any]:
-    """`function` while Python's garbage collector rests: a compiler makes millions of objects, and few cycles of them.
+def undisturbed(function: Callable[..., Any]) -> Callable[..., Any]:
+    """`function`, which compiles, while Python's garbage collector rests: it makes millions of objects, and few cycles of them.
 
-    What waits for it is told where that takes long.
+    Then there is nothing more to wait for: neither somebody who was told, nor processes that want the same kernel.
     """
 
     @wraps(function)
@@ -59,6 +60,7 @@ def without_collections(function: Callable[..., Any]) -> Callable[..., Any]:
             return function(*arguments)
         finally:
             NOTICE.end()
+            CLAIMS.end()
             if was_enabled:
                 gc.enable()
 
@@ -68,7 +70,7 @@ def without_collections(function: Callable[..., Any]) -> Callable[..., Any]:
 def entry(function: Callable[..., Any], name: str, **options: Any) -> Any:
     """`function` for Python to call: compiled on its first call with each signature, and kept on disk under `name`."""
     dispatcher = njit(**OPTIONS, no_cfunc_wrapper=True, pipeline_class=KernelCompiler, **options)(distinct(function, name))
-    dispatcher.compile = without_collections(dispatcher.compile)
+    dispatcher.compile = undisturbed(dispatcher.compile)
     if hasattr(dispatcher, "_cache"):
         dispatcher._cache = DiskCache(function.__name__, name, function.__module__)
     return dispatcher
