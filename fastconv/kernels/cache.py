@@ -26,6 +26,7 @@ import numba
 import numpy as np
 from numba.core import compiler
 from numba.core.caching import _Cache
+from numba.core.runtime import rtsys
 from numba.core.serialize import dumps
 
 from fastconv.kernels.claims import CLAIMS
@@ -188,7 +189,7 @@ class DiskCache(_Cache):  # type: ignore[misc]
 
     def load_overload(self, signature: Any, target_context: Any) -> Any:
         """The compiled signature, or None where it is not to be had."""
-        target_context.refresh()
+        rtsys.initialize(target_context)
         try:
             found = self._file(signature, target_context.codegen())
             payload = None if found is None else _read(*found)

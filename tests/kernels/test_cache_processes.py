@@ -54,6 +54,20 @@ print(f"{sorted(changed)}, {numba.get_num_threads() - config.NUMBA_NUM_THREADS},
     assert run({}, code) == ("[]", 0, None)
 
 
+def test_what_only_a_compiler_needs_is_not_loaded_for_a_kernel_that_is_on_disk(tmp_path: Path) -> None:
+    """Numba's implementations of Python and NumPy, and SciPy with them, take longer to load than such a first call does."""
+    code = """
+import sys
+import numpy as np
+import fastconv as fc
+assert fc.relu(np.arange(-4, 5, dtype="f4"), implementation="loops").sum() == 10
+print("numba.np.arraymath" in sys.modules)
+"""
+    command, environment = [sys.executable, "-c", code], variables({"NUMBA_CACHE_DIR": str(tmp_path)})
+    cold, warm = (subprocess.check_output(command, env=environment, timeout=SECONDS, text=True) for _ in range(2))
+    assert (cold, warm) == ("True\n", "False\n")
+
+
 # Two kernels of one name that differ in what they close over, each compiled by a process of its own.
 TWINS = {
     "max": "fc.max_pool2d(x, 3, implementation='loops')",

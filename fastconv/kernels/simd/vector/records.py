@@ -10,7 +10,6 @@ from typing import Any
 from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
-from numba.np.arrayobj import populate_array
 
 from fastconv.kernels.simd.vector.types import BYTES, I64, Pointer, element_of, held
 
@@ -57,6 +56,8 @@ def carver_of(kind: Any) -> Any:
         pointers, array = types.NamedUniTuple(Pointer(dtype), len(kind._fields), kind), types.Array(dtype, 1, "C")
 
         def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+            from numba.np.arrayobj import populate_array  # which takes time to load, and compilers alone need
+
             size, line = I64(BYTES[dtype]), I64(LINE)
             total, begins = line, []  # a line more: memory may begin anywhere
             for i, found in enumerate(parts.types):
