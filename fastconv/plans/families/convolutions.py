@@ -115,7 +115,7 @@ _DEPTHWISE = Implementation(
     depthwise.cost,
     depthwise.supports,
     depthwise.pack,
-    pack_cost=per_weight(1e-9, 5e-6),
+    pack_cost=depthwise.pack_cost,
     converts=converting.both,
     fuses=depthwise.fuses,
     kernel=depthwise.kernel,

@@ -11,7 +11,7 @@ import numpy as np
 from fastconv.kernels.jit import Launch, flat
 from fastconv.kernels.keeping import remembered
 from fastconv.kernels.simd.depthwise import cuts, interleaved, planes, rows, volumes
-from fastconv.kernels.simd.engine.costs import Candidate, cheapest
+from fastconv.kernels.simd.engine.costs import Candidate, cheapest, of_packing
 from fastconv.kernels.simd.engine.weights import Draft, launched
 from fastconv.machine import Machine, host
 from fastconv.problem.convolutions import Array, ConvGeometry
@@ -88,6 +88,12 @@ def fuses(problem: Problem) -> bool:
 def cost(problem: Problem, machine: Machine) -> float:
     """Seconds of the fastest candidate: the least, which is that of channels with the same filter."""
     return chosen(problem, machine, True).seconds
+
+
+def pack_cost(problem: Problem, machine: Machine) -> float:
+    """Seconds that `pack` takes; of several channels a group, runs of them are copied."""
+    g = problem.geometry
+    return of_packing(g, problem.dtype, 1e-9 if g.in_per_group == 1 else 2e-10, 5e-6)
 
 
 def kernel(problem: Problem, machine: Machine) -> str:

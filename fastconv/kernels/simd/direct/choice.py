@@ -74,9 +74,10 @@ def adds_in_place(problem: Problem) -> bool:
 
 
 def pack_cost(problem: Problem, machine: Machine) -> float:
-    """Of the kernel that is chosen; some take the weights as they lie."""
-    lays = choice(problem, machine).cut.lays_weights
-    return costs.of_packing(problem.geometry, problem.dtype, 8e-11, 6e-6) if lays else 2e-6
+    """Of the kernel that is chosen; some take the weights as they lie. Those of groups of few channels fill no vector."""
+    g, lays = problem.geometry, choice(problem, machine).cut.lays_weights
+    of_byte = 5e-10 if g.groups > 1 and g.out_per_group < machine.lanes(problem.dtype) else 8e-11
+    return costs.of_packing(g, problem.dtype, of_byte, 6e-6) if lays else 2e-6
 
 
 def kernel(problem: Problem, machine: Machine) -> str:
