@@ -32,3 +32,35 @@ def options_of(callers):
 def test_a_function_is_inlined_only_where_it_says_so(callers):
     """Not because its first caller was: the code of a kernel would depend on what a process compiled before."""
     assert options_of(callers) == options_of(("product",))
+
+
+def test_ranges_of_every_kind_have_the_turns_of_pythons():
+    """Of one, two and three arguments, empty ones, downward, and one that another function made."""
+
+    def made(begin, end):
+        return range(begin, end, 2)
+
+    made = compiled(made)
+
+    def turns(begin, end, step):
+        found = 0
+        for i in range(end):
+            found = 3 * found + i
+        for i in range(begin, end):
+            found = 3 * found + i
+        for i in range(begin, end, step):
+            found = 3 * found + i
+        for i in made(begin, end):
+            found = 3 * found + i
+        return found
+
+    def expected(begin, end, step):
+        found = 0
+        for i in (*range(end), *range(begin, end), *range(begin, end, step), *range(begin, end, 2)):
+            found = 3 * found + i
+        return found
+
+    part = compiled(turns)
+    called = njit(**OPTIONS)(lambda begin, end, step: part(begin, end, step))
+    for case in [(0, 5, 1), (2, 5, 2), (5, 2, -1), (5, 2, 1), (-3, 3, 4), (0, 0, 3)]:
+        assert called(*case) == expected(*case)

@@ -66,7 +66,8 @@ class _Lower(Lower):  # type: ignore[misc]
         """An expression. A loop whose step is 1 needs no division to count its turns, and no error for a step of 0."""
         if expr.op == "getiter" and self.typeof(expr.value.name) == types.range_state64_type:
             made = guard(get_definition, self.func_ir, expr.value)
-            if isinstance(made, ir.Expr) and made.op == "call" and len(made.args) < 3:
+            is_call = isinstance(made, ir.Expr) and made.op == "call" and len(made.args) < 3
+            if is_call and getattr(self.typeof(made.func.name), "typing_key", None) is range:
                 return self.steps_of_one(resty, expr.value)
         return super().lower_expr(resty, expr)
 
