@@ -178,8 +178,7 @@ def least(problem: Problem, machine: Machine) -> float:
     g, dtype = problem.geometry, problem.dtype
     if dtype not in (np.float32, np.float64):
         return 0.0
-    lanes = machine.lanes(dtype)
-    vectors = g.batch * prod(g.in_size) * g.taps * g.out_channels / lanes
+    vectors = g.batch * column_values(g) / machine.lanes(dtype)
     return machine.seconds(costs.CALL + vectors * (g.in_per_group / machine.units + columns.OF_VALUES))
 
 

@@ -12,8 +12,6 @@ pair, of all output channels: to the next or the previous position in the order 
 tap, to one that lies SPREAD positions before or behind it at most.
 """
 
-from math import prod
-
 import numpy as np
 
 from fastconv.kernels.jit import Launch
@@ -21,9 +19,8 @@ from fastconv.kernels.keeping import remembered
 from fastconv.kernels.simd.engine.costs import Candidate, cheapest
 from fastconv.kernels.simd.engine.walks import refusal
 from fastconv.kernels.simd.engine.weights import launched
-from fastconv.kernels.simd.strassen import points, windows
-from fastconv.kernels.simd.strassen.cuts import spilled
-from fastconv.kernels.simd.strassen.products import PANELS, WORKSPACE, half_of
+from fastconv.kernels.simd.strassen import cuts, points, windows
+from fastconv.kernels.simd.strassen.products import WORKSPACE
 from fastconv.machine import Machine, host
 from fastconv.problem.convolutions import Array
 from fastconv.problem.problem import Operands, Problem
@@ -56,18 +53,9 @@ def cost(problem: Problem, machine: Machine) -> float:
 
 
 def least(problem: Problem, machine: Machine) -> float:
-    """Of the products, seven of pairs for eight, of what goes on around them, and of weights that each image reads again."""
-    g, dtype = problem.geometry, problem.dtype
-    if points.suits(g):
-        return MARGIN * points.least(g, dtype, machine)
-    # Of a transposed convolution, every phase makes at least so many outputs, of its share of the taps.
-    outputs = prod(size // step if g.transposed else size for size, step in zip(g.out_size, g.stride, strict=True))
-    lanes, images = machine.lanes(dtype), g.batch * g.groups
-    vectors, length = half_of(g.out_per_group, lanes), g.taps * -(-g.in_per_group // 2)
-    of_pair = PANELS * length * vectors / machine.units + 12 * vectors + g.taps * (40 + 8 * -(-g.in_per_group // lanes))
-    weights = spilled(PANELS * length * vectors * lanes * dtype.itemsize, 0, 0, machine)
-    cycles = 28_000 + images * (outputs / 2 * of_pair + weights)
-    return MARGIN * machine.seconds(cycles, g.bytes(dtype.itemsize))
+    """Seconds that the cost is not below, found at once."""
+    form = points if points.suits(problem.geometry) else cuts
+    return MARGIN * form.least(problem.geometry, problem.dtype, machine)
 
 
 def supports(problem: Problem) -> str | None:

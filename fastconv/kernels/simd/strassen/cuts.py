@@ -30,6 +30,8 @@ class Cut(NamedTuple):
 
 
 FROM_AFAR = 11  # cycles that a line of the arrays is waited for, where the last cache does not keep them
+OF_END = 12  # cycles in which a vector of a tile is stored, at least
+OF_PAIR, OF_VECTOR = 40, 8  # cycles of a pair's sums at a tap, and of a vector of its channels, at least
 MORE = 3  # rows that a block may have beyond what fits evenly
 ROOMS = (4 << 20, 2 << 20)  # bytes of a block's sums: what is read of them is little, and comes from the L3 cache in time
 
@@ -128,10 +130,10 @@ def cycles(geometry: ConvGeometry, walks: Walks, cut: Cut, dtype: np.dtype[Any],
     g, lanes, taps, (depth, height, width) = geometry, machine.lanes(dtype), taps_of(walks), outputs_of(walks)
     length, vectors, size = taps * -(-g.in_per_group // 2), -(-g.in_per_group // lanes), cut.rows * cut.columns
     # Addresses of many rows do not fit the registers, nor do a tile's sums beside those that wait where vectors are few.
-    step, end = (1.01, 12) if cut.rows <= WAYS else (1.03, 20)
+    step, end = (1.01, OF_END) if cut.rows <= WAYS else (1.03, 20)
     end += 16 if machine.registers <= 16 else 0
     tile = cut.blocks * (step * PANELS * length * max(size, 8) / machine.units + 50 + end * size)
-    pair = taps * (40 + (8 if in_place(g, walks, cut.rows, dtype.itemsize) else 12) * vectors)
+    pair = taps * (OF_PAIR + (OF_VECTOR if in_place(g, walks, cut.rows, dtype.itemsize) else 12) * vectors)
     if not g.channels_last:
         pair += 22 * (walks[0].taps * walks[1].stride * walks[2].stride * vectors + -(-g.out_per_group // lanes))
     parts = (
@@ -146,6 +148,18 @@ def cycles(geometry: ConvGeometry, walks: Walks, cut: Cut, dtype: np.dtype[Any],
         for count, pairs in parts
     )
     return g.batch * g.groups * depth * of_depth
+
+
+def least(geometry: ConvGeometry, dtype: np.dtype[Any], machine: Machine) -> float:
+    """Seconds that no cuts of the walks are below: of products, ends and sums, and of weights that each image reads again."""
+    g, lanes, images = geometry, machine.lanes(dtype), geometry.batch * geometry.groups
+    # Of a transposed convolution, every phase makes at least so many outputs, of its share of the taps.
+    outputs = prod(size // step if g.transposed else size for size, step in zip(g.out_size, g.stride, strict=True))
+    vectors, length = half_of(g.out_per_group, lanes), g.taps * -(-g.in_per_group // 2)
+    of_pair = PANELS * length * vectors / machine.units + OF_END * vectors
+    of_pair += g.taps * (OF_PAIR + OF_VECTOR * -(-g.in_per_group // lanes))
+    weights = spilled(PANELS * length * vectors * lanes * dtype.itemsize, 0, 0, machine)
+    return machine.seconds(28_000 + images * (outputs / 2 * of_pair + weights), g.bytes(dtype.itemsize))
 
 
 def spilled(weights: int, sums: int, readings: int, machine: Machine) -> float:

@@ -99,7 +99,8 @@ def kernel(along: str, rows: int, columns: int, lanes: int, dtype: str, isa: str
 
 # Decisions --------------------------------------------------------------------------------------------------------------
 
-MOST_ROWS = 16  # of any tile, or more
+ENDS = {"channels": 22, "positions": 14, "doubled": 80}  # cycles of storing a vector, by what lies along the rows of a tile
+SUMS = 30  # cycles of a pair's seven sums of a channel
 
 
 class Cut(NamedTuple):
@@ -159,16 +160,16 @@ def cycles_of(geometry: ConvGeometry, cut: Cut, lanes: int, machine: Machine) ->
     """Of one tile of positions: its products, its ends, turned in registers or not, and its sums."""
     half, size = -(-geometry.in_per_group // 2), cut.rows * cut.columns
     vectors = 1 if cut.along == "channels" else cut.columns
-    ends = 50 + {"channels": 22, "positions": 14, "doubled": 80}[cut.along] * size
-    return cut.blocks * (1.01 * PANELS * half * max(size, 8) / machine.units + ends) + 30 * half * vectors
+    ends = 50 + ENDS[cut.along] * size
+    return cut.blocks * (1.01 * PANELS * half * max(size, 8) / machine.units + ends) + SUMS * half * vectors
 
 
 def least(geometry: ConvGeometry, dtype: np.dtype[Any], machine: Machine) -> float:
     """Seconds that no cut is below: of whole halves in whole tiles, which end as the cheapest do."""
     g, lanes, taps = geometry, machine.lanes(dtype), lines_of(geometry).taps
     half, pairs = -(-g.in_per_group // 2), prod(g.in_size) / 2
-    products = PANELS * half / machine.units + 14  # of a position and a vector of channels
-    sums = 30 * half / max(lanes, MOST_ROWS)  # of a position
+    products = PANELS * half / machine.units + min(ENDS.values())  # of a pair and a vector of channels
+    sums = SUMS * half / max(lanes, *(rows for _, rows, _ in tiles_of(g, machine)))  # of a pair
     cycles = 28_000 + g.batch * g.groups * pairs * (g.out_per_group * taps[2] / (2 * lanes) * products + sums)
     return machine.seconds(cycles * taps[0] * taps[1], g.bytes(dtype.itemsize))
 
