@@ -17,6 +17,8 @@ from fastconv.machine import Machine, host
 from fastconv.problem.convolutions import Array
 from fastconv.problem.problem import Operands, Problem
 
+OF_ZERO = 4.5e-10  # seconds of a byte beside the weights in the vectors that hold them
+
 
 def kernels(problem: Problem, machine: Machine) -> list[Any]:
     """The modules of the kernels that serve a problem."""
@@ -74,10 +76,12 @@ def adds_in_place(problem: Problem) -> bool:
 
 
 def pack_cost(problem: Problem, machine: Machine) -> float:
-    """Of the kernel that is chosen; some take the weights as they lie. Those of groups of few channels fill no vector."""
-    g, lays = problem.geometry, choice(problem, machine).cut.lays_weights
-    of_byte = 5e-10 if g.groups > 1 and g.out_per_group < machine.lanes(problem.dtype) else 8e-11
-    return costs.of_packing(g, problem.dtype, of_byte, 6e-6) if lays else 2e-6
+    """Of the kernel that is chosen; some take the weights as they lie. Vectors that they do not fill get zeros one by one."""
+    g, dtype = problem.geometry, problem.dtype
+    if not choice(problem, machine).cut.lays_weights:
+        return 2e-6
+    zeros = g.groups * g.reduction * (-g.out_per_group % machine.lanes(dtype))
+    return costs.of_packing(g, dtype, 8e-11, 6e-6) + OF_ZERO * zeros * dtype.itemsize
 
 
 def kernel(problem: Problem, machine: Machine) -> str:
