@@ -24,7 +24,7 @@ from fastconv.plans.plan import Plan
 from fastconv.plans.planning import bias_array, decided, for_one_call
 from fastconv.problem import arguments as check
 from fastconv.problem.convolutions import IDENTITY, Activation, Array, ConvGeometry, Size
-from fastconv.problem.gradients import PoolGradient, ScatterGradient
+from fastconv.problem.gradients import PoolGradient, ScatterGradient, lifted_axes
 from fastconv.problem.pools import PoolGeometry, UnpoolGeometry
 from fastconv.problem.problem import Problem
 from fastconv.problem.types import summed_in, uniform
@@ -304,7 +304,7 @@ def unbordered(dx: Array, g: PoolGeometry, seen: PoolGeometry) -> Array:
 def index_gradient(plan: Plan, seen: PoolGeometry, indices: Array, dy: Array, wrt: frozenset[str]) -> dict[str, Array]:
     """dx by indices, in `seen`, the pool itself or one of its input with a border."""
     g: PoolGeometry = plan.geometry
-    scatter = ScatterGradient(g.batch, g.channels, seen.in_size, g.out_size, g.channels_last)
+    scatter = ScatterGradient(g.batch, g.channels, seen.in_size, g.out_size, g.channels_last, lifted_axes(seen))
     if not prod(g.out_shape) or not prod(scatter.out_shape):
         return {"x": np.zeros(plan.x_shape, dy.dtype)}
     dx = known_scatter_plan(scatter, dy.dtype)(dy.reshape(g.out_shape), indices.reshape(g.out_shape))

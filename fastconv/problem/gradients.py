@@ -101,6 +101,8 @@ class ScatterGradient(SpatialGeometry, Hashed):
         Of the pool's input, and so of the result.
     pooled_size : tuple of int
         Of the pool's output, and so of dy and of the indices.
+    windows : tuple of Axis or None
+        Those that hold each index, of three axes; None where an index may be any cell's.
     """
 
     batch: int
@@ -108,6 +110,7 @@ class ScatterGradient(SpatialGeometry, Hashed):
     in_size: Size
     pooled_size: Size
     channels_last: bool = False
+    windows: tuple[Axis, ...] | None = None
     operation = "max_pool_input"
     shaped_by = "input_size"
 
@@ -189,8 +192,8 @@ class PoolGradient(Hashed):
 
     @cached_property
     def lifted_axes(self) -> tuple[Axis, ...]:
-        """The windows of three axes: those of one cell come first."""
-        return (WHOLE,) * (SPATIAL_AXES - self.rank) + self.forward.axes
+        """The windows of three axes."""
+        return lifted_axes(self.forward)
 
     @cached_property
     def averaged(self) -> PoolGeometry | None:
@@ -229,6 +232,11 @@ class PoolGradient(Hashed):
     def bytes(self, itemsize: int) -> int:
         """The gradients once each; x and y too where the value of a cell decides."""
         return itemsize * (prod(self.dy_shape) + prod(self.x_shape)) * (2 if self.forward.kind == "lp" else 1)
+
+
+def lifted_axes(pool: PoolGeometry) -> tuple[Axis, ...]:
+    """The windows of three axes: those of one cell come first."""
+    return (WHOLE,) * (SPATIAL_AXES - pool.rank) + pool.axes
 
 
 def input_gradient(forward: ConvGeometry) -> ConvGeometry:

@@ -8,7 +8,7 @@ from fastconv.kernels.gradients import loops as gradient_loops
 from fastconv.kernels.gradients import pools as gradient_pools
 from fastconv.kernels.gradients import products as gradient_products
 from fastconv.kernels.gradients import reference as gradient_reference
-from fastconv.kernels.simd.gradients import averages
+from fastconv.kernels.simd.gradients import averages, winners
 from fastconv.kernels.simd.gradients import choice as gradients
 from fastconv.kernels.simd.pools import choice as pool
 from fastconv.kernels.simd.pools import running
@@ -85,7 +85,18 @@ def _averaged(name: str, summary: str, family: Any) -> Implementation:
 
 FAMILIES: dict[str, tuple[Implementation, ...]] = {
     "conv_weight": _WEIGHT_GRADIENTS,
-    "max_pool_input": (in_loops(gradient_pools.run_scatter), in_plain_loops(gradient_reference.scatter)),
+    "max_pool_input": (
+        Implementation(
+            "direct",
+            "values go to their cells, which are asked for before",
+            winners.run,
+            winners.cost,
+            winners.supports,
+            kernel=winners.kernel,
+        ),
+        in_loops(gradient_pools.run_scatter),
+        in_plain_loops(gradient_reference.scatter),
+    ),
     "avg_pool_input": (
         _averaged("running", "an average of dy: what neighbouring windows share is taken in once", running),
         _averaged("direct", "an average of dy, on vectors", pool),

@@ -1,0 +1,104 @@
+"""The kernels that place a pool's gradient: the bits of plain loops, memory that ends at a page, cells that fill no cache."""
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+from comparing import assert_same_bits
+from guards import guarded
+from machines import MESHED
+
+import fastconv as fc
+from fastconv.kernels.gradients.pools import run_scatter
+from fastconv.kernels.simd.gradients import winners
+from fastconv.machine import Machine, host
+from fastconv.problem.convolutions import LAYOUTS
+from fastconv.problem.gradients import ScatterGradient, lifted_axes
+from fastconv.problem.problem import Problem
+from fastconv.problem.types import uniform
+
+# Pools of an input [batch, channels, ...]: windows that overlap and that leave gaps, padding, a dilation, ceil_mode.
+POOLS: dict[str, tuple[str, tuple[int, ...], dict[str, Any]]] = {
+    "overlap": ("max", (2, 5, 9, 8), {"kernel_size": 3, "stride": 2, "padding": 1}),
+    "many channels": ("min", (1, 133, 7, 5), {"kernel_size": 3, "stride": 1, "padding": 1}),
+    "gaps": ("max", (3, 17, 11, 13), {"kernel_size": 2, "stride": (3, 4)}),
+    "dilation": ("max", (2, 19, 12, 11), {"kernel_size": (2, 3), "stride": 1, "dilation": (3, 2), "padding": 1}),
+    "ceil": ("max", (5, 6, 10, 9), {"kernel_size": 3, "stride": 2, "ceil_mode": True}),
+    "line": ("max", (4, 33, 50), {"kernel_size": 5, "stride": 3, "padding": 2}),
+    "volume": ("max", (2, 18, 5, 7, 6), {"kernel_size": (3, 2, 3), "stride": (2, 1, 2), "padding": (1, 0, 1)}),
+    "volume, apart": ("min", (1, 66, 6, 6, 4), {"kernel_size": 2, "stride": 2, "dilation": (2, 1, 1)}),
+    "one window": ("max", (2, 16, 4, 4), {"kernel_size": 4}),
+    "adaptive": ("adaptive_max", (2, 21, 11, 7), {"output_size": (5, 4)}),
+    "adaptive, larger": ("adaptive_max", (1, 16, 3, 4), {"output_size": (5, 7)}),
+}
+SMALL = replace(host(), l2=1 << 10, l3=1 << 10)  # every array fills the caches of such a machine, and what follows is asked for
+
+
+def drawn(name: str, dtype: Any, last: bool) -> tuple[Problem, np.ndarray, np.ndarray]:
+    """(problem of the gradient, dy, indices) of a pool of normal values."""
+    kind, shape, options = POOLS[name]
+    rng, rank = np.random.default_rng(1), len(shape) - 2
+    x = rng.standard_normal(shape).astype(dtype)
+    x = np.ascontiguousarray(np.moveaxis(x, 1, -1)) if last else x
+    layout = LAYOUTS[rank][last]
+    plan = getattr(fc, f"{kind}_pool{rank}d").plan(x.shape, **options, layout=layout, x_dtype=dtype, return_indices=True)
+    dy, indices, g = rng.standard_normal(plan.out_shape).astype(dtype), plan(x)[1], plan.geometry
+    gradient = ScatterGradient(g.batch, g.channels, g.in_size, g.out_size, last, lifted_axes(g))
+    return Problem(gradient, uniform(np.dtype(dtype))), dy, indices
+
+
+def placed(problem: Problem, dy: np.ndarray, indices: np.ndarray, machine: Machine, out: np.ndarray) -> np.ndarray:
+    """The gradient by the kernel that a machine chooses."""
+    winners.launch(problem.geometry, problem.dtype, machine).run(dy, indices, out)
+    return out
+
+
+@pytest.mark.parametrize("last", [False, True])
+@pytest.mark.parametrize("name", POOLS)
+def test_values_are_placed_as_loops_place_them(name: str, last: bool) -> None:
+    """To the bit: each cell adds its windows in their order."""
+    for dtype in (np.float32, np.float64):
+        problem, dy, indices = drawn(name, dtype, last)
+        assert winners.supports(problem) is None
+        expected = np.full(problem.geometry.out_shape, 7, dtype)
+        run_scatter({"dy": dy, "indices": indices}, None, problem, expected)
+        for machine in (host(), SMALL):
+            assert_same_bits(placed(problem, dy, indices, machine, np.full_like(expected, np.nan)), expected)
+
+
+@pytest.mark.parametrize("last", [False, True])
+@pytest.mark.parametrize("name", POOLS)
+def test_no_memory_beside_the_arrays_is_touched(name: str, last: bool) -> None:
+    problem, dy, indices = drawn(name, np.float32, last)
+    expected = placed(problem, dy, indices, host(), np.empty(problem.geometry.out_shape, np.float32))
+    for at in ("end", "begin"):
+        for machine in (host(), SMALL):
+            out = guarded(np.full_like(expected, np.nan), at)
+            assert_same_bits(placed(problem, guarded(dy, at), guarded(indices, at), machine, out), expected)
+
+
+def test_a_pullback_knows_its_windows() -> None:
+    """Channels last they are what tells how far cells must be clear; indices alone go one by one."""
+    for last, layout in ((False, "NCHW"), (True, "NHWC")):
+        problem, dy, _ = drawn("overlap", np.float32, last)
+        bare = replace(problem, geometry=replace(problem.geometry, windows=None))
+        assert (winners.supports(bare) is None) == (not last)
+        size = problem.geometry.out_shape
+        assert fc.grad.max_pool2d_input.plan(dy.shape, size, layout=layout).implementation.name == (
+            "loops" if last else "direct"
+        )
+        x = np.random.default_rng(2).standard_normal(size).astype(np.float32)
+        _, pull = fc.max_pool2d.vjp(x, 3, stride=2, padding=1, layout=layout)
+        _, where = fc.max_pool2d(x, 3, stride=2, padding=1, layout=layout, return_indices=True)
+        assert_same_bits(pull(dy), fc.grad.max_pool2d_input(size, where, dy, layout=layout))
+
+
+def test_what_fits_a_cache_is_not_asked_for() -> None:
+    """Requests take a fifth of the time where all lies near; over a mesh only the L2 cache is near."""
+    small = ScatterGradient(1, 64, (56, 56), (28, 28))
+    large = replace(small, batch=64)
+    near = replace(host(), l2=1 << 20, l3=32 << 20, cached=MESHED.cached * 2)
+    for machine in (near, MESHED):
+        asked = [winners.asks(one, np.dtype(np.float32), machine) for one in (small, large)]
+        assert asked == [False, True]
