@@ -1,5 +1,6 @@
 """Depthwise rows, channels last: every width, padding on either side or both, dilations, groups, borders, guard pages."""
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -9,13 +10,14 @@ from guards import guarded, guarded_everywhere
 import fastconv as fc
 from fastconv.kernels.simd.depthwise import choice, lines, rows
 from fastconv.kernels.simd.engine.weights import launched
-from fastconv.machine import host
+from fastconv.machine import Machine, host
 
 FLOAT = np.dtype(np.float32)
-LANES = host().lanes(FLOAT)
+MACHINE = host()
+LANES = MACHINE.lanes(FLOAT)
 
 
-def check(shape: tuple[int, ...], kernel: tuple[int, ...], each: int = 1, **options: Any) -> None:
+def check(shape: tuple[int, ...], kernel: tuple[int, ...], each: int = 1, machine: Machine = MACHINE, **options: Any) -> None:
     """The loops' sums, to the bit, of whole numbers, by every tile whatever is cheaper; every array ends at a guard page."""
     rng = np.random.default_rng(0)
     channels = shape[-1]
@@ -26,7 +28,7 @@ def check(shape: tuple[int, ...], kernel: tuple[int, ...], each: int = 1, **opti
     plan = operation.plan(shape, w, bias, implementation="depthwise", **found)
     assert rows.suits(plan.geometry, LANES)
     expected = operation(x, w, bias, implementation="loops", **found)
-    for candidate in rows.candidates(plan.geometry, FLOAT, host()):
+    for candidate in rows.candidates(plan.geometry, FLOAT, machine):
         y = guarded(np.full(expected.shape, np.nan, FLOAT))
         choice.run({"x": x}, guarded_everywhere(launched(candidate.launch(), w, bias), "end"), plan.problem, y)
         np.testing.assert_array_equal(y, expected)
@@ -39,6 +41,21 @@ def test_every_width(kernel: tuple[int, int], stride: int) -> None:
     for width in range(1, 20):
         for channels in (LANES + 3, 2 * LANES + 3):  # tiles of one vector alone, and of two as well
             check((1, 4, width, channels), kernel, stride=stride, padding=(kernel[0] // 2, kernel[1] // 2))
+
+
+@pytest.mark.parametrize("stride", [1, 2])
+def test_rows_that_are_asked_for(stride: int) -> None:
+    """A processor whose caches hold nothing asks for the next row: behind the last one lies no memory."""
+    small = replace(host(), l2=1 << 10, l3=1 << 10)
+    if not small.is_meshed:
+        channels = 2 * LANES
+        plan = fc.conv2d.plan((2, 7, 12, channels), np.ones((channels, 3, 3, 1), FLOAT), groups=channels, layout="NHWC")
+        g = plan.geometry.lifted()
+        asked = [lines.asks(g, tile, FLOAT, small) for tile in lines.tiles_for(g, FLOAT, small)]
+        assert any(asked)
+        assert not any(lines.asks(g, tile, FLOAT, host()) for tile in lines.tiles_for(g, FLOAT, host()))
+    for channels in (LANES + 3, 2 * LANES, 2 * LANES + 3):
+        check((2, 7, 12, channels), (3, 3), machine=small, stride=stride, padding=1)
 
 
 @pytest.mark.parametrize("padding", [0, (0, 4), (4, 1), ((0, 0), (6, 0)), ((0, 0), (0, 6))])

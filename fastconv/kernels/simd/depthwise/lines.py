@@ -75,11 +75,14 @@ class Line(NamedTuple):
         Of its image, and its first output.
     rows : int
         Rows of the kernel that do not lie in padding, over all depths.
+    below : Pointer
+        The first row of cells that the windows do not reach, and the next ones do.
     """
 
     image: Any
     y: Any
     rows: int
+    below: Any
 
 
 class LineTables(NamedTuple):
@@ -108,7 +111,8 @@ def line_of(number, x, y, rows, s):
                 poke(rows + (2 * count + 1), t * s.taps.h + r)
                 count += 1
     image = pointer(x) + n * s.cells.d * s.cells.h * s.cells.w * s.channels
-    return Line(image, pointer(y) + number * s.outputs.w * s.channels, count)
+    below = image + (h * s.stride.h + s.taps.h - s.padding.h) * s.cells.w * s.channels
+    return Line(image, pointer(y) + number * s.outputs.w * s.channels, count, below)
 
 
 @lru_cache(maxsize=64)
@@ -149,9 +153,36 @@ def line_filters(tile: Tile, taps: int, stride: int, group: int, lanes: int) -> 
 
 
 @lru_cache(maxsize=64)
-def channels_last_kernel(tile: Tile, taps: int, stride: int, group: int, lanes: int, dtype: str, isa: str) -> Kernel:
+def asker(tile: Tile, stride: int, lanes: int, itemsize: int) -> Any:
+    """The compiled request for the outputs of a tile in the next row, and for the cells that come under it there."""
+    line_of_cells = LINE // itemsize
+
+    def ask(line, column, c, s):
+        for k in range(0, tile.vectors * lanes, line_of_cells):
+            for i in range(tile.rows):
+                vector.prefetch(line.y + ((s.outputs.w + column + i) * s.channels + (c + k)))
+            for r in range(s.stride.h):
+                for j in range(tile.rows * stride):
+                    vector.prefetch(line.below + ((r * s.cells.w + column * stride + j) * s.channels + (c + k)))
+
+    return inlined(ask)
+
+
+class Form(NamedTuple):
+    """What a kernel is compiled for: its tile, taps of a row, outputs' step, inputs of a group, whether rows are asked for."""
+
+    tile: Tile
+    taps: int
+    stride: int
+    group: int
+    ahead: bool
+
+
+@lru_cache(maxsize=64)
+def channels_last_kernel(form: Form, lanes: int, itemsize: int, dtype: str, isa: str) -> Kernel:
     """The compiled loops over rows of n, d, h: f32_depthwise_8x1_3s1_g1_nhwc_avx512."""
-    (rows, vectors), activate = tile, epilogue.activation_of(dtype)
+    tile, taps, stride, group, ahead = form
+    (rows, vectors), activate, ask = tile, epilogue.activation_of(dtype), asker(tile, stride, lanes, itemsize)
     filter_inside, filter_listed, list_cells = line_filters(tile, taps, stride, group, lanes)
     width = vectors * lanes
 
@@ -164,6 +195,8 @@ def channels_last_kernel(tile: Tile, taps: int, stride: int, group: int, lanes: 
         for begun in range(0, s.channels, width):
             c = min(begun, s.channels - width)  # the last vectors may overlap those before
             to, step = line.y + (column * s.channels + c), s.dilation.w * s.channels
+            if ahead:
+                ask(line, column, c, s)
             if inside:
                 sums = filter_inside(line, table, column, c, pointer(w), pointer(bias), s)
                 vector.store_tile(activate(sums, act), to, step)
@@ -189,17 +222,19 @@ def channels_last_kernel(tile: Tile, taps: int, stride: int, group: int, lanes: 
             epilogue.finish_run(line.y, s.outputs.w * s.channels, act)
         keep(memory)
 
-    depthwise.__name__ = f"{dtype}_depthwise_{rows}x{vectors}_{taps}s{stride}_g{group}_nhwc_{isa}"
+    depthwise.__name__ = f"{dtype}_depthwise_{rows}x{vectors}_{taps}s{stride}_g{group}{'_ahead' * ahead}_nhwc_{isa}"
     return Kernel(depthwise)
 
 
 # Decisions --------------------------------------------------------------------------------------------------------------
 
 ROWS = 8  # output positions of a tile, at most
-PAIRED = 5  # and of one of two vectors
+PAIRED, PAIRED_LINES = 5, 7  # and of one of two vectors, which are a line, or two
 FEW = 3  # taps of a row, or rows of taps
 ADDRESSES = 12  # of cells of a row that general registers keep
 HELD = 16  # vectors of weights that registers keep
+SEEN = 1024  # bytes of a pixel, beyond which the processor sees its lines as a stream
+AGAIN = 1.3  # what rows under a row of outputs take that leave an L1 cache, beside such as stay
 FROM_L2 = 1.3  # cycles of a cell, where the rows under a row of outputs are many and leave the L1 cache for a large L2 cache
 
 
@@ -215,12 +250,17 @@ def most_rows(taps: int, stride: int, machine: Machine) -> int:
 
 
 def tiles_for(geometry: ConvGeometry, dtype: np.dtype[Any], machine: Machine) -> list[Tile]:
-    """One vector wide, and two where they are a line."""
+    """One vector wide, and two where they are a line, or where lines come by pairs."""
     g, taps, lanes = geometry, geometry.kernel[-1], machine.lanes(dtype)
     outputs = max(1, g.out_size[-1] // g.dilation[-1])
     tiles = [Tile(rows_for(outputs, most_rows(taps, g.stride[-1], machine)), 1)]
-    if 2 * lanes * dtype.itemsize == LINE and g.in_channels >= 2 * lanes and g.in_per_group == 1:
+    if g.in_channels < 2 * lanes or g.in_per_group > 1:
+        return tiles
+    if 2 * lanes * dtype.itemsize == LINE:
         tiles.append(Tile(rows_for(outputs, PAIRED) if taps <= FEW else min(PAIRED, outputs), 2))
+    elif lanes * dtype.itemsize == LINE and not machine.is_meshed:
+        paired = Tile(rows_for(outputs, PAIRED_LINES), 2)
+        tiles += [paired] if paired.rows >= min(tiles[0].rows, PAIRED) else []
     return tiles
 
 
@@ -269,7 +309,7 @@ def share_of_misses(geometry: ConvGeometry, tile: Tile, dtype: np.dtype[Any], ma
     """What a tile takes, beside one of a vector whose lines all stay in the L1 cache."""
     g, pixel = geometry, geometry.in_channels * dtype.itemsize
     if machine.lanes(dtype) * dtype.itemsize >= LINE:
-        return 1.0
+        return share_of_lines(g, tile, dtype, machine)
     if tile.vectors > 1:
         share = 0.65 if g.taps == 1 else 1.4 if g.kernel[-1] > FEW else 0.9 if g.stride[-1] == 1 else 1.15
         return share * (1.0 if pixel % LINE == 0 else 1.2)
@@ -277,6 +317,17 @@ def share_of_misses(geometry: ConvGeometry, tile: Tile, dtype: np.dtype[Any], ma
     if g.taps > 1 and pixel % PERIOD == 0:
         share *= 1.2 if pixel % (2 * PERIOD) else 1.5
     return share
+
+
+def share_of_lines(geometry: ConvGeometry, tile: Tile, dtype: np.dtype[Any], machine: Machine) -> float:
+    """The same where a vector is a line: lines come by pairs, and rows under many taps from the L2 cache, once a tap."""
+    g, pixel = geometry, geometry.in_channels * dtype.itemsize
+    if machine.is_meshed:
+        return 1.0
+    streams = g.stride[-1] == 1 and pixel > SEEN and g.bytes(dtype.itemsize) > machine.l3
+    share = 1.0 if tile.vectors == 1 or streams else 0.93
+    again = g.stride[-1] == 1 and g.kernel[-1] > FEW and g.kernel[-2] * g.in_size[-1] * pixel > machine.l1
+    return share * (AGAIN if again else 1.0)
 
 
 def cycles_from_afar(geometry: ConvGeometry, tile: Tile, dtype: np.dtype[Any], machine: Machine) -> float:
@@ -291,6 +342,17 @@ def candidates(geometry: ConvGeometry, dtype: np.dtype[Any], machine: Machine) -
         count = CALL + cycles(geometry, tile, dtype, machine)
         seconds = machine.seconds(count, geometry.bytes(dtype.itemsize))
         yield Candidate(seconds, tile, partial(draft, geometry, tile, dtype, machine))
+
+
+def asks(geometry: ConvGeometry, tile: Tile, dtype: np.dtype[Any], machine: Machine) -> bool:
+    """Whether the rows that come next are asked for: of pixels of a few lines, where half of the last cache does not hold all.
+
+    Streams of longer ones are seen by the processor. Over a mesh it was not measured.
+    """
+    g, pixel = geometry, geometry.in_channels * dtype.itemsize
+    whole = machine.lanes(dtype) * tile.vectors * dtype.itemsize >= LINE
+    plain = g.kernel[0] == 1 and g.dilation[1:] == (1, 1) and g.in_per_group == 1 and (g.stride[-1] == 1 or tile.vectors == 1)
+    return plain and whole and pixel <= SEEN and g.bytes(dtype.itemsize) > machine.l3 // 2 and not machine.is_meshed
 
 
 @remembered
@@ -312,8 +374,8 @@ def draft(geometry: ConvGeometry, tile: Tile, dtype: np.dtype[Any], machine: Mac
         zeros=g.in_channels * dtype.itemsize // 8 + 1,
     )
     arguments = written(sizes), epilogue.scalars(g.activation, dtype)
-    form = tile, g.kernel[-1], g.stride[-1], g.in_per_group
-    chosen = channels_last_kernel(*form, machine.lanes(dtype), element(dtype), machine.isa)
+    form = Form(tile, g.kernel[-1], g.stride[-1], g.in_per_group, asks(g, tile, dtype, machine))
+    chosen = channels_last_kernel(form, machine.lanes(dtype), dtype.itemsize, element(dtype), machine.isa)
     return drafted(chosen, g.batch * prod(g.out_size[:-1]), 2 * g.flops, arguments, partial(laid, g.out_channels))
 
 
