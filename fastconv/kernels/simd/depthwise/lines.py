@@ -332,6 +332,8 @@ def share_of_lines(geometry: ConvGeometry, tile: Tile, dtype: np.dtype[Any], mac
 
 def cycles_from_afar(geometry: ConvGeometry, tile: Tile, dtype: np.dtype[Any], machine: Machine) -> float:
     """Of lines that are waited for, twice where half of one is left for later, and of several taps by all of a tile's cells."""
+    if asks(geometry, tile, dtype, machine):
+        return 0.0
     of_line = (8, 12) if tile.vectors > 1 else (10, 20)
     return lines_from_afar(geometry, dtype, machine) * of_line[geometry.taps > 1]
 
@@ -349,10 +351,12 @@ def asks(geometry: ConvGeometry, tile: Tile, dtype: np.dtype[Any], machine: Mach
 
     Streams of longer ones are seen by the processor. Over a mesh it was not measured.
     """
-    g, pixel = geometry, geometry.in_channels * dtype.itemsize
-    whole = machine.lanes(dtype) * tile.vectors * dtype.itemsize >= LINE
-    plain = g.kernel[0] == 1 and g.dilation[1:] == (1, 1) and g.in_per_group == 1 and (g.stride[-1] == 1 or tile.vectors == 1)
-    return plain and whole and pixel <= SEEN and g.bytes(dtype.itemsize) > machine.l3 // 2 and not machine.is_meshed
+    g, most = geometry, 2 if geometry.stride[-1] == 1 else 1
+    if g.kernel[0] > 1 or g.dilation[1:] != (1, 1) or g.in_per_group > 1 or machine.is_meshed:
+        return False
+    wide = machine.lanes(dtype) * tile.vectors * dtype.itemsize // LINE
+    far = g.bytes(dtype.itemsize) > machine.l3 // 2
+    return far and 0 < wide <= most and g.in_channels * dtype.itemsize <= SEEN
 
 
 @remembered
