@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 from comparing import assert_same_bits
 from guards import guarded
-from machines import MESHED
 
 import fastconv as fc
 from fastconv.kernels.gradients.pools import run_scatter
@@ -92,13 +91,3 @@ def test_a_pullback_knows_its_windows() -> None:
         _, pull = fc.max_pool2d.vjp(x, 3, stride=2, padding=1, layout=layout)
         _, where = fc.max_pool2d(x, 3, stride=2, padding=1, layout=layout, return_indices=True)
         assert_same_bits(pull(dy), fc.grad.max_pool2d_input(size, where, dy, layout=layout))
-
-
-def test_what_fits_a_cache_is_not_asked_for() -> None:
-    """Requests take a fifth of the time where all lies near; over a mesh only the L2 cache is near."""
-    small = ScatterGradient(1, 64, (56, 56), (28, 28))
-    large = replace(small, batch=64)
-    near = replace(host(), l2=1 << 20, l3=32 << 20, cached=MESHED.cached * 2)
-    for machine in (near, MESHED):
-        asked = [winners.asks(one, np.dtype(np.float32), machine) for one in (small, large)]
-        assert asked == [False, True]

@@ -347,16 +347,12 @@ def candidates(geometry: ConvGeometry, dtype: np.dtype[Any], machine: Machine) -
 
 
 def asks(geometry: ConvGeometry, tile: Tile, dtype: np.dtype[Any], machine: Machine) -> bool:
-    """Whether the rows that come next are asked for: of pixels of a few lines, where half of the last cache does not hold all.
-
-    Streams of longer ones are seen by the processor. Over a mesh it was not measured.
-    """
+    """Whether the rows that come next are asked for: of pixels of a few lines; the processor sees longer ones as streams."""
     g, most = geometry, 2 if geometry.stride[-1] == 1 else 1
-    if g.kernel[0] > 1 or g.dilation[1:] != (1, 1) or g.in_per_group > 1 or machine.is_meshed:
+    if g.kernel[0] > 1 or g.dilation[1:] != (1, 1) or g.in_per_group > 1:
         return False
     wide = machine.lanes(dtype) * tile.vectors * dtype.itemsize // LINE
-    far = g.bytes(dtype.itemsize) > machine.l3 // 2
-    return far and 0 < wide <= most and g.in_channels * dtype.itemsize <= SEEN
+    return 0 < wide <= most and g.in_channels * dtype.itemsize <= SEEN and machine.asks(g.bytes(dtype.itemsize))
 
 
 @remembered

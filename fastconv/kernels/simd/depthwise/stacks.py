@@ -55,8 +55,10 @@ class Sizes(NamedTuple):
         Of an image.
     cells, outputs, padding, dilation : Plane
         Of the input, the output, before the input, and from tap to tap.
-    far, over : int
-        Whether rows are asked for before they are read, and whether what lies behind a row may be stored before it.
+    far, following : int
+        Rows ahead of those that are read, and written, that are asked for; or 0.
+    over : int
+        Whether what lies behind a row may be stored before it.
     mode : int
         The border's.
     """
@@ -67,6 +69,7 @@ class Sizes(NamedTuple):
     padding: Plane
     dilation: Plane
     far: int
+    following: int
     over: int
     mode: int
 

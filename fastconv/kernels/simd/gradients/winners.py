@@ -224,16 +224,10 @@ def cost(problem: Problem, machine: Machine) -> float:
     return machine.seconds(CALL + cycles, g.bytes(problem.dtype.itemsize))
 
 
-def asks(g: ScatterGradient, dtype: np.dtype[Any], machine: Machine) -> bool:
-    """Whether what follows is asked for: where the last cache does not hold all, or, over a mesh, the L2 cache not a part."""
-    near = 4 * machine.l2 if machine.is_meshed else 2 * machine.l3 // 3
-    return g.bytes(dtype.itemsize) > near
-
-
 @remembered
 def launch(gradient: ScatterGradient, dtype: np.dtype[Any], machine: Machine) -> Launch:
     """The kernel with its arguments."""
-    g, ahead, line = gradient, asks(gradient, dtype, machine), LINE // dtype.itemsize
+    g, ahead, line = gradient, machine.asks(gradient.bytes(dtype.itemsize)), LINE // dtype.itemsize
     names = ahead, machine.lanes(dtype), dtype.itemsize, element(dtype), machine.isa
     if not g.channels_last:
         cells_in, cells_out = prod(g.pooled_size), prod(g.in_size)
