@@ -35,7 +35,7 @@ from fastconv.kernels.simd.depthwise.stacks import (
     stack_finder,
     window_finder,
 )
-from fastconv.kernels.simd.engine import epilogue, windows
+from fastconv.kernels.simd.engine import epilogue, requests, windows
 from fastconv.kernels.simd.engine.blocks import SHARES
 from fastconv.kernels.simd.engine.costs import CALL, Candidate
 from fastconv.kernels.simd.engine.sizes import Plane, written
@@ -87,8 +87,8 @@ def kernel(form: Form, lanes: int, dtype: str, isa: str) -> Kernel:
     """
     (rows, columns, taps_h, taps_w), (stride, apart, own), dilated = form[:4], form[4:7], form.dilated
     stack_of, window_of, activate = stack_finder(form), window_finder(form, lanes), activation_of(form.gated, dtype)
-    ask, ask_inside = (windows.asker(rows * stride, count * stride, lanes) for count in (1, columns))
-    ask_results, ask_results_inside = (windows.asker(rows, count, lanes) for count in (1, columns))
+    ask, ask_inside = (requests.asker(rows * stride, count * stride, lanes) for count in (1, columns))
+    ask_results, ask_results_inside = (requests.asker(rows, count, lanes) for count in (1, columns))
     width, turns = columns * lanes, max(1, own)
     # Cells of a row under a tile of several columns, and those of the window of one column, which may be copied.
     reach = width * stride + ((taps_w - 1) * apart if stride == 1 else vector.rest_of(taps_w))
@@ -128,19 +128,19 @@ def kernel(form: Form, lanes: int, dtype: str, isa: str) -> Kernel:
                 inside = stack.inside and left >= 0 and left + reach <= s.cells.w
                 # Columns of a tile meet their vectors of weights in turn, from the first one on.
                 if columns > 1 and turn == 0 and inside and room >= width:
-                    if s.far > 0:
-                        ask_inside(at + s.far * s.cells.w, s.cells.w)
-                    if s.following > 0:
-                        ask_results_inside(to + s.following * s.outputs.w, s.outputs.w)
+                    if s.ahead.cells > 0:
+                        ask_inside(at + s.ahead.cells * s.cells.w, s.cells.w)
+                    if s.ahead.results > 0:
+                        ask_results_inside(to + s.ahead.results * s.outputs.w, s.outputs.w)
                     large = start_inside(stack, column)
                     large = vector.fma_inside(large, at, s.cells.w, stack.weights, taps_h, taps_w, stride, apart, own)
                     vector.store_spans(activate(large, act), to, s.outputs.w, rows, width)
                     column += width
                 else:
-                    if s.far > 0:
-                        ask(at + s.far * row, row)
-                    if s.following > 0:
-                        ask_results(to + s.following * s.outputs.w, s.outputs.w)
+                    if s.ahead.cells > 0:
+                        ask(at + s.ahead.cells * row, row)
+                    if s.ahead.results > 0:
+                        ask_results(to + s.ahead.results * s.outputs.w, s.outputs.w)
                     window, weights = window_of(stack, left, room, copy, tables.steps, fill, s), stack.weights + turn * lanes
                     tile = sum_window(start(stack, column), window, copy.window + -window.left, weights, s)
                     if s.over > 0 and room < lanes:  # the first tile: what it stores behind its rows is stored again
@@ -159,7 +159,6 @@ def kernel(form: Form, lanes: int, dtype: str, isa: str) -> Kernel:
 # Decisions --------------------------------------------------------------------------------------------------------------
 
 ROWS = (14, 10, 8, 7, 5, 4, 3, 2, 1)  # output rows of a tile
-ROWS_AHEAD, FOLLOWING = 32, 16  # rows of cells and of results that are asked for before
 STREAM = 8  # vectors of a tile of a plane of one row
 ROW = 128  # cells of a plane that is worth one
 LONG = 12  # vectors of an output row that is worth tiles of several: it is few rows of long lines that the L1 cache holds
@@ -278,18 +277,13 @@ def may_store_over(geometry: ConvGeometry, lanes: int, machine: Machine) -> bool
     return not machine.masks and geometry.dilation == (1, 1) and row % lanes > 0 and row + row % lanes >= lanes
 
 
-def rows_ahead(geometry: ConvGeometry, cut: Cut, dtype: np.dtype[Any], machine: Machine) -> tuple[int, int]:
-    """How many rows ahead cells are asked for, and results; 0 where they are not.
-
-    Results are asked for where no cache holds them; rows of small planes, which follow each other, go on in the next ones.
-    """
-    g = geometry
-    asks = machine.asks(g.bytes(dtype.itemsize))
-    if g.in_size[0] == 1 or not (asks or prod(g.in_size) * dtype.itemsize >= windows.FAR):
-        return 0, 0
-    if g.dilation != (1, 1) or machine.is_meshed:
-        return max(windows.AHEAD, (cut.rows - 1) * g.stride[0] + g.kernel[0]), 0
-    return ROWS_AHEAD, FOLLOWING if asks else 0
+def rows_ahead(geometry: ConvGeometry, cut: Cut, dtype: np.dtype[Any], machine: Machine) -> requests.Rows:
+    """What is asked for: of a row alone nothing, and no results where rows of a tile lie apart."""
+    g, reach = geometry, (cut.rows - 1) * geometry.stride[0] + geometry.kernel[0]
+    if g.in_size[0] == 1:
+        return requests.Rows(0, 0)
+    found = requests.rows_ahead(reach, prod(g.in_size) * dtype.itemsize, g.bytes(dtype.itemsize), machine)
+    return found if g.dilation == (1, 1) else requests.Rows(min(found.cells, max(requests.AHEAD, reach)), 0)
 
 
 @remembered
@@ -297,7 +291,6 @@ def draft(geometry: ConvGeometry, cut: Cut, dtype: np.dtype[Any], machine: Machi
     """The launch without its weights."""
     g, together, lanes = geometry, channels_together(geometry), lanes_for(geometry, dtype, machine)
     (top, _), (left, _) = g.padding
-    far, following = rows_ahead(g, cut, dtype, machine)
     sizes = Sizes(
         planes=g.in_channels // together,
         cells=Plane(g.in_size[0], g.in_size[1] * together),
@@ -305,8 +298,7 @@ def draft(geometry: ConvGeometry, cut: Cut, dtype: np.dtype[Any], machine: Machi
         padding=Plane(top, left * together),
         dilation=Plane(*g.dilation),
         over=may_store_over(g, lanes, machine),
-        far=far,
-        following=following,
+        ahead=rows_ahead(g, cut, dtype, machine),
         mode=g.mode,
     )
     gated, dilated = g.activation.kind == "silu", g.dilation != (1, 1)

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 from fastconv.kernels.jit import compiled, inlined
 from fastconv.kernels.simd import vector
 from fastconv.kernels.simd.engine import windows
+from fastconv.kernels.simd.engine.requests import Rows
 from fastconv.kernels.simd.engine.sizes import Axes, Plane, Strides, reader
 from fastconv.kernels.simd.engine.workspace import workspace
 from fastconv.problem.borders import ZERO_FILL as ZEROS
@@ -55,8 +56,8 @@ class Sizes(NamedTuple):
         Of an image.
     cells, outputs, padding, dilation : Plane
         Of the input, the output, before the input, and from tap to tap.
-    far, following : int
-        Rows ahead of those that are read, and written, that are asked for; or 0.
+    ahead : Rows
+        That are asked for.
     over : int
         Whether what lies behind a row may be stored before it.
     mode : int
@@ -68,8 +69,7 @@ class Sizes(NamedTuple):
     outputs: Plane
     padding: Plane
     dilation: Plane
-    far: int
-    following: int
+    ahead: Rows
     over: int
     mode: int
 

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from fastconv.kernels.jit import compiled, inlined
 from fastconv.kernels.simd import vector
-from fastconv.kernels.simd.engine import epilogue, windows
+from fastconv.kernels.simd.engine import epilogue, requests
 from fastconv.kernels.simd.engine.sizes import Axes, reader
 from fastconv.kernels.simd.engine.workspace import workspace
 
@@ -221,7 +221,7 @@ def store_woven(tile, y, panel, shown, act, s):
 def tile_maker(rows: int, columns: int, apart: int, packed: bool, lanes: int, dtype: str) -> Any:
     """The compiled y[k][p] of a panel and one block of output channels."""
     activate = epilogue.activation_of(dtype)
-    ask_for, ask_for_results = (windows.asker(lines, columns, lanes) for lines in (1, rows))
+    ask_for, ask_for_results = (requests.asker(lines, columns, lanes) for lines in (1, rows))
     width, by_c = columns * lanes, rows if packed else 1
     store = store_woven if apart == 2 else row_store(rows, columns * lanes, packed)
 

@@ -38,7 +38,7 @@ from fastconv.kernels.simd.direct.panels import (
     rest_summer,
     tile_maker,
 )
-from fastconv.kernels.simd.engine import converting, epilogue, weights, windows
+from fastconv.kernels.simd.engine import converting, epilogue, requests, weights
 from fastconv.kernels.simd.engine.costs import CALL, Candidate, come_from_afar
 from fastconv.kernels.simd.engine.lines import are_lines, lines_of
 from fastconv.kernels.simd.engine.sizes import Axes, written
@@ -63,7 +63,7 @@ def kernel(
     rows, columns = tile
     width = columns * lanes
     make_tile, copy_first = tile_maker(rows, columns, apart, packed, lanes, dtype), vector.load_first
-    sums_rest, ask_for = not packed, windows.asker(1, columns, lanes)
+    sums_rest, ask_for = not packed, requests.asker(1, columns, lanes)
     sum_one, sum_several = (rest_summer(*shape, lanes) for shape in rest)
 
     @compiled

@@ -15,9 +15,7 @@ from fastconv.problem.borders import source_cell
 
 cell_under = compiled(source_cell)
 
-AHEAD = 8  # rows of a plane, or more, that are asked for before they are read
 FEW = 64  # elements of a square, which are turned sooner one by one
-FAR = 16 << 10  # bytes of a plane that is worth that
 PART = 8  # vectors of positions that are turned, of all channels, before the next
 
 
@@ -89,18 +87,6 @@ def runs(lanes: int) -> tuple[Any, Any]:
             vector.store_first(to + whole, empty, count - whole)
 
     return copy, clear
-
-
-@lru_cache(maxsize=64)
-def asker(rows: int, parts: int, lanes: int) -> Any:
-    """The compiled request that `parts` vectors of each of `rows` rows come into the L2 cache."""
-
-    def ask(at, step):
-        for row in range(rows):
-            for part in range(parts):
-                vector.prefetch(at + (row * step + part * lanes))
-
-    return inlined(ask)
 
 
 @lru_cache(maxsize=8)

@@ -18,6 +18,7 @@ import numpy as np
 from fastconv.kernels.jit import Kernel, compiled, element, inlined
 from fastconv.kernels.keeping import remembered
 from fastconv.kernels.simd import vector
+from fastconv.kernels.simd.engine import requests
 from fastconv.kernels.simd.engine.costs import CALL, Candidate
 from fastconv.kernels.simd.engine.sizes import reader, written
 from fastconv.kernels.simd.engine.tables import Tile
@@ -154,23 +155,11 @@ def find_lines(lines, zeros, itemsize, s):
 
 
 @lru_cache(maxsize=32)
-def asker(rows: int, vectors: int, lanes: int) -> Any:
-    """The compiled request for vectors of some rows, which are read soon."""
-
-    def ask(p, step):
-        for i in range(rows):
-            for j in range(vectors):
-                vector.prefetch(p + (i * step + j * lanes))
-
-    return inlined(ask)
-
-
-@lru_cache(maxsize=32)
 def adder(form: Form, lanes: int, masked: bool) -> Any:
     """The compiled sums [r][s] of a stack of taps, over a vector of columns of a few channels' maps."""
     (rows, columns, together, down, across, apart, ahead), partly = form, int(masked)
     size = rows * columns * lanes
-    ask, ask_y = asker(together * down, across, lanes), asker(together, 1, lanes)
+    ask, ask_y = requests.asker(together * down, across, lanes), requests.asker(together, 1, lanes)
 
     def add(maps, channels, w, s):
         g = s.at

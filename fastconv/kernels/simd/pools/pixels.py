@@ -16,6 +16,7 @@ import numpy as np
 
 from fastconv.kernels.jit import Kernel, compiled, element, inlined
 from fastconv.kernels.simd import vector
+from fastconv.kernels.simd.engine import requests
 from fastconv.kernels.simd.engine.costs import Candidate
 from fastconv.kernels.simd.engine.sizes import Axes, Plane, axes, reader, written
 from fastconv.kernels.simd.engine.workspace import keep, workspace
@@ -81,13 +82,20 @@ read, carve = reader(Sizes), workspace(Parts)
 
 
 class Tile(NamedTuple):
-    """The tile that a kernel is compiled for: vectors of neighbouring pixels, and their windows; deep ones have depths."""
+    """The tile that a kernel is compiled for: vectors of neighbouring pixels, and their windows.
+
+    Attributes
+    ----------
+    deep, ahead : bool
+        Whether windows have depths, and whether the rows that come next are asked for.
+    """
 
     kind: str
     pixels: int
     taps: tuple[int, int]
     stride: int
     deep: bool
+    ahead: bool
     lanes: int
 
 
@@ -146,9 +154,27 @@ def tile_reducer(tile: Tile) -> Any:
 
 
 @lru_cache(maxsize=64)
+def tile_asker(tile: Tile) -> Any:
+    """The compiled request for a vector of a tile's pixels in the next row, and of the cells that come under them there."""
+    stride, ask, ask_results = (
+        tile.stride,
+        requests.asker(tile.stride, 1, tile.lanes),
+        requests.asker(tile.pixels, 1, tile.lanes),
+    )
+
+    def ask_ahead(cells, results, s):
+        step = steps_of(s)
+        for column in range(tile.pixels * stride):
+            ask(cells + (tile.taps[0] * step.h + column * step.w), step.h)
+        ask_results(results + s.outputs.w * s.channels, s.channels)
+
+    return inlined(ask_ahead)
+
+
+@lru_cache(maxsize=64)
 def tile_pooler(tile: Tile) -> Any:
     """The compiled outputs of neighbouring pixels whose windows lie inside the plane; the last vectors may overlap."""
-    lanes, stride, reduce = tile.lanes, tile.stride, tile_reducer(tile)
+    lanes, stride, ahead, reduce, ask = tile.lanes, tile.stride, tile.ahead, tile_reducer(tile), tile_asker(tile)
     order, power = reductions.order_and_power(tile.kind)
 
     def divide(windows, work):
@@ -168,6 +194,8 @@ def tile_pooler(tile: Tile) -> Any:
         to = line.to + w * s.channels
         for begun in range(0, s.channels, lanes):
             c = min(begun, s.channels - lanes)
+            if ahead:
+                ask(source + c, to + c, s)
             windows = reduce(source + c, line.d, initial, s)
             vector.store_tile(finish(windows, work), to + c, s.dilation.w * s.channels)
 
@@ -215,7 +243,7 @@ def pixels_kernel(tile: Tile, dtype: str, isa: str) -> Kernel:
                     w += s.dilation.w
         keep(memory)
 
-    window = f"{tile.taps[0]}x{tile.taps[1]}s{stride}{'_deep' if tile.deep else ''}"
+    window = f"{tile.taps[0]}x{tile.taps[1]}s{stride}{'_deep' * tile.deep}{'_ahead' * tile.ahead}"
     pool.__name__ = f"{dtype}_{tile.kind}_pool_{pixels}x1_{window}_pixels_{isa}"
     return Kernel(pool)
 
@@ -225,6 +253,7 @@ def pixels_kernel(tile: Tile, dtype: str, isa: str) -> Kernel:
 LARGEST = 5  # cells of a window on either axis
 PIXELS, FEWER = 4, 2  # outputs of a tile; where pixels lie FAR bytes apart, or a multiple, more share sets of an L1 cache
 FAR, LARGE = 2048, 1024
+SEEN = 256  # channels of a pixel, beyond which the processor sees a row as a stream
 SHORT = 0.8  # of the cycles of a window, what those of vectors of 32 bytes were measured to take
 LATENCY, ALONE = 4, 20  # cycles of an addition or comparison that waits for the one before; of a pixel that is in no tile
 
@@ -295,7 +324,9 @@ def launch(geometry: PoolGeometry, dtype: np.dtype[Any], machine: Machine, pixel
     g, t, kind, lanes = geometry, lifted(geometry), reductions.kind_of(geometry, dtype), machine.lanes(dtype)
     before, inside = Plane(*t.before[1:]), first_and_last(g, -1)
     sizes = written(Sizes(g.channels, axes(t.in_size), axes(t.out_size), before, axes(t.dilation), t.windows, inside))
-    tile = Tile(kind, pixels, (t.kernel[1], t.kernel[2]), g.stride[-1], g.kernel[0] > 1 and g.rank > 2, lanes)
+    deep = g.kernel[0] > 1 and g.rank > 2
+    ahead = not deep and g.rank > 1 and max(g.dilation) == 1 and g.channels <= SEEN and machine.asks(g.bytes(dtype.itemsize))
+    tile = Tile(kind, pixels, (t.kernel[1], t.kernel[2]), g.stride[-1], deep, ahead, lanes)
     arguments = sizes, reductions.initial(kind, dtype)
     kernel = pixels_kernel(tile, element(dtype), machine.isa)
     return Launch(kernel, g.batch * t.out_size[0] * t.out_size[1], 8 * g.flops // lanes, arguments)

@@ -8,18 +8,18 @@ from typing import Any, NamedTuple
 
 from fastconv.kernels.jit import inlined
 from fastconv.kernels.simd import vector
+from fastconv.kernels.simd.engine import requests
+from fastconv.kernels.simd.engine.requests import Rows
 from fastconv.kernels.simd.engine.sizes import Axes, Plane, reader
 from fastconv.kernels.simd.engine.workspace import workspace
 from fastconv.kernels.simd.pools import reductions
 from fastconv.kernels.simd.pools.bounds import Fold, Windows, place, span
 
 poke, pointer = vector.poke, vector.pointer
-AHEAD = 8  # rows of a plane, or more, that are asked for before they are read
-FAR = 16 << 10  # bytes of a plane that is worth that
 
 
 class Sizes(NamedTuple):
-    """Input, outputs, cells of padding before them, cells from tap to tap, and whether rows ahead are asked for.
+    """Input, outputs, cells of padding before them, cells from tap to tap, and rows that are asked for.
 
     Attributes
     ----------
@@ -33,7 +33,7 @@ class Sizes(NamedTuple):
     outputs: Axes
     before: Plane
     dilation: Axes
-    far: int
+    ahead: Rows
     windows: Windows
     spare: int
     fold: Fold
@@ -221,28 +221,31 @@ def tile_finisher(kind: str) -> Any:
 
 
 @lru_cache(maxsize=64)
-def asker(rows: int, parts: int, lanes: int, ahead: int) -> Any:
-    """The compiled request that `parts` vectors of each of `rows` rows, which lie `ahead` rows on, come into the L2 cache."""
+def stack_asker(tile: Tile, columns: int) -> Any:
+    """The compiled request for what tiles of `columns` vectors read, and write, some rows further on."""
+    ask = requests.asker(tile.rows * tile.stride, columns * tile.stride, tile.lanes)
+    ask_results = requests.asker(tile.rows, columns, tile.lanes)
 
-    def ask(at, step, far):
-        if far > 0:
-            for row in range(rows):
-                for part in range(parts):
-                    vector.prefetch(at + ((ahead + row) * step + part * lanes))
+    def ask_ahead(stack, column, s):
+        if s.ahead.cells > 0:
+            row = s.cells.w
+            ask(stack.source + (s.ahead.cells * row + column * tile.stride - s.before.w), row)
+        if s.ahead.results > 0:
+            row = s.outputs.w
+            ask_results(stack.to + (s.ahead.results * row + column), row)
 
-    return inlined(ask)
+    return inlined(ask_ahead)
 
 
 @lru_cache(maxsize=64)
 def masked_pooler(tile: Tile) -> Any:
     """The compiled outputs of one vector a row, from `column` on."""
-    rows, stride, lanes = tile.rows, tile.stride, tile.lanes
+    rows, ask = tile.rows, stack_asker(tile, 1)
     reduce, finish = masked_reducer(tile), tile_finisher(tile.kind)
-    ask = asker(rows * stride, stride, lanes, max(AHEAD, (rows - 1) * stride + tile.taps[0]))
 
     def pool_tile(stack, column, divisors, border, s):
         room = s.outputs.w - column
-        ask(stack.source + (column * stride - s.before.w), s.cells.w, s.far)
+        ask(stack, column, s)
         windows = reduce(stack, column, border, s)
         windows = finish(windows, divisors, column, room, s)
         vector.store_spans(windows, stack.to + column, s.dilation.h * s.outputs.w, rows, room)
@@ -265,7 +268,7 @@ def inside_pooler(tile: Tile) -> tuple[Any, Any]:
     order, power = reductions.order_and_power(tile.kind)
     height, width, finish = (rows - 1) * stride + taps_h, columns * lanes, tile_finisher(tile.kind)
     reach = reach_of(tile)
-    ask = asker(rows * stride, columns * stride, lanes, max(AHEAD, height))
+    ask = stack_asker(tile, columns)
 
     def is_inside(stack, column, s):
         left = column * stride - s.before.w
@@ -274,7 +277,7 @@ def inside_pooler(tile: Tile) -> tuple[Any, Any]:
 
     def pool_tile(stack, column, divisors, s):
         source = stack.source + (column * stride - s.before.w)
-        ask(source, s.cells.w, s.far)
+        ask(stack, column, s)
         windows = vector.reduced_inside(
             source, s.cells.w, 1, rows, columns, lanes, taps_h, taps_w, stride, stride, order, power
         )

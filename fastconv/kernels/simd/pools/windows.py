@@ -16,6 +16,7 @@ import numpy as np
 
 from fastconv.kernels.jit import Kernel, element
 from fastconv.kernels.simd import vector
+from fastconv.kernels.simd.engine import requests
 from fastconv.kernels.simd.engine.costs import Candidate
 from fastconv.kernels.simd.engine.sizes import Plane, axes, written
 from fastconv.kernels.simd.engine.tables import TILES
@@ -24,7 +25,6 @@ from fastconv.kernels.simd.pools import reductions
 from fastconv.kernels.simd.pools.bounds import lifted, row_of_divisors
 from fastconv.kernels.simd.pools.launches import Launch
 from fastconv.kernels.simd.pools.stacks import (
-    FAR,
     Border,
     Divisors,
     Parts,
@@ -196,13 +196,23 @@ def spare_of(geometry: PoolGeometry, lanes: int) -> int:
     return lanes * geometry.stride[-1] + geometry.window[-1] + lanes
 
 
+def rows_ahead(geometry: PoolGeometry, rows: int, dtype: np.dtype[Any], machine: Machine) -> requests.Rows:
+    """What is asked for: of a row alone nothing, and no results where rows of a tile lie apart, or depths are joined."""
+    g, reach = geometry, (rows - 1) * geometry.stride[-1] + geometry.kernel[-1]
+    if g.rank == 1:
+        return requests.Rows(0, 0)
+    found = requests.rows_ahead(reach, prod(g.in_size) * dtype.itemsize, g.bytes(dtype.itemsize), machine)
+    return requests.Rows(min(found.cells, max(requests.AHEAD, reach)), 0) if spreads(g) else found
+
+
 def launch(geometry: PoolGeometry, dtype: np.dtype[Any], machine: Machine, cut: tuple[int, int]) -> Launch:
     """The kernel of the tile with its arguments."""
     g, t, kind = geometry, lifted(geometry), reductions.kind_of(geometry, dtype)
     tile = Tile(kind, *cut, (t.kernel[1], t.kernel[2]), g.stride[-1], spreads(g), machine.lanes_for(g.out_size[-1], dtype))
-    far = int(g.rank > 1 and prod(g.in_size) * dtype.itemsize >= FAR)  # the rows of a plane ahead, where it has some
     cells, outputs, dilation, before = axes(t.in_size), axes(t.out_size), axes(t.dilation), Plane(*t.before[1:])
     widths, fold = row_of_divisors(g, dtype, tile.columns * tile.lanes)
-    sizes = written(Sizes(cells, outputs, before, dilation, far, t.windows, spare_of(g, tile.lanes), fold))
+    sizes = written(
+        Sizes(cells, outputs, before, dilation, rows_ahead(g, cut[0], dtype, machine), t.windows, spare_of(g, tile.lanes), fold)
+    )
     kernel = windows_kernel(tile, element(dtype), machine.isa)
     return Launch(kernel, stacks_of(g, cut[0]), 8 * g.flops // tile.lanes, (sizes, widths, reductions.initial(kind, dtype)))

@@ -1,0 +1,44 @@
+"""What a kernel asks for before it reads or writes it: rows of planes, ahead of a tile.
+
+A processor sees a stream by itself where it goes on within a page; a tile of several rows reads, and writes, as many at once,
+each for a vector or two. What comes next is asked for then, into the L2 cache: of large planes always, and where no cache holds
+what a call reads and writes of small ones too, which follow each other, and of results.
+"""
+
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+from fastconv.kernels.jit import inlined
+from fastconv.kernels.simd import vector
+from fastconv.machine import Machine
+
+AHEAD = 8  # rows of a plane, or more, that are asked for before they are read
+FAR = 16 << 10  # bytes of a plane that is worth that
+CELLS, RESULTS = 32, 16  # rows of cells and of results that are asked for where memory is waited for
+
+
+class Rows(NamedTuple):
+    """Rows ahead of those that are read, and written, that are asked for; or 0."""
+
+    cells: int
+    results: int
+
+
+def rows_ahead(reach: int, plane: int, moved: int, machine: Machine) -> Rows:
+    """What tiles ask for that read `reach` rows, of planes of some bytes and a call that moves so many."""
+    asks = machine.asks(moved)
+    if plane < FAR and not asks:
+        return Rows(0, 0)
+    return Rows(max(AHEAD, reach) if machine.is_meshed else CELLS, RESULTS if asks else 0)
+
+
+@lru_cache(maxsize=256)
+def asker(rows: int, parts: int, lanes: int) -> Any:
+    """The compiled request that `parts` vectors of each of `rows` rows come into the L2 cache."""
+
+    def ask(at, step):
+        for row in range(rows):
+            for part in range(parts):
+                vector.prefetch(at + (row * step + part * lanes))
+
+    return inlined(ask)

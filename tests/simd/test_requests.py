@@ -1,0 +1,81 @@
+"""What comes next is asked for where no cache holds a layer: the same bits, and no memory beside the arrays is touched."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+from guards import SUPPORTED, guarded, guarded_everywhere
+from machines import MESHED
+
+import fastconv as fc
+from fastconv.kernels.simd.depthwise import choice as depthwise
+from fastconv.kernels.simd.engine import requests
+from fastconv.kernels.simd.pools import choice as pools
+from fastconv.machine import CACHED, Machine, host
+
+pytestmark = [
+    pytest.mark.skipif(not SUPPORTED, reason="guard pages are made by mprotect"),
+    pytest.mark.skipif(host().vector_bytes < 32, reason="these kernels serve wider vectors"),
+]
+LANES = host().lanes(np.dtype(np.float32))
+
+
+@pytest.fixture
+def far(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A processor whose caches hold nothing."""
+    fc.clear_caches()
+    monkeypatch.setattr(Machine, "asks", lambda self, moved: True)
+    yield
+    fc.clear_caches()
+
+
+@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize("layout", ["NCHW", "NHWC"])
+def test_depthwise_layers(far: None, layout: str, stride: int) -> None:
+    """Planes smaller than the rows that are asked for, and larger ones; pixels of one line and of two."""
+    rng = np.random.default_rng(3)
+    for channels, size in ((LANES, (5, 9)), (2 * LANES, (7, 40)), (2 * LANES + 3, (35, 18))):
+        shape = (2, channels, *size) if layout == "NCHW" else (2, *size, channels)
+        x = rng.integers(-4, 5, shape).astype(np.float32)
+        w = rng.integers(-4, 5, (channels, 1, 3, 3) if layout == "NCHW" else (channels, 3, 3, 1)).astype(np.float32)
+        options: dict[str, Any] = {"stride": stride, "padding": 1, "groups": channels, "layout": layout}
+        plan = fc.conv2d.plan(shape, w, implementation="depthwise", **options)
+        expected = fc.conv2d(x, w, implementation="loops", **options)
+        for at in ("end", "beginning"):
+            out = guarded(np.full(expected.shape, np.nan, np.float32), at)
+            depthwise.run({"x": guarded(x, at)}, guarded_everywhere(plan.packed, at), plan.served, out)
+            np.testing.assert_array_equal(out, expected)
+
+
+@pytest.mark.parametrize(("kernel", "stride"), [(3, 1), (3, 2), (2, 2)])
+@pytest.mark.parametrize("layout", ["NCHW", "NHWC"])
+@pytest.mark.parametrize("kind", ["max", "avg"])
+def test_pools(far: None, kind: str, layout: str, kernel: int, stride: int) -> None:
+    rng = np.random.default_rng(4)
+    for size in ((6, 9), (35, 50)):
+        shape = (2, LANES, *size) if layout == "NCHW" else (2, *size, LANES)
+        x = rng.integers(-4, 5, shape).astype(np.float32)
+        options: dict[str, Any] = {"kernel_size": kernel, "stride": stride, "padding": kernel // 2, "layout": layout}
+        plan = getattr(fc, f"{kind}_pool2d").plan(shape, implementation="direct", x_dtype=np.float32, **options)
+        expected = getattr(fc, f"{kind}_pool2d")(x, implementation="loops", **options)
+        for at in ("end", "beginning"):
+            out = guarded(np.full(expected.shape, np.nan, np.float32), at)
+            pools.run({"x": guarded(x, at)}, None, plan.problem, out)
+            np.testing.assert_allclose(out, expected, rtol=1e-6, atol=1e-6)
+
+
+def test_what_a_cache_holds_is_not_asked_for() -> None:
+    """Requests take a twentieth to a fifth of the time where all lies near; what a mesh brings was not measured."""
+    near = replace(host(), l3=32 << 20, cached=CACHED)
+    assert [near.asks(moved) for moved in (8 << 20, 16 << 20, 17 << 20)] == [False, False, True]
+    assert not MESHED.asks(1 << 40)
+
+
+def test_rows_of_small_planes_go_on_in_the_next_ones() -> None:
+    near, small, large = replace(host(), l3=32 << 20, cached=CACHED), 4 << 10, 64 << 10
+    assert requests.rows_ahead(16, small, 1 << 20, near) == requests.Rows(0, 0)
+    assert requests.rows_ahead(16, large, 1 << 20, near) == requests.Rows(requests.CELLS, 0)
+    assert requests.rows_ahead(16, small, 1 << 30, near) == requests.Rows(requests.CELLS, requests.RESULTS)
+    assert requests.rows_ahead(16, large, 1 << 30, MESHED) == requests.Rows(16, 0)
