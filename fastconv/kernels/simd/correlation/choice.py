@@ -282,7 +282,7 @@ def sweep_launch(problem: Problem, machine: Machine) -> engine.Launch:
     name = "_".join(map(element, dict.fromkeys((types.stored, types.result))))
     made = sweeps.kernel(str(sweep_kind(problem)), lanes, name, machine.isa)
     w = in_single(w) if types.summed == np.float32 else w
-    return engine.launch_of(made, g, lanes, w, sweep_cost(problem, machine))
+    return engine.launch_of(made, problem, lanes, w, sweep_cost(problem, machine), machine)
 
 
 def run_sweep(operands: Operands, packed: None, problem: Problem, out: Array) -> None:

@@ -157,4 +157,4 @@ def launch(problem: Problem, kind: str, machine: Machine) -> sweeps.Launch:
     dtype = problem.types.stored
     lanes = machine.lanes(dtype)
     made = kernel(kind, lanes, dtype.kind == "f", element(dtype), machine.isa)
-    return sweeps.launch_of(made, problem.geometry, lanes, np.zeros(1, dtype), Kind(kind).cost(problem, machine))
+    return sweeps.launch_of(made, problem, lanes, np.zeros(1, dtype), Kind(kind).cost(problem, machine), machine)

@@ -161,9 +161,8 @@ def launch(problem: Problem, machine: Machine) -> sweeps.Launch:
     dtype = problem.types.stored
     lanes, real = machine.lanes(dtype), dtype.kind == "f"
     values = np.array([np.inf, np.nan, 1, RANK + 0.5] if real else [0] * 4, dtype)
-    return sweeps.launch_of(
-        kernel(lanes, real, element(dtype), machine.isa), problem.geometry, lanes, values, cost(problem, machine)
-    )
+    made = kernel(lanes, real, element(dtype), machine.isa)
+    return sweeps.launch_of(made, problem, lanes, values, cost(problem, machine), machine)
 
 
 def run(operands: Operands, packed: None, problem: Problem, out: Array) -> None:
