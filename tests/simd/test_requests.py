@@ -10,6 +10,7 @@ from guards import SUPPORTED, guarded, guarded_everywhere
 from machines import MESHED
 
 import fastconv as fc
+from fastconv import ndimage
 from fastconv.kernels.simd.depthwise import choice as depthwise
 from fastconv.kernels.simd.engine import requests
 from fastconv.kernels.simd.pools import choice as pools
@@ -64,6 +65,37 @@ def test_pools(far: None, kind: str, layout: str, kernel: int, stride: int) -> N
             out = guarded(np.full(expected.shape, np.nan, np.float32), at)
             pools.run({"x": guarded(x, at)}, None, plan.problem, out)
             np.testing.assert_allclose(out, expected, rtol=1e-6, atol=1e-6)
+
+
+IMAGES: dict[str, Any] = {
+    "sweep of sums": lambda x, y: ndimage.sobel(x, output=y),
+    "sweep of ranks": lambda x, y: ndimage.median_filter(x, 3, output=y),
+    "sweep of extrema": lambda x, y: ndimage.maximum_filter(x, 3, output=y),
+    "dense": lambda x, y: ndimage.correlate(x, WEIGHTS[x.ndim], output=y),
+    "passes": lambda x, y: ndimage.gaussian_filter(x, 1, output=y),
+    "passes over rows": lambda x, y: ndimage.correlate1d(x, [1, 2, 3, 2, 1], axis=-2, output=y),
+    "boxes, rows one by one": lambda x, y: ndimage.uniform_filter(x, 3, output=y, mode="constant", cval=2),
+    "boxes, rows together": lambda x, y: ndimage.minimum_filter(x, 9, output=y, mode="nearest"),
+    "lines": lambda x, y: ndimage.maximum_filter1d(x, 5, output=y),
+}
+WEIGHTS = {2: np.arange(35.0).reshape(5, 7), 3: np.arange(18.0).reshape(2, 3, 3)}
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64, np.uint8])
+@pytest.mark.parametrize("name", IMAGES)
+def test_images(monkeypatch: pytest.MonkeyPatch, name: str, dtype: Any) -> None:
+    """To the bit, of rows that have parts and of such as have none, and of volumes; at guard pages."""
+    for shape in ((40, 700), (9, 33), (7, 12, 270)):
+        x, found = np.random.default_rng(5).integers(0, 99, shape).astype(dtype), []
+        for asks in (False, True):
+            fc.clear_caches()
+            monkeypatch.setattr(Machine, "asks", lambda self, moved, asks=asks: asks)
+            for at in ("end", "beginning"):
+                found.append(guarded(np.full(shape, 77, dtype), at))
+                IMAGES[name](guarded(x, at), found[-1])
+        for other in found[1:]:
+            np.testing.assert_array_equal(other, found[0])
+    fc.clear_caches()
 
 
 def test_what_a_cache_holds_is_not_asked_for() -> None:

@@ -15,6 +15,7 @@ from fastconv.kernels.simd.correlation import dense, passes, sweeps
 from fastconv.kernels.simd.engine import sweeps as engine
 from fastconv.kernels.simd.engine.costs import Candidate, cheapest
 from fastconv.kernels.simd.engine.neighbourhoods import cut, field_of, items_of, outer_table, stored_offsets, tap_offsets
+from fastconv.kernels.simd.engine.requests import lines_of
 from fastconv.kernels.simd.engine.sizes import written
 from fastconv.kernels.simd.engine.tables import TILES
 from fastconv.machine import Machine, host
@@ -23,7 +24,9 @@ from fastconv.problem.filters import PLAIN, FilterGeometry, SumGeometry, mirrore
 from fastconv.problem.problem import Operands, Problem
 from fastconv.problem.types import Types
 
-FEW = 7  # taps of a pass up to which copied cells, whose rows lie where caches hold them together, are not worth the copy
+# Taps of a pass up to which copied cells, whose rows lie where caches hold them together, are not worth the copy; the second
+# where rows come from memory, and are asked for where they lie.
+FEW = 7, 11
 
 
 def supports(problem: Problem) -> str | None:
@@ -53,7 +56,7 @@ def seconds(geometry: FilterGeometry, types: Types, taps: int, machine: Machine)
 def candidates(problem: Problem, machine: Machine) -> tuple[Candidate, ...]:
     """The dense kernel."""
     g, types = problem.geometry, problem.types
-    block = cut(g, types.summed.itemsize, machine)
+    block = cut(g, types, types.summed.itemsize, machine)
     expected = seconds(g, types, g.window, machine)
     return (Candidate(expected, block, partial(launch, problem, machine)),)
 
@@ -103,7 +106,7 @@ def weighed(problem: Problem, weights: bytes, machine: Machine) -> Weighed:
     made, field, offsets, outer = launch(problem, machine)
     w = np.frombuffer(weights).astype(problem.types.summed)
     used = np.flatnonzero(w)
-    sizes = written(dense.Sizes(field, len(used)))
+    sizes = written(dense.Sizes(field, len(used), lines_of(problem, machine)))
     work = int(1e9 * seconds(problem.geometry, problem.types, len(used), machine))
     return Weighed(made, items_of(field), work, w[used], np.ascontiguousarray(offsets[:, used]), outer, sizes)
 
@@ -156,10 +159,12 @@ def pass_launch(problem: Problem, mirrors: tuple[str, ...], machine: Machine) ->
     """The launch for weights that mirror each other as `mirrors` tells of each pass."""
     g, types = problem.geometry, problem.types
     f, lanes, columns = g.folded, machine.lanes(types.summed), TILES[machine.isa].filter_vectors
-    block = cut(g, types.summed.itemsize, machine, planes=1, beside=f.outer_taps if f.outer_taps > 1 else passes.TOGETHER)
+    beside = f.outer_taps if f.outer_taps > 1 else passes.TOGETHER
+    block = cut(g, types, types.summed.itemsize, machine, planes=1, beside=beside)
     field = field_of(g, block, lanes)
     pitch = (-(-field.pitch // (columns * lanes)) * columns + 1) * lanes
-    as_stored = types.stored == types.summed and max(g.taps) <= FEW
+    asked = lines_of(problem, machine)
+    as_stored = types.stored == types.summed and max(g.taps) <= FEW[asked.of_x > 0]
     made = passes.kernel(columns, lanes, stepwise(types), f.outer_taps > 1, as_stored, names(types), machine.isa)
     first, found = 0, []
     for axis, mirror in zip(passes_of(g), mirrors, strict=True):
@@ -167,7 +172,7 @@ def pass_launch(problem: Problem, mirrors: tuple[str, ...], machine: Machine) ->
         found.append(passes.Pass(taps, first, passes.MIRRORED.index(mirror)))
         first += taps
     over_planes, over_rows, over_cells = found
-    sizes = written(passes.Sizes(field, over_planes, over_rows, over_cells, pitch))
+    sizes = written(passes.Sizes(field, over_planes, over_rows, over_cells, pitch, asked))
     return PassLaunch(made, items_of(field), int(1e9 * pass_seconds(g, types, machine)), outer_table(f), sizes)
 
 

@@ -23,6 +23,7 @@ from fastconv.kernels.simd.engine.neighbourhoods import (
     part_of,
     rows_of,
 )
+from fastconv.kernels.simd.engine.requests import Lines, ask_lines
 from fastconv.kernels.simd.engine.sizes import reader
 from fastconv.kernels.simd.engine.workspace import keep, workspace
 
@@ -30,10 +31,11 @@ pointer = vector.pointer
 
 
 class Sizes(NamedTuple):
-    """The array with its windows, and the taps whose weight is not zero."""
+    """The array with its windows, the taps whose weight is not zero, and lines that are asked for."""
 
     field: Field
     taps: int
+    lines: Lines
 
 
 class Parts(NamedTuple):
@@ -47,12 +49,20 @@ read, carve = reader(Sizes), workspace(Parts)
 
 @lru_cache(maxsize=8)
 def summing(columns: int, lanes: int, exact: bool) -> Any:
-    """The compiled sum_row(cells, w, offsets, to, count, s): `count` outputs of one row."""
+    """The compiled sum_row(cells, w, offsets, to, count, ahead, s): `count` outputs of one row.
+
+    What comes next is asked for: cells that lie `ahead`, if any do, and the next row of outputs.
+    """
     add = vector.add_product if exact else vector.fma_shared
     width = columns * lanes
 
-    def sum_row(cells, w, offsets, to, count, s):
+    def sum_row(cells, w, offsets, to, count, ahead, s):
+        row = s.field.w.size * s.field.inner
         for e in range(0, count, width):
+            if s.lines.of_y > 0:
+                ask_lines(to + (row + e), width, s.lines.of_y)
+                if ahead > 0:
+                    ask_lines(cells + (ahead + e), width, s.lines.of_x)
             tile = vector.zeros(cells, 1, columns, lanes)
             for t in range(s.taps):
                 tile = add(tile, w + t, cells + (e + offsets[t]))
@@ -72,15 +82,16 @@ def kernel(columns: int, lanes: int, exact: bool, as_stored: bool, types: str, i
     sum_row, slack = summing(columns, lanes, exact), SLACK * lanes
 
     @compiled
-    def sum_block(cells, pitch, w, offsets, y, block, s):
+    def sum_block(cells, pitch, w, offsets, y, block, ahead, s):
         """All rows of a block."""
         for row in range(block.rows):
             to = pointer(y) + first_output(block, row, s.field)
-            sum_row(cells + row * pitch, pointer(w), offsets, to, block.elements, s)
+            sum_row(cells + row * pitch, pointer(w), offsets, to, block.elements, ahead, s)
 
     def sum_stored(x, w, offsets, y, block, s):
         cells = pointer(x) + first_cell(block, s.field)
-        sum_block(cells, s.field.w.size * s.field.inner, w, offsets[1], y, block, s)
+        row = s.field.w.size * s.field.inner
+        sum_block(cells, row, w, offsets[1], y, block, s.field.h.taps * row, s)
 
     def sum_nothing(x, w, offsets, y, block, s):
         pass
@@ -103,7 +114,7 @@ def kernel(columns: int, lanes: int, exact: bool, as_stored: bool, types: str, i
                     sum_inner(x, w, offsets, y, block, s)
                 else:
                     fill_block(work.cells, x, block, outer, field, pointer(cval))
-                    sum_block(work.cells, field.pitch, w, offsets[0], y, block, s)
+                    sum_block(work.cells, field.pitch, w, offsets[0], y, block, 0, s)
         keep(memory)
 
     correlation.__name__ = f"{types}_correlation_{columns}_{isa}"

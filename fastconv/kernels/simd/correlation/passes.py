@@ -30,6 +30,7 @@ from fastconv.kernels.simd.engine.neighbourhoods import (
     plane_under,
     rows_of,
 )
+from fastconv.kernels.simd.engine.requests import Lines, ask_lines
 from fastconv.kernels.simd.engine.sizes import Plane, reader
 from fastconv.kernels.simd.engine.windows import cell_under, runs
 from fastconv.kernels.simd.engine.workspace import keep, workspace
@@ -51,21 +52,23 @@ class Pass(NamedTuple):
 
 
 class Source(NamedTuple):
-    """Cells to sum: the first one, and elements from row to row and from tap to tap."""
+    """Cells to sum: the first one, elements from row to row and from tap to tap, and to those that are asked for, or 0."""
 
     at: Any
     row: int
     tap: int
+    ahead: int
 
 
 class Sizes(NamedTuple):
-    """The array with its windows, the passes over planes, rows and cells of a row, and elements from line to line."""
+    """The array with its windows, passes over planes, rows and cells of a row, elements between lines, what is asked for."""
 
     field: Field
     planes: Pass
     rows: Pass
     cells: Pass
     pitch: int
+    asked: Lines
 
 
 class Workspace(NamedTuple):
@@ -114,20 +117,31 @@ def weighing(columns: int, lanes: int, exact: bool) -> Any:
 def summing(columns: int, lanes: int, exact: bool) -> tuple[Any, Any]:
     """The compiled sum_lines and sum_outputs, a strip of a tile's width of all rows at a time: it stays in the L1 cache.
 
-    sum_lines(source, w, axis, lines, pitch, like, extent): rows of sums, rounded to the type of `like`, and what fills tiles.
-    sum_outputs(source, w, axis, to, pitch, extent): rows of sums, stored as what `to` points to.
+    sum_lines(source, w, axis, lines, pitch, like, extent, asked): rows of sums, rounded to the type of `like`, in whole tiles.
+    sum_outputs(source, w, axis, to, pitch, extent, asked): rows of sums, stored as what `to` points to.
+
+    What the next rows take is asked for: cells where they lie `ahead` of a source, and outputs.
     """
     weigh, width = weighing(columns, lanes, exact), columns * lanes
 
-    def sum_lines(source, w, axis, lines, pitch, like, extent):
+    @inlined
+    def ask_for_cells(source, row, e, asked):
+        if source.ahead > 0 and asked.of_x > 0:
+            ask_lines(source.at + (source.ahead + row * source.row + e), width, asked.of_x)
+
+    def sum_lines(source, w, axis, lines, pitch, like, extent, asked):
         for e in range(0, extent.w, width):
             for row in range(extent.h):
+                ask_for_cells(source, row, e, asked)
                 tile = weigh(source.at + (row * source.row + e), source.tap, w, axis)
                 vector.store_tile(vector.rounded_row(tile, like), lines + (row * pitch + e), 0)
 
-    def sum_outputs(source, w, axis, to, pitch, extent):
+    def sum_outputs(source, w, axis, to, pitch, extent, asked):
         for e in range(0, extent.w, width):
             for row in range(extent.h):
+                ask_for_cells(source, row, e, asked)
+                if asked.of_y > 0:
+                    ask_lines(to + ((row + extent.h) * pitch + e), width, asked.of_y)
                 tile = weigh(source.at + (row * source.row + e), source.tap, w, axis)
                 vector.store_row_as(tile, to + (row * pitch + e), extent.w - e)
 
@@ -177,23 +191,24 @@ def kernel(columns: int, lanes: int, exact: bool, over_planes: bool, as_stored: 
                 else:
                     row = pointer(x) + (plane * field.h.size + h) * field.w.size * field.inner
                     fill_row(at, row, first, count, field, border)
-            source = Source(work.column, 0, field.pitch)
-            sum_lines(source, w + s.planes.first, s.planes, to, 0, like, Plane(1, count))
+            source = Source(work.column, 0, field.pitch, 0)
+            sum_lines(source, w + s.planes.first, s.planes, to, 0, like, Plane(1, count), s.asked)
             if field.w.mode == CONSTANT:
                 close_line(to, first, count, field, border)
 
     @compiled
-    def sum_rows(cells, step, block, rows, w, like, work, s, border):
+    def sum_rows(cells, step, block, rows, w, like, work, ahead, s, border):
         """lines [r][e] = T(sum over t of b[t] * cells [r + t][e])"""
         field = s.field
         first, count = block.w - field.w.before * field.inner, block.elements + (field.w.taps - 1) * field.inner
-        sum_lines(Source(cells, step, step), w + s.rows.first, s.rows, work.lines, s.pitch, like, Plane(rows, count))
+        source = Source(cells, step, step, ahead)
+        sum_lines(source, w + s.rows.first, s.rows, work.lines, s.pitch, like, Plane(rows, count), s.asked)
         if field.w.mode == CONSTANT:
             for row in range(rows):
                 close_line(work.lines + row * s.pitch, first, count, field, border)
 
     @compiled
-    def sum_band(cells, step, work, block, top, w, y, s, border):
+    def sum_band(cells, step, work, block, top, w, y, stored, s, border):
         """Some rows of y from row `top` of a block on: the passes over rows and over cells of a row, as there are."""
         field, rows = s.field, min(TOGETHER, block.rows - top)
         to, pitch, extent = (
@@ -201,22 +216,24 @@ def kernel(columns: int, lanes: int, exact: bool, over_planes: bool, as_stored: 
             field.w.size * field.inner,
             Plane(rows, block.elements),
         )
+        ahead = (rows + field.h.taps - 1) * step if stored else 0
         if field.w.taps == 1:
-            sum_outputs(Source(cells, step, step), w + s.rows.first, s.rows, to, pitch, extent)
+            sum_outputs(Source(cells, step, step, ahead), w + s.rows.first, s.rows, to, pitch, extent, s.asked)
         elif field.h.taps == 1:
-            sum_outputs(Source(cells, step, field.inner), w + s.cells.first, s.cells, to, pitch, extent)
+            sum_outputs(Source(cells, step, field.inner, ahead), w + s.cells.first, s.cells, to, pitch, extent, s.asked)
         else:
-            sum_rows(cells, step, block, rows, w, pointer(y), work, s, border)
-            sum_outputs(Source(work.lines, s.pitch, field.inner), w + s.cells.first, s.cells, to, pitch, extent)
+            sum_rows(cells, step, block, rows, w, pointer(y), work, ahead, s, border)
+            lines = Source(work.lines, s.pitch, field.inner, 0)
+            sum_outputs(lines, w + s.cells.first, s.cells, to, pitch, extent, s.asked)
 
     @compiled
-    def sum_block(cells, step, work, block, w, y, s, border):
-        """All rows of a block, whose cells lie in rows `step` apart."""
+    def sum_block(cells, step, work, block, w, y, stored, s, border):
+        """All rows of a block, whose cells lie in rows `step` apart: those of the array, or copies."""
         for top in range(0, block.rows, TOGETHER):
-            sum_band(cells + top * step, step, work, block, top, w, y, s, border)
+            sum_band(cells + top * step, step, work, block, top, w, y, stored, s, border)
 
     def sum_stored(x, work, block, w, y, s, border):
-        sum_block(pointer(x) + first_cell(block, s.field), s.field.w.size * s.field.inner, work, block, w, y, s, border)
+        sum_block(pointer(x) + first_cell(block, s.field), s.field.w.size * s.field.inner, work, block, w, y, True, s, border)
 
     def sum_nothing(x, work, block, w, y, s, border):
         pass
@@ -246,7 +263,7 @@ def kernel(columns: int, lanes: int, exact: bool, over_planes: bool, as_stored: 
                     sum_planes(work, x, block, outer, w, pointer(y), s, border)
                 else:
                     fill_block(work.cells, x, block, outer, s.field, border)
-                sum_block(work.cells, s.field.pitch, work, block, w, y, s, border)
+                sum_block(work.cells, s.field.pitch, work, block, w, y, False, s, border)
         keep(memory)
 
     passes.__name__ = f"{types}_passes_{'3_' if over_planes else ''}{columns}_{isa}"

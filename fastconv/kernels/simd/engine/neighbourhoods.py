@@ -27,11 +27,13 @@ from fastconv.machine import Machine
 from fastconv.problem.borders import CIRCULAR, REFLECT, SYMMETRIC
 from fastconv.problem.convolutions import Array
 from fastconv.problem.filters import Axis, FilterGeometry, Folded
+from fastconv.problem.types import Types
 
 pointer = vector.pointer
 SLACK = 16  # vectors behind a block's cells that a tile may read and not use
 BLOCKS = 8  # or more, of a large array
 LEAST = 8192  # elements of a block that is worth a thread
+FAR = 768  # bytes that come from memory in the time in which the first ones of a piece of a row do
 PARTS, INNER = 5, 4  # of a block: above, below, before and behind the windows inside of the array, and these
 
 
@@ -123,13 +125,15 @@ def block_cells(field: Field) -> int:
     return field.outer_taps * rows_under(field) * field.pitch
 
 
-def cut(geometry: FilterGeometry, itemsize: int, machine: Machine, planes: int = 0, beside: int = 0) -> Plane:
+def cut(geometry: FilterGeometry, types: Types, itemsize: int, machine: Machine, planes: int = 0, beside: int = 0) -> Plane:
     """Rows and elements of a block whose cells, of so many bytes, fit half of the L2 cache with little copied twice.
 
     Cells are those of all planes under a window, or of `planes`; `beside` more rows of them must fit too. There are BLOCKS
-    blocks or more where the array is long enough, so that threads can share them.
+    blocks or more where the array is long enough, so that threads can share them. Pieces of rows are waited for as they begin,
+    for long where no cache holds the array.
     """
-    f = geometry.folded
+    f, stored = geometry.folded, types.stored.itemsize
+    begun = (FAR if machine.asks(geometry.bytes(stored, types.result.itemsize)) else 0) / stored
     planes = planes or f.outer_taps
     whole, lanes, room = f.w.size * f.inner, machine.vector_bytes // itemsize, machine.l2 // 2 // itemsize
     step, halo, lines = lanes * f.inner, (f.w.taps - 1) * f.inner, f.h.size * f.planes
@@ -142,7 +146,7 @@ def cut(geometry: FilterGeometry, itemsize: int, machine: Machine, planes: int =
         of_row = planes * pitch_of(f, elements, lanes)
         rows = max(1, min(room // of_row - (f.h.taps - 1) - beside, f.h.size, -(-lines // blocks)))
         reach = rows + f.h.taps - 1
-        copied = reach / rows * (elements + halo) / elements * max(1.0, (reach + beside) * of_row / room)
+        copied = reach / rows * (elements + halo + begun) / elements * max(1.0, (reach + beside) * of_row / room)
         if best is None or copied < best[0]:
             best = copied, Plane(rows, elements)
         if elements <= max(8 * lanes, step):

@@ -8,9 +8,11 @@ what a call reads and writes of small ones too, which follow each other, and of 
 from functools import lru_cache
 from typing import Any, NamedTuple
 
-from fastconv.kernels.jit import inlined
+from fastconv.kernels.jit import compiled, inlined
+from fastconv.kernels.memory import LINE
 from fastconv.kernels.simd import vector
 from fastconv.machine import Machine
+from fastconv.problem.problem import Problem
 
 AHEAD = 8  # rows of a plane, or more, that are asked for before they are read
 FAR = 16 << 10  # bytes of a plane that is worth that
@@ -30,6 +32,27 @@ def rows_ahead(reach: int, plane: int, moved: int, machine: Machine) -> Rows:
     if plane < FAR and not asks:
         return Rows(0, 0)
     return Rows(max(AHEAD, reach) if machine.is_meshed else CELLS, RESULTS if asks else 0)
+
+
+class Lines(NamedTuple):
+    """Elements of a cache line of the array that is read and of the result, where those that come next are asked for; or 0."""
+
+    of_x: int
+    of_y: int
+
+
+def lines_of(problem: Problem, machine: Machine) -> Lines:
+    """What a filter asks for."""
+    stored, result = problem.types.stored.itemsize, problem.types.result.itemsize
+    asks = machine.asks(problem.geometry.bytes(stored, result))
+    return Lines(LINE // stored, LINE // result) if asks else Lines(0, 0)
+
+
+@compiled
+def ask_lines(p, count, of_line):
+    """`count` elements from p on come into the L2 cache; there are `of_line` in a line."""
+    for e in range(0, count, of_line):
+        vector.prefetch(p + e)
 
 
 @lru_cache(maxsize=256)

@@ -17,9 +17,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fastconv.kernels.jit import Kernel, compiled
-from fastconv.kernels.memory import LINE
 from fastconv.kernels.simd import vector
+from fastconv.kernels.simd.engine import requests
 from fastconv.kernels.simd.engine.neighbourhoods import Line, line_of
+from fastconv.kernels.simd.engine.requests import Lines, ask_lines
 from fastconv.kernels.simd.engine.sizes import reader, written
 from fastconv.kernels.simd.engine.windows import cell_under
 from fastconv.kernels.simd.engine.workspace import keep, workspace
@@ -35,16 +36,8 @@ HALO = TAPS - 1  # of them behind the first
 SLACK = 4  # vectors behind the copies that a sweep may read
 BLOCKS = 16  # or more, of a large array
 LEAST = 1 << 14  # elements of a block that is worth a thread
-PART = 4 * LINE  # bytes of a part of a row: of more the requests fill what waits for memory, and reads come after them
+PARTS = 4  # lines of a part of a row: of more the requests fill what waits for memory, and reads come after them
 WIDE = 16  # times what a row has more than this part of the L2 cache: three of them would not stay there
-
-
-class Ask(NamedTuple):
-    """Elements of a part of a row, before which as much is asked for of the next one, or 0; those of a line of x and of y."""
-
-    part: int
-    of_x: int
-    of_y: int
 
 
 class Sweep(NamedTuple):
@@ -64,8 +57,10 @@ class Sweep(NamedTuple):
         Outputs at the ends of a row whose cells are copied.
     pitch : int
         Elements from the copies of one row's ends to those of the next.
-    ask : Ask
-        What is asked for of the next row.
+    part : int
+        Elements of a part of a row, before which as much is asked for of the next one; or 0.
+    lines : Lines
+        Of both arrays.
     """
 
     planes: int
@@ -76,7 +71,8 @@ class Sweep(NamedTuple):
     left: int
     right: int
     pitch: int
-    ask: Ask
+    part: int
+    lines: Lines
 
 
 class Rows(NamedTuple):
@@ -109,16 +105,9 @@ def refused(geometry: FilterGeometry, itemsize: int, machine: Machine) -> str | 
     return None
 
 
-def ask_for(problem: Problem, machine: Machine) -> Ask:
-    """What is asked for."""
-    stored, result = problem.types.stored.itemsize, problem.types.result.itemsize
-    asks = machine.asks(problem.geometry.bytes(stored, result))
-    return Ask(PART // stored if asks else 0, LINE // stored, LINE // result)
-
-
-def sweep_of(geometry: FilterGeometry, lanes: int, ask: Ask) -> Sweep:
-    """The sizes of a geometry, for vectors of so many elements."""
-    f = geometry.folded
+def sweep_of(problem: Problem, lanes: int, machine: Machine) -> Sweep:
+    """The sizes of a problem, for vectors of so many elements."""
+    f, lines = problem.geometry.folded, requests.lines_of(problem, machine)
     whole = f.w.size * f.inner
     left, right = f.w.before * f.inner, (TAPS - 1 - f.w.before) * f.inner
     if whole - left - right < lanes:
@@ -126,7 +115,7 @@ def sweep_of(geometry: FilterGeometry, lanes: int, ask: Ask) -> Sweep:
     blocks = min(BLOCKS, max(1, f.planes * f.h.size * whole // LEAST))
     high = max(1, min(f.h.size, -(-f.planes * f.h.size // blocks)))
     pitch = left + right + 2 * HALO * f.inner
-    return Sweep(f.planes, line_of(f.h), whole, f.inner, high, left, right, pitch, ask)
+    return Sweep(f.planes, line_of(f.h), whole, f.inner, high, left, right, pitch, PARTS * lines.of_x, lines)
 
 
 def edges_of(geometry: FilterGeometry, sweep: Sweep) -> Array:
@@ -171,8 +160,7 @@ class Launch(NamedTuple):
 
 def launch_of(kernel: Kernel, problem: Problem, lanes: int, w: Array, seconds: float, machine: Machine) -> Launch:
     """The launch for a problem, of vectors of so many elements."""
-    geometry = problem.geometry
-    sweep = sweep_of(geometry, lanes, ask_for(problem, machine))
+    geometry, sweep = problem.geometry, sweep_of(problem, lanes, machine)
     items = sweep.planes * -(-sweep.h.size // sweep.high)
     beyond = sweep.elements if geometry.folded.h.border.mode in ("constant", "zeros") else 1
     return Launch(kernel, items, int(1e9 * seconds), edges_of(geometry, sweep), w, written(sweep), beyond)
@@ -221,15 +209,6 @@ def unchecked(lanes: int) -> Any:
     return compiled(are_numbers)
 
 
-@compiled
-def ask_for_next(x, y, s):
-    """A part of the next row of either array."""
-    for e in range(0, s.ask.part, s.ask.of_x):
-        vector.prefetch(x + (s.elements + e))
-    for e in range(0, s.ask.part, s.ask.of_y):
-        vector.prefetch(y + (s.elements + e))
-
-
 @lru_cache(maxsize=32)
 def sweeper(lanes: int, sweep: Any, again: Any) -> Any:
     """The compiled sweep_blocks(begin, end, x, outside, border, edges, w, y, sizes): all rows of some blocks.
@@ -252,9 +231,10 @@ def sweeper(lanes: int, sweep: Any, again: Any) -> Any:
         else:
             sweep(ends, to, s.left, inner, w)
             sweep(right, behind, s.right, inner, w)
-            begun, part = np.int64(0), s.ask.part
+            begun, part = np.int64(0), s.part
             while part > 0 and middle - begun >= 2 * part:
-                ask_for_next(rows.below + begun, to + (s.left + begun), s)
+                ask_lines(rows.below + (s.elements + begun), part, s.lines.of_x)
+                ask_lines(to + (s.elements + s.left + begun), part, s.lines.of_y)
                 here = Rows(rows.above + begun, rows.middle + begun, rows.below + begun)
                 fine &= sweep(here, to + (s.left + begun), part, inner, w)
                 begun += part

@@ -26,6 +26,7 @@ import numpy as np
 from fastconv.kernels.jit import Kernel, compiled, inlined
 from fastconv.kernels.simd import vector
 from fastconv.kernels.simd.engine.neighbourhoods import SLACK, Field, block_of, filler, first_output, plane_under
+from fastconv.kernels.simd.engine.requests import Lines, ask_lines
 from fastconv.kernels.simd.engine.sizes import reader
 from fastconv.kernels.simd.engine.windows import cell_under, runs
 from fastconv.kernels.simd.engine.workspace import keep, workspace
@@ -40,7 +41,7 @@ class Sizes(NamedTuple):
     """The array with its windows, rows of a block that are joined together, and rounds over the cells of a line.
 
     A pitch lies between lines, and between rows of the workspace: `band` of them under a block, and `planes` under a window,
-    where rows are copied.
+    where rows are copied. `asked` tells which lines are asked for before they are read and written.
     """
 
     field: Field
@@ -48,6 +49,7 @@ class Sizes(NamedTuple):
     rounds: int
     band: int
     planes: int
+    asked: Lines
 
 
 class Parts(NamedTuple):
@@ -105,16 +107,21 @@ def round_at(rounds, i):
 
 @lru_cache(maxsize=64)
 def stacker(how: str, finishes: str, lanes: int) -> Any:
-    """The compiled stack(rows, like, taps, outputs, to, pitch, count, factors, stored).
+    """The compiled stack(rows, like, taps, outputs, to, pitch, count, factors, stored, asked).
 
     to[i][e] = finish(rows[i][e] + ... + rows[i + taps - 1][e]) for i < outputs <= taps, e < count, lines `pitch` apart. `rows`
-    points to addresses of cells of the type of `like`; each has room for GROUP vectors, as each line has.
+    points to addresses of cells of the type of `like`; each has room for GROUP vectors, as each line has. Of the rows that
+    follow, as many as the outputs, what comes under them is asked for, where `asked` is the elements of a line.
     """
     width = GROUP * lanes
 
-    def stack(rows, like, taps, outputs, to, pitch, count, factors, stored):
+    def stack(rows, like, taps, outputs, to, pitch, count, factors, stored, asked):
         for begun in range(0, count, width):
             i = min(begun, max(count - width, 0))
+            if asked > 0:
+                for t in range(outputs):
+                    row = vector.at_address(vector.peek(rows + (taps + outputs - 1 + t)), like)
+                    ask_lines(row + i, width, asked)
             line = to + ((outputs - 1) * pitch + i)
             tile = vector.load_row_as(vector.at_address(vector.peek(rows + (outputs - 1)), like) + i, to, GROUP, lanes)
             for t in range(outputs, taps):  # S, from the first row that all windows hold
@@ -140,14 +147,14 @@ def stacker(how: str, finishes: str, lanes: int) -> Any:
 
 @lru_cache(maxsize=64)
 def widener(how: str, finishes: str, lanes: int) -> Any:
-    """The compiled widen(line, spare, y, count, step, rounds, number, factors): y[e] = finish(its cells over the taps).
+    """The compiled widen(line, spare, y, count, step, rounds, number, factors, ahead, asked): y[e] = finish(its cells).
 
     `step` elements lie from tap to tap. Behind the cells of a line, and behind as many of `spare`, there is room for GROUP
-    vectors.
+    vectors. Results that lie `ahead` are asked for, where `asked` is the elements of a line.
     """
     width = GROUP * lanes
 
-    def widen(line, spare, y, count, step, rounds, number, factors):
+    def widen(line, spare, y, count, step, rounds, number, factors, ahead, asked):
         source, taps = line, round_at(rounds, max(number - 1, 0)).taps
         for i in range(number - 1):
             one = round_at(rounds, i)
@@ -163,6 +170,8 @@ def widener(how: str, finishes: str, lanes: int) -> Any:
         one = round_at(rounds, max(number - 1, 0))
         second, third = source + one.second * step, (line if one.parts == 4 else source) + one.third * step
         for e in range(0, count, width):
+            if asked > 0:
+                ask_lines(y + (ahead + e), width, asked)
             tile = vector.load_tile(source + e, 0, 1, GROUP, lanes)
             if number > 0:
                 tile = vector.join(tile, vector.load_tile(second + e, 0, 1, GROUP, lanes), how)
@@ -215,22 +224,26 @@ def copier(lanes: int) -> Any:
 
 @lru_cache(maxsize=64)
 def plane_joiner(how: str, finishes: str, lanes: int, alike: bool) -> Any:
-    """The compiled join_planes(band, work, x, h, block, outer, field, border, factors, y): band = row h of the planes joined.
+    """The compiled join_planes(band, work, x, h, block, outer, field, border, factors, y, asked): row h of the planes joined.
 
-    Rows of cells that are `alike` sums, and long enough, are joined where they lie.
+    Rows of cells that are `alike` sums, and long enough, are joined where they lie; of the last plane, which none was joined
+    with before, the next row is asked for.
     """
     stack, copy_row = stacker(how, finishes, lanes), copier(lanes)
 
-    def join_planes(band, work, x, h, block, outer, field, border, factors, y):
-        table = np.empty(field.outer_taps, np.int64)
+    def join_planes(band, work, x, h, block, outer, field, border, factors, y, asked):
+        table = np.empty(field.outer_taps + 1, np.int64)
+        table[field.outer_taps] = vector.address(row_at(x, block.plane, h + 1, field) + block.w)
         for q in range(field.outer_taps):
             plane, to = plane_under(block.plane, q, outer, field), work.planes + q * field.pitch
             if alike and plane >= 0 and h >= 0 and block.elements >= GROUP * lanes:
                 table[q] = vector.address(row_at(x, plane, h, field) + block.w)
+                table[field.outer_taps] = vector.address(row_at(x, plane, h + 1, field) + block.w)
             else:
                 copy_row(to, x, plane, h, block, field, border)
                 table[q] = vector.address(to)
-        stack(pointer(table), band, field.outer_taps, 1, band, field.pitch, block.elements, factors, pointer(y))
+        count, further = block.elements, asked if alike else 0
+        stack(pointer(table), band, field.outer_taps, 1, band, field.pitch, count, factors, pointer(y), further)
 
     return compiled(join_planes)
 
@@ -270,7 +283,8 @@ def line_kernel(kind: str, lanes: int, types: str, isa: str) -> Kernel:
             for row in range(block.rows):
                 source, to = row_at(x, block.plane, block.h + row, field), pointer(y) + first_output(block, row, field)
                 fill_row(work.lines, source, block.w - before, block.elements + halo, field, pointer(cval))
-                widen(work.lines, work.spare, to, block.elements, field.inner, rounds, s.rounds, pointer(factors) + 4)
+                count, of_line, of_w = block.elements, field.w.size * field.inner, pointer(factors) + 4
+                widen(work.lines, work.spare, to, count, field.inner, rounds, s.rounds, of_w, of_line, s.asked.of_y)
         keep(memory)
 
     lines.__name__ = f"{types}_{kind}_line_{isa}"
@@ -297,7 +311,8 @@ def box_kernel(kind: str, lanes: int, rows_are: str, types: str, isa: str) -> Ke
         band, planes, lines = s.band * field.pitch, s.planes * field.pitch, s.together * field.pitch
         work, memory = carve(Parts(band + slack, planes + slack, lines + slack, field.pitch + slack), cval)
         empty(memory)
-        rows = np.empty(field.block.h + field.h.taps, np.int64)
+        rows = np.empty(field.block.h + field.h.taps + s.together, np.int64)
+        of_line = field.w.size * step
         of_outer, of_h, of_w = pointer(factors), pointer(factors) + 2, pointer(factors) + 4
         like = work.band if copied else pointer(x)
         for item in range(begin, end):
@@ -306,7 +321,7 @@ def box_kernel(kind: str, lanes: int, rows_are: str, types: str, isa: str) -> Ke
             for r in range(block.rows + field.h.taps - 1):
                 h, to = cell_under(block.h + r - field.h.before, field.h.size, field.h.mode), work.band + r * field.pitch
                 if planes_too:
-                    join_planes(to, work, x, h, block, outer, field, border, of_outer, y)
+                    join_planes(to, work, x, h, block, outer, field, border, of_outer, y, s.asked.of_x)
                     rows[r] = vector.address(to)
                 elif copied:
                     copy_row(to, x, block.plane, h, block, field, border)
@@ -315,13 +330,18 @@ def box_kernel(kind: str, lanes: int, rows_are: str, types: str, isa: str) -> Ke
                     rows[r] = vector.address(pointer(outside))
                 else:
                     rows[r] = vector.address(row_at(x, block.plane, h, field) + block.w)
+            for r in range(s.together):  # the next block's rows, or what lies behind the plane: they are asked for alone
+                h = block.h + block.rows + field.h.taps - 1 + r - field.h.before
+                rows[block.rows + field.h.taps - 1 + r] = vector.address(row_at(x, block.plane, h, field) + block.w)
+            asked = 0 if copied else s.asked.of_x
             for first in range(0, block.rows, s.together):
                 outputs, at = min(s.together, block.rows - first), pointer(rows) + first
-                stack(at, like, field.h.taps, outputs, work.lines + before, field.pitch, whole, of_h, of_y)
+                stack(at, like, field.h.taps, outputs, work.lines + before, field.pitch, whole, of_h, of_y, asked)
                 for i in range(outputs):
                     line, to = work.lines + i * field.pitch, of_y + first_output(block, first + i, field)
                     fill_edges(line, edges, before, whole, after, border)
-                    widen(line, work.spare, to, whole, step, rounds, s.rounds, of_w)
+                    ahead = outputs * of_line
+                    widen(line, work.spare, to, whole, step, rounds, s.rounds, of_w, ahead, s.asked.of_y)
         keep(memory)
 
     boxes.__name__ = f"{types}_{kind}_{rows_are}_{isa}"

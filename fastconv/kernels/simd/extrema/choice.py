@@ -18,6 +18,7 @@ from fastconv.kernels.simd.engine.neighbourhoods import (
     outer_table,
     tap_offsets,
 )
+from fastconv.kernels.simd.engine.requests import lines_of
 from fastconv.kernels.simd.engine.sizes import Plane, written
 from fastconv.kernels.simd.engine.tables import TILES
 from fastconv.kernels.simd.extrema import boxes, footprints
@@ -227,9 +228,8 @@ def launch(problem: Problem, kind: str, simple: bool, machine: Machine) -> Launc
     field = Field(f.planes, len(f.outer), f.outer_taps, line_of(f.h), line_of(f.w), f.inner, of_run.block, of_run.pitch)
     rounds = boxes.rounds_of(f.w.taps, is_extreme(kind))
     banded = copied and (f.h.taps > 1 or f.outer_taps > 1)
-    sizes = boxes.Sizes(
-        field, of_run.together, len(rounds), of_run.block.h + f.h.taps - 1 if banded else 0, f.outer_taps if banded else 0
-    )
+    band, planes = (of_run.block.h + f.h.taps - 1, f.outer_taps) if banded else (0, 0)
+    sizes = boxes.Sizes(field, of_run.together, len(rounds), band, planes, lines_of(problem, machine))
     if f.h.taps == 1 and f.outer_taps == 1:
         made = boxes.line_kernel(kind, lanes, names(types), machine.isa)
     else:
@@ -328,7 +328,7 @@ def cover_launch(problem: Problem, kind: str, structured: bool, footprint: bytes
     f, lanes = g.folded, machine.lanes(types.summed)
     mask = np.frombuffer(footprint, bool).reshape(f.outer_taps * f.h.taps, f.w.taps)
     tables = 1 if structured else footprints.tables_of(mask)
-    field = field_of(g, cut(g, types.summed.itemsize * tables, machine), lanes)
+    field = field_of(g, cut(g, types, types.summed.itemsize * tables, machine), lanes)
     apart = -(-block_cells(field) // lanes) * lanes
     offsets = tap_offsets(g, field).reshape(mask.shape)
     joined = offsets[mask] if structured else footprints.run_offsets(mask, offsets, apart)
