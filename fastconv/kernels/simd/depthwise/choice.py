@@ -1,5 +1,6 @@
 """Depthwise convolution: each channel by a kernel of its own.
 
+maps          small square maps, channels first, all of a map at once
 planes        rows read where they lie: channels first, also dilated, and lines; or square kernels of few channels last
 interleaved   rows of few channels last, copied: any other kernel
 rows          vectors of channels: channels last, also in groups of a few, and planes turned to channels last
@@ -10,7 +11,7 @@ import numpy as np
 
 from fastconv.kernels.jit import Launch, flat
 from fastconv.kernels.keeping import remembered
-from fastconv.kernels.simd.depthwise import cuts, interleaved, planes, rows, volumes
+from fastconv.kernels.simd.depthwise import cuts, interleaved, maps, planes, rows, volumes
 from fastconv.kernels.simd.engine.costs import Candidate, cheapest, of_packing
 from fastconv.kernels.simd.engine.weights import Draft, launched
 from fastconv.machine import Machine, host
@@ -24,9 +25,10 @@ def candidates(problem: Problem, machine: Machine, shared: bool) -> list[Candida
     """Of the forms that suit a geometry: the first two, where they do, were measured to be the fastest of small kernels."""
     geometry, dtype = problem.geometry, problem.dtype
     turns = rows.suits(geometry, machine.lanes(dtype))
+    whole = list(maps.candidates(geometry, dtype, machine)) if maps.suits(geometry, dtype, machine) else []
     for form in (planes, interleaved):
         if form.suits(geometry, dtype, machine):
-            found = list(form.candidates(geometry, shared, dtype, machine))
+            found = whole + list(form.candidates(geometry, shared, dtype, machine))
             if geometry.rank == 1:
                 return found + others(problem, machine)
             may_turn = turns and form is planes and not geometry.channels_last and not is_small_square(geometry, machine)
