@@ -12,8 +12,9 @@ from machines import MESHED
 
 import fastconv as fc
 from fastconv import grad
-from fastconv.kernels.simd.gradients import choice, cuts, maps, rows, winograd
-from fastconv.machine import CACHED, CACHED_FAR, host
+from fastconv.kernels.simd.depthwise import maps as maps_of_a_row
+from fastconv.kernels.simd.gradients import choice, cuts, maps, rows, squares, winograd
+from fastconv.machine import CACHED, CACHED_FAR, Machine, host
 from fastconv.measuring.checking import allowed, bound_of, error_of, roundings
 from fastconv.problem.convolutions import LAYOUTS, ConvGeometry
 from fastconv.problem.gradients import WeightGradient
@@ -74,6 +75,7 @@ GUARDED = {
     "small groups": problem((7, 9), (3, 3), (8, 12), False, groups=2),
     "depthwise": problem((7, 21), (3, 3), (18, 18), False, groups=18),
     "depthwise strided": problem((7, 70), (3, 3), (3, 6), False, groups=3, stride=(2, 2)),
+    "depthwise squares": problem((7, 7), (3, 3), (18, 18), False, groups=18, batch=3),
 }
 ROWS = {
     "depthwise rows": problem((7, 29), (3, 3), (32, 32), True, groups=32),
@@ -101,6 +103,34 @@ def test_nothing_is_read_or_written_out_of_bounds(name: str, at: str) -> None:
             np.testing.assert_allclose(out, expected, atol=bound(asked, (x, dy), one))
         else:
             np.testing.assert_array_equal(out, expected)
+
+
+@pytest.mark.skipif(host().vector_bytes < 32, reason="it serves wider vectors")
+@pytest.mark.parametrize("far", [False, True])
+def test_squares_of_every_size(far: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The loops' sums, to the bit, at guard pages, of channels that are shared out anyhow; a NaN stays in its channel."""
+    monkeypatch.setattr(Machine, "asks", lambda self, moved: far)
+    for side in range(2, maps_of_a_row.LARGEST + 1):
+        asked = problem((side, side), (3, 3), (5, 5), False, groups=5, batch=3)
+        x, dy = drawn(asked, whole=True)
+        expected = called(asked, (x, dy), "loops")
+        assert squares.supports(asked.geometry.forward, FLOAT, host()) is None
+        fc.clear_caches()
+        (candidate,) = squares.candidates(asked.geometry.forward, FLOAT, host())
+        made = candidate.launch()
+        for at in ("end", "beginning"):
+            out = guarded(np.full(expected.shape, np.nan, FLOAT), at)
+            made.run(guarded(x, at).ravel(), guarded(dy, at).ravel(), out.ravel())
+            np.testing.assert_array_equal(out, expected)
+        parts = np.full(expected.shape, np.nan, FLOAT)
+        for begin, end in ((0, 1), (1, 4), (4, 5)):
+            made.kernel.serial(begin, end, x.ravel(), dy.ravel(), parts.ravel(), made.sizes, made.parameters)
+        np.testing.assert_array_equal(parts, expected)
+        dy[1, 2, 1, 1] = np.nan
+        made.run(x.ravel(), dy.ravel(), parts.ravel())
+        assert np.isnan(parts[2]).all()
+        np.testing.assert_array_equal(parts[[0, 1, 3, 4]], expected[[0, 1, 3, 4]])
+    fc.clear_caches()
 
 
 def bound(asked: Problem, arrays: Arrays, name: str) -> float:

@@ -5,6 +5,7 @@ outputs.py    "direct": the same for few input channels, vectors of output chann
 winograd.py   "winograd": kernels of 3 taps with a quarter to half of the products, at a larger rounding error
 channels.py   "depthwise": one input channel a group, vectors of channels
 rows.py       "depthwise": the same, channels last, nothing copied
+squares.py    "depthwise": the same, channels first, of small square maps
 maps.py       "depthwise": the same, channels first, vectors of positions, nothing copied
 planes.py     "depthwise": the same, of rows that are copied: every stride, dilation and border
 """
@@ -17,7 +18,7 @@ import numpy as np
 
 from fastconv.kernels.keeping import remembered
 from fastconv.kernels.simd.engine.costs import Candidate, cheapest
-from fastconv.kernels.simd.gradients import channels, maps, outputs, planes, rows, tiles, winograd
+from fastconv.kernels.simd.gradients import channels, maps, outputs, planes, rows, squares, tiles, winograd
 from fastconv.kernels.simd.gradients.launches import Launch
 from fastconv.machine import Machine, host
 from fastconv.problem.convolutions import Array
@@ -70,7 +71,7 @@ class Family:
 MODULES: dict[str, tuple[Any, ...]] = {
     "direct": (tiles, outputs),
     "winograd": (winograd,),
-    "depthwise": (rows, channels, maps, planes),
+    "depthwise": (rows, channels, squares, maps, planes),
 }
 DIRECT, WINOGRAD, DEPTHWISE = map(Family, MODULES)
 

@@ -16,6 +16,7 @@ import numpy as np
 
 from fastconv.kernels.jit import Kernel, compiled, element, inlined
 from fastconv.kernels.keeping import remembered
+from fastconv.kernels.memory import LINE
 from fastconv.kernels.simd import vector
 from fastconv.kernels.simd.engine.costs import CALL, Candidate
 from fastconv.kernels.simd.engine.sizes import reader, written
@@ -250,6 +251,14 @@ def supports(geometry: ConvGeometry, dtype: np.dtype[Any], machine: Machine) -> 
     return taps.supports(geometry, machine) or taps.refusal(g, machine)
 
 
+def is_far(geometry: ConvGeometry, dtype: np.dtype[Any], machine: Machine) -> bool:
+    """Whether rows are waited for: those of memory, and of the last cache where it is far or vectors are half lines."""
+    g = geometry
+    image = (prod(g.in_size) + prod(g.out_size)) * g.in_channels * dtype.itemsize
+    soon = machine.vector_bytes < LINE or machine.is_meshed
+    return 2 * image > machine.l2 if soon else machine.asks(g.bytes(dtype.itemsize))
+
+
 def candidates(geometry: ConvGeometry, dtype: np.dtype[Any], machine: Machine) -> Iterator[Candidate]:
     """Blocks of equal size."""
     g, lanes = geometry.lifted(), machine.lanes(dtype)
@@ -260,8 +269,7 @@ def candidates(geometry: ConvGeometry, dtype: np.dtype[Any], machine: Machine) -
     vectors = -(-in_all // -(-in_all // VECTORS))
     left, right = whole_columns(g)
     together = min(TOGETHER, max(1, right - left)) if g.dilation[2] == 1 and across < wide else 1
-    image = (prod(g.in_size) + prod(g.out_size)) * g.in_channels * dtype.itemsize
-    ahead = max(down, across) <= 2 and g.dilation[1:] == (1, 1) and stacks.stacks == 1 and 2 * image > machine.l2
+    ahead = max(down, across) <= 2 and g.dilation[1:] == (1, 1) and stacks.stacks == 1 and is_far(g, dtype, machine)
     rows, ends = g.batch * prod(g.out_size[:2]), g.out_size[2] - (right - left)
     cells = ((together - 1) * across + wide) / together
     each = max(tall * cells + 1, tall * wide / min(2, machine.units)) + 1.5 / together

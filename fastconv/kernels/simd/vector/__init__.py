@@ -52,7 +52,7 @@ from fastconv.kernels.simd.vector.conversions import (
 from fastconv.kernels.simd.vector.dots import fma_dots, lane_sums, store_lane_sums
 from fastconv.kernels.simd.vector.gaussian import gelu, gelu_slope
 from fastconv.kernels.simd.vector.joins import finish, join, load_row_as
-from fastconv.kernels.simd.vector.maps import fma_map
+from fastconv.kernels.simd.vector.maps import fma_map, fma_map_taps
 from fastconv.kernels.simd.vector.memory import load, load_first, load_first_or, prefetch, store, store_first, store_first_wide
 from fastconv.kernels.simd.vector.networks import network, network_step
 from fastconv.kernels.simd.vector.norms import power, root
@@ -162,6 +162,7 @@ __all__ = [
     "fma_lanes",
     "fma_listed",
     "fma_map",
+    "fma_map_taps",
     "fma_outer",
     "fma_plane",
     "fma_row",
