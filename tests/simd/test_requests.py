@@ -67,6 +67,20 @@ def test_pools(far: None, kind: str, layout: str, kernel: int, stride: int) -> N
             np.testing.assert_allclose(out, expected, rtol=1e-6, atol=1e-6)
 
 
+def test_winograds_blocks(far: None) -> None:
+    """Of several images, of parts of one, and the last, behind which lies no other."""
+    rng = np.random.default_rng(6)
+    for shape, outputs, padding in (((9, 6, 7, 5), 8, 1), ((2, 60, 50, 8), 12, 0), ((3, 9, 11, 24), 40, 2)):
+        x, w = (rng.integers(-4, 5, one).astype(np.float32) for one in (shape, (outputs, 3, 3, shape[-1])))
+        options: dict[str, Any] = {"padding": padding, "layout": "NHWC"}
+        plan = fc.conv2d.plan(shape, w, implementation="winograd", **options)
+        expected = fc.conv2d(x, w, implementation="loops", **options)
+        for at in ("end", "beginning"):
+            out = guarded(np.full(expected.shape, np.nan, np.float32), at)
+            plan.implementation.run({"x": guarded(x, at)}, guarded_everywhere(plan.packed, at), plan.served, out)
+            np.testing.assert_allclose(out, expected, atol=2e-3)
+
+
 IMAGES: dict[str, Any] = {
     "sweep of sums": lambda x, y: ndimage.sobel(x, output=y),
     "sweep of ranks": lambda x, y: ndimage.median_filter(x, 3, output=y),

@@ -62,6 +62,8 @@ class Sizes(NamedTuple):
         Elements from one plane to the next.
     windows, results : int
         Elements of copied cells and of outputs channels last, at most.
+    of_line : int
+        Elements of a cache line, where what comes next is asked for, or 0.
     """
 
     x: Strides
@@ -99,6 +101,7 @@ class Sizes(NamedTuple):
     u_plane: int
     windows: int
     results: int
+    of_line: int
 
 
 read = reader(Sizes)
@@ -115,8 +118,8 @@ def gathers(geometry: ConvGeometry, lanes: int) -> bool:
     return terms_of(geometry) > 1 and geometry.in_per_group < lanes
 
 
-def sizes_of(geometry: ConvGeometry, cut: Cut, lanes: int, line: int) -> Sizes:
-    """The sizes of a lifted geometry; `line` is the elements of a cache line."""
+def sizes_of(geometry: ConvGeometry, cut: Cut, lanes: int, line: int, asks: bool) -> Sizes:
+    """The sizes of a lifted geometry; `line` is the elements of a cache line, and `asks` if those to come are asked for."""
     g, (depths, down, right), width = geometry, pieces_of(geometry), cut.columns * lanes
     m, n, spread, stride = plane(cut.form), plane(cells_of(cut.form)), plane(spreads_of(g)), axes(g.stride)
     step = Plane(stride.h * spread.h, stride.w * spread.w)
@@ -172,6 +175,7 @@ def sizes_of(geometry: ConvGeometry, cut: Cut, lanes: int, line: int) -> Sizes:
         u_plane=plane_pitch(k_blocks * taps * g.in_per_group * width, line),
         windows=copied * g.in_per_group,
         results=results,
+        of_line=line if asks else 0,
     )
 
 

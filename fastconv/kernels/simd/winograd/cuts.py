@@ -19,6 +19,8 @@ from fastconv.problem.convolutions import ConvGeometry
 
 ROOMS = (2 << 20, 4 << 20, 8 << 20)  # bytes of V and M that a block may take where the L2 cache would hold too few tiles
 WORKSPACE = 16 << 20  # bytes of a block at most, a thread
+FROM_MEMORY = 14  # cycles that transforms wait for a line that no cache holds: a tile's rows are short, and many
+SPARSE = 1.5  # what tiles take whose channels fill a third of a vector, or less
 NEAR = 4 << 20  # bytes that come back from the last cache at some speed
 FEW = 4  # items below which blocks are shared out further
 MOST_PIECES = 4  # along an axis
@@ -195,7 +197,9 @@ def seconds(geometry: ConvGeometry, cut: Cut, dtype: np.dtype[Any], machine: Mac
     # Weights come while products are made: the slower of both tells, and a part of the other.
     slow, fast = sorted((machine.seconds(cycles), weights / speed), reverse=True)
     of_all = -(-g.batch // cut.images) * g.groups * g.out_size[0] * blocks
-    return machine.seconds(CALL, g.bytes(dtype.itemsize)) + of_all * (slow + 0.25 * fast + back)
+    lanes_used = SPARSE if g.channels_last and 3 * terms <= lanes else 1.0
+    waits = machine.seconds(FROM_MEMORY * g.bytes(dtype.itemsize) / LINE) if machine.asks(g.bytes(dtype.itemsize)) else 0.0
+    return machine.seconds(CALL, g.bytes(dtype.itemsize)) + of_all * (lanes_used * slow + 0.25 * fast + back) + waits
 
 
 def blocks_of(geometry: ConvGeometry, cut: Cut, together: int) -> tuple[int, float, float]:

@@ -36,7 +36,7 @@ from fastconv.kernels.simd.engine.filtering import KERNEL, cells_of
 from fastconv.kernels.simd.engine.sizes import written
 from fastconv.kernels.simd.engine.weights import Draft, drafted
 from fastconv.kernels.simd.engine.workspace import keep
-from fastconv.kernels.simd.winograd import inputs, outputs
+from fastconv.kernels.simd.winograd import ahead, inputs, outputs
 from fastconv.kernels.simd.winograd.blocks import (
     Parts,
     Tables,
@@ -133,6 +133,7 @@ def kernel(cut_of: tuple[Any, ...], lanes: int, channels_last: bool, gathered: b
     form, rows, columns = cut_of
     planes, multiply = prod(cells_of(form)), multiplier(rows, columns, lanes)
     transform_inputs = inputs.transform_of(form, lanes, channels_last, gathered, dtype)
+    ask = ahead.asker(planes, channels_last)
     transform_outputs, clear_rest = outputs.transform_of(form, lanes, channels_last, dtype), rest_clearer(rows, planes, lanes)
 
     def winograd(begin, end, x, u, bias, residual, y, sizes, parameters):
@@ -161,6 +162,8 @@ def kernel(cut_of: tuple[Any, ...], lanes: int, channels_last: bool, gathered: b
                 at_hand = block.number
             filters = weights_of(u, planes, block, part, s)
             for plane in range(planes):
+                if s.of_line > 0:
+                    ask(x, y, block, part, plane, s)
                 multiply(plane, block, part, filters, work, tables, s)
             for i in range(block.images):
                 transform_outputs(y, bias, block_of_image(block, i), part, work_of_image(work, block, i, s), act, s)
@@ -173,6 +176,7 @@ def kernel(cut_of: tuple[Any, ...], lanes: int, channels_last: bool, gathered: b
 
 # Decisions --------------------------------------------------------------------------------------------------------------
 
+FEW = 32  # input channels whose products leave time, and room in the L2 cache, for what the next block takes
 KEPT = 32 << 20  # bytes of an array whose memory an allocator keeps for the next one
 
 
@@ -224,7 +228,8 @@ def pack_cost(geometry: ConvGeometry, cut: Cut, dtype: np.dtype[Any]) -> float:
 def draft(geometry: ConvGeometry, cut: Cut, dtype: np.dtype[Any], machine: Machine) -> Draft:
     """Everything but the weights."""
     g, lanes = geometry.lifted(), machine.lanes(dtype)
-    s = sizes_of(g, cut, lanes, LINE // dtype.itemsize)
+    asks = g.channels_last and g.in_per_group <= FEW and machine.asks(g.bytes(dtype.itemsize))
+    s = sizes_of(g, cut, lanes, LINE // dtype.itemsize, asks)
     names = gathers(g, lanes), element(dtype), machine.isa
     items = -(-g.batch // cut.images) * g.groups * g.out_size[0] * prod(s.blocks) * s.k_parts
     arguments = (np.concatenate([written(s), tap_table(g, s.spread)]), epilogue.scalars(g.activation, dtype, g.border.value))
