@@ -7,7 +7,7 @@ the rows before it do not. What lies in no cache, the cells of the next plane or
 is asked for while values are placed; an addition that waits for its cell holds up all behind it.
 
 planes   channels first
-rows     channels last, of windows that are known
+rows     channels last; of windows that are not known, all cells become zero before any value is placed
 """
 
 from functools import lru_cache
@@ -26,7 +26,7 @@ from fastconv.kernels.simd.pools.launches import Launch
 from fastconv.kernels.simd.pools.reductions import filler
 from fastconv.machine import Machine, host
 from fastconv.problem import pools
-from fastconv.problem.convolutions import Array
+from fastconv.problem.convolutions import SPATIAL_AXES, Array
 from fastconv.problem.gradients import ScatterGradient
 from fastconv.problem.pools import Axis
 from fastconv.problem.problem import Operands, Problem
@@ -204,12 +204,10 @@ def rows(ahead: bool, lanes: int, itemsize: int, dtype: str, isa: str) -> Kernel
 
 
 def supports(problem: Problem) -> str | None:
-    """Channels first, any indices; channels last, those of windows that are known."""
-    g, dtype = problem.geometry, problem.dtype
+    """Any indices."""
+    dtype = problem.dtype
     if dtype not in (np.float32, np.float64):
         return f"it serves float32 or float64, not {dtype}"
-    if g.channels_last and g.windows is None:
-        return "channels last it serves the pullback of a pool, whose windows are known, not indices alone"
     return None
 
 
@@ -224,6 +222,13 @@ def cost(problem: Problem, machine: Machine) -> float:
     return machine.seconds(CALL + cycles, g.bytes(problem.dtype.itemsize))
 
 
+def anywhere(g: ScatterGradient) -> list[Axis]:
+    """Windows of three axes that hold all cells: what is known of indices alone."""
+    ones = (1,) * (SPATIAL_AXES - g.rank)
+    sizes = zip(ones + g.in_size, ones + g.pooled_size, strict=True)
+    return [Axis(cells, outputs, cells, 0, 1, 0, 0, 0, cells, 0) for cells, outputs in sizes]
+
+
 @remembered
 def launch(gradient: ScatterGradient, dtype: np.dtype[Any], machine: Machine) -> Launch:
     """The kernel with its arguments."""
@@ -233,8 +238,7 @@ def launch(gradient: ScatterGradient, dtype: np.dtype[Any], machine: Machine) ->
         cells_in, cells_out = prod(g.pooled_size), prod(g.in_size)
         sizes = written(PlaneSizes(cells_in, cells_out, cells_out * PARTS // (line * cells_in)))
         return Launch(planes(*names), g.batch * g.channels, g.flops, (sizes, dtype.type(0)))
-    assert g.windows is not None
-    block, (depth, height, width) = block_of(g.channels, g.batch, SHARES), g.windows
+    block, (depth, height, width) = block_of(g.channels, g.batch, SHARES), g.windows or anywhere(g)
     sizes = written(RowSizes(depth, height, width, g.channels, block))
     return Launch(rows(*names), g.batch * -(-g.channels // block), g.flops, (sizes, dtype.type(0)))
 
