@@ -12,7 +12,7 @@ from machines import MESHED
 
 import fastconv as fc
 from fastconv import grad
-from fastconv.kernels.simd.depthwise import maps as maps_of_a_row
+from fastconv.kernels.simd.engine import maps as maps_of_a_row
 from fastconv.kernels.simd.gradients import choice, cuts, maps, rows, squares, winograd
 from fastconv.machine import CACHED, CACHED_FAR, Machine, host
 from fastconv.measuring.checking import allowed, bound_of, error_of, roundings

@@ -8,6 +8,7 @@ from guards import SUPPORTED, guarded, guarded_everywhere
 
 import fastconv as fc
 from fastconv.kernels.simd.depthwise import choice, maps
+from fastconv.kernels.simd.engine.maps import LARGEST
 from fastconv.kernels.simd.engine.weights import launched
 from fastconv.machine import Machine, host
 from fastconv.problem.convolutions import ConvGeometry
@@ -17,7 +18,7 @@ pytestmark = [
     pytest.mark.skipif(host().vector_bytes < 32, reason="masks are slow there, and planes are copied"),
 ]
 FLOAT = np.dtype(np.float32)
-SIDES = [(taps, side) for taps in maps.TAPS for side in range(taps // 2 + 1, maps.LARGEST + 1)]
+SIDES = [(taps, side) for taps in maps.TAPS for side in range(taps // 2 + 1, LARGEST + 1)]
 FEW = {(3, 7), (3, 14), (5, 3), (5, 7)}
 
 

@@ -17,9 +17,9 @@ def clear_cells(dx, to, begin, end, together, count):
         dx[to + cell * together : to + cell * together + count] = zero
 
 
-def block_of(together: int, groups: int, shares: int = SHARES) -> int:
-    """Channels, side by side, of an item: all, or as many as leave each call so many of them."""
+def block_of(together: int, groups: int) -> int:
+    """Channels, side by side, of an item: all, or as many as leave each call SHARES of them."""
     block = together
-    while block > TOGETHER and groups * -(-together // block) < shares:
+    while block > TOGETHER and groups * -(-together // block) < SHARES:
         block = -(-block // 2)
     return max(1, block)

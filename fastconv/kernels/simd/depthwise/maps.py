@@ -9,7 +9,6 @@ second lane empty. Masks are known as the kernel is compiled, one for each size.
 
 from collections.abc import Iterator
 from functools import lru_cache, partial
-from math import prod
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -18,23 +17,16 @@ from fastconv.kernels.jit import Kernel, element
 from fastconv.kernels.keeping import remembered
 from fastconv.kernels.memory import LINE
 from fastconv.kernels.simd import vector
-from fastconv.kernels.simd.engine import epilogue
+from fastconv.kernels.simd.engine import epilogue, maps
 from fastconv.kernels.simd.engine.costs import CALL, Candidate
+from fastconv.kernels.simd.engine.maps import Form
 from fastconv.kernels.simd.engine.requests import ask_lines
 from fastconv.kernels.simd.engine.sizes import reader, written
 from fastconv.kernels.simd.engine.weights import Draft, drafted
 from fastconv.machine import Machine
-from fastconv.problem.borders import ZERO_FILL as ZEROS
 from fastconv.problem.convolutions import Array, ConvGeometry
 
 peek, pointer = vector.peek, vector.pointer
-
-
-class Form(NamedTuple):
-    """What a kernel is compiled for: cells and taps on either axis."""
-
-    side: int
-    taps: int
 
 
 class Sizes(NamedTuple):
@@ -78,32 +70,19 @@ def kernel(form: Form, lanes: int, dtype: str, isa: str) -> Kernel:
 # Decisions --------------------------------------------------------------------------------------------------------------
 
 TAPS = {3: 0.8, 5: 0.95}  # on either axis, and cycles of a product: of more taps, rows of a tile share what they load
-LARGEST = 16  # cells on either axis
 AHEAD = 4096  # bytes to cells that are asked for
 
 
 def suits(geometry: ConvGeometry, dtype: np.dtype[Any], machine: Machine) -> bool:
     """Whether maps are small and square, and the padding keeps their size."""
-    g = geometry
-    return bool(
-        machine.vector_bytes >= 32
-        and g.rank == 2
-        and not (g.channels_last or g.transposed)
-        and g.in_per_group == g.out_per_group == 1
-        and g.kernel[0] == g.kernel[1] in TAPS
-        and g.stride == g.dilation == (1, 1)
-        and g.kernel[0] // 2 < g.in_size[0] == g.in_size[1] <= LARGEST
-        and g.padding == ((g.kernel[0] // 2,) * 2,) * 2
-        and g.mode == ZEROS
-    )
+    return maps.suits(geometry, tuple(TAPS), machine)
 
 
 def candidates(geometry: ConvGeometry, dtype: np.dtype[Any], machine: Machine) -> Iterator[Candidate]:
     """The one there is."""
     g = geometry
-    vectors = -(-prod(g.in_size) // machine.lanes(dtype))
-    cycles = g.batch * g.in_channels * (10 + TAPS[g.kernel[0]] * g.taps * vectors)
-    form = Form(g.in_size[0], g.kernel[0])
+    cycles = g.batch * g.in_channels * (10 + TAPS[g.kernel[0]] * g.taps * maps.vectors_of(g, dtype, machine))
+    form = maps.form_of(g)
     seconds = machine.seconds(CALL + cycles, g.bytes(dtype.itemsize))
     yield Candidate(seconds, form, partial(draft, g, form, dtype, machine))
 

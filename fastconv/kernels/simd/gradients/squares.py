@@ -8,7 +8,6 @@ row, some cells further. The sums of all taps stay in registers over all images,
 
 from collections.abc import Iterator
 from functools import lru_cache, partial
-from math import prod
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -17,9 +16,9 @@ from fastconv.kernels.jit import Kernel, element
 from fastconv.kernels.keeping import remembered
 from fastconv.kernels.memory import LINE
 from fastconv.kernels.simd import vector
-from fastconv.kernels.simd.depthwise import maps
-from fastconv.kernels.simd.depthwise.maps import Form
+from fastconv.kernels.simd.engine import maps
 from fastconv.kernels.simd.engine.costs import CALL, Candidate
+from fastconv.kernels.simd.engine.maps import Form
 from fastconv.kernels.simd.engine.requests import ask_lines
 from fastconv.kernels.simd.engine.sizes import reader, written
 from fastconv.kernels.simd.engine.workspace import keep, workspace
@@ -83,7 +82,7 @@ TAPS = 3  # on either axis: of more, maps.py loads less for each
 
 def supports(geometry: ConvGeometry, dtype: np.dtype[Any], machine: Machine) -> str | None:
     """What the convolution of small square maps serves, of few taps."""
-    if maps.suits(geometry, dtype, machine) and geometry.kernel[0] == TAPS:
+    if maps.suits(geometry, (TAPS,), machine):
         return None
     return f"it serves {TAPS}x{TAPS} kernels on square maps of up to {maps.LARGEST} cells a side whose size the padding keeps"
 
@@ -91,8 +90,7 @@ def supports(geometry: ConvGeometry, dtype: np.dtype[Any], machine: Machine) -> 
 def candidates(geometry: ConvGeometry, dtype: np.dtype[Any], machine: Machine) -> Iterator[Candidate]:
     """The one there is."""
     g = geometry
-    vectors = -(-prod(g.in_size) // machine.lanes(dtype))
-    cycles = g.out_channels * (g.batch * (10 + 0.9 * g.taps * vectors) + 10 * g.taps)
+    cycles = g.out_channels * (g.batch * (10 + 0.9 * g.taps * maps.vectors_of(g, dtype, machine)) + 10 * g.taps)
     yield Candidate(machine.seconds(CALL + cycles, g.bytes(dtype.itemsize)), None, partial(draft, g, dtype, machine))
 
 
@@ -101,6 +99,6 @@ def draft(geometry: ConvGeometry, dtype: np.dtype[Any], machine: Machine) -> Lau
     """What runs."""
     g = geometry
     of_line = LINE // dtype.itemsize if machine.asks(g.bytes(dtype.itemsize)) else 0
-    made = kernel(Form(g.in_size[0], g.kernel[0]), machine.lanes(dtype), element(dtype), machine.isa)
+    made = kernel(maps.form_of(g), machine.lanes(dtype), element(dtype), machine.isa)
     sizes = written(Sizes(g.batch, g.in_channels, of_line))
     return Launch(made, g.in_channels, max(1, g.flops // 4), 1, sizes, kernels.parameters_of(g, dtype))

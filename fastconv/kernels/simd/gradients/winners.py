@@ -16,14 +16,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from fastconv.kernels.gradients.cells import block_of
-from fastconv.kernels.jit import Kernel, compiled, element, inlined
+from fastconv.kernels.jit import Kernel, compiled, element, flat, inlined
 from fastconv.kernels.keeping import remembered
 from fastconv.kernels.simd import vector
 from fastconv.kernels.simd.engine.costs import CALL
 from fastconv.kernels.simd.engine.sizes import reader, written
-from fastconv.kernels.simd.pools.launches import Launch
-from fastconv.kernels.simd.pools.reductions import filler
+from fastconv.kernels.simd.engine.windows import runs
 from fastconv.machine import Machine, host
 from fastconv.problem import pools
 from fastconv.problem.convolutions import SPATIAL_AXES, Array
@@ -37,6 +35,7 @@ span = compiled(pools.span)
 TOGETHER = 16  # values whose additions are written out
 LINE = 64  # bytes of a cache line
 FAR = 512  # values ahead of those that are placed
+LEAST = 32  # channels of an item
 SHARES = 4  # items that a call should have for its threads: to clear some of the channels of each cell takes longer
 PARTS = 1024  # values for which a pace tells what is asked for
 
@@ -65,6 +64,20 @@ class Values(NamedTuple):
     values: Any
     indices: Any
     cells: Any
+
+
+class Launch(NamedTuple):
+    """A kernel with its sizes and a zero: kernel(items, work, dy, indices, dx, sizes, zero)."""
+
+    kernel: Kernel
+    items: int
+    work: int
+    sizes: Array
+    zero: Any
+
+    def run(self, *arrays: Array) -> None:
+        """On dy, indices and dx."""
+        self.kernel(self.items, self.work, *map(flat, arrays), self.sizes, self.zero)
 
 
 read_planes, read_rows = reader(PlaneSizes), reader(RowSizes)
@@ -97,7 +110,7 @@ def asker(itemsize: int) -> Any:
 @lru_cache(maxsize=8)
 def planes(ahead: bool, lanes: int, itemsize: int, dtype: str, isa: str) -> Kernel:
     """The compiled loop over planes: f32_gradient_placed_ahead_avx512."""
-    fill, ask, line = filler(lanes), asker(itemsize), LINE // itemsize
+    (_, clear_run), ask, line = runs(lanes), asker(itemsize), LINE // itemsize
 
     def gradient(begin, end, dy, indices, dx, sizes, zero):
         """dx[p, indices[p, o]] += dy[p, o]"""
@@ -106,7 +119,7 @@ def planes(ahead: bool, lanes: int, itemsize: int, dtype: str, isa: str) -> Kern
         for plane in range(begin, end):
             first, to = plane * s.cells_in, pointer(dx) + plane * s.cells_out
             at = Values(pointer(dy) + first, pointer(indices) + first, to)
-            fill(to, s.cells_out, zero)
+            clear_run(to, zero, s.cells_out)
             asked = 0
             for i in range(0, whole, TOGETHER):
                 if ahead:
@@ -148,17 +161,17 @@ def reach(row, s):
 @lru_cache(maxsize=8)
 def rows(ahead: bool, lanes: int, itemsize: int, dtype: str, isa: str) -> Kernel:
     """The compiled loop over images and blocks of channels: f32_gradient_placed_ahead_nhwc_avx512."""
-    fill, ask, line = filler(lanes), asker(itemsize), LINE // itemsize
+    (_, clear_run), ask, line = runs(lanes), asker(itemsize), LINE // itemsize
 
     @compiled
     def clear(to, begin, end, count, zero, s):
         """The cells of some rows, of an item's channels."""
         wide = s.width.cells
         if count == s.channels:
-            fill(to + begin * wide * s.channels, (end - begin) * wide * s.channels, zero)
+            clear_run(to + begin * wide * s.channels, zero, (end - begin) * wide * s.channels)
         else:
             for cell in range(begin * wide, end * wide):
-                fill(to + cell * s.channels, count, zero)
+                clear_run(to + cell * s.channels, zero, count)
 
     def gradient(begin, end, dy, indices, dx, sizes, zero):
         """dx[n, indices[n, o, c], c] += dy[n, o, c]"""
@@ -222,6 +235,14 @@ def cost(problem: Problem, machine: Machine) -> float:
     return machine.seconds(CALL + cycles, g.bytes(problem.dtype.itemsize))
 
 
+def block_for(g: ScatterGradient) -> int:
+    """Channels of an item: all, or as many as leave each call some items."""
+    block = g.channels
+    while block > LEAST and g.batch * -(-g.channels // block) < SHARES:
+        block = -(-block // 2)
+    return max(1, block)
+
+
 def anywhere(g: ScatterGradient) -> list[Axis]:
     """Windows of three axes that hold all cells: what is known of indices alone."""
     ones = (1,) * (SPATIAL_AXES - g.rank)
@@ -237,10 +258,10 @@ def launch(gradient: ScatterGradient, dtype: np.dtype[Any], machine: Machine) ->
     if not g.channels_last:
         cells_in, cells_out = prod(g.pooled_size), prod(g.in_size)
         sizes = written(PlaneSizes(cells_in, cells_out, cells_out * PARTS // (line * cells_in)))
-        return Launch(planes(*names), g.batch * g.channels, g.flops, (sizes, dtype.type(0)))
-    block, (depth, height, width) = block_of(g.channels, g.batch, SHARES), g.windows or anywhere(g)
+        return Launch(planes(*names), g.batch * g.channels, g.flops, sizes, dtype.type(0))
+    block, (depth, height, width) = block_for(g), g.windows or anywhere(g)
     sizes = written(RowSizes(depth, height, width, g.channels, block))
-    return Launch(rows(*names), g.batch * -(-g.channels // block), g.flops, (sizes, dtype.type(0)))
+    return Launch(rows(*names), g.batch * -(-g.channels // block), g.flops, sizes, dtype.type(0))
 
 
 def kernel(problem: Problem, machine: Machine) -> str:
