@@ -50,6 +50,21 @@ def test_depthwise_layers(far: None, layout: str, stride: int) -> None:
             np.testing.assert_array_equal(out, expected)
 
 
+def test_upsampling(far: None) -> None:
+    """Transposed depthwise layers, channels last, write rows two apart by turns."""
+    rng = np.random.default_rng(7)
+    for channels in (LANES, 2 * LANES + 3):
+        x = rng.integers(-4, 5, (2, 6, 9, channels)).astype(np.float32)
+        w = rng.integers(-4, 5, (channels, 4, 4, 1)).astype(np.float32)
+        options: dict[str, Any] = {"stride": 2, "padding": 1, "groups": channels, "layout": "NHWC"}
+        plan = fc.conv_transpose2d.plan(x.shape, w, implementation="depthwise", **options)
+        expected = fc.conv_transpose2d(x, w, implementation="loops", **options)
+        for at in ("end", "beginning"):
+            out = guarded(np.full(expected.shape, np.nan, np.float32), at)
+            depthwise.run({"x": guarded(x, at)}, guarded_everywhere(plan.packed, at), plan.served, out)
+            np.testing.assert_array_equal(out, expected)
+
+
 @pytest.mark.parametrize(("kernel", "stride"), [(3, 1), (3, 2), (2, 2)])
 @pytest.mark.parametrize("layout", ["NCHW", "NHWC"])
 @pytest.mark.parametrize("kind", ["max", "avg"])

@@ -164,7 +164,7 @@ def pass_launch(problem: Problem, mirrors: tuple[str, ...], machine: Machine) ->
     field = field_of(g, block, lanes)
     pitch = (-(-field.pitch // (columns * lanes)) * columns + 1) * lanes
     asked = lines_of(problem, machine)
-    as_stored = types.stored == types.summed and max(g.taps) <= FEW[asked.of_x > 0]
+    as_stored = types.stored == types.summed and (f.outer_taps > 1 or max(g.taps) <= FEW[asked.of_x > 0])
     made = passes.kernel(columns, lanes, stepwise(types), f.outer_taps > 1, as_stored, names(types), machine.isa)
     first, found = 0, []
     for axis, mirror in zip(passes_of(g), mirrors, strict=True):

@@ -22,6 +22,7 @@ from fastconv.kernels.simd.engine.neighbourhoods import (
     SLACK,
     Field,
     block_of,
+    cell_near,
     filler,
     first_cell,
     first_output,
@@ -153,11 +154,13 @@ def kernel(columns: int, lanes: int, exact: bool, over_planes: bool, as_stored: 
     """The compiled loop over blocks; `types` of x, the sums and y: f32_passes_8_avx512.
 
     `as_stored`, windows inside of the array read its cells where they are: what has few taps reads each too seldom for a copy.
+    Planes are then summed where they lie.
     """
     fill_row, fill_block = filler(lanes)
     sum_lines, sum_outputs = summing(columns, lanes, exact)
     slack = SLACK * lanes
     _, clear = runs(lanes)
+    width, alike = columns * lanes, as_stored and over_planes
 
     @compiled
     def parts_of(s):
@@ -175,14 +178,58 @@ def kernel(columns: int, lanes: int, exact: bool, over_planes: bool, as_stored: 
         clear(to + end, vector.peek(border), count - end)
 
     @compiled
+    def planes_apart(block, outer, field):
+        """(the first plane under a block, planes to the next) where all are there, and as far apart; else (-1, 0)."""
+        first = plane_under(block.plane, 0, outer, field)
+        step = plane_under(block.plane, 1, outer, field) - first
+        for q in range(field.outer_taps):
+            if first < 0 or plane_under(block.plane, q, outer, field) != first + q * step:
+                return -1, 0
+        return first, step
+
+    @compiled
+    def fill_sides(to, field):
+        """What stands for the cells before and behind a row of sums: of the planes' cells there they are the sums too."""
+        inside = to + field.w.before * field.inner
+        for i in range(field.w.taps - 1):
+            position = i - field.w.before if i < field.w.before else field.w.size + i - field.w.before
+            cell = cell_near(position, field.w)
+            for part in range(field.inner):
+                if cell >= 0:
+                    vector.poke(inside + (position * field.inner + part), vector.peek(inside + (cell * field.inner + part)))
+
+    def sum_stored_planes(x, begin, step, to, w, like, s):
+        field, row = s.field, Source(pointer(x) + begin, 0, step, 0)
+        inside, extent = to + field.w.before * field.inner, Plane(1, field.w.size * field.inner)
+        sum_lines(row, w, s.planes, inside, 0, like, extent, s.asked)
+        fill_sides(to, field)
+
+    def sum_no_planes(x, begin, step, to, w, like, s):
+        pass
+
+    sum_in_place = compiled(sum_stored_planes if alike else sum_no_planes)
+
+    @compiled
     def sum_planes(work, x, block, outer, w, like, s, border):
-        """cells [r][e] = T(sum over q of a[q] * x[plane q][r][e])"""
+        """cells [r][e] = T(sum over q of a[q] * x[plane q][r][e])
+
+        Whole rows of planes that lie as far from each other are summed where they lie, if what tiles read behind them is there.
+        """
         field = s.field
         first, count = block.w - field.w.before * field.inner, block.elements + (field.w.taps - 1) * field.inner
+        line = field.w.size * field.inner
+        nearest, apart = planes_apart(block, outer, field) if alike and block.elements == line else (-1, 0)
+        step = apart * field.h.size * line
         for r in range(block.rows + field.h.taps - 1):
             h, to = cell_under(block.h + r - field.h.before, field.h.size, field.h.mode), work.cells + r * field.pitch
             if h < 0:
                 clear(to, vector.peek(border), count)
+                continue
+            begin = (nearest * field.h.size + h) * line
+            if nearest >= 0 and max(begin, begin + (field.outer_taps - 1) * step) - (-line // width) * width <= len(x):
+                sum_in_place(x, begin, step, to, w + s.planes.first, like, s)
+                if field.w.mode == CONSTANT:
+                    close_line(to, first, count, field, border)
                 continue
             for q in range(field.outer_taps):
                 plane, at = plane_under(block.plane, q, outer, field), work.column + q * field.pitch
@@ -218,7 +265,7 @@ def kernel(columns: int, lanes: int, exact: bool, over_planes: bool, as_stored: 
         )
         ahead = (rows + field.h.taps - 1) * step if stored else 0
         if field.w.taps == 1:
-            sum_outputs(Source(cells, step, step, ahead), w + s.rows.first, s.rows, to, pitch, extent, s.asked)
+            sum_outputs(Source(cells, step, step, 0), w + s.rows.first, s.rows, to, pitch, extent, Lines(0, 0))
         elif field.h.taps == 1:
             sum_outputs(Source(cells, step, field.inner, ahead), w + s.cells.first, s.cells, to, pitch, extent, s.asked)
         else:

@@ -38,8 +38,8 @@ class Sizes(NamedTuple):
         Outputs of a phase at most, those of a block, and the number of blocks.
     phases, step : Axes
         Phases, and outputs from one position to the next: both 1 but for transposed convolutions.
-    parts : int
-        Vectors of outputs.
+    parts, asks : int
+        Vectors of outputs, and whether those of the next row are asked for before they are written.
     """
 
     channels: int
@@ -60,6 +60,7 @@ class Sizes(NamedTuple):
     phases: Axes
     step: Axes
     parts: int
+    asks: int
 
 
 class Phase(NamedTuple):

@@ -89,6 +89,9 @@ def block_filter(rows: int, taps: int, stride: int, lanes: int, dtype: str) -> A
         columns = min(block.positions.w, x.outputs - block.position.w)
         for begun in range(0, columns, rows):
             column = max(0, min(begun, columns - rows))  # the last tile may overlap the one before
+            if s.asks > 0:
+                for i in range(rows):
+                    vector.prefetch(line + ((column + i) * to.w + to.h))
             at = windows_at + (x.offset + column * s.stride.w) * lanes
             tile = activate(sum_tile(at, block, w, bias, d, h, x, s), act)
             if columns >= rows and block.count == lanes:
@@ -255,6 +258,7 @@ def draft(geometry: ConvGeometry, cut: Cut, dtype: np.dtype[Any], machine: Machi
         phases=Axes(*(len(of_axis) for of_axis in of.walks)),
         step=Axes(*(of_axis[0].step for of_axis in of.walks)),
         parts=-(-g.out_channels // lanes),
+        asks=g.channels_last and machine.asks(g.bytes(dtype.itemsize)),
     )
     items = g.batch * sizes.parts * prod(blocks)
     arguments = written(sizes), epilogue.scalars(g.activation, dtype, g.border.value), table_of(of)
