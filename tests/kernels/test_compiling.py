@@ -5,6 +5,7 @@ import pytest
 from numba import njit
 
 from fastconv.kernels.compiling.functions import OPTIONS, compiled, inlined
+from fastconv.kernels.compiling.libraries import PartLibrary, with_their_parts
 
 
 def options_of(callers):
@@ -64,3 +65,23 @@ def test_ranges_of_every_kind_have_the_turns_of_pythons():
     called = njit(**OPTIONS)(lambda begin, end, step: part(begin, end, step))
     for case in [(0, 5, 1), (2, 5, 2), (5, 2, -1), (5, 2, 1), (-3, 3, 4), (0, 0, 3)]:
         assert called(*case) == expected(*case)
+
+
+def part(*called):
+    """A part that calls others."""
+    found = object.__new__(PartLibrary)
+    found._linking_libraries, found._final_module = list(called), object()
+    return found
+
+
+def test_a_part_is_linked_behind_all_that_call_it():
+    """LLVM drops what nothing calls yet: the call of a first caller may have been simplified away, and others come later."""
+    shared = part()
+    third = part(shared)
+    first, second = part(shared), part(third)
+    whole = part(first, second)
+    linked = [one._get_module_for_linking() for one in with_their_parts([whole])]
+    order = [linked.index(one._final_module) for one in (whole, first, second, third, shared)]
+    assert len(linked) == len(order)
+    for caller, called in ((0, 1), (0, 2), (1, 4), (2, 3), (3, 4)):
+        assert order[caller] < order[called]

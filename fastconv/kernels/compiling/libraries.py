@@ -89,16 +89,22 @@ class _Alone:
 
 
 def with_their_parts(libraries: list[Any]) -> list[Any]:
-    """What is linked where `libraries` are called: they, and of parts all that they call, each once."""
-    found: dict[Any, Any] = {}
-    waiting = list(libraries)
-    while waiting:
-        library = waiting.pop(0)
+    """What is linked where `libraries` are called: they, and of parts all that they call, each once and behind all its callers.
+
+    LLVM links of a part what is called in the code so far, and drops the rest: what a part calls may have been found by another
+    one first, whose own call was simplified away.
+    """
+    found: dict[Any, None] = {}
+
+    def visit(library: Any) -> None:
         if library not in found:
-            is_part = isinstance(library, PartLibrary)
-            found[library] = _Alone(library) if is_part else library
-            waiting += library._linking_libraries if is_part else ()
-    return list(found.values())
+            for called in reversed(library._linking_libraries) if isinstance(library, PartLibrary) else ():
+                visit(called)
+            found[library] = None
+
+    for library in reversed(libraries):
+        visit(library)
+    return [_Alone(one) if isinstance(one, PartLibrary) else one for one in reversed(found)]
 
 
 class KernelLibrary(_Library):
