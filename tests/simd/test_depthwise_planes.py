@@ -19,8 +19,10 @@ KERNELS = [(2, 2), (3, 3), (5, 5), (1, 9), (4, 2)]
 
 @pytest.fixture(autouse=True)
 def unturned(monkeypatch):
-    """Planes are not turned, whatever that is expected to take."""
+    """Planes are not turned, nor taken whole, whatever that is expected to take."""
     monkeypatch.setattr(choice.rows, "suits", lambda geometry, lanes: False)
+    monkeypatch.setattr(choice.maps, "suits", lambda geometry, dtype, machine: False)
+    fc.clear_caches()
 
 
 def agrees(x, w, bias, **options):
