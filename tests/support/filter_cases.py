@@ -16,7 +16,7 @@ from fastconv.problem.types import Types
 
 MODES = ("reflect", "mirror", "nearest", "wrap", "constant")
 # (shape, window): one axis to four, windows larger than the array, axes without taps, short last axes, strips and bands, and
-# rows that are long enough for windows inside of the array to be read where they are.
+# rows that are long enough for windows inside of the array to be read where they are, and planes that are summed there.
 SHAPES = (
     ((11,), (5,)),
     ((7, 9), (3, 2)),
@@ -32,6 +32,8 @@ SHAPES = (
     ((6, 10, 50), (3, 1, 5)),
     ((2, 3, 8, 9), (1, 1, 3, 5)),
     ((3, 4, 5, 6), (3, 2, 3, 2)),
+    ((4, 20, 90), (2, 3, 2)),
+    ((6, 11, 70), (3, 2, 3)),
 )
 TYPES = ((np.float32, np.float32), (np.float64, np.float64), (np.uint8, np.uint8), (np.int16, np.float64))
 

@@ -183,7 +183,8 @@ def kernel(columns: int, lanes: int, exact: bool, over_planes: bool, as_stored: 
         first = plane_under(block.plane, 0, outer, field)
         step = plane_under(block.plane, 1, outer, field) - first
         for q in range(field.outer_taps):
-            if first < 0 or plane_under(block.plane, q, outer, field) != first + q * step:
+            plane = plane_under(block.plane, q, outer, field)
+            if plane < 0 or plane != first + q * step:
                 return -1, 0
         return first, step
 
