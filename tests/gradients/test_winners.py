@@ -89,3 +89,11 @@ def test_a_pullback_knows_its_windows() -> None:
         _, pull = fc.max_pool2d.vjp(x, 3, stride=2, padding=1, layout=layout)
         _, where = fc.max_pool2d(x, 3, stride=2, padding=1, layout=layout, return_indices=True)
         assert_same_bits(pull(dy), fc.grad.max_pool2d_input(size, where, dy, layout=layout))
+
+
+def test_no_values_leave_zeros() -> None:
+    """Of a pool whose result is empty along an axis, in either layout."""
+    for size, pooled, layout in (((1, 2, 4, 4), (1, 2, 0, 2), "NCHW"), ((1, 4, 4, 2), (1, 2, 0, 2), "NHWC")):
+        indices, dy, out = np.zeros(pooled, np.int64), np.zeros(pooled, np.float32), np.full(size, 7, np.float32)
+        found = fc.grad.max_pool2d_input(size, indices, dy, layout=layout, out=out)
+        np.testing.assert_array_equal(found, np.zeros(size, np.float32))

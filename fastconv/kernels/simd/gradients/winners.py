@@ -18,6 +18,7 @@ import numpy as np
 
 from fastconv.kernels.jit import Kernel, compiled, element, flat, inlined
 from fastconv.kernels.keeping import remembered
+from fastconv.kernels.memory import LINE
 from fastconv.kernels.simd import vector
 from fastconv.kernels.simd.engine.costs import CALL
 from fastconv.kernels.simd.engine.sizes import reader, written
@@ -33,7 +34,6 @@ peek, poke, pointer, prefetch = vector.peek, vector.poke, vector.pointer, vector
 span = compiled(pools.span)
 
 TOGETHER = 16  # values whose additions are written out
-LINE = 64  # bytes of a cache line
 FAR = 512  # values ahead of those that are placed
 LEAST = 32  # channels of an item
 SHARES = 4  # items that a call should have for its threads: to clear some of the channels of each cell takes longer
@@ -217,11 +217,11 @@ def rows(ahead: bool, lanes: int, itemsize: int, dtype: str, isa: str) -> Kernel
 
 
 def supports(problem: Problem) -> str | None:
-    """Any indices."""
-    dtype = problem.dtype
+    """Any indices, of values that there are: loops clear what none goes to."""
+    g, dtype = problem.geometry, problem.dtype
     if dtype not in (np.float32, np.float64):
         return f"it serves float32 or float64, not {dtype}"
-    return None
+    return None if prod(g.dy_shape) else "it places values, and there are none"
 
 
 def cost(problem: Problem, machine: Machine) -> float:
