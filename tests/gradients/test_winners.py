@@ -11,7 +11,7 @@ from guards import guarded
 import fastconv as fc
 from fastconv.kernels.gradients.pools import run_scatter
 from fastconv.kernels.simd.gradients import winners
-from fastconv.machine import Machine, host
+from fastconv.machine import CACHED, Machine, host
 from fastconv.problem.convolutions import LAYOUTS
 from fastconv.problem.gradients import ScatterGradient, lifted_axes
 from fastconv.problem.problem import Problem
@@ -31,7 +31,8 @@ POOLS: dict[str, tuple[str, tuple[int, ...], dict[str, Any]]] = {
     "adaptive": ("adaptive_max", (2, 21, 11, 7), {"output_size": (5, 4)}),
     "adaptive, larger": ("adaptive_max", (1, 16, 3, 4), {"output_size": (5, 7)}),
 }
-SMALL = replace(host(), l2=1 << 10, l3=1 << 10)  # every array fills the caches of such a machine, and what follows is asked for
+# Every array fills the caches of such a machine, and what follows is asked for.
+SMALL = replace(host(), l2=1 << 10, l3=1 << 10, cached=CACHED)
 
 
 def drawn(name: str, dtype: Any, last: bool) -> tuple[Problem, np.ndarray, np.ndarray]:

@@ -10,7 +10,7 @@ from guards import guarded, guarded_everywhere
 import fastconv as fc
 from fastconv.kernels.simd.depthwise import choice, lines, rows
 from fastconv.kernels.simd.engine.weights import launched
-from fastconv.machine import Machine, host
+from fastconv.machine import CACHED, Machine, host
 
 FLOAT = np.dtype(np.float32)
 MACHINE = host()
@@ -46,7 +46,7 @@ def test_every_width(kernel: tuple[int, int], stride: int) -> None:
 @pytest.mark.parametrize("stride", [1, 2])
 def test_rows_that_are_asked_for(stride: int) -> None:
     """A processor whose caches hold nothing asks for the next row: behind the last one lies no memory."""
-    small = replace(host(), l2=1 << 10, l3=1 << 10)
+    small = replace(host(), l2=1 << 10, l3=1 << 10, cached=CACHED)
     if not small.is_meshed:
         channels = 2 * LANES
         plan = fc.conv2d.plan((2, 7, 12, channels), np.ones((channels, 3, 3, 1), FLOAT), groups=channels, layout="NHWC")
