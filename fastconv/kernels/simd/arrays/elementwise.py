@@ -17,7 +17,8 @@ from fastconv.problem.problem import Operands, Problem
 from fastconv.problem.windows import ElementwiseGeometry
 
 pointer = vector.pointer
-CYCLES = {"clip": 1, "leaky_relu": 1, "hardswish": 3, "silu": 20, "gelu": 30}  # about, of a vector in the cache
+CYCLES = {"clip": 1, "leaky_relu": 1, "hardswish": 3, "silu": 12, "gelu": 30}  # about, of a vector in the cache
+AT_ONCE = {"silu": 4}  # vectors: one after the other, what waits for exponentials would fill a processor's queues
 
 
 @lru_cache(maxsize=16)
@@ -38,13 +39,15 @@ def activation(kind: str, dtype: str) -> Any:
 @lru_cache(maxsize=32)
 def activation_kernel(kind: str, lanes: int, dtype: str, isa: str) -> Kernel:
     """The compiled loop over elements: f32_silu_avx512."""
-    code, activate = KINDS.index(kind), activation(kind, dtype)
+    code, activate, wide = KINDS.index(kind), activation(kind, dtype), lanes * AT_ONCE.get(kind, 1)
 
     def activated(begin, end, x, y, low, high):
         """y[i] = act(x[i])"""
         e, source, to = epilogue.Epilogue(code, code, low, high, False, 0), pointer(x), pointer(y)
-        whole = end - (end - begin) % lanes
-        for i in range(begin, whole, lanes):
+        most, whole = end - (end - begin) % wide, end - (end - begin) % lanes
+        for i in range(begin, most, wide):
+            vector.store(to + i, activate(vector.load(source + i, wide), e))
+        for i in range(most, whole, lanes):
             vector.store(to + i, activate(vector.load(source + i, lanes), e))
         if whole < end:
             last = vector.load_first(source + whole, end - whole, lanes)

@@ -207,8 +207,7 @@ def channels_first_kernel(rows: int, taps: int, stride: int, lanes: int, dtype: 
         unpack(work.results, outputs.h, outputs.w, block.channels, lanes, to, s.outputs.w, plane)
         if epilogue.is_unfinished(act):
             for c in range(block.channels):
-                for h in range(outputs.h):
-                    epilogue.finish_run(to + (c * plane + h * s.outputs.w), outputs.w, act)
+                epilogue.finish_runs(to + c * plane, s.outputs.w, outputs.h, outputs.w, act)
 
     def depthwise(begin, end, x, w, bias, residual, y, sizes, parameters):
         """y [n][c][h][w] = act(bias [c] + sum over r, s of x [n][c][h * stride + r][w * stride + s] * w [r][s][c])"""

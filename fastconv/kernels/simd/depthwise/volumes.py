@@ -175,11 +175,9 @@ def kernel(form: Form, lanes: int, dtype: str, isa: str) -> Kernel:
             for h in range(region.h):
                 row = first + (d * s.y.d + h * s.y.h)
                 if channels_last:
-                    for w in range(region.w):
-                        epilogue.finish_run(row + w * s.y.w, block.count, act)
+                    epilogue.finish_runs(row, s.y.w, region.w, block.count, act)
                 else:
-                    for k in range(block.count):
-                        epilogue.finish_run(row + k * s.y.c, region.w, act)
+                    epilogue.finish_runs(row, s.y.c, block.count, region.w, act)
 
     def depthwise(begin, end, x, w, bias, residual, y, sizes, parameters, table):
         """y [o] = act(bias + sum over taps t of x [o * stride + t * dilation - padding] * w [t]) of blocks of channels"""

@@ -195,9 +195,7 @@ def row_store(rows: int, width: int, packed: bool) -> Any:
             vector.store_tile(tile, to, s.y_plane)
         else:
             vector.store_spans(tile, to, s.y_plane, shown.count, panel.count)
-        if epilogue.is_unfinished(act):
-            for i in range(shown.count):
-                epilogue.finish_run(to + i * s.y_plane, panel.count, act)
+        epilogue.finish_runs(to, s.y_plane, shown.count, panel.count, act)
 
     return inlined(store_rows)
 
@@ -211,9 +209,7 @@ def store_woven(tile, y, panel, shown, act, s):
         to = y + (shown.k * s.y_plane + (row_of(panel, h, shown.line, s) * s.cells.w + column - done) * 2)
         until = min(panel.count, done + s.cells.w - column)
         vector.store_woven(tile, to, s.y_plane, shown.count, done, until)
-        if epilogue.is_unfinished(act):
-            for i in range(shown.count // 2):
-                epilogue.finish_run(to + (i * s.y_plane + 2 * done), 2 * (until - done), act)
+        epilogue.finish_runs(to + 2 * done, s.y_plane, shown.count // 2, 2 * (until - done), act)
         done = until
 
 

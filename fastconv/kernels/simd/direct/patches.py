@@ -249,9 +249,7 @@ def kernel(rows: int, terms: int, by_planes: bool, lanes: int, dtype: str, isa: 
             place = (block.first.d * s.outputs.h + block.first.h) * s.outputs.w + block.first.w
             to = pointer(y) + ((block.n * s.groups * s.k_group + k) * plane + place)
             make_sums(work.patches, pitch, count, pointer(w) + k * terms, pointer(bias) + k, s.k_group, to, plane, act)
-            if epilogue.is_unfinished(act):
-                for i in range(s.k_group):
-                    epilogue.finish_run(to + i * plane, count, act)
+            epilogue.finish_runs(to, plane, s.k_group, count, act)
         keep(integers)
         keep(memory)
 

@@ -109,9 +109,7 @@ def row_maker(rows: int, columns: int, stacked: bool, lanes: int, dtype: str) ->
             tile = reduce(tile, operands, at, count, s)
             vector.store_spans(activate(tile, act), to + column, step, count, room)
             column += width
-        if epilogue.is_unfinished(act):
-            for i in range(count):
-                epilogue.finish_run(to + i * step, outputs, act)
+        epilogue.finish_runs(to, step, count, outputs, act)
 
     return compiled(make_rows)
 

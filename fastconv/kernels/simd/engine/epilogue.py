@@ -5,7 +5,7 @@ stands for it, and an empty array where y holds it before the call. Of these, `e
 
     e = epilogue(parameters, residual, y)       once, at the top of a kernel
     tile = activate(tile, e)                    of `activation_of`: before a tile is stored, what registers can do
-    finish_run(at, count, e)                    after it is stored: the rest, or nothing
+    finish_run(at, count, e)                    after it is stored: the rest, or nothing; finish_runs, of several
     put(at, value, e)                           a single value: all at once
 
 The residual of the value at any address of y lies `e.residual` elements further. With a residual, and for activations that
@@ -26,8 +26,8 @@ from fastconv.problem.convolutions import Activation, Array
 
 peek, poke, pointer = vector.peek, vector.poke, vector.pointer
 NONE, CLIP, LEAKY, SILU, HARDSWISH, GELU = range(len(KINDS))
-WIDE = 16  # of exponentials, whose latencies overlap where a machine has narrower registers
 LANES = 8  # of what is finished after it is stored: one register or two, on every machine
+WIDE, HALF = 4 * LANES, 2 * LANES  # of silu: what waits for exponentials would fill a processor's queues, one after the other
 
 
 class Epilogue(NamedTuple):
@@ -66,6 +66,12 @@ def epilogue_with_silu(parameters, residual, y):
 def added(e):
     """The epilogue of sums that hold their residual."""
     return Epilogue(e.kind, NONE if e.kind in (SILU, GELU) else e.kind, e.low, e.high, False, 0)
+
+
+@compiled
+def finished(e):
+    """The epilogue of values that need nothing more."""
+    return Epilogue(NONE, NONE, e.low, e.high, False, 0)
 
 
 @compiled
@@ -120,17 +126,85 @@ def adds_and_clips(e):
     return e.adds and (e.kind == CLIP or e.kind == NONE)
 
 
+@inlined
+def sums(at, lanes, e):
+    """Values that lie at an address, with their residual."""
+    v = vector.load(at, lanes)
+    return v + vector.load(at + e.residual, lanes) if e.adds else v
+
+
+@inlined
+def first_sums(at, count, e):
+    """The first of LANES values."""
+    v = vector.load_first(at, count, LANES)
+    return v + vector.load_first(at + e.residual, count, LANES) if e.adds else v
+
+
 @compiled
 def finish_clipped(y, count, e):
-    """y[:count] = min(max(y[:count] + residual, low), high), a NaN stays, or the sum alone: vector by vector."""
+    """y[:count] = min(max(y[:count] + residual), low), high), a NaN stays, or the sum alone: vector by vector."""
     whole = count - count % LANES
     for at in range(0, whole, LANES):
-        v = vector.load(y + at, LANES) + vector.load(y + (at + e.residual), LANES)
+        v = sums(y + at, LANES, e)
         vector.store(y + at, vector.clip(v, e.low, e.high) if e.kind == CLIP else v)
     if whole < count:
-        rest = count - whole
-        v = vector.load_first(y + whole, rest, LANES) + vector.load_first(y + (whole + e.residual), rest, LANES)
-        vector.store_first(y + whole, vector.clip(v, e.low, e.high) if e.kind == CLIP else v, rest)
+        v = first_sums(y + whole, count - whole, e)
+        vector.store_first(y + whole, vector.clip(v, e.low, e.high) if e.kind == CLIP else v, count - whole)
+
+
+@inlined
+def finish_silu(y, count, e):
+    """y[:count] = silu(y[:count] + residual)"""
+    at = 0
+    while count - at >= WIDE:
+        vector.store(y + at, vector.silu(sums(y + at, WIDE, e)))
+        at += WIDE
+    if count - at >= HALF:
+        vector.store(y + at, vector.silu(sums(y + at, HALF, e)))
+        at += HALF
+    if count - at >= LANES:
+        vector.store(y + at, vector.silu(sums(y + at, LANES, e)))
+        at += LANES
+    if at < count:
+        vector.store_first(y + at, vector.silu(first_sums(y + at, count - at, e)), count - at)
+
+
+@inlined
+def finish_gelu(y, count, e):
+    """y[:count] = gelu(y[:count] + residual)"""
+    whole = count - count % LANES
+    for at in range(0, whole, LANES):
+        vector.store(y + at, vector.gelu(sums(y + at, LANES, e)))
+    if whole < count:
+        vector.store_first(y + whole, vector.gelu(first_sums(y + whole, count - whole, e)), count - whole)
+
+
+@compiled
+def silu_runs(y, apart, rows, count, e):
+    """Of several runs, so that what the exponential is made of is read once for all."""
+    for i in range(rows):
+        finish_silu(y + i * apart, count, e)
+
+
+@compiled
+def gelu_runs(y, apart, rows, count, e):
+    """The same of gelu."""
+    for i in range(rows):
+        finish_gelu(y + i * apart, count, e)
+
+
+@compiled
+def silu_rows(y, offsets, rows, count, e):
+    """Of runs that lie at offsets."""
+    for i in range(rows):
+        finish_silu(y + peek(offsets + i), count, e)
+
+
+@compiled
+def gelu_rows(y, offsets, rows, count, e):
+    """The same of gelu."""
+    for i in range(rows):
+        finish_gelu(y + peek(offsets + i), count, e)
 
 
 @compiled
@@ -139,32 +213,37 @@ def is_smooth(e):
     return e.kind == SILU or e.kind == GELU
 
 
+@inlined
+def smooth(at, count, e):
+    """at[:count] = silu or gelu of the same, which holds its residual."""
+    if e.kind == SILU:
+        silu_runs(at, 0, 1, count, e)
+    else:
+        gelu_runs(at, 0, 1, count, e)
+
+
 @compiled
-def finish_smooth(y, count, e):
-    """y[:count] = silu(y[:count] + residual), or gelu of it, vector by vector."""
-    for at in range(0, count, WIDE):
-        to, rest = y + at, count - at
-        v = vector.load(to, WIDE) if rest >= WIDE else vector.load_first(to, rest, WIDE)
-        if e.adds:
-            other = to + e.residual
-            v = v + (vector.load(other, WIDE) if rest >= WIDE else vector.load_first(other, rest, WIDE))
-        v = vector.silu(v) if e.kind == SILU else vector.gelu(v)
-        if rest >= WIDE:
-            vector.store(to, v)
-        else:
-            vector.store_first(to, v, rest)
+def finish_runs(y, apart, rows, count, e):
+    """y[i * apart:][:count] = act(the same + residual) of i < rows, where that is left to do."""
+    if not is_unfinished(e):
+        return
+    if e.kind == SILU:
+        silu_runs(y, apart, rows, count, e)
+    elif e.kind == GELU:
+        gelu_runs(y, apart, rows, count, e)
+    else:
+        for i in range(rows):
+            if adds_and_clips(e):
+                finish_clipped(y + i * apart, count, e)
+            else:
+                for j in range(count):
+                    put(y + i * apart + j, peek(y + i * apart + j), e)
 
 
 @compiled
 def finish_run(y, count, e):
     """y[:count] = act(y[:count] + residual), where that is left to do."""
-    if adds_and_clips(e):
-        finish_clipped(y, count, e)
-    elif is_smooth(e) and is_unfinished(e):
-        finish_smooth(y, count, e)
-    elif is_unfinished(e):
-        for i in range(count):
-            put(y + i, peek(y + i), e)
+    finish_runs(y, 0, 1, count, e)
 
 
 @inlined
@@ -173,19 +252,19 @@ def finish_rows(y, offsets, count, step, width, e):
     if is_unfinished(e):
         first = peek(offsets)
         if step != 1 and peek(offsets + (count - 1)) - first == count - 1:
-            for j in range(width):
-                finish_run(y + (first + j * step), count, e)
-            return
-        for i in range(count):
-            row = y + peek(offsets + i)
-            if adds_and_clips(e) and step == 1:
-                finish_clipped(row, width, e)
-                continue
-            if is_smooth(e) and step == 1:
-                finish_smooth(row, width, e)
-                continue
-            for j in range(width):
-                put(row + j * step, peek(row + j * step), e)
+            finish_runs(y + first, step, width, count, e)
+        elif step == 1 and e.kind == SILU:
+            silu_rows(y, offsets, count, width, e)
+        elif step == 1 and e.kind == GELU:
+            gelu_rows(y, offsets, count, width, e)
+        else:
+            for i in range(count):
+                row = y + peek(offsets + i)
+                if adds_and_clips(e) and step == 1:
+                    finish_clipped(row, width, e)
+                else:
+                    for j in range(width):
+                        put(row + j * step, peek(row + j * step), e)
 
 
 @compiled

@@ -102,13 +102,14 @@ def is_contiguous(offsets, count):
 
 
 @lru_cache(maxsize=64)
-def store_of(rows: int, columns: int, lanes: int, channels_last: bool, dtype: str) -> Any:
+def store_of(rows: int, columns: int, lanes: int, channels_last: bool, dtype: str, spares: bool = False) -> Any:
     """The compiled store(tile, outputs, ends, act, spare): after a reduction's last part, what follows the sums too.
 
-    `spare` has room for a tile, and is used where rows do not follow each other.
+    `spare` has room for a tile. Channels first, it is used where rows do not follow each other; channels last, if `spares`, for
+    exponentials, since results may be far.
     """
     whole = columns * lanes
-    activate_tile = epilogue.activation_of(dtype)
+    activate_tile, smooths = epilogue.activation_of(dtype), spares and dtype[0] == "f"
 
     @inlined
     def store_rows(tile, to, spare):
@@ -138,6 +139,10 @@ def store_of(rows: int, columns: int, lanes: int, channels_last: bool, dtype: st
             if act.adds:
                 tile, act = add_residual(tile, to, act), epilogue.added(act)
             tile = activate_tile(tile, act)
+            if smooths and epilogue.is_smooth(act):
+                vector.store_tile(tile, spare, whole)
+                epilogue.smooth(spare, rows * whole, act)
+                tile, act = vector.load_tile(spare, whole, rows, columns, lanes), epilogue.finished(act)
         store_rows(tile, to, spare)
         if ends:
             epilogue.finish_rows(to.at, to.offsets, to.count, to.step, to.width, act)
@@ -178,7 +183,8 @@ def conv_tile(rows: int, columns: int, lanes: int, channels_last: bool, unit: bo
     `unit`, the values of a run follow each other.
     """
     width = columns * lanes
-    load, store = load_of(rows, columns, lanes, channels_last), store_of(rows, columns, lanes, channels_last, dtype)
+    load = load_of(rows, columns, lanes, channels_last)
+    store = store_of(rows, columns, lanes, channels_last, dtype, spares=True)
 
     def tile_kernel(windows, taps, weights, outputs, phase, act, spare):
         tile = vector.repeated(weights.bias, rows, columns, lanes) if phase.begins else load(outputs, spare)

@@ -182,14 +182,6 @@ def line_of(line, weave):
     return ((d * weave.taps.d + weave.tap.d) * weave.height + h) * weave.taps.h + weave.tap.h
 
 
-@compiled
-def finish_channels(at, step, channels, count, act):
-    """What is left to do for runs of y, `step` elements apart."""
-    if epilogue.is_unfinished(act):
-        for k in range(channels):
-            epilogue.finish_run(at + k * step, count, act)
-
-
 @lru_cache(maxsize=32)
 def storer(along: str, rows: int, width: int) -> Any:
     """The compiled store(tile, run, results): y [k][p] of one quarter of a tile."""
@@ -198,7 +190,7 @@ def storer(along: str, rows: int, width: int) -> Any:
         """Vectors along output channels."""
         at = results.at + (run.k * results.step + run.first)
         vector.store_transposed(tile, at, results.step, run.positions, run.channels)
-        finish_channels(at, results.step, run.channels, run.positions, results.epilogue)
+        epilogue.finish_runs(at, results.step, run.channels, run.positions, results.epilogue)
 
     def store_rows(tile, run, results):
         """Vectors along positions."""
@@ -207,7 +199,7 @@ def storer(along: str, rows: int, width: int) -> Any:
             vector.store_tile(tile, at, results.step)
         else:
             vector.store_spans(tile, at, results.step, run.channels, run.positions)
-        finish_channels(at, results.step, run.channels, run.positions, results.epilogue)
+        epilogue.finish_runs(at, results.step, run.channels, run.positions, results.epilogue)
 
     def store_woven(tile, run, results):
         """Vectors along positions, of which each becomes two; line by line of the input."""
@@ -217,7 +209,7 @@ def storer(along: str, rows: int, width: int) -> Any:
             at = to + (line_of(line, weave) * weave.width + column - done) * 2
             until = min(run.positions, done + weave.width - column)
             vector.store_woven(tile, at, results.step, run.channels, done, until)
-            finish_channels(at + 2 * done, results.step, run.channels // 2, 2 * (until - done), results.epilogue)
+            epilogue.finish_runs(at + 2 * done, results.step, run.channels // 2, 2 * (until - done), results.epilogue)
             done = until
 
     return inlined({"channels": store_turned, "positions": store_rows, "doubled": store_woven}[along])

@@ -183,8 +183,7 @@ def finish_planes(y, channels, block, s, e):
     """What is left to do for a block's outputs of some channels."""
     if epilogue.is_unfinished(e):
         for k in range(channels):
-            for h in range(block.outputs.h):
-                epilogue.finish_run(y + (k * s.y.c + h * s.y.h), block.outputs.w, e)
+            epilogue.finish_runs(y + k * s.y.c, s.y.h, block.outputs.h, block.outputs.w, e)
 
 
 @lru_cache(maxsize=8)

@@ -48,8 +48,7 @@ def outputs_last(form: tuple[int, int], lanes: int, dtype: str) -> Any:
                 to_outputs(work.m + t * s.k_pitch, s.m_plane, offset, work.tile, target, act)
         if epilogue.is_unfinished(act):
             for h in range(block.outputs.h):
-                for w in range(block.outputs.w):
-                    epilogue.finish_run(to + (h * s.y.h + w * s.y.w), part.channels, act)
+                epilogue.finish_runs(to + h * s.y.h, s.y.w, block.outputs.w, part.channels, act)
 
     return compiled(transform_outputs)
 
@@ -73,8 +72,7 @@ def outputs_first(form: tuple[int, int], lanes: int, dtype: str) -> Any:
         unpack(work.results, rows, columns, part.channels, part.channels, to, s.y.h, s.y.c)
         if epilogue.is_unfinished(act):
             for h in range(rows):
-                for k in range(part.channels):
-                    epilogue.finish_run(to + (h * s.y.h + k * s.y.c), columns, act)
+                epilogue.finish_runs(to + h * s.y.h, s.y.c, part.channels, columns, act)
 
     return compiled(transform_outputs)
 

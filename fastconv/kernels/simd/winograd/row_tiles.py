@@ -123,8 +123,7 @@ def kernel(m: int, tile: tuple[int, int], taps: tuple[int, int], lanes: int, dty
         for column in range(0, outputs.w, width):
             filter_tile(images + column, filters, bias, work.sums, s)
             store(work.sums, y + column, Plane(outputs.h, outputs.w - column), s.outputs.w, act)
-        for i in range(min(m * rows, outputs.h)):
-            epilogue.finish_run(y + i * s.outputs.w, outputs.w, act)
+        epilogue.finish_runs(y, s.outputs.w, min(m * rows, outputs.h), outputs.w, act)
 
     @compiled
     def clear_rest(images, s):
