@@ -79,8 +79,8 @@ class Machine:
     def asks(self, moved: int) -> bool:
         """Whether what comes next of so many bytes is asked for: where a quarter of the last cache does not hold them.
 
-        What several streams read or write by turns comes from memory two to four times as fast then. Other cores share the cache:
-        of its half, arrays that are used in turn find little there. Over a mesh that was not measured.
+        What several streams read or write by turns comes from memory two to four times as fast then. Other cores share the
+        cache: arrays of its half that are used in turn find little there. Over a mesh that was not measured.
         """
         return moved > self.l3 // 4 and not self.is_meshed
 

@@ -58,6 +58,7 @@ CASES: dict[str, Call] = {
     "separable": conv((1, 1, 80, 80), (1, 1, 5, 5), "separable"),
     "fft": conv((1, 1, 60, 60), (1, 1, 15, 15), "fft"),
     "gradients, direct": weight((1, 64, 14, 14), (1, 64, 14, 14), "direct", (64, 64, 3, 3), padding=1),
+    "gradients, dots": weight((8, 16, 56, 56), (8, 24, 56, 56), "direct", (24, 16, 1, 1)),
     "gradients, winograd": weight((1, 64, 14, 14), (1, 64, 14, 14), "winograd", (64, 64, 3, 3), padding=1),
     "gradients, channels": weight((1, 14, 14, 64), (1, 14, 14, 64), "depthwise", (64, 3, 3, 1), padding=1, groups=64, **NHWC),
     "gradients, planes": weight((1, 8, 56, 56), (1, 8, 56, 56), "depthwise", (8, 1, 3, 3), padding=1, groups=8),

@@ -2,6 +2,7 @@
 
 tiles.py      "direct": every geometry, as a product over positions
 outputs.py    "direct": the same for few input channels, vectors of output channels
+dots.py       "direct": kernels of one tap, channels first, vectors of positions, nothing copied
 winograd.py   "winograd": kernels of 3 taps with a quarter to half of the products, at a larger rounding error
 channels.py   "depthwise": one input channel a group, vectors of channels
 rows.py       "depthwise": the same, channels last, nothing copied
@@ -18,7 +19,7 @@ import numpy as np
 
 from fastconv.kernels.keeping import remembered
 from fastconv.kernels.simd.engine.costs import Candidate, cheapest
-from fastconv.kernels.simd.gradients import channels, maps, outputs, planes, rows, squares, tiles, winograd
+from fastconv.kernels.simd.gradients import channels, dots, maps, outputs, planes, rows, squares, tiles, winograd
 from fastconv.kernels.simd.gradients.launches import Launch
 from fastconv.machine import Machine, host
 from fastconv.problem.convolutions import Array
@@ -69,7 +70,7 @@ class Family:
 
 
 MODULES: dict[str, tuple[Any, ...]] = {
-    "direct": (tiles, outputs),
+    "direct": (tiles, outputs, dots),
     "winograd": (winograd,),
     "depthwise": (rows, channels, squares, maps, planes),
 }
