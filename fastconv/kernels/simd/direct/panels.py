@@ -188,7 +188,7 @@ def row_store(rows: int, width: int, packed: bool) -> Any:
 
     def store_rows(tile, y, panel, shown, act, s):
         row = panel.d * s.cells.h + panel.h
-        if packed:
+        if packed and s.taps.d * s.taps.h > 1:
             row = row_of(panel, panel.h, shown.line, s)
         to = y + (shown.k * s.y_plane + row * s.cells.w + panel.first)
         if panel.count == width and shown.count == rows:
@@ -254,7 +254,7 @@ def tile_maker(rows: int, columns: int, apart: int, packed: bool, lanes: int, dt
     def rows_of(block, s):
         """The rows of a block's tile; a plain convolution has one line, and divides nothing to find it."""
         line, k_block = 0, block
-        if packed:
+        if packed and s.taps.d * s.taps.h > 1:
             line, k_block = divmod(block, -(-s.k_group // (rows // apart)))
         k = k_block * (rows // apart)
         return Rows(k, min(rows, (s.k_group - k) * apart), line)
@@ -268,4 +268,4 @@ def tile_maker(rows: int, columns: int, apart: int, packed: bool, lanes: int, dt
         tile = multiply(tile, w, cells, asks, s)
         store(activate(tile, act), operands.y, panel, shown, act, s)
 
-    return compiled(make_tile)
+    return inlined(make_tile)

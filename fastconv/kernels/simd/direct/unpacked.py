@@ -191,7 +191,7 @@ def tile_maker(positions: int, outputs: int, lanes: int, channels_last: bool, dt
             else:
                 finish(work.sums, to, s.y.c, pointers.bias + k, Span(done, outputs, 0, count), phase, act)
 
-    return compiled(make_tiles)
+    return inlined(make_tiles)
 
 
 @lru_cache(maxsize=32)
