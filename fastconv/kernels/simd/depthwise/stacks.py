@@ -144,20 +144,24 @@ def window_finder(form: Form, lanes: int) -> Any:
         first, last = stack.rows
         return Window(at, s.dilation.h * s.cells.w, first, last, -left, s.cells.w - left)
 
+    @compiled
+    def copied_window(image, left, top, room, work, steps, fill, s):
+        pixel = left // apart
+        offset = left - pixel * apart
+        pixels = -(-(offset + min(width, (room - 1) * stride + reach)) // apart)
+        strides, cells = Strides(0, 1, 0, s.cells.w, apart), Axes(1, s.cells.h, s.cells.w // apart)
+        source = windows.Source(image, strides, cells, s.mode, fill)
+        pack(source, windows.Block(Axes(0, top, pixel), 1, 1, rows, pixels, apart, apart), work.window, steps)
+        return Window(work.window + offset, pixels * apart, 0, rows, 0, width + 1)
+
     def window_of(stack, left, room, work, steps, fill, s):
         right = s.cells.w - left
         if s.mode == ZEROS or (stack.inside and left >= 0 and width <= right):
             first, last = stack.rows
             return Window(stack.image + (stack.top * s.cells.w + left), s.cells.w, first, last, -left, right)
-        pixel = left // apart
-        offset = left - pixel * apart
-        pixels = -(-(offset + min(width, (room - 1) * stride + reach)) // apart)
-        strides, cells = Strides(0, 1, 0, s.cells.w, apart), Axes(1, s.cells.h, s.cells.w // apart)
-        source = windows.Source(stack.image, strides, cells, s.mode, fill)
-        pack(source, windows.Block(Axes(0, stack.top, pixel), 1, 1, rows, pixels, apart, apart), work.window, steps)
-        return Window(work.window + offset, pixels * apart, 0, rows, 0, width + 1)
+        return copied_window(stack.image, left, stack.top, room, work, steps, fill, s)
 
-    return compiled(dilated_window if form.dilated else window_of)
+    return inlined(dilated_window if form.dilated else window_of)
 
 
 @lru_cache(maxsize=64)
@@ -189,4 +193,4 @@ def stack_finder(form: Form) -> Any:
         top = h - s.padding.h
         return stack_at(plane, h, top, (-(top // apart), -((top - s.cells.h) // apart)), False, x, w, bias, y, s)
 
-    return compiled(dilated_stack if form.dilated else stack_of)
+    return inlined(dilated_stack if form.dilated else stack_of)
