@@ -111,7 +111,7 @@ def row_maker(rows: int, columns: int, stacked: bool, lanes: int, dtype: str) ->
             column += width
         epilogue.finish_runs(to, step, count, outputs, act)
 
-    return compiled(make_rows)
+    return inlined(make_rows)
 
 
 @lru_cache(maxsize=64)
