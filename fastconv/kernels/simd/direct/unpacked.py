@@ -261,6 +261,7 @@ class Cut(NamedTuple):
 ALONE = Tile(1, 8)  # of one position
 LOW = Tile(6, 1)  # where there are fewer output channels
 PANEL = 64  # positions, or a few more or less
+PARTED = 65, 30  # cycles of a square of pixels of which a part is turned: where masks are slow, and where they are not
 
 
 def supports(problem: Problem) -> str | None:
@@ -305,7 +306,8 @@ def cycles_of(geometry: ConvGeometry, cut: Cut, dtype: np.dtype[Any], machine: M
     products = max(positions * outputs / machine.units, loads) * (1.2 if machine.registers <= 16 else 1.0)
     cycles = tiles * chunks * (-(-cut.chunk // lanes) * products + sums)
     cell, run = (2 / lanes, 25) if g.channels_last else (0.4 if is_pixels(g) else 2.5, 12)
-    return cycles + g.batch * g.groups * plane * (cell * length + run * g.taps * chunks)
+    parted = PARTED[machine.masks] * -(-length // lanes) if is_pixels(g) and plane > 1 and plane % lanes else 0
+    return cycles + g.batch * g.groups * (plane * (cell * length + run * g.taps * chunks) + parted)
 
 
 @remembered
@@ -319,11 +321,8 @@ def candidates(problem: Problem, machine: Machine) -> tuple[costs.Candidate, ...
     g, dtype = problem.geometry, problem.dtype
     weights, moved = dtype.itemsize * g.weights, g.bytes(dtype.itemsize)
     alone = g.batch * prod(g.out_size) == 1
-    if not alone:
-        from_memory = machine.seconds(0, weights)
-    else:
-        far = max(0, weights - machine.l3)
-        from_memory, moved = far / machine.streamed, moved - far
+    far = max(0, weights - machine.l3)
+    from_memory, moved = (far / machine.streamed, moved - far) if alone else (machine.seconds(0, weights), moved)
 
     def candidate(tile: Tile) -> costs.Candidate:
         one = cut(g, tile, dtype, machine)
