@@ -27,6 +27,7 @@ MOST_PIECES = 4  # along an axis
 SHARED = 8_000_000  # operations of a map from which on two threads take less time than one
 MANY = 14  # tiles of a block whose weights cost little to read
 ENOUGH = 56  # tiles of several images at most: more leave the caches, and weights cost little by then
+TURNED = 100  # cycles of a tile's vector of channels that were turned to the last axis, where registers are few
 PARTS_OF_LINES = (350, 800)  # cycles of a tile's few channels, where registers are few: of one piece, and of each of several
 MORE = 1.08  # times the products that two blocks may take in one's place
 CALL = 28_000  # cycles of a call beside those of its blocks
@@ -179,8 +180,12 @@ def seconds(geometry: ConvGeometry, cut: Cut, dtype: np.dtype[Any], machine: Mac
     transform = pieces * c_vectors * (30 + 1.8 * planes)
     if pieces > 1 and g.in_per_group < lanes:  # gathered from all pieces first
         transform = 5.0 * planes * pieces + -(-terms // lanes) * (10 + 1.8 * planes)
-    if machine.registers <= 16 and g.groups > 1 and g.in_per_group * dtype.itemsize <= LINE:
-        transform += PARTS_OF_LINES[pieces > 1] * pieces * c_vectors
+    if machine.registers <= 16:
+        line = g.in_per_group * dtype.itemsize
+        if (g.groups > 1 and line <= LINE) or (g.channels_last and pieces == 1 and line <= 2 * LINE):
+            transform += PARTS_OF_LINES[pieces > 1] * pieces * c_vectors
+        elif not g.channels_last and pieces == 1:
+            transform += TURNED * c_vectors
     step = step_cycles(Tile(cut.rows, cut.columns), machine) / cut.rows
     cycles = rows * (13 + 1.07 * terms * step) + of_block * transform
     if not g.channels_last:
