@@ -93,7 +93,7 @@ class Rows(NamedTuple):
 
 
 class Parts(NamedTuple):
-    """The bias of a tile, the sums of one for positions left over, and a panel."""
+    """The bias of a tile, the sums of one, for positions left over or for exponentials, and a panel."""
 
     bias: int
     sums: int
@@ -218,7 +218,7 @@ def tile_maker(rows: int, columns: int, apart: int, packed: bool, lanes: int, dt
     """The compiled y[k][p] of a panel and one block of output channels."""
     activate = epilogue.activation_of(dtype)
     ask_for, ask_for_results = (requests.asker(lines, columns, lanes) for lines in (1, rows))
-    width, by_c = columns * lanes, rows if packed else 1
+    width, by_c, smoothed = columns * lanes, rows if packed else 1, epilogue.smoother(rows, columns, lanes, dtype)
     store = store_woven if apart == 2 else row_store(rows, columns * lanes, packed)
 
     @inlined
@@ -259,13 +259,14 @@ def tile_maker(rows: int, columns: int, apart: int, packed: bool, lanes: int, dt
         k = k_block * (rows // apart)
         return Rows(k, min(rows, (s.k_group - k) * apart), line)
 
-    def make_tile(block, panel, cells, operands, bias, asks, act, s):
+    def make_tile(block, panel, cells, operands, work, asks, act, s):
         shown = rows_of(block, s)
         w = weights_at(panel, block, shown, operands, s)
-        tile = vector.first_values(bias_at(shown, operands, bias), rows, columns, lanes)
+        tile = vector.first_values(bias_at(shown, operands, work.bias), rows, columns, lanes)
         if not packed and s.fills > 0:
             ask_for_results(operands.y + (shown.k * s.y_plane + panel.first + width), s.y_plane)
         tile = multiply(tile, w, cells, asks, s)
-        store(activate(tile, act), operands.y, panel, shown, act, s)
+        tile, left = smoothed(activate(tile, act), work.sums, act)
+        store(tile, operands.y, panel, shown, left, s)
 
     return inlined(make_tile)

@@ -103,7 +103,7 @@ def kernel(
     def pointwise(begin, end, x, w, bias, residual, y, sizes, parameters):
         """y [k][p] = act(bias [k] + sum over c of x [c][p] * w [c][k]) for the positions p of each panel."""
         s, act = read(sizes), epilogue.epilogue(parameters, residual, y)
-        work, memory = carve(Parts(bias=rows, sums=MOST_SUMS, cells=s.c_group * width), x)
+        work, memory = carve(Parts(bias=rows, sums=max(MOST_SUMS, rows * width), cells=s.c_group * width), x)
         panel = end_of_line(s)
         for item in range(begin, end):
             panel = panel_behind(panel, item, width, s)
@@ -114,7 +114,7 @@ def kernel(
             cells = panel_cells(lines, panel.count, work.cells, s)
             asks = s.asks > 0 and s.copies == 0  # while it is copied, it has been asked for
             for block in range(panel.begin, panel.end):
-                make_tile(block, panel, cells, operands, work.bias, asks and block == panel.begin, act, s)
+                make_tile(block, panel, cells, operands, work, asks and block == panel.begin, act, s)
         keep(memory)
 
     pointwise.__name__ = f"{dtype}_pointwise_{rows}x{columns}_s{apart}{'_converted' * converts}_{isa}"

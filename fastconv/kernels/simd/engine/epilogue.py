@@ -69,12 +69,6 @@ def added(e):
 
 
 @compiled
-def finished(e):
-    """The epilogue of values that need nothing more."""
-    return Epilogue(NONE, NONE, e.low, e.high, False, 0)
-
-
-@compiled
 def padding_value(parameters):
     """What the cells of a border hold."""
     return parameters[3]
@@ -213,13 +207,29 @@ def is_smooth(e):
     return e.kind == SILU or e.kind == GELU
 
 
-@inlined
-def smooth(at, count, e):
-    """at[:count] = silu or gelu of the same, which holds its residual."""
-    if e.kind == SILU:
-        silu_runs(at, 0, 1, count, e)
-    else:
-        gelu_runs(at, 0, 1, count, e)
+@lru_cache(maxsize=64)
+def smoother(rows: int, columns: int, lanes: int, dtype: str) -> Any:
+    """The compiled smoothed(tile, spare, e): the tile after silu or gelu, if that and no residual is left to do, and what is.
+
+    It goes through `spare`, which has room for it: results may be far, and are short runs.
+    """
+    width = columns * lanes
+    size = rows * width
+
+    def smoothed(tile, spare, e):
+        if is_smooth(e) and not e.adds:
+            vector.store_tile(tile, spare, width)
+            if e.kind == SILU:
+                silu_runs(spare, 0, 1, size, e)
+            else:
+                gelu_runs(spare, 0, 1, size, e)
+            tile, e = vector.load_tile(spare, width, rows, columns, lanes), Epilogue(NONE, NONE, e.low, e.high, False, 0)
+        return tile, e
+
+    def unchanged(tile, spare, e):
+        return tile, e
+
+    return inlined(smoothed if dtype[0] == "f" else unchanged)
 
 
 @compiled

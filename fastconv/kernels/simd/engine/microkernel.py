@@ -109,7 +109,7 @@ def store_of(rows: int, columns: int, lanes: int, channels_last: bool, dtype: st
     exponentials, since results may be far.
     """
     whole = columns * lanes
-    activate_tile, smooths = epilogue.activation_of(dtype), spares and dtype[0] == "f"
+    activate_tile, smoothed = epilogue.activation_of(dtype), epilogue.smoother(rows, columns, lanes, dtype)
 
     @inlined
     def store_rows(tile, to, spare):
@@ -139,10 +139,8 @@ def store_of(rows: int, columns: int, lanes: int, channels_last: bool, dtype: st
             if act.adds:
                 tile, act = add_residual(tile, to, act), epilogue.added(act)
             tile = activate_tile(tile, act)
-            if smooths and epilogue.is_smooth(act):
-                vector.store_tile(tile, spare, whole)
-                epilogue.smooth(spare, rows * whole, act)
-                tile, act = vector.load_tile(spare, whole, rows, columns, lanes), epilogue.finished(act)
+            if spares:
+                tile, act = smoothed(tile, spare, act)
         store_rows(tile, to, spare)
         if ends:
             epilogue.finish_rows(to.at, to.offsets, to.count, to.step, to.width, act)
