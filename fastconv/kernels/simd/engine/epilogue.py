@@ -10,8 +10,9 @@ stands for it, and an empty array where y holds it before the call. Of these, `e
 
 The residual of the value at any address of y lies `e.residual` elements further. With a residual, and for activations that
 are more than a few instructions of a vector (silu, gelu), everything is left to what follows the store, while the values are in
-the L1 cache. A kernel whose tiles may overlap cannot leave it so: a value would meet its activation twice. A kernel that adds
-the residual to its registers, before the store, goes on with `e = added(e)`; no other may run where y holds the residual.
+the L1 cache, or goes through memory of the thread's own before it, by `smoother`. A kernel whose tiles may overlap cannot leave
+it so: a value would meet its activation twice. A kernel that adds the residual to its registers, before the store, goes on with
+`e = added(e)`; no other may run where y holds the residual.
 """
 
 from functools import lru_cache
