@@ -22,7 +22,7 @@ EXHAUSTIVE = (
     "kernels/test_norms.py",
     "ndimage/test_[!nc]*.py",
     "signal/test_signal_[!c]*.py",
-    "gradients/test_weight_kernels.py",
+    "gradients/test_weight_*.py",
 )
 EXHAUSTIVE_TESTS = ("test_a_pullback_is_the_transpose_of_the_derivative", "test_a_dtype_is_that_of_the_result_and_its_sums")
 

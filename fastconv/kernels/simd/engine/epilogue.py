@@ -137,7 +137,7 @@ def first_sums(at, count, e):
 
 @compiled
 def finish_clipped(y, count, e):
-    """y[:count] = min(max(y[:count] + residual), low), high), a NaN stays, or the sum alone: vector by vector."""
+    """y[:count] = min(max(y[:count] + residual, low), high), a NaN stays, or the sum alone: vector by vector."""
     whole = count - count % LANES
     for at in range(0, whole, LANES):
         v = sums(y + at, LANES, e)
