@@ -49,6 +49,13 @@ AARCH64 = Mnemonics(  # macOS writes fmla.4s v0, v1, v2 for fmla v0.4s, v1.4s, v
 )
 
 CALL = re.compile(r"\s(?:blr?|callq?)\s")
+MOVES_RBP = re.compile(r"\s(?:add|sub|inc|dec|lea|mov)q\s+(?:[^\n]*, )?%rbp\n")
+
+
+def on_stack(access: re.Pattern[str], block: str) -> list[str]:
+    """A loop's spills or reloads: where it moves %rbp, that is a pointer as another, and not the frame's."""
+    found = [one[0] for one in access.finditer(block)]
+    return [one for one in found if "(%rbp)" not in one] if MOVES_RBP.search(block) else found
 
 
 def blocks(code: str) -> list[str]:
