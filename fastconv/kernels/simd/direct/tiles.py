@@ -78,9 +78,36 @@ def ask_for_residual(y, offsets, count, width, lanes, act):
 
 
 @lru_cache(maxsize=64)
+def whole_tiles(rows: int, columns: int, lanes: int, dtype: str) -> Any:
+    """The compiled y [P, K] = act(bias [K] + windows [P, L] @ w [L, K]) of whole tiles of a panel, channels last.
+
+    What makes tiles differ is left to the microkernel: between the products of two tiles, which may be few, this has little to
+    do. If it `reads`, it asks for what the rows of the next tile read, whose offsets are there.
+    """
+    width, activate = columns * lanes, epilogue.activation_of(dtype)
+    smoothed = epilogue.smoother(rows, columns, lanes, dtype)
+
+    def sum_tiles(view, runs, w, bias, reads, y, outputs, count, act, spare):
+        for first in range(0, count, rows):
+            tile, row, offsets = vector.repeated(bias, rows, columns, lanes), w, view.offsets + first
+            ahead, pace = (view.at + peek(offsets + rows), rows) if reads else (w + AHEAD, width)
+            for run in range(runs):
+                sources = vector.rows_at(view.at + peek(view.runs + run), offsets, rows)
+                for i in range(view.length):
+                    vector.prefetch(ahead)
+                    tile = vector.fma_outer(tile, sources, i, row)
+                    row, ahead = row + width, ahead + pace
+            tile, _ = smoothed(activate(tile, act), spare, act)
+            vector.store_rows(tile, y, outputs + first)
+
+    return compiled(sum_tiles)
+
+
+@lru_cache(maxsize=64)
 def multiplier(rows: int, columns: int, lanes: int, channels_last: bool, unit: bool, dtype: str) -> Any:
     """The compiled multiply: y [P, K] += windows [P, L] @ w [L, K] of a block's positions, panels and a chunk."""
     width, conv_tile = columns * lanes, microkernel.conv_tile(rows, columns, lanes, channels_last, unit, dtype)
+    sum_tiles: Any = whole_tiles(rows, columns, lanes, dtype) if channels_last else None
 
     def multiply(block, chunk, view, operands, act, spare, s):
         count, window = block.images * block.h * block.w, s.taps.d * s.taps.h * s.taps.w
@@ -90,13 +117,21 @@ def multiplier(rows: int, columns: int, lanes: int, channels_last: bool, unit: b
         streams = channels_last and window == 1 and s.stride.w == 1 and s.c_group > lanes
         planes = not unit and window == 1
         skips, adds = has_zero_rows(block, s), phase.ends and act.adds
+        differ = skips or act.adds or not (phase.begins and phase.ends) or t_end - t_first < s.taps.d
         for k in range(block.first_panel, block.last_panel):
             panel = block.group * s.panels + k
             at, apart = operands.weights + (panel * s.c_group + chunk.begin) * window * width, s.c_group * window * width
             bias, k_count = operands.bias + panel * width, min(width, s.k_group - k * width)
             left = -(-count // rows)
             follows, reads = k + 1 < block.last_panel and count > columns * rows, streams and k == block.first_panel
-            for first in range(0, count, rows):
+            to, done = operands.y + (block.y + k * width * s.y.c), 0
+            if channels_last and not differ and k_count == width:
+                # The last tiles, and of those that read the last, are others: they ask for something else.
+                done = max(0, count - (columns * rows if follows else rows if reads else 0)) // rows * rows
+                runs = s.taps.d * s.taps.h * s.pieces
+                sum_tiles(view, runs, at, bias, reads, to, operands.offsets, done, act, spare)
+                left -= done // rows
+            for first in range(done, count, rows):
                 tile_count, left = min(rows, count - first), left - 1
                 w = microkernel.Weights(bias, at, at + AHEAD, width)
                 if follows and left < columns:  # a column of the next panel
@@ -109,7 +144,6 @@ def multiplier(rows: int, columns: int, lanes: int, channels_last: bool, unit: b
                 r_first, r_end = 0, s.taps.h
                 if skips:
                     r_first, r_end = heights_inside(block, first, first + tile_count - 1, s)
-                to = operands.y + (block.y + k * width * s.y.c)
                 if channels_last and adds:
                     ask_for_residual(to, operands.offsets + first, tile_count, k_count, lanes, act)
                 conv_tile(
