@@ -19,7 +19,8 @@ KERNELS = [(2, 2), (3, 3), (5, 5), (1, 9), (4, 2)]
 
 @pytest.fixture(autouse=True)
 def unturned(monkeypatch):
-    """Planes are not turned, nor taken whole, whatever that is expected to take."""
+    """Planes are not turned, nor taken whole or by regions, whatever that is expected to take."""
+    monkeypatch.setattr(choice.regions, "suits", lambda geometry, machine: False)
     monkeypatch.setattr(choice.rows, "suits", lambda geometry, lanes: False)
     monkeypatch.setattr(choice.maps, "suits", lambda geometry, dtype, machine: False)
     fc.clear_caches()

@@ -2,6 +2,7 @@
 
 maps          small square maps, channels first, all of a map at once
 planes        rows read where they lie: channels first, also dilated, and lines; or square kernels of few channels last
+regions       planes whose taps lie apart, by outputs that meet the same of them
 interleaved   rows of few channels last, copied: any other kernel
 rows          vectors of channels: channels last, also in groups of a few, and planes turned to channels last
 volumes       vectors of channels, copied: every geometry, also transposed, with several outputs a channel
@@ -11,7 +12,7 @@ import numpy as np
 
 from fastconv.kernels.jit import Launch, flat
 from fastconv.kernels.keeping import remembered
-from fastconv.kernels.simd.depthwise import cuts, interleaved, maps, planes, rows, volumes
+from fastconv.kernels.simd.depthwise import cuts, interleaved, maps, planes, regions, rows, volumes
 from fastconv.kernels.simd.engine.costs import Candidate, cheapest, of_packing
 from fastconv.kernels.simd.engine.weights import Draft, launched
 from fastconv.machine import Machine, host
@@ -26,6 +27,7 @@ def candidates(problem: Problem, machine: Machine, shared: bool) -> list[Candida
     geometry, dtype = problem.geometry, problem.dtype
     turns = rows.suits(geometry, machine.lanes(dtype))
     whole = list(maps.candidates(geometry, dtype, machine)) if maps.suits(geometry, dtype, machine) else []
+    whole += list(regions.candidates(geometry, dtype, machine)) if regions.suits(geometry, machine) else []
     for form in (planes, interleaved):
         if form.suits(geometry, dtype, machine):
             found = whole + list(form.candidates(geometry, shared, dtype, machine))
@@ -33,7 +35,7 @@ def candidates(problem: Problem, machine: Machine, shared: bool) -> list[Candida
                 return found + others(problem, machine)
             may_turn = turns and form is planes and not geometry.channels_last and not is_small_square(geometry, machine)
             return found + (list(rows.candidates(geometry, dtype, machine)) if may_turn else [])
-    return others(problem, machine)
+    return whole + others(problem, machine)
 
 
 def others(problem: Problem, machine: Machine) -> list[Candidate]:
@@ -54,7 +56,9 @@ def supports(problem: Problem) -> str | None:
     g, dtype = problem.geometry, problem.dtype
     if dtype not in (np.float32, np.float64):
         return f"its vectors are float32 or float64, not {dtype}"
-    if cuts.suits(g, host()) or rows.suits(g, host().lanes(dtype)) or planes.suits(g, dtype, host()):
+    machine = host()
+    by_vectors_of_channels = cuts.suits(g, machine) or rows.suits(g, machine.lanes(dtype))
+    if by_vectors_of_channels or planes.suits(g, dtype, machine) or regions.suits(g, machine):
         return None
     return "it serves one input channel a group, or channels last a few channels in rows of a few taps"
 
