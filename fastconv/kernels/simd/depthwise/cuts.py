@@ -17,7 +17,8 @@ from fastconv.problem.convolutions import ConvGeometry
 from fastconv.problem.walks import Walk
 
 WIDEST = 15  # taps of a kernel row that are unrolled
-ROWS = (8, 7, 6, 5, 4, 2, 1)  # positions of a tile
+ROWS = (8, 7, 6, 5, 4, 3, 2, 1)  # positions of a tile
+MOST_PAIRED = 4  # taps of a row whose weights take two registers each
 MOST_PHASES = 4096
 WORKSPACE = 16 << 20  # bytes that the cells under one position may take
 LEAST = 8  # items that a call should have for its threads
@@ -103,11 +104,34 @@ def repeats_of(multiplier: int, lanes: int) -> int:
     return multiplier if lanes % multiplier == 0 or multiplier % lanes == 0 else 0
 
 
-def cut_for(geometry: ConvGeometry, dtype: np.dtype[Any], machine: Machine) -> Cut:
-    """Blocks whose cells take a quarter of the L2 cache, and of which there are some for every thread."""
-    g, of, lanes = geometry, reach_of(geometry), machine.lanes(dtype)
+def unrolled(of: Reach) -> int:
+    """Taps of a row that are unrolled: all of a walk, where other walks have as many, next to each other; else 0."""
     walk, taps = of.walks[2][0], {walk.taps for walk in of.walks[2]}
     plain = len(taps) == 1 and walk.dilation == 1 and 0 < walk.taps <= WIDEST and walk.stride <= 2
+    return walk.taps if plain else 0
+
+
+def lanes_for(geometry: ConvGeometry, dtype: np.dtype[Any], machine: Machine) -> int:
+    """Elements of the vectors of a tile: channels last those of a cache line, whose halves would come, and go, twice.
+
+    A line takes two registers of AVX2, which has them for few taps; and no more than some of its lanes are left empty.
+    """
+    g, lanes, line = geometry, machine.lanes(dtype), LINE // dtype.itemsize
+    few = unrolled(reach_of(g)) <= MOST_PAIRED and repeats_of(g.out_per_group, line) > 0
+    full = 4 * g.out_channels >= 3 * line * -(-g.out_channels // line) or lanes < g.out_channels <= line
+    return line if g.channels_last and 2 * lanes == line and few and full else lanes
+
+
+def rows_for(columns: int, taps: int, pairs: bool, machine: Machine) -> int:
+    """Positions of a tile: as many as leave registers for taps, where each takes a pair, and a row leaves few over."""
+    most = machine.registers // 2 - max(1, taps) - 1 if pairs else ROWS[0]
+    return min((rows for rows in ROWS if rows <= most), key=lambda rows: (-(-columns // rows) * (rows + 2), -rows))
+
+
+def cut_for(geometry: ConvGeometry, dtype: np.dtype[Any], machine: Machine) -> Cut:
+    """Blocks whose cells take a quarter of the L2 cache, and of which there are some for every thread."""
+    g, of, lanes = geometry, reach_of(geometry), lanes_for(geometry, dtype, machine)
+    taps = unrolled(of)
     room, items = machine.l2 // 4 // dtype.itemsize // lanes, g.batch * -(-g.out_channels // lanes)
     steps = [of_axis[0].stride for of_axis in of.walks]
     block = list(of.positions)
@@ -121,16 +145,15 @@ def cut_for(geometry: ConvGeometry, dtype: np.dtype[Any], machine: Machine) -> C
         if axis is None or block[axis] == 1:
             break
         block[axis] = -(-block[axis] // 2)
-    rows = min(ROWS, key=lambda rows: (-(-block[2] // rows) * (rows + 2), -rows))
-    form = Form(
-        rows, walk.taps if plain else 0, walk.stride if plain else 0, repeats_of(g.out_per_group, lanes), g.channels_last
-    )
+    rows = rows_for(block[2], taps, lanes > machine.lanes(dtype), machine)
+    stride = of.walks[2][0].stride if taps else 0
+    form = Form(rows, taps, stride, repeats_of(g.out_per_group, lanes), g.channels_last)
     return Cut(form, Axes(*block))
 
 
 def cycles(geometry: ConvGeometry, cut: Cut, dtype: np.dtype[Any], machine: Machine) -> float:
     """Taps of all tiles, cells copied, and channels first outputs turned back."""
-    g, of, lanes, (form, block) = geometry, reach_of(geometry), machine.lanes(dtype), cut
+    g, of, lanes, (form, block) = geometry, reach_of(geometry), lanes_for(geometry, dtype, machine), cut
     parts = g.batch * -(-g.out_channels // lanes)
     steps = [of_axis[0].stride for of_axis in of.walks]
     under = [(count - 1) * step + reach for count, step, reach in zip(block, steps, of.reach, strict=True)]
@@ -138,7 +161,8 @@ def cycles(geometry: ConvGeometry, cut: Cut, dtype: np.dtype[Any], machine: Mach
     cells = parts * prod(blocks) * prod(under)
     tiles = parts * prod(of.positions[:2]) * blocks[2] * -(-block.w // form.rows)
     rows_of_taps = prod(of.taps[:2])
-    of_tile, of_row, of_tap = (30, 4, 1.1 / machine.units) if form.taps else (12, 3, 2.5 / machine.units)
+    units = machine.units * machine.lanes(dtype) / lanes
+    of_tile, of_row, of_tap = (30, 4, 1.1 / units) if form.taps else (12, 3, 2.5 / units)
     phases = [len(of_axis) for of_axis in of.walks]
     count = CALL + tiles * (of_tile * prod(phases) + rows_of_taps * (of_row * phases[2] + of.taps.w * form.rows * of_tap))
     lines = parts * prod(blocks) * prod(under[:2])

@@ -32,7 +32,7 @@ from fastconv.kernels.simd.depthwise.blocks import (
     phase_of,
     read,
 )
-from fastconv.kernels.simd.depthwise.cuts import Cut, Form, Reach, cut_for, cycles, reach_of
+from fastconv.kernels.simd.depthwise.cuts import Cut, Form, Reach, cut_for, cycles, lanes_for, reach_of
 from fastconv.kernels.simd.engine import epilogue, windows
 from fastconv.kernels.simd.engine.costs import Candidate
 from fastconv.kernels.simd.engine.sizes import Axes, axes, written
@@ -235,7 +235,7 @@ def table_of(of: Reach) -> Array:
 @remembered
 def draft(geometry: ConvGeometry, cut: Cut, dtype: np.dtype[Any], machine: Machine) -> Draft:
     """The launch without its weights."""
-    g, of, lanes = geometry.lifted(), reach_of(geometry), machine.lanes(dtype)
+    g, of, lanes = geometry.lifted(), reach_of(geometry), lanes_for(geometry, dtype, machine)
     blocks = Axes(*(-(-count // part) for count, part in zip(of.positions, cut.block, strict=True)))
     sizes = Sizes(
         channels=g.out_channels,
