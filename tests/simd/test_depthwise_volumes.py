@@ -88,6 +88,17 @@ def test_channels_end_inside_of_a_vector(channels: int, last: bool, at: str) -> 
     check(problem((2, channels, 6, 10), (3, 3), 1, last, False, {"padding": 2, "dilation": 2}), (1, 2, 5), 4, at)
 
 
+@pytest.mark.parametrize("at", ["start", "end"])
+@pytest.mark.parametrize("channels", [LANES + 1, 2 * LANES - 1, 2 * LANES, 4 * LANES - 1])
+@pytest.mark.parametrize("taps", [1, 2, 4])
+def test_channels_of_a_line(taps: int, channels: int, at: str) -> None:
+    """Unrolled taps of phases, with as many positions as registers leave room for."""
+    case = problem((1, channels, 3, 7), (4, 2 * taps), 1, True, True, {"stride": 2, "padding": 1})
+    operation, x, w, bias, options = case
+    geometry = operation.plan(x.shape, w, bias, implementation="depthwise", **options).geometry
+    check(case, (1, 2, 5), cuts.cut_for(geometry, FLOAT, host()).form.rows, at)
+
+
 @pytest.mark.parametrize("last", [False, True])
 @pytest.mark.parametrize("mode", ["reflect", "symmetric", "replicate", "circular", "constant"])
 def test_borders_of_every_mode(mode: str, last: bool) -> None:
