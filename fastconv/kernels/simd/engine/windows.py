@@ -119,9 +119,36 @@ def packer(lanes: int, channels_last: bool) -> Any:
 
     interleave_three = interleaver(3, lanes)
 
+    @inlined
+    def turn_inside(to, line, begin, end, room, source, block, steps):
+        """The same of planes: squares of columns and channels, of which the last overlap those before."""
+        pitch, channels, plane = block.pitch, block.channels, source.strides.c
+        behind = lanes + (lanes - 1) // max(1, pitch)  # columns that whole vectors of a square are written to
+        for first in range(0, channels, lanes):
+            c = max(0, min(first, channels - lanes))
+            width = min(lanes, channels - c)
+            for begun in range(begin, end, lanes):
+                column = max(begin, min(begun, end - lanes))
+                count, at, there = min(lanes, end - column), line + (c * plane + column), to + (column * pitch + c)
+                if count == width == lanes:
+                    vector.store_tile(vector.load_turned(at, plane, lanes), there, pitch)
+                elif column + behind <= room:  # what comes behind channels, or the row, is written later
+                    if width == lanes:
+                        vector.store_tile(vector.load_transposed(at, plane, count, lanes, lanes, 1, lanes), there, pitch)
+                    else:
+                        vector.store_tile(vector.load_transposed(at, plane, count, width, lanes, 1, lanes), there, pitch)
+                elif count * width <= FEW:
+                    copy_few(there, at, count, width, pitch, plane)
+                else:
+                    square = vector.load_transposed(at, plane, count, width, lanes, 1, lanes)
+                    vector.store_first_rows(square, there, steps, count, width)
+
     @compiled
-    def pack_inside(to, line, begin, end, source, block, steps):
-        """to[column][c] of the columns begin .. end - 1, which all lie inside the row whose first column is at `line`."""
+    def pack_inside(to, line, begin, end, room, source, block, steps):
+        """to[column][c] of the columns begin .. end - 1, which all lie inside the row whose first column is at `line`.
+
+        The columns behind them, up to `room`, may be written: what belongs there comes later.
+        """
         apart, pitch, channels = source.strides.w, block.pitch, block.channels
         if apart == channels == pitch:  # also of one channel alone, whatever the layout
             copy(to + begin * channels, line + begin * channels, (end - begin) * channels)
@@ -131,18 +158,7 @@ def packer(lanes: int, channels_last: bool) -> Any:
         else:
             if channels == pitch == 3:  # a picture's colours
                 begin = interleave_three(to, line, begin, end, source.strides.c)
-            for c in range(0, channels, lanes):
-                for column in range(begin, end, lanes):
-                    count, width = min(lanes, end - column), min(lanes, channels - c)
-                    at = line + (c * source.strides.c + column)
-                    if count == width == lanes:
-                        vector.store_tile(vector.load_turned(at, source.strides.c, lanes), to + (column * pitch + c), pitch)
-                        continue
-                    if count * width <= FEW:
-                        copy_few(to + (column * pitch + c), at, count, width, pitch, source.strides.c)
-                        continue
-                    square = vector.load_transposed(at, source.strides.c, count, width, lanes, 1, lanes)
-                    vector.store_first_rows(square, to + (column * pitch + c), steps, count, width)
+            turn_inside(to, line, begin, end, room, source, block, steps)
 
     @compiled
     def pack_border(to, row, column, source, block):
@@ -171,6 +187,8 @@ def packer(lanes: int, channels_last: bool) -> Any:
                     clear(line, source.fill, block.columns * block.pitch)
                     continue
                 at = source.at + (d * strides.d + h * strides.h)
+                room = (block.depths * block.rows - (t * block.rows + row)) * block.columns
+                pack_inside(line, at + corner.w * strides.w, begin, end, room, source, block, steps)
                 if fills:
                     clear(line, source.fill, begin * block.pitch)
                     clear(line + end * block.pitch, source.fill, (block.columns - end) * block.pitch)
@@ -179,7 +197,6 @@ def packer(lanes: int, channels_last: bool) -> Any:
                         pack_border(line + column * block.pitch, at, corner.w + column, source, block)
                     for column in range(end, block.columns):
                         pack_border(line + column * block.pitch, at, corner.w + column, source, block)
-                pack_inside(line, at + corner.w * strides.w, begin, end, source, block, steps)
 
     return compiled(pack)
 
@@ -188,7 +205,8 @@ def packer(lanes: int, channels_last: bool) -> Any:
 def unpacker(lanes: int) -> Any:
     """The compiled y[k][h][w] = block[h][w][k]: outputs of a block, channels last and `pitch` apart, into planes.
 
-    Rows that follow each other in y are taken as one. What lies behind the last position is read: of up to lanes - 1 more.
+    Rows that follow each other in y are taken as one. Squares at their ends overlap those before. What lies behind the last
+    position is read where there are fewer than lanes: of up to lanes - 1 more.
     """
     part = PART * lanes
 
@@ -199,7 +217,8 @@ def unpacker(lanes: int) -> Any:
             for begun in range(0, columns, part):
                 end = min(columns, begun + part)
                 for k in range(0, channels, lanes):
-                    for w in range(begun, end, lanes):
+                    for first in range(begun, end, lanes):
+                        w = max(0, min(first, columns - lanes))
                         square = vector.load_tile(block + ((h * columns + w) * pitch + k), pitch, lanes, 1, lanes)
                         to = y + (k * by_channel + h * by_row + w)
                         vector.store_transposed(square, to, by_channel, min(lanes, columns - w), min(lanes, channels - k))
