@@ -12,7 +12,10 @@ from machines import MESHED
 import fastconv as fc
 from fastconv import ndimage
 from fastconv.kernels.simd.depthwise import choice as depthwise
+from fastconv.kernels.simd.direct import choice as direct
+from fastconv.kernels.simd.direct import tiles
 from fastconv.kernels.simd.engine import requests
+from fastconv.kernels.simd.engine.walks import flattened
 from fastconv.kernels.simd.pools import choice as pools
 from fastconv.machine import CACHED, Machine, host
 
@@ -108,6 +111,43 @@ IMAGES: dict[str, Any] = {
     "lines": lambda x, y: ndimage.maximum_filter1d(x, 5, output=y),
 }
 WEIGHTS = {2: np.arange(35.0).reshape(5, 7), 3: np.arange(18.0).reshape(2, 3, 3)}
+
+
+@pytest.mark.parametrize("kernel", [1, 3])
+@pytest.mark.parametrize("activation", [None, "silu"])
+def test_dense_layers(monkeypatch: pytest.MonkeyPatch, kernel: int, activation: str | None) -> None:
+    """Channels last, tiles ask for what the next block's write, of several blocks and behind the last one too."""
+    monkeypatch.setattr(tiles, "AFAR", 0)
+    fc.clear_caches()
+    rng = np.random.default_rng(13)
+    for channels, outputs, size in ((5, 2 * LANES, (9, 7)), (24, 9 * LANES + 3, (20, 70))):
+        x = rng.integers(-4, 5, (2, *size, channels)).astype(np.float32)
+        w = rng.integers(-4, 5, (outputs, kernel, kernel, channels)).astype(np.float32)
+        options: dict[str, Any] = {"padding": kernel // 2, "activation": activation, "layout": "NHWC"}
+        plan = fc.conv2d.plan(x.shape, w, implementation="direct", **options)
+        expected = fc.conv2d(x, w, implementation="im2col", **options)
+        for at in ("end", "beginning"):
+            out = guarded(np.full(expected.shape, np.nan, np.float32), at)
+            direct.run({"x": guarded(x, at)}, guarded_everywhere(plan.packed, at), plan.served, out)
+            np.testing.assert_allclose(out, expected, rtol=1e-5 if activation else 0)
+    fc.clear_caches()
+
+
+def test_results_of_the_next_block_follow() -> None:
+    """Those of a group, or of a part of a row of a block of several, do not; nor is asked for what an L2 cache about holds."""
+    dtype, machine = np.dtype(np.float32), host()
+    near, far = replace(machine, l2=1 << 30), replace(machine, l2=1 << 10)
+
+    def ahead(w: tuple[int, ...], machine: Machine, **options: Any) -> int:
+        plan = fc.conv2d.plan((1, 20, 70, 24), np.ones(w, dtype), implementation="im2col", layout="NHWC", **options)
+        g = flattened(plan.problem.geometry)
+        (cut,) = tiles.cuts(g, dtype, host()).of_walks
+        return tiles.results_ahead(g, cut, dtype, machine)
+
+    assert ahead((96, 1, 1, 24), far) > 0
+    assert ahead((96, 1, 1, 24), near) == 0
+    assert ahead((96, 1, 1, 12), far, groups=2) == 0
+    assert ahead((96, 1, 1, 24), replace(far, cached=CACHED / 2)) == 0
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64, np.uint8])

@@ -37,6 +37,8 @@ class Sizes(NamedTuple):
         The first output's place in y, and the border's mode.
     bias : int
         Elements of the bias, before the weights.
+    ahead, of_line : int
+        Results that each tile asks for, or 0, and those of a cache line.
     """
 
     x: Strides
@@ -58,6 +60,8 @@ class Sizes(NamedTuple):
     first: int
     mode: int
     bias: int
+    ahead: int
+    of_line: int
 
 
 class Block(NamedTuple):

@@ -26,6 +26,7 @@ import numpy as np
 
 from fastconv.kernels.jit import Kernel, compiled, element
 from fastconv.kernels.keeping import remembered
+from fastconv.kernels.memory import LINE
 from fastconv.kernels.simd import vector
 from fastconv.kernels.simd.direct.blocks import (
     Chunk,
@@ -48,6 +49,7 @@ from fastconv.kernels.simd.direct.cuts import Cut, Cuts, cuts, cycles_of
 from fastconv.kernels.simd.engine import converting, epilogue, microkernel, weights
 from fastconv.kernels.simd.engine.blocks import whole_lines
 from fastconv.kernels.simd.engine.costs import CALL, Candidate
+from fastconv.kernels.simd.engine.requests import ask_lines
 from fastconv.kernels.simd.engine.sizes import Strides, written
 from fastconv.kernels.simd.engine.tables import CONFLICT, TILES
 from fastconv.kernels.simd.engine.walks import along, flattened, strides, tap_steps, widened
@@ -87,10 +89,12 @@ def whole_tiles(rows: int, columns: int, lanes: int, dtype: str) -> Any:
     width, activate = columns * lanes, epilogue.activation_of(dtype)
     smoothed = epilogue.smoother(rows, columns, lanes, dtype)
 
-    def sum_tiles(view, runs, w, bias, reads, y, outputs, count, act, spare):
+    def sum_tiles(view, runs, w, bias, reads, y, outputs, count, coming, act, spare, s):
         for first in range(0, count, rows):
             tile, row, offsets = vector.repeated(bias, rows, columns, lanes), w, view.offsets + first
             ahead, pace = (view.at + peek(offsets + rows), rows) if reads else (w + AHEAD, width)
+            ask_lines(coming, s.ahead, s.of_line)
+            coming = coming + s.ahead
             for run in range(runs):
                 sources = vector.rows_at(view.at + peek(view.runs + run), offsets, rows)
                 for i in range(view.length):
@@ -118,6 +122,7 @@ def multiplier(rows: int, columns: int, lanes: int, channels_last: bool, unit: b
         planes = not unit and window == 1
         skips, adds = has_zero_rows(block, s), phase.ends and act.adds
         differ = skips or act.adds or not (phase.begins and phase.ends) or t_end - t_first < s.taps.d
+        coming = operands.y + (block.y + count * s.y.w)  # the next block's results
         for k in range(block.first_panel, block.last_panel):
             panel = block.group * s.panels + k
             at, apart = operands.weights + (panel * s.c_group + chunk.begin) * window * width, s.c_group * window * width
@@ -129,10 +134,12 @@ def multiplier(rows: int, columns: int, lanes: int, channels_last: bool, unit: b
                 # The last tiles, and of those that read the last, are others: they ask for something else.
                 done = max(0, count - (columns * rows if follows else rows if reads else 0)) // rows * rows
                 runs = s.taps.d * s.taps.h * s.pieces
-                sum_tiles(view, runs, at, bias, reads, to, operands.offsets, done, act, spare)
-                left -= done // rows
+                sum_tiles(view, runs, at, bias, reads, to, operands.offsets, done, coming, act, spare, s)
+                left, coming = left - done // rows, coming + done // rows * s.ahead
             for first in range(done, count, rows):
                 tile_count, left = min(rows, count - first), left - 1
+                ask_lines(coming, s.ahead, s.of_line)
+                coming = coming + s.ahead
                 w = microkernel.Weights(bias, at, at + AHEAD, width)
                 if follows and left < columns:  # a column of the next panel
                     w = microkernel.Weights(bias, at, at + (apart + left * lanes), width)
@@ -213,6 +220,7 @@ def kernel(rows: int, columns: int, lanes: int, channels_last: bool, in_place: b
 
 # Plan -----------------------------------------------------------------------------------------------------------------
 
+AFAR = 5  # times the L2 cache, or more, that results take which are asked for
 LAUNCH = 2_500  # cycles of a walk beside the first: a call of the kernel, and its tables
 SLOWER = {"f": 1, "i": 3, "u": 3}  # times that the products of a type take
 
@@ -272,6 +280,18 @@ def draft_of(
     )
 
 
+def results_ahead(geometry: ConvGeometry, cut: Cut, dtype: np.dtype[Any], machine: Machine) -> int:
+    """Results that a tile asks for, as many as it writes, where those of the next block lie behind the block's; or 0.
+
+    Rows of a tile lie apart, each of a line or two: no processor sees a stream in what they write, and waits for all of it.
+    """
+    g, (walks, tile, block, _) = geometry, cut
+    follow = g.groups == 1 and all(walk.step == 1 for walk in walks) and (block.rows == 1 or block.columns == walks[2].outputs)
+    if not g.channels_last or not follow or machine.is_meshed or dtype.itemsize * prod(g.out_shape) < AFAR * machine.l2:
+        return 0
+    return tile.rows * tile.columns * machine.lanes(dtype)
+
+
 def sizes_of(g: ConvGeometry, cut: Cut, dtype: np.dtype[Any], machine: Machine, panels: int, bias: int) -> Sizes:
     """Of one walk of the flattened geometry."""
     walks, tile, block, in_place = cut
@@ -300,4 +320,6 @@ def sizes_of(g: ConvGeometry, cut: Cut, dtype: np.dtype[Any], machine: Machine, 
         first=sum(stride * walk.first for stride, walk in zip(y[2:], walks, strict=True)),
         mode=g.mode,
         bias=bias,
+        ahead=results_ahead(g, cut, dtype, machine),
+        of_line=LINE // dtype.itemsize,
     )
