@@ -3,6 +3,7 @@
 import gc
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from zlib import crc32
 
 import numpy as np
 import pytest
@@ -27,9 +28,21 @@ EXHAUSTIVE = (
 EXHAUSTIVE_TESTS = ("test_a_pullback_is_the_transpose_of_the_derivative", "test_a_dtype_is_that_of_the_result_and_its_sums")
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """--share."""
+    parser.addoption("--share", metavar="I/N", help="of the tests only those of the I-th of N shares, counted from 0")
+
+
 @pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Marks tests of EXHAUSTIVE before those that are not asked for are left out."""
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Marks tests of EXHAUSTIVE before those that are not asked for are left out, and leaves out other shares."""
+    share = config.getoption("--share")
+    if share is not None:
+        number, count = map(int, share.split("/"))
+        others = [item for item in items if crc32(item.nodeid.encode()) % count != number]
+        config.hook.pytest_deselected(items=others)
+        left_out = set(others)
+        items[:] = [item for item in items if item not in left_out]
     files = {path for pattern in EXHAUSTIVE for path in Path(__file__).parent.glob(pattern)}
     for item in items:
         if item.path in files or item.name.split("[")[0] in EXHAUSTIVE_TESTS:
