@@ -13,7 +13,9 @@
 An array is the cheapest argument that a compiled function takes; what is read from it by name costs what loads by position do.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import lru_cache
+from operator import attrgetter
 from typing import Any, NamedTuple, get_type_hints
 
 import numpy as np
@@ -48,20 +50,23 @@ class Strides(NamedTuple):
     w: int
 
 
-def leaves(value: Any) -> list[int]:
-    """The ints of nested tuples, in order."""
-    found: list[int] = []
-    for one in value:
-        if isinstance(one, tuple):
-            found += leaves(one)
-        else:
-            found.append(int(one))
-    return found
-
-
 def written(sizes: tuple[Any, ...]) -> Array:
     """The array that `reader` of the class of `sizes` reads."""
-    return np.array(leaves(sizes), np.int64)
+    return np.array(leaves_of(type(sizes))(sizes), np.int64).reshape(-1)
+
+
+@lru_cache(maxsize=256)
+def leaves_of(kind: Any) -> Callable[[Any], Any]:
+    """What gives the ints of a NamedTuple of a class, and of those in it, in order."""
+    return attrgetter(*names_of(kind))
+
+
+def names_of(kind: Any, before: str = "") -> list[str]:
+    """The names of its ints, as of attributes of attributes."""
+    found: list[str] = []
+    for name, annotation in fields_of(kind):
+        found += names_of(annotation, f"{before}{name}.") if is_named(annotation) else [before + name]
+    return found
 
 
 def fields_of(kind: Any) -> list[tuple[str, Any]]:

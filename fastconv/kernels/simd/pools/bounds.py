@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fastconv.kernels.jit import compiled, inlined
+from fastconv.kernels.keeping import remembered
 from fastconv.kernels.simd.pools.reductions import computed
 from fastconv.problem import pools
 from fastconv.problem.convolutions import SPATIAL_AXES, Array, Size
@@ -85,6 +86,7 @@ class Lifted(NamedTuple):
     before: Size
 
 
+@remembered
 def lifted(geometry: PoolGeometry) -> Lifted:
     """The geometry with axes of one cell before its own."""
     g, missing = geometry, SPATIAL_AXES - geometry.rank

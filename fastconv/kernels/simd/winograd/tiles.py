@@ -180,6 +180,7 @@ FEW = 32  # input channels whose products leave time, and room in the L2 cache, 
 KEPT = 32 << 20  # bytes of an array whose memory an allocator keeps for the next one
 
 
+@remembered
 def supports(geometry: ConvGeometry, dtype: np.dtype[Any]) -> str | None:
     """Kernels of one tap, or at least 3, along each of the last axes, strided or dilated there."""
     g = geometry
