@@ -21,7 +21,7 @@ from fastconv.kernels.simd.engine import epilogue
 from fastconv.kernels.simd.engine.blocks import SHARES
 from fastconv.kernels.simd.engine.costs import CALL, Candidate
 from fastconv.kernels.simd.engine.sizes import Axes, axes, reader, written
-from fastconv.kernels.simd.engine.weights import Draft, drafted
+from fastconv.kernels.simd.engine.weights import Draft, as_given, drafted
 from fastconv.kernels.simd.engine.workspace import keep, workspace
 from fastconv.machine import Machine
 from fastconv.problem.borders import ZERO_FILL
@@ -312,9 +312,4 @@ def draft(geometry: ConvGeometry, cut: Cut, dtype: np.dtype[Any], machine: Machi
     ]
     arguments = written(sizes), epilogue.scalars(g.activation, dtype), np.array(table, np.int64).reshape(-1)
     chosen = kernel(cut.rows, COLUMNS, lanes, element(dtype), machine.isa)
-    return drafted(chosen, g.batch * g.out_channels * g.out_size[0] * sizes.bands, 2 * g.flops, arguments, laid)
-
-
-def laid(w: np.ndarray[Any, Any], bias: np.ndarray[Any, Any]) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
-    """(weights as they are, bias)."""
-    return w.reshape(-1).copy(), bias
+    return drafted(chosen, g.batch * g.out_channels * g.out_size[0] * sizes.bands, 2 * g.flops, arguments, as_given)
