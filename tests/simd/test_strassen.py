@@ -232,7 +232,7 @@ def test_a_nan_spreads_to_the_other_output_of_a_pair(layout, kernel, reach, valu
 def test_auto_takes_it_where_an_eighth_of_the_products_is_worth_the_sums(x_shape, w_shape, options, taken, layout):
     if layout == "NHWC":
         x_shape, w_shape = ((first, *rest, second) for first, second, *rest in (x_shape, w_shape))
-        taken = taken and host().registers >= 32  # of few, direct was measured to be as fast or faster
+    taken = taken and host().registers >= 32  # of few, direct was measured to be as fast or faster
     plan = fc.conv2d.plan(x_shape, np.zeros(w_shape, np.float32), layout=layout, **options)
     assert (plan.implementation.name == "strassen") == taken
 
