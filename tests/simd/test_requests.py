@@ -117,7 +117,7 @@ WEIGHTS = {2: np.arange(35.0).reshape(5, 7), 3: np.arange(18.0).reshape(2, 3, 3)
 @pytest.mark.parametrize("activation", [None, "silu"])
 def test_dense_layers(monkeypatch: pytest.MonkeyPatch, kernel: int, activation: str | None) -> None:
     """Channels last, tiles ask for what the next block's write, of several blocks and behind the last one too."""
-    monkeypatch.setattr(tiles, "AFAR", 0)
+    monkeypatch.setattr(requests, "AFAR", 0)
     fc.clear_caches()
     rng = np.random.default_rng(13)
     for channels, outputs, size in ((5, 2 * LANES, (9, 7)), (24, 9 * LANES + 3, (20, 70))):
@@ -130,6 +130,22 @@ def test_dense_layers(monkeypatch: pytest.MonkeyPatch, kernel: int, activation: 
             out = guarded(np.full(expected.shape, np.nan, np.float32), at)
             direct.run({"x": guarded(x, at)}, guarded_everywhere(plan.packed, at), plan.served, out)
             np.testing.assert_allclose(out, expected, rtol=1e-5 if activation else 0)
+    fc.clear_caches()
+
+
+def test_planes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Channels first, tiles ask for what the next panel writes: parts of panels, of blocks, and lines to the last one."""
+    monkeypatch.setattr(requests, "AFAR", 0)
+    fc.clear_caches()
+    rng = np.random.default_rng(17)
+    for channels, outputs, size in ((3, 5, (9, 7)), (24, 37, (20, 70))):
+        x, w = (rng.integers(-4, 5, shape).astype(np.float32) for shape in ((2, channels, *size), (outputs, channels, 1, 1)))
+        plan = fc.conv2d.plan(x.shape, w, implementation="direct")
+        expected = fc.conv2d(x, w, implementation="im2col")
+        for at in ("end", "beginning"):
+            out = guarded(np.full(expected.shape, np.nan, np.float32), at)
+            direct.run({"x": guarded(x, at)}, guarded_everywhere(plan.packed, at), plan.served, out)
+            np.testing.assert_array_equal(out, expected)
     fc.clear_caches()
 
 

@@ -284,7 +284,7 @@ def drafts(
         share=cut.share,
         copies=cut.copies,
         asks=cut.asks,
-        fills=come_from_afar(g, dtype, machine),
+        fills=come_from_afar(g, dtype, machine) or requests.are_afar(dtype.itemsize * prod(g.out_shape), machine),
         rest=cut.rest,
     )
     items = g.batch * g.groups * -(-cut.blocks // max(1, cut.share)) * lines.panels(cut.tile.columns * lanes)

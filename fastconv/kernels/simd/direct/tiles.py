@@ -49,7 +49,7 @@ from fastconv.kernels.simd.direct.cuts import Cut, Cuts, cuts, cycles_of
 from fastconv.kernels.simd.engine import converting, epilogue, microkernel, weights
 from fastconv.kernels.simd.engine.blocks import whole_lines
 from fastconv.kernels.simd.engine.costs import CALL, Candidate
-from fastconv.kernels.simd.engine.requests import ask_lines
+from fastconv.kernels.simd.engine.requests import are_afar, ask_lines
 from fastconv.kernels.simd.engine.sizes import Strides, written
 from fastconv.kernels.simd.engine.tables import CONFLICT, TILES
 from fastconv.kernels.simd.engine.walks import along, flattened, strides, tap_steps, widened
@@ -220,7 +220,6 @@ def kernel(rows: int, columns: int, lanes: int, channels_last: bool, in_place: b
 
 # Plan -----------------------------------------------------------------------------------------------------------------
 
-AFAR = 5  # times the L2 cache, or more, that results take which are asked for
 LAUNCH = 2_500  # cycles of a walk beside the first: a call of the kernel, and its tables
 SLOWER = {"f": 1, "i": 3, "u": 3}  # times that the products of a type take
 
@@ -287,7 +286,7 @@ def results_ahead(geometry: ConvGeometry, cut: Cut, dtype: np.dtype[Any], machin
     """
     g, (walks, tile, block, _) = geometry, cut
     follow = g.groups == 1 and all(walk.step == 1 for walk in walks) and (block.rows == 1 or block.columns == walks[2].outputs)
-    if not g.channels_last or not follow or machine.is_meshed or dtype.itemsize * prod(g.out_shape) < AFAR * machine.l2:
+    if not g.channels_last or not follow or not are_afar(dtype.itemsize * prod(g.out_shape), machine):
         return 0
     return tile.rows * tile.columns * machine.lanes(dtype)
 

@@ -16,7 +16,13 @@ from fastconv.problem.problem import Problem
 
 AHEAD = 8  # rows of a plane, or more, that are asked for before they are read
 FAR = 16 << 10  # bytes of a plane that is worth that
+AFAR = 5  # times the L2 cache, or more, that results take which dense layers ask for
 CELLS, RESULTS = 32, 16  # rows of cells and of results that are asked for where memory is waited for
+
+
+def are_afar(results: int, machine: Machine) -> bool:
+    """Whether results of so many bytes are waited for as they are written, in rows that lie apart, and so are asked for."""
+    return results >= AFAR * machine.l2 and not machine.is_meshed
 
 
 class Rows(NamedTuple):
