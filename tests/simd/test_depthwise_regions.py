@@ -93,6 +93,14 @@ def test_few_planes_are_cut_into_bands(planes):
     agrees((1, planes, 40, 50), (3, 3), dilation=7, padding=7)
 
 
+def test_kernels_of_many_regions_are_refused():
+    """A plan counts what each of them takes."""
+    for kernel, suited in (((7, 7), True), ((9, 9), False)):
+        x = (1, 4, 80, 80)
+        plan = fc.conv2d.plan(x, np.ones((4, 1, *kernel), "f4"), dilation=2, groups=4, implementation="im2col")
+        assert regions.suits(plan.problem.geometry, host()) is suited
+
+
 def test_a_border_of_something_else_is_refused():
     options = {"dilation": 7, "padding": 7, "groups": 4, "implementation": "im2col"}
     for mode, suited in (("zeros", True), ("reflect", False)):

@@ -10,6 +10,7 @@ mask and out of no copy, and what only padding meets is not read at all.
 from collections.abc import Iterator
 from functools import lru_cache, partial
 from itertools import product
+from math import prod
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -233,7 +234,7 @@ def kernel(rows: int, columns: int, lanes: int, dtype: str, isa: str) -> Kernel:
 # Decisions --------------------------------------------------------------------------------------------------------------
 
 ROWS, COLUMNS = 4, 4  # of a tile of one vector, and vectors of one of a row
-MOST_RUNS = 64  # along an axis
+MOST_REGIONS = 256  # that a plan counts: two runs a tap and one more along each axis, at most
 
 
 class Cut(NamedTuple):
@@ -254,7 +255,7 @@ def suits(geometry: ConvGeometry, machine: Machine) -> bool:
         and g.dilation[-1] > 1
         and all(step == 1 for step in g.stride)
         and zeros
-        and max(g.kernel) < MOST_RUNS // 2
+        and prod(2 * taps + 1 for taps in g.kernel) <= MOST_REGIONS
     )
 
 
