@@ -11,26 +11,40 @@ import pytest
 import fastconv as fc
 from fastconv import cli
 
-# Each compiles many kernels to show, by every tile, dtype or end, what other tests show on some: exhaustive runs have them.
+# Each compiles many kernels to show, by every tile, dtype or end, what other tests show on some, or starts many processes:
+# exhaustive runs have them. Single tests of other files are marked where they stand.
 EXHAUSTIVE = (
     "simd/test_[!vlr]*.py",
+    "simd/test_requests.py",
     "simd/test_vector_*.py",
     "simd/test_row_tiles.py",
     "simd/test_running.py",
     "kernels/test_averages.py",
+    "kernels/test_cache_folders.py",
+    "kernels/test_cache_processes.py",
     "kernels/test_guards.py",
     "kernels/test_indices.py",
     "kernels/test_norms.py",
+    "kernels/test_poison.py",
+    "kernels/test_thread_processes.py",
     "ndimage/test_[!nc]*.py",
     "signal/test_signal_[!c]*.py",
     "gradients/test_weight_*.py",
+    "gradients/test_winners.py",
+    "operations/test_garbage.py",
+    "measuring/test_report.py",
 )
-EXHAUSTIVE_TESTS = ("test_a_pullback_is_the_transpose_of_the_derivative", "test_a_dtype_is_that_of_the_result_and_its_sums")
+FILES = {path for pattern in EXHAUSTIVE for path in Path(__file__).parent.glob(pattern)}
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """--share."""
     parser.addoption("--share", metavar="I/N", help="of the tests only those of the I-th of N shares, counted from 0")
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Leaves files of EXHAUSTIVE unread in ordinary runs, which would leave out all that is in them."""
+    return True if collection_path in FILES and "not exhaustive" in config.option.markexpr else None
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -43,9 +57,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         config.hook.pytest_deselected(items=others)
         left_out = set(others)
         items[:] = [item for item in items if item not in left_out]
-    files = {path for pattern in EXHAUSTIVE for path in Path(__file__).parent.glob(pattern)}
     for item in items:
-        if item.path in files or item.name.split("[")[0] in EXHAUSTIVE_TESTS:
+        if item.path in FILES:
             item.add_marker(pytest.mark.exhaustive)
 
 

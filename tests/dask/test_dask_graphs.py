@@ -216,6 +216,7 @@ def cluster(**options: Any) -> Any:
     return distributed.LocalCluster(processes=True, threads_per_worker=1, dashboard_address=None, **options)
 
 
+@pytest.mark.exhaustive
 @pytest.mark.filterwarnings("ignore")
 def test_distributed() -> None:
     """Two worker processes."""

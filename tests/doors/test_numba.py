@@ -113,6 +113,7 @@ def test_plans_are_called(arrays, threads):
         planned(plan, x[:1])
 
 
+@pytest.mark.exhaustive
 def test_a_parallel_function_calls_on_one_thread(arrays, threads):
     """In its loop, from each of its threads; without nogil it is refused, where it would wait for ever."""
     x, w = arrays

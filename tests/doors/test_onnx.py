@@ -1,5 +1,6 @@
 """ONNX's own node tests of the operators that fastconv has, and what those leave out."""
 
+import importlib
 import warnings
 
 import numpy as np
@@ -17,45 +18,54 @@ NAMES = {one.__name__ for one in ops}
 KINDS = {"float32": TensorProto.FLOAT, "float64": TensorProto.DOUBLE, "int8": TensorProto.INT8, "uint8": TensorProto.UINT8}
 
 
-def node_tests():
+def node_tests(name):
+    """The onnx package's node tests of an operator.
+
+    Its module computes what they expect while it is imported, some of them for seconds: never while tests are collected.
+    """
+    package = "onnx.backend.test.case.node"
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        importlib.import_module(f"{package}.{name.lower()}")
+    return [one for one in importlib.import_module(package)._NodeTestCases if name in operators(one)]
+
+
+def operators(case):
+    """The types of the nodes of a case's graph."""
+    return {node.op_type for node in case.model.graph.node}
+
+
+def check(case):
+    """A case's graph gives what it expects."""
+    prepared = backend.prepare(case.model)
+    for inputs, outputs in case.data_sets:
+        found = prepared.run(inputs)
+        assert len(found) == len(outputs), case.name
+        for one, expected in zip(found, outputs, strict=True):
+            assert one.dtype == expected.dtype, case.name
+            np.testing.assert_allclose(one, expected, rtol=case.rtol, atol=case.atol, strict=True, err_msg=case.name)
+
+
+@pytest.mark.parametrize("name", sorted(NAMES - {"GlobalLpPool"}))  # of which the onnx package has none
+def test_node(name, threads):
+    """The first three: each compiles kernels for sizes of its own."""
+    cases = node_tests(name)
+    assert cases
+    for case in cases[:3]:
+        check(case)
+
+
+@pytest.mark.slow
+def test_every_node(threads):
     """Every node test of the onnx package whose graph has one of the operators."""
     from onnx.backend.test.loader import load_model_tests
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        found = load_model_tests(kind="node")
-    return [one for one in found if NAMES & {node.op_type for node in one.model.graph.node}]
-
-
-NODE_TESTS = node_tests()
-
-
-def some_slow(cases):
-    """Each operator's first three tests, and the others as slow ones: each compiles kernels for sizes of its own."""
-    seen = dict.fromkeys(NAMES, 0)
-    for one in cases:
-        name = next(node.op_type for node in one.model.graph.node if node.op_type in NAMES)
-        seen[name] += 1
-        yield pytest.param(one, id=one.name, marks=pytest.mark.slow if seen[name] > 3 else ())
-
-
-def test_all_operators_have_node_tests():
-    """But GlobalLpPool, of which the onnx package has none."""
-    tested = {node.op_type for one in NODE_TESTS for node in one.model.graph.node} & NAMES
-    assert tested == NAMES - {"GlobalLpPool"}
-    assert len(NODE_TESTS) >= 85
-
-
-@pytest.mark.parametrize("case", list(some_slow(NODE_TESTS)))
-def test_node(case, threads):
-    prepared = backend.prepare(case.model)
-    for inputs, outputs in case.data_sets:
-        found = prepared.run(inputs)
-        assert len(found) == len(outputs)
-        for one, expected in zip(found, outputs, strict=True):
-            assert one.dtype == expected.dtype
-            assert one.shape == expected.shape
-            np.testing.assert_allclose(one, expected, rtol=case.rtol, atol=case.atol)
+        cases = [one for one in load_model_tests(kind="node") if NAMES & operators(one)]
+    assert len(cases) >= 85
+    for case in cases:
+        check(case)
 
 
 def evaluated(name, inputs, outputs=1, opset=21, new_ops=tuple(ops), **attributes):
@@ -167,7 +177,7 @@ def test_wrong_attributes_are_named(rng):
     with pytest.raises(ValueError, match="X must have a batch, a channel and 1 to 3 spatial axes"):
         evaluated("MaxPool", [x[None, None]], kernel_shape=[2] * 4)
     with pytest.raises(ValueError, match="device must be 'CPU'"):
-        backend.prepare(NODE_TESTS[0].model, "CUDA")
+        backend.prepare(node_tests("Conv")[0].model, "CUDA")
 
 
 def test_a_backend_runs_nodes():

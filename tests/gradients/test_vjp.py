@@ -33,6 +33,7 @@ def of_two_axes(case: Case) -> Any:
     return pytest.param(case, id=str(case), marks=pytest.mark.slow if slow else ())
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("case", list(map(of_two_axes, DIFFERENTIABLE)))
 def test_a_pullback_is_the_transpose_of_the_derivative(case: Case) -> None:
     """<dy, (f(x + h v) - f(x - h v)) / 2h> = <pull(dy), v> in float64, in a random direction of each operand alone.
@@ -265,6 +266,7 @@ def test_what_does_not_fit_is_refused(call: Any, error: type[Exception], message
         call()
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("padding", [pytest.param(0, marks=pytest.mark.exhaustive), 1, pytest.param(2, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("stride", [1, pytest.param(2, marks=pytest.mark.slow), 4])
 @pytest.mark.parametrize("layout", ["NCHW", pytest.param("NHWC", marks=pytest.mark.slow)])

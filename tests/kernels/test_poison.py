@@ -31,14 +31,11 @@ def test_new_memory_is_poisoned(worker: Worker) -> None:
 ALIKE = ("min_pool", "lp_pool", "lp_pool_input", "max_pool_input", "adaptive_max_pool", "conv_transpose")
 # They compile much; test_guards.py has them where numpy.empty gives NaN in each run.
 SELDOM = ("fft", "strassen", "winograd", "unpacked", "depthwise", "separable", "col2im", "toeplitz")
-OFTEN = ("conv", "max_pool", "unfold")  # in ordinary runs; the others in exhaustive ones
 
 
 def marks(family: str, name: str) -> Any:
     """When an implementation is tested."""
-    if family in ALIKE or name in SELDOM or (family, name) == ("conv", "direct"):
-        return pytest.mark.slow
-    return () if family in OFTEN else pytest.mark.exhaustive
+    return pytest.mark.slow if family in ALIKE or name in SELDOM or (family, name) == ("conv", "direct") else ()
 
 
 @pytest.mark.parametrize("dtype", ["float32", *(pytest.param(other, marks=pytest.mark.slow) for other in ("float64", "int8"))])

@@ -4,7 +4,6 @@ import os
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -126,12 +125,6 @@ SCRIPTS = {
 }
 
 
-def often(name: str) -> Any:
-    """A script, in ordinary runs or in exhaustive ones."""
-    marks = () if name in ("fork-after-use", "fork-during-use", "crowd") else pytest.mark.exhaustive
-    return pytest.param(SCRIPTS[name], id=name, marks=marks)
-
-
 def run(code: str, **environment: str) -> str:
     """What a new Python process prints; it must end well, and in time."""
     kept = {"NUMBA_CACHE_DIR", "NUMBA_CPU_NAME", "NUMBA_CPU_FEATURES"}  # else it would compile for itself
@@ -143,7 +136,7 @@ def run(code: str, **environment: str) -> str:
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
-@pytest.mark.parametrize("script", list(map(often, SCRIPTS)))
+@pytest.mark.parametrize("script", SCRIPTS.values(), ids=SCRIPTS)
 def test_forks_and_crowds(script: str) -> None:
     """Forks before, during and after use, many callers, and code that uses Numba's threads itself: right, and alive."""
     assert run(f"TESTS = {str(SUPPORT)!r}\n{PRELUDE}{script}", NUMBA_THREADING_LAYER="workqueue") == "done"

@@ -40,6 +40,7 @@ def test_the_number_of_threads_changes_no_bit(case: Case, implementation: str, t
         assert_same_bits(case.call(inputs, implementation), expected)
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize(
     ("case", "implementation"), [one for one in SERVED if one.values[1] not in ("loops", "strided", "im2col")]
 )
@@ -62,6 +63,7 @@ def test_the_order_of_the_items_changes_no_bit(case: Case, implementation: str, 
     assert ran
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize(
     ("case", "implementation"), [one for one in SERVED if one.values[1] not in ("loops", "strided", "im2col")]
 )

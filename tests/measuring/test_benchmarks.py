@@ -144,6 +144,7 @@ def test_new_processes_are_timed(tmp_path, monkeypatch):
     assert benchmark.track_first_call_empty_cache(folder) > 0
 
 
+@pytest.mark.exhaustive
 def test_pools_are_printed_in_80_columns(monkeypatch, threads, capsys):
     """A third of the pools on small maps, fastconv alone; what was not timed has a dash."""
     pools = modules()["pools"]

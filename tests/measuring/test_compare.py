@@ -70,6 +70,7 @@ def test_it_is_public():
     assert fc.compare is compare
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize(
     ("operation", "x", "arguments", "options"),
     [

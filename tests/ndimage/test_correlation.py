@@ -49,6 +49,7 @@ def test_implementations_agree_on_whole_numbers(operation: str, stored: Any, res
     assert served > 50
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize(
     ("stored", "result"), [(np.uint8, np.uint8), (np.uint8, np.int32), (np.int16, np.uint16), (np.float64, np.int16)]

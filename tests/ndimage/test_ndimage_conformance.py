@@ -16,6 +16,7 @@ LEFT_OUT = {
 }
 
 
+@pytest.mark.exhaustive
 def test_a_share_of_scipys_tests_passes(tmp_path):
     """Drawn by a seed: what an ordinary run has time for."""
     found = run(tmp_path, "ndimage", FILES, LEFT_OUT, share=SHARE, seed=SEED)

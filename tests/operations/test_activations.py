@@ -113,6 +113,7 @@ FUSED = [case for case in CASES if "activation" in dict(case.options)]
 SLOW = ("winograd", "strassen", "fft", "unpacked", "direct")
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize(
     "implementation",
     [pytest.param(name, marks=pytest.mark.slow if name in SLOW else ()) for name in fc.implementations("conv2d")],

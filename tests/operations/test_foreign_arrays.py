@@ -99,6 +99,7 @@ OUTS: dict[str, Callable[[np.ndarray], Any]] = {
 }
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("wrong", OUTS)
 @pytest.mark.parametrize("operation", OPERATIONS)
 def test_no_wrong_out(operation: str, wrong: str) -> None:

@@ -98,6 +98,7 @@ LINEAR = [
 UNFOLDS = [case for case in CASES if case.family == "unfold"]
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("case", LINEAR, ids=str)
 def test_a_transposed_convolution_is_the_adjoint(case: Case, rng: np.random.Generator) -> None:
     """<conv(x, w), y> = <x, conv_transpose(y, w)>, exactly, with the same weights, steps and padding."""

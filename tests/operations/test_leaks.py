@@ -138,6 +138,7 @@ def test_nothing_need_be_kept() -> None:
     fc.set_cache_bytes(before)
 
 
+@pytest.mark.exhaustive
 def test_bytes_are_estimated_from_above() -> None:
     """Against what Python says that it allocated, over many sizes of several operations."""
     w, deep = np.ones((4, 3, 3, 3), np.float32), np.ones((3, 1, 3, 3), np.float32)

@@ -125,6 +125,7 @@ def call_of(operation, name, options, x):
     return getattr(fc, operation).plan(x.shape, implementation=name, **options), x
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize(
     ("operation", "name", "options"),
     [
@@ -215,6 +216,7 @@ FILTERS = {
 }
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize(("row", "value"), [(7, np.nan), (8, np.inf), (11, -np.inf)])
 @pytest.mark.parametrize("case", FILTERS)
 @pytest.mark.parametrize("implementation", ["direct", "separable", "depthwise"])

@@ -44,6 +44,7 @@ def matrix() -> list[Any]:
     ]
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize(("case", "implementation", "types"), matrix())
 def test_a_dtype_is_that_of_the_result_and_its_sums(
     case: Case, implementation: Implementation, types: tuple[str, str, str]

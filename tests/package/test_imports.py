@@ -232,6 +232,7 @@ def test_good_imports_are_let_through() -> None:
     assert not violations("from fastconv.kernels.simd.winograd import choice", "plans.registry")
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize(
     "package",
     [

@@ -39,6 +39,7 @@ def numbers(shape: tuple[int, ...], seed: int) -> Any:
     return np.random.default_rng(seed).standard_normal(shape).astype(np.float32)
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize(("operation", "x_shape", "w_shape", "options", "implementation"), EACH)
 def test_weights_are_told_by_their_bytes(
     operation: str, x_shape: tuple[int, ...], w_shape: tuple[int, ...], options: dict[str, Any], implementation: str

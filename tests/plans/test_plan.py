@@ -48,6 +48,7 @@ def test_a_plan_cannot_be_changed(case: Case) -> None:
         plan.another = 1
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize(("case", "implementation"), SERVED)
 def test_weights_are_copied(case: Case, implementation: str) -> None:
     """What becomes of w and bias after the plan was made changes nothing."""
@@ -59,6 +60,7 @@ def test_weights_are_copied(case: Case, implementation: str) -> None:
     assert_same_bits(plan(inputs["x"]), expected)
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize(("case", "implementation"), SERVED)
 def test_results_do_not_share_memory(case: Case, implementation: str) -> None:
     """A result belongs to its caller: the next call does not touch it, nor does writing to it touch the plan."""
@@ -72,6 +74,7 @@ def test_results_do_not_share_memory(case: Case, implementation: str) -> None:
     assert_same_bits(plan(-inputs["x"]), second)
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize(("case", "implementation"), SERVED)
 def test_eight_threads_share_one_plan(case: Case, implementation: str) -> None:
     """Each gets the result of its own input, every time."""

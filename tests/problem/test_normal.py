@@ -101,6 +101,7 @@ def problems(draw: Any) -> tuple[tuple[int, ...], tuple[int, ...], dict[str, Any
     return (batch, channels, *size), (k, per_in, *kernel), options
 
 
+@pytest.mark.exhaustive
 @settings(derandomize=True, deadline=None, max_examples=300)
 @given(problems(), st.booleans())
 def test_the_sums_are_the_same(problem: tuple[tuple[int, ...], tuple[int, ...], dict[str, Any]], added: bool) -> None:

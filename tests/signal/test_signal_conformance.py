@@ -23,6 +23,7 @@ LEFT_OUT = {
 }
 
 
+@pytest.mark.exhaustive
 def test_a_share_of_scipys_tests_passes(tmp_path):
     """Drawn by a seed: what an ordinary run has time for."""
     found = run(tmp_path, "signal", FILES, LEFT_OUT, share=SHARE, seed=SEED)
