@@ -191,8 +191,9 @@ def test_what_a_cache_holds_is_not_asked_for() -> None:
 
 
 def test_rows_of_small_planes_go_on_in_the_next_ones() -> None:
-    near, small, large = replace(host(), l3=32 << 20, cached=CACHED), 4 << 10, 64 << 10
-    assert requests.rows_ahead(16, small, 1 << 20, near) == requests.Rows(0, 0)
-    assert requests.rows_ahead(16, large, 1 << 20, near) == requests.Rows(requests.CELLS, 0)
+    near, small, large = replace(host(), l2=1 << 20, l3=32 << 20, cached=CACHED), 4 << 10, 8 << 10
+    assert requests.rows_ahead(16, small, 7 << 20, near) == requests.Rows(0, 0)
+    assert requests.rows_ahead(16, small, 8 << 20, near) == requests.Rows(requests.CELLS, requests.RESULTS)
+    assert requests.rows_ahead(16, large, 7 << 20, near) == requests.Rows(requests.CELLS, 0)
     assert requests.rows_ahead(16, small, 1 << 30, near) == requests.Rows(requests.CELLS, requests.RESULTS)
     assert requests.rows_ahead(16, large, 1 << 30, MESHED) == requests.Rows(16, 0)

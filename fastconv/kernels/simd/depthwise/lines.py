@@ -21,6 +21,7 @@ from fastconv.kernels.memory import LINE
 from fastconv.kernels.simd import vector
 from fastconv.kernels.simd.engine import epilogue, windows
 from fastconv.kernels.simd.engine.costs import CALL, PERIOD, Candidate, lines_from_afar
+from fastconv.kernels.simd.engine.requests import are_waited_for
 from fastconv.kernels.simd.engine.sizes import Axes, Plane, axes, reader, written
 from fastconv.kernels.simd.engine.walks import plane_sizes
 from fastconv.kernels.simd.engine.weights import Draft, drafted
@@ -352,7 +353,7 @@ def asks(geometry: ConvGeometry, tile: Tile, dtype: np.dtype[Any], machine: Mach
     if g.kernel[0] > 1 or g.dilation[1:] != (1, 1) or g.in_per_group > 1:
         return False
     wide = machine.lanes(dtype) * tile.vectors * dtype.itemsize // LINE
-    return 0 < wide <= most and g.in_channels * dtype.itemsize <= SEEN and machine.asks(g.bytes(dtype.itemsize))
+    return 0 < wide <= most and g.in_channels * dtype.itemsize <= SEEN and are_waited_for(g.bytes(dtype.itemsize), machine)
 
 
 @remembered

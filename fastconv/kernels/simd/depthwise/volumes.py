@@ -35,6 +35,7 @@ from fastconv.kernels.simd.depthwise.blocks import (
 from fastconv.kernels.simd.depthwise.cuts import Cut, Form, Reach, cut_for, cycles, lanes_for, reach_of
 from fastconv.kernels.simd.engine import epilogue, windows
 from fastconv.kernels.simd.engine.costs import Candidate
+from fastconv.kernels.simd.engine.requests import are_waited_for
 from fastconv.kernels.simd.engine.sizes import Axes, axes, written
 from fastconv.kernels.simd.engine.walks import strides
 from fastconv.kernels.simd.engine.weights import Draft, drafted
@@ -256,7 +257,7 @@ def draft(geometry: ConvGeometry, cut: Cut, dtype: np.dtype[Any], machine: Machi
         phases=Axes(*(len(of_axis) for of_axis in of.walks)),
         step=Axes(*(of_axis[0].step for of_axis in of.walks)),
         parts=-(-g.out_channels // lanes),
-        asks=g.channels_last and machine.asks(g.bytes(dtype.itemsize)),
+        asks=g.channels_last and are_waited_for(g.bytes(dtype.itemsize), machine),
     )
     items = g.batch * sizes.parts * prod(blocks)
     arguments = written(sizes), epilogue.scalars(g.activation, dtype, g.border.value), table_of(of)

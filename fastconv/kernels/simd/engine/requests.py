@@ -1,8 +1,8 @@
 """What a kernel asks for before it reads or writes it: rows of planes, ahead of a tile.
 
 A processor sees a stream by itself where it goes on within a page; a tile of several rows reads, and writes, as many at once,
-each for a vector or two. What comes next is asked for then, into the L2 cache: of large planes always, and where no cache holds
-what a call reads and writes of small ones too, which follow each other, and of results.
+each for a vector or two. What comes next is asked for then, into the L2 cache: of large planes always, and where that cache is
+far from holding what a call reads and writes of small ones too, which follow each other, and of results.
 """
 
 from functools import lru_cache
@@ -15,14 +15,20 @@ from fastconv.machine import Machine
 from fastconv.problem.problem import Problem
 
 AHEAD = 8  # rows of a plane, or more, that are asked for before they are read
-FAR = 16 << 10  # bytes of a plane that is worth that
+PLANE = 128  # times the bytes of a plane, or less, that the L2 cache has where the plane is worth that
 AFAR = 5  # times the L2 cache, or more, that results take which dense layers ask for
+WAITED = 8  # times the L2 cache, or more, that a call moves which asks for small planes and results
 CELLS, RESULTS = 32, 16  # rows of cells and of results that are asked for where memory is waited for
 
 
 def are_afar(results: int, machine: Machine) -> bool:
     """Whether results of so many bytes are waited for as they are written, in rows that lie apart, and so are asked for."""
     return results >= AFAR * machine.l2 and not machine.is_meshed
+
+
+def are_waited_for(moved: int, machine: Machine) -> bool:
+    """Whether rows read and written by turns are waited for, where a call moves so many bytes, and so are asked for."""
+    return machine.asks(moved) or (moved >= WAITED * machine.l2 and not machine.is_meshed)
 
 
 class Rows(NamedTuple):
@@ -34,8 +40,8 @@ class Rows(NamedTuple):
 
 def rows_ahead(reach: int, plane: int, moved: int, machine: Machine) -> Rows:
     """What tiles ask for that read `reach` rows, of planes of some bytes and a call that moves so many."""
-    asks = machine.asks(moved)
-    if plane < FAR and not asks:
+    asks = are_waited_for(moved, machine)
+    if PLANE * plane < machine.l2 and not asks:
         return Rows(0, 0)
     return Rows(max(AHEAD, reach) if machine.is_meshed else CELLS, RESULTS if asks else 0)
 
