@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from fastconv.kernels.simd.arrays import weaving
+from fastconv.kernels.simd.arrays import permuting, weaving
 from fastconv.machine import Machine
 from fastconv.problem.convolutions import Array, ConvGeometry
 from fastconv.problem.normal import Cut, joined, normal
@@ -50,9 +50,9 @@ class Form(NamedTuple):
         return self.phases if self.phases is not None and self.phases.are_woven else None
 
     def weights(self, w: Array, channels_last: bool) -> Array:
-        """Weights as they are asked, in C order."""
+        """Weights as they are asked, in C order as those that are given."""
         if self.phases is not None:
-            w = self.phases.weights(w)
+            w = permuting.contiguous(self.phases.weights(w), w).reshape(self.phases.plain.w_shape)
         if self.cut:
             w = w[(slice(None), *self.cut)] if channels_last else w[(slice(None), slice(None), *self.cut)]
         return np.ascontiguousarray(w).reshape(self.problem.geometry.w_shape)

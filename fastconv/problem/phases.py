@@ -44,9 +44,9 @@ class Phases(Hashed):
         return prod(self.of.stride) > 1
 
     def weights(self, w: Array) -> Array:
-        """The weights of `plain`, of those of `of`."""
+        """The weights of `plain`, of those of `of` in C order: a view whose axes are yet to be joined."""
         split, order, mirrored = self.parts
-        found: Array = w.reshape(split).transpose(order)[mirrored].reshape(self.plain.w_shape)
+        found: Array = w.reshape(split).transpose(order)[mirrored]
         return found
 
     @cached_property
