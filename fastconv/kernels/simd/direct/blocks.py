@@ -13,7 +13,7 @@ from fastconv.kernels.simd.engine import windows
 from fastconv.kernels.simd.engine.sizes import Axes, Strides, reader
 from fastconv.kernels.simd.engine.workspace import workspace
 
-poke, pointer = vector.poke, vector.pointer
+peek, poke, pointer = vector.peek, vector.poke, vector.pointer
 
 
 class Sizes(NamedTuple):
@@ -62,6 +62,7 @@ class Sizes(NamedTuple):
     bias: int
     ahead: int
     of_line: int
+    listed: int
 
 
 class Block(NamedTuple):
@@ -116,11 +117,12 @@ class Parts(NamedTuple):
 
 
 class Tables(NamedTuple):
-    """Offsets of a block's positions in windows and in y, those of the runs of a window, and a vector's columns in packing."""
+    """Offsets of a block's positions in windows and in y, of a window's runs and listed values, and columns in packing."""
 
     positions: int
     outputs: int
     runs: int
+    values: int
     columns: int
 
 
@@ -220,6 +222,16 @@ def list_runs(to, steps, s):
             for piece in range(s.pieces):
                 poke(to + i, t * steps.t + r * steps.r + piece * s.dilation.w * steps.w)
                 i += 1
+
+
+@compiled
+def list_values(to, runs, s):
+    """values [t][r][s][c]: offsets of the values of a window whose runs are short, of which `runs` has the offsets."""
+    count = s.taps.d * s.taps.h * s.pieces
+    length = s.listed // count
+    for run in range(count if s.listed else 0):
+        for i in range(length):
+            poke(to + (run * length + i), peek(runs + run) + i)
 
 
 @compiled

@@ -32,6 +32,8 @@ ALONE = 8.0  # cycles of a cell whose channel is a group of several, by one vect
 GROUPED = 12.0  # the same of a group of a vector or less
 PANELS = 4  # of output channels, or fewer, that are not worth a copy of what they read
 DEEP = 128  # products of a sum, from which on the results of a tile may lie apart, channels first
+SHORT, LISTED = 96, 768  # values of a run, and of a window, that are worth a list of them all
+UNBROKEN = 0.85  # of the cycles of products in runs: those of values listed, where registers are few
 FAR = 16  # times the room of windows, beyond which strides leave so much between them that tiles are not filled
 
 
@@ -248,6 +250,15 @@ def lengths(total: int, most: int) -> list[tuple[int, int]]:
     return [(count, length) for count, length in ((whole, most), (1, rest)) if count and length]
 
 
+def values_listed(geometry: ConvGeometry, cut: Cut, pieces: int) -> int:
+    """The values of a window where they are in several short runs, and none of them in padding that was not packed; or 0."""
+    g, (walks, _, block, in_place) = geometry, cut
+    values, runs = prod(along(walks, "taps")) * g.in_per_group, walks[0].taps * walks[1].taps * pieces
+    all_there = not (in_place and any(map(any, g.padding)))
+    short = runs > 1 and values <= min(LISTED, SHORT * runs)
+    return values if g.channels_last and block.chunk >= g.in_per_group and short and all_there else 0
+
+
 def cycles_of(geometry: ConvGeometry, cut: Cut, dtype: np.dtype[Any], machine: Machine) -> float:
     """Of one walk: the tiles' products and ends, the windows packed, and the results turned into their layout."""
     g, lanes, (walks, tile, block, in_place) = geometry, machine.lanes(dtype), cut
@@ -266,6 +277,8 @@ def cycles_of(geometry: ConvGeometry, cut: Cut, dtype: np.dtype[Any], machine: M
     inside = walks[0].share_inside if g.mode == 0 else 1.0
     if g.mode == 0 and tile.rows < outputs.h * outputs.w:  # a tile of all rows meets all taps
         inside *= walks[1].share_inside
+    if machine.registers <= 16 and values_listed(g, cut, 1):
+        inside *= UNBROKEN
     cycles = tiles * g.in_per_group * prod(taps) * inside * step_cycles(tile, machine)
     cycles += end_cycles(tile) * tiles * chunks + BEGUN * items * chunks
     if not in_place:

@@ -40,12 +40,13 @@ from fastconv.kernels.simd.direct.blocks import (
     has_zero_rows,
     heights_inside,
     list_runs,
+    list_values,
     read,
     source_of,
     window_reader,
     window_room,
 )
-from fastconv.kernels.simd.direct.cuts import Cut, Cuts, cuts, cycles_of
+from fastconv.kernels.simd.direct.cuts import Cut, Cuts, cuts, cycles_of, values_listed
 from fastconv.kernels.simd.engine import converting, epilogue, microkernel, weights
 from fastconv.kernels.simd.engine.blocks import whole_lines
 from fastconv.kernels.simd.engine.costs import CALL, Candidate
@@ -62,12 +63,13 @@ peek, poke, pointer, AHEAD = vector.peek, vector.poke, vector.pointer, microkern
 
 
 class Operands(NamedTuple):
-    """Addresses of the bias, the weights and the result, and of the offsets of a block's outputs."""
+    """Addresses of the bias, the weights and the result, and of the offsets of a block's outputs and a window's values."""
 
     bias: Any
     weights: Any
     y: Any
     offsets: Any
+    values: Any
 
 
 @compiled
@@ -84,12 +86,14 @@ def whole_tiles(rows: int, columns: int, lanes: int, dtype: str) -> Any:
     """The compiled y [P, K] = act(bias [K] + windows [P, L] @ w [L, K]) of whole tiles of a panel, channels last.
 
     What makes tiles differ is left to the microkernel: between the products of two tiles, which may be few, this has little to
-    do. If it `reads`, it asks for what the rows of the next tile read, whose offsets are there.
+    do. If it `reads`, it asks for what the rows of the next tile read, whose offsets are there. A window of short runs is read
+    value by value, by their offsets: to begin a run takes as long as a dozen products.
     """
     width, activate = columns * lanes, epilogue.activation_of(dtype)
     smoothed = epilogue.smoother(rows, columns, lanes, dtype)
 
-    def sum_tiles(view, runs, w, bias, reads, y, outputs, count, coming, act, spare, s):
+    def sum_tiles(view, values, w, bias, reads, y, outputs, count, k_count, coming, act, spare, s):
+        runs = 0 if s.listed else s.taps.d * s.taps.h * s.pieces
         for first in range(0, count, rows):
             tile, row, offsets = vector.repeated(bias, rows, columns, lanes), w, view.offsets + first
             ahead, pace = (view.at + peek(offsets + rows), rows) if reads else (w + AHEAD, width)
@@ -101,8 +105,16 @@ def whole_tiles(rows: int, columns: int, lanes: int, dtype: str) -> Any:
                     vector.prefetch(ahead)
                     tile = vector.fma_outer(tile, sources, i, row)
                     row, ahead = row + width, ahead + pace
+            if s.listed:
+                sources = vector.rows_at(view.at, offsets, rows)
+                for i in range(s.listed):
+                    tile = vector.fma_outer(tile, sources, peek(values + i), row)
+                    row = row + width
             tile, _ = smoothed(activate(tile, act), spare, act)
-            vector.store_rows(tile, y, outputs + first)
+            if k_count == width:
+                vector.store_rows(tile, y, outputs + first)
+            else:
+                vector.store_first_rows(tile, y, outputs + first, rows, k_count)
 
     return compiled(sum_tiles)
 
@@ -121,7 +133,8 @@ def multiplier(rows: int, columns: int, lanes: int, channels_last: bool, unit: b
         streams = channels_last and window == 1 and s.stride.w == 1 and s.c_group > lanes
         planes = not unit and window == 1
         skips, adds = has_zero_rows(block, s), phase.ends and act.adds
-        differ = skips or act.adds or not (phase.begins and phase.ends) or t_end - t_first < s.taps.d
+        some = (skips or t_end - t_first < s.taps.d) and not s.listed  # of whose windows rows are left out
+        differ = some or act.adds or not (phase.begins and phase.ends)
         coming = operands.y + (block.y + count * s.y.w)  # the next block's results
         for k in range(block.first_panel, block.last_panel):
             panel = block.group * s.panels + k
@@ -130,11 +143,10 @@ def multiplier(rows: int, columns: int, lanes: int, channels_last: bool, unit: b
             left = -(-count // rows)
             follows, reads = k + 1 < block.last_panel and count > columns * rows, streams and k == block.first_panel
             to, done = operands.y + (block.y + k * width * s.y.c), 0
-            if channels_last and not differ and k_count == width:
+            if channels_last and not differ:
                 # The last tiles, and of those that read the last, are others: they ask for something else.
                 done = max(0, count - (columns * rows if follows else rows if reads else 0)) // rows * rows
-                runs = s.taps.d * s.taps.h * s.pieces
-                sum_tiles(view, runs, at, bias, reads, to, operands.offsets, done, coming, act, spare, s)
+                sum_tiles(view, operands.values, at, bias, reads, to, operands.offsets, done, k_count, coming, act, spare, s)
                 left, coming = left - done // rows, coming + done // rows * s.ahead
             for first in range(done, count, rows):
                 tile_count, left = min(rows, count - first), left - 1
@@ -194,8 +206,8 @@ def kernel(rows: int, columns: int, lanes: int, channels_last: bool, in_place: b
         positions, fill = s.block.images * s.block.rows * s.block.columns + rows, epilogue.padding_value(parameters)
         work, memory = carve(Parts(spare=rows * width, windows=window_room(s) if packs else 0), x)
         runs = s.taps.d * s.taps.h * s.pieces
-        tables, integers = carve_tables(Tables(positions, positions, runs, columns=lanes), sizes)
-        operands = Operands(pointer(bias), pointer(w) + s.bias, pointer(y), tables.outputs)
+        tables, integers = carve_tables(Tables(positions, positions, runs, s.listed, columns=lanes), sizes)
+        operands = Operands(pointer(bias), pointer(w) + s.bias, pointer(y), tables.outputs, tables.values)
         item, placed = begin, (0, 0, 0, 0)
         while item < end:
             block, item = block_of(item, end, s)
@@ -207,6 +219,7 @@ def kernel(rows: int, columns: int, lanes: int, channels_last: bool, in_place: b
                 if form != placed:  # blocks of one form have the same tables
                     place_positions(block, steps, tables, s)
                     list_runs(tables.runs, steps, s)
+                    list_values(tables.values, tables.runs, s)
                     placed = form
                 length = s.taps.w * chunk.count if s.pieces == 1 else chunk.count
                 view = microkernel.Windows(at, tables.positions, tables.runs, s.taps.h, s.pieces, length, steps.c)
@@ -299,6 +312,7 @@ def sizes_of(g: ConvGeometry, cut: Cut, dtype: np.dtype[Any], machine: Machine, 
     step = block.chunk * walks[2].stride * dtype.itemsize
     skew = machine.lanes(dtype) if tile.rows > TILES[machine.isa].ways and step % CONFLICT == 0 else 0
     follow = (g.channels_last and x.w == g.in_per_group == block.chunk) if in_place else skew == 0
+    pieces = 1 if follow and walks[2].dilation == 1 else walks[2].taps
     return Sizes(
         x=x,
         y=Strides(y.n, y.c, *(stride * walk.step for stride, walk in zip(y[2:], walks, strict=True))),
@@ -315,10 +329,11 @@ def sizes_of(g: ConvGeometry, cut: Cut, dtype: np.dtype[Any], machine: Machine, 
         panels=panels,
         block=block,
         skew=skew,
-        pieces=1 if follow and walks[2].dilation == 1 else walks[2].taps,
+        pieces=pieces,
         first=sum(stride * walk.first for stride, walk in zip(y[2:], walks, strict=True)),
         mode=g.mode,
         bias=bias,
         ahead=results_ahead(g, cut, dtype, machine),
         of_line=LINE // dtype.itemsize,
+        listed=values_listed(g, cut, pieces),
     )
