@@ -329,3 +329,43 @@ def test_deep_pixels_are_copied_where_low_tiles_meet_a_line_of_each(monkeypatch)
         fc.clear_caches()
         np.testing.assert_array_equal(fc.conv2d(x, w, implementation="direct"), fc.conv2d(x, w, implementation="im2col"))
     fc.clear_caches()
+
+
+SHORT_RUNS = [
+    ((2, 1, 7, 9, 12), (19, 1, 3, 3, 3), {"padding": 1}, 27),
+    ((1, 3, 6, 8, 9), (21, 3, 2, 3, 3), {"padding": (0, 1, 1), "stride": (1, 2, 2)}, 54),
+    ((2, 2, 5, 6, 8), (10, 1, 3, 3, 2), {"groups": 2, "padding": (1, 1, 0)}, None),
+    ((1, 4, 17, 13), (10, 4, 5, 5), {"padding": 2, "stride": 2}, 100),
+    ((1, 3, 19, 23), (20, 3, 3, 3), {"padding": 2, "dilation": 2}, 27),
+    ((3, 3, 16, 20), (36, 3, 4, 4), {"stride": 4}, 48),
+    ((1, 40, 9, 9), (8, 40, 3, 3), {"padding": 1, "stride": 2}, 0),
+]
+
+
+@pytest.mark.skipif(not SUPPORTED, reason="guard pages are made by mprotect")
+@pytest.mark.parametrize("at", ["end", "beginning"])
+@pytest.mark.parametrize("last", [False, True])
+@pytest.mark.parametrize(("x_shape", "w_shape", "options", "listed"), SHORT_RUNS)
+def test_windows_of_short_runs_are_read_value_by_value(x_shape, w_shape, options, listed, last, at, monkeypatch):
+    """Rows of padding too, and the last panel of a part of its channels; a residual and an activation go the other way."""
+    monkeypatch.setattr(direct, "choice", tiles.candidate)
+    rng, layout = np.random.default_rng(5), None if not last else {4: "NHWC", 5: "NDHWC"}[len(x_shape)]
+    x, w = (rng.integers(-4, 5, shape).astype(np.float32) for shape in (x_shape, w_shape))
+    if last:
+        x, w = np.ascontiguousarray(np.moveaxis(x, 1, -1)), np.ascontiguousarray(np.moveaxis(w, 1, -1))
+    operation = getattr(fc, f"conv{len(x_shape) - 2}d")
+    for extra in ({}, {"activation": "relu"}, {"residual": True}):
+        asked = {**options, **extra, "layout": layout}
+        plan = operation.plan(x.shape, w, implementation="direct", **asked)
+        expected = operation(x, w, implementation="loops", **options, layout=layout)
+        operands = {"x": guarded(x, at)}
+        if extra.get("residual"):
+            operands["residual"] = guarded(np.ones(expected.shape, np.float32), at)
+        out = guarded(np.full(plan.geometry.out_shape, np.nan, np.float32), at)
+        direct.run(operands, guarded_everywhere(plan.packed, at), plan.served, out)
+        shown = np.maximum(expected, 0) if "activation" in extra else expected + 1 if extra else expected
+        np.testing.assert_array_equal(out, shown)
+    if listed is not None:
+        (cut,) = tiles.candidate(plan.served, host()).cut.of_walks
+        in_place = cut.in_place and not last
+        assert cuts.values_listed(flattened(plan.served.geometry), cut, 1) == (0 if in_place else listed)

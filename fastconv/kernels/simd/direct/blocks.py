@@ -227,11 +227,10 @@ def list_runs(to, steps, s):
 @compiled
 def list_values(to, runs, s):
     """values [t][r][s][c]: offsets of the values of a window whose runs are short, of which `runs` has the offsets."""
-    count = s.taps.d * s.taps.h * s.pieces
-    length = s.listed // count
-    for run in range(count if s.listed else 0):
-        for i in range(length):
-            poke(to + (run * length + i), peek(runs + run) + i)
+    length = s.c_group if s.pieces > 1 else s.taps.w * s.c_group
+    for i in range(s.listed):
+        run, value = divmod(i, length)
+        poke(to + i, peek(runs + run) + value)
 
 
 @compiled

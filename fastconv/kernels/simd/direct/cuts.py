@@ -254,9 +254,9 @@ def values_listed(geometry: ConvGeometry, cut: Cut, pieces: int) -> int:
     """The values of a window where they are in several short runs, and none of them in padding that was not packed; or 0."""
     g, (walks, _, block, in_place) = geometry, cut
     values, runs = prod(along(walks, "taps")) * g.in_per_group, walks[0].taps * walks[1].taps * pieces
-    all_there = not (in_place and any(map(any, g.padding)))
+    all_there = not in_place or (g.channels_last and not any(map(any, g.padding)))
     short = runs > 1 and values <= min(LISTED, SHORT * runs)
-    return values if g.channels_last and block.chunk >= g.in_per_group and short and all_there else 0
+    return values if block.chunk >= g.in_per_group and short and all_there else 0
 
 
 def cycles_of(geometry: ConvGeometry, cut: Cut, dtype: np.dtype[Any], machine: Machine) -> float:
@@ -277,7 +277,7 @@ def cycles_of(geometry: ConvGeometry, cut: Cut, dtype: np.dtype[Any], machine: M
     inside = walks[0].share_inside if g.mode == 0 else 1.0
     if g.mode == 0 and tile.rows < outputs.h * outputs.w:  # a tile of all rows meets all taps
         inside *= walks[1].share_inside
-    if machine.registers <= 16 and values_listed(g, cut, 1):
+    if machine.registers <= 16 and (g.channels_last or taps.d > 1) and values_listed(g, cut, 1):
         inside *= UNBROKEN
     cycles = tiles * g.in_per_group * prod(taps) * inside * step_cycles(tile, machine)
     cycles += end_cycles(tile) * tiles * chunks + BEGUN * items * chunks

@@ -63,13 +63,12 @@ peek, poke, pointer, AHEAD = vector.peek, vector.poke, vector.pointer, microkern
 
 
 class Operands(NamedTuple):
-    """Addresses of the bias, the weights and the result, and of the offsets of a block's outputs and a window's values."""
+    """Addresses of the bias, the weights and the result, and of the offsets of a block's outputs."""
 
     bias: Any
     weights: Any
     y: Any
     offsets: Any
-    values: Any
 
 
 @compiled
@@ -86,13 +85,12 @@ def whole_tiles(rows: int, columns: int, lanes: int, dtype: str) -> Any:
     """The compiled y [P, K] = act(bias [K] + windows [P, L] @ w [L, K]) of whole tiles of a panel, channels last.
 
     What makes tiles differ is left to the microkernel: between the products of two tiles, which may be few, this has little to
-    do. If it `reads`, it asks for what the rows of the next tile read, whose offsets are there. A window of short runs is read
-    value by value, by their offsets: to begin a run takes as long as a dozen products.
+    do. If it `reads`, it asks for what the rows of the next tile read, whose offsets are there.
     """
     width, activate = columns * lanes, epilogue.activation_of(dtype)
-    smoothed = epilogue.smoother(rows, columns, lanes, dtype)
+    smoothed, sum_values = epilogue.smoother(rows, columns, lanes, dtype), microkernel.values_summer(rows, columns, lanes)
 
-    def sum_tiles(view, values, w, bias, reads, y, outputs, count, k_count, coming, act, spare, s):
+    def sum_tiles(view, w, bias, reads, y, outputs, count, k_count, coming, act, spare, s):
         runs = 0 if s.listed else s.taps.d * s.taps.h * s.pieces
         for first in range(0, count, rows):
             tile, row, offsets = vector.repeated(bias, rows, columns, lanes), w, view.offsets + first
@@ -106,10 +104,7 @@ def whole_tiles(rows: int, columns: int, lanes: int, dtype: str) -> Any:
                     tile = vector.fma_outer(tile, sources, i, row)
                     row, ahead = row + width, ahead + pace
             if s.listed:
-                sources = vector.rows_at(view.at, offsets, rows)
-                for i in range(s.listed):
-                    tile = vector.fma_outer(tile, sources, peek(values + i), row)
-                    row = row + width
+                tile = sum_values(tile, view, offsets, row)
             tile, _ = smoothed(activate(tile, act), spare, act)
             if k_count == width:
                 vector.store_rows(tile, y, outputs + first)
@@ -146,7 +141,7 @@ def multiplier(rows: int, columns: int, lanes: int, channels_last: bool, unit: b
             if channels_last and not differ:
                 # The last tiles, and of those that read the last, are others: they ask for something else.
                 done = max(0, count - (columns * rows if follows else rows if reads else 0)) // rows * rows
-                sum_tiles(view, operands.values, at, bias, reads, to, operands.offsets, done, k_count, coming, act, spare, s)
+                sum_tiles(view, at, bias, reads, to, operands.offsets, done, k_count, coming, act, spare, s)
                 left, coming = left - done // rows, coming + done // rows * s.ahead
             for first in range(done, count, rows):
                 tile_count, left = min(rows, count - first), left - 1
@@ -207,7 +202,7 @@ def kernel(rows: int, columns: int, lanes: int, channels_last: bool, in_place: b
         work, memory = carve(Parts(spare=rows * width, windows=window_room(s) if packs else 0), x)
         runs = s.taps.d * s.taps.h * s.pieces
         tables, integers = carve_tables(Tables(positions, positions, runs, s.listed, columns=lanes), sizes)
-        operands = Operands(pointer(bias), pointer(w) + s.bias, pointer(y), tables.outputs, tables.values)
+        operands = Operands(pointer(bias), pointer(w) + s.bias, pointer(y), tables.outputs)
         item, placed = begin, (0, 0, 0, 0)
         while item < end:
             block, item = block_of(item, end, s)
@@ -222,7 +217,9 @@ def kernel(rows: int, columns: int, lanes: int, channels_last: bool, in_place: b
                     list_values(tables.values, tables.runs, s)
                     placed = form
                 length = s.taps.w * chunk.count if s.pieces == 1 else chunk.count
-                view = microkernel.Windows(at, tables.positions, tables.runs, s.taps.h, s.pieces, length, steps.c)
+                view = microkernel.Windows(
+                    at, tables.positions, tables.runs, s.taps.h, s.pieces, length, steps.c, tables.values, s.listed
+                )
                 multiply(block, chunk, view, operands, act, work.spare, s)  # y += windows @ w
         keep(integers)
         keep(memory)

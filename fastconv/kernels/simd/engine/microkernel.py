@@ -34,6 +34,10 @@ class Windows(NamedTuple):
         Taps along the height, and runs of each: all of a row's taps, or one.
     length, step : int
         Values of a run, and elements from one to the next.
+    values : Pointer
+        int64: elements from a window to each of its values, where they are listed.
+    listed : int
+        How many values are read one by one, since runs are short: to begin one takes as long as a dozen products; or 0.
     """
 
     at: Any
@@ -43,6 +47,8 @@ class Windows(NamedTuple):
     pieces: int
     length: int
     step: int
+    values: Any
+    listed: int
 
 
 class Taps(NamedTuple):
@@ -91,8 +97,23 @@ class Phase(NamedTuple):
 @inlined
 def rows_from(windows, first):
     """The windows of the tile whose first row is the `first` of these."""
-    offsets = windows.offsets + first
-    return Windows(windows.at, offsets, windows.runs, windows.heights, windows.pieces, windows.length, windows.step)
+    of, offsets = windows, windows.offsets + first
+    return Windows(of.at, offsets, of.runs, of.heights, of.pieces, of.length, of.step, of.values, of.listed)
+
+
+@lru_cache(maxsize=64)
+def values_summer(rows: int, columns: int, lanes: int) -> Any:
+    """The compiled tile + windows @ rows of weights, by the offsets of a window's values."""
+    width = columns * lanes
+
+    def sum_values(tile, windows, offsets, row):
+        sources = vector.rows_at(windows.at, offsets, rows)
+        for i in range(windows.listed):
+            tile = vector.fma_outer(tile, sources, peek(windows.values + i), row)
+            row = row + width
+        return tile
+
+    return inlined(sum_values)
 
 
 @compiled
@@ -181,7 +202,7 @@ def conv_tile(rows: int, columns: int, lanes: int, channels_last: bool, unit: bo
     `unit`, the values of a run follow each other.
     """
     width = columns * lanes
-    load = load_of(rows, columns, lanes, channels_last)
+    load, sum_values = load_of(rows, columns, lanes, channels_last), values_summer(rows, columns, lanes)
     store = store_of(rows, columns, lanes, channels_last, dtype, spares=True)
 
     def tile_kernel(windows, taps, weights, outputs, phase, act, spare):
@@ -190,6 +211,8 @@ def conv_tile(rows: int, columns: int, lanes: int, channels_last: bool, unit: bo
         of_depth, count = windows.heights * windows.pieces, (taps.r_last - taps.r_first) * windows.pieces
         run = taps.t_first * of_depth + taps.r_first * windows.pieces
         end, last = run + count, (taps.t_last - 1) * of_depth + taps.r_last * windows.pieces if count > 0 else run
+        if windows.listed:
+            tile, last = sum_values(tile, windows, windows.offsets, weights.rows), run
         while run < last:
             sources = vector.rows_at(windows.at + peek(windows.runs + run), windows.offsets, rows)
             row = weights.rows + run * windows.length * width
