@@ -196,4 +196,4 @@ def test_rows_of_small_planes_go_on_in_the_next_ones() -> None:
     assert requests.rows_ahead(16, small, 8 << 20, near) == requests.Rows(requests.CELLS, requests.RESULTS)
     assert requests.rows_ahead(16, large, 7 << 20, near) == requests.Rows(requests.CELLS, 0)
     assert requests.rows_ahead(16, small, 1 << 30, near) == requests.Rows(requests.CELLS, requests.RESULTS)
-    assert requests.rows_ahead(16, large, 1 << 30, MESHED) == requests.Rows(16, 0)
+    assert requests.rows_ahead(16, 2 * large, 1 << 30, MESHED) == requests.Rows(16, 0)
