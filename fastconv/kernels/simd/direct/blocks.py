@@ -39,6 +39,8 @@ class Sizes(NamedTuple):
         Elements of the bias, before the weights.
     ahead, of_line : int
         Results that each tile asks for, or 0, and those of a cache line.
+    listed : int
+        Values of a window that are read one by one, rows of zeros too; or 0.
     """
 
     x: Strides
