@@ -66,6 +66,9 @@ def check_sums(tile, case, dtype, activation):
     bias = rng.integers(-4, 5, k).astype(dtype)
     plan = getattr(fc, operation).plan(x_shape, w, bias, activation=activation, implementation="direct", **options)
     assert are_lines(plan.geometry)
+    if tile not in pointwise.tiles_of(plan.served.geometry, plan.served.dtype, host()):
+        assert plan.geometry.transposed
+        pytest.skip("taps are woven in pairs of rows")
     packed = launches(plan.served, w, bias, tile)
     expected = getattr(fc, operation)(x, w, bias, activation=activation, implementation="im2col", **options)
     for at in ("end", "beginning"):

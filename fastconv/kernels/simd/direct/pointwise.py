@@ -169,10 +169,14 @@ def suits(problem: Problem, machine: Machine) -> bool:
 
 
 def tiles_of(geometry: ConvGeometry, dtype: np.dtype[Any], machine: Machine) -> tuple[Tile, ...]:
-    """Those whose rows of weights, where they are a multiple of CONFLICT apart, fit into one set of the L1 cache."""
+    """Those whose rows of weights, where they are a multiple of CONFLICT apart, fit into one set of the L1 cache.
+
+    Of transposed convolutions, whose taps may be woven, those of pairs of rows.
+    """
     g, tiles = geometry, TILES[machine.isa].pointwise
-    apart = g.in_per_group * dtype.itemsize
-    return tiles if g.transposed or apart % CONFLICT else tuple(tile for tile in tiles if tile.rows <= WAYS)
+    if g.transposed:
+        return tuple(tile for tile in tiles if tile.rows % 2 == 0)
+    return tiles if g.in_per_group * dtype.itemsize % CONFLICT else tuple(tile for tile in tiles if tile.rows <= WAYS)
 
 
 def rest_of(geometry: ConvGeometry, tile: Tile, dtype: np.dtype[Any], machine: Machine) -> int:
