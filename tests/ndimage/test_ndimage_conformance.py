@@ -18,7 +18,7 @@ LEFT_OUT = {
 
 @pytest.mark.exhaustive
 def test_a_share_of_scipys_tests_passes(tmp_path):
-    """Drawn by a seed: what an ordinary run has time for."""
+    """Drawn by a seed: what an exhaustive run has time for; slow ones have all."""
     found = run(tmp_path, "ndimage", FILES, LEFT_OUT, share=SHARE, seed=SEED)
     assert passed(found) >= 0.9 * SHARE * CALLING
     assert len(found["calls"]) >= 12
