@@ -20,6 +20,7 @@ CASES = {
     "direct, channels last": ((1, 12, 14, 64), (32, 3, 3, 64), {"layout": "NHWC"}),
     "direct, few positions": ((1, 2, 2, 64), (96, 3, 3, 64), {"layout": "NHWC", "padding": 1}),
     "direct, channels first": ((1, 64, 12, 14), (32, 64, 3, 3), {}),
+    "direct, few channels": ((1, 16, 28, 28), (96, 16, 1, 1), {}),
     "fft": ((1, 1, 60, 60), (1, 1, 15, 15), {}),
     "winograd": ((1, 64, 28, 28), (32, 64, 3, 3), {}),
     "strassen, channels last": ((1, 14, 14, 64), (64, 1, 1, 64), {"layout": "NHWC"}),

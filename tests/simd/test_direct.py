@@ -10,13 +10,21 @@ from guards import SUPPORTED, guarded, guarded_everywhere
 
 import fastconv as fc
 from fastconv.kernels.simd.direct import choice as direct
-from fastconv.kernels.simd.direct import cuts, dots, held, patches, planar, pointwise, tiles
+from fastconv.kernels.simd.direct import cuts, dots, held, patches, planar, pointwise, streams, tiles
 from fastconv.kernels.simd.engine.tables import TILES, Tile
 from fastconv.kernels.simd.engine.walks import flattened
 from fastconv.machine import host
 from fastconv.plans.errors import LOCAL
 
-MODULES = {"tiles": tiles, "planar": planar, "pointwise": pointwise, "dots": dots, "held": held, "patches": patches}
+MODULES = {
+    "tiles": tiles,
+    "planar": planar,
+    "pointwise": pointwise,
+    "streams": streams,
+    "dots": dots,
+    "held": held,
+    "patches": patches,
+}
 KERNELS = 12  # of those that are compiled for their number of products: others would take minutes
 
 

@@ -40,6 +40,7 @@ CASES: dict[str, Call] = {
     "direct, channels first": conv((1, 64, 12, 12), (64, 64, 3, 3), "direct", padding=1),
     "direct, pixels": conv((1, 14, 14, 64), (64, 1, 1, 64), "direct", **NHWC),
     "direct, pointwise": conv((1, 64, 28, 28), (64, 64, 1, 1), "direct"),
+    "direct, streams": conv((1, 16, 28, 28), (96, 16, 1, 1), "direct"),
     "direct, planar": conv((1, 3, 50, 50), (32, 3, 3, 3), "direct"),
     "direct, held": conv((1, 50, 50, 1), (32, 3, 3, 1), "direct", padding=1, **NHWC),
     "direct, patches": conv((8, 1, 12, 12), (32, 1, 3, 3), "direct", padding=1),

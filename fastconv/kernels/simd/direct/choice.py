@@ -1,7 +1,8 @@
 """Direct convolution, by the kernel that takes the fewest cycles.
 
-tiles.py serves every geometry, pointwise.py kernels without overlap, channels first, planar.py few channels, channels first,
-dots.py kernels of one tap to few channels, channels last, held.py and patches.py sums of few products, in either layout.
+tiles.py serves every geometry, pointwise.py kernels without overlap, channels first, streams.py those of few channels among
+them, planar.py few channels, channels first, dots.py kernels of one tap to few channels, channels last, held.py and patches.py
+sums of few products, in either layout.
 """
 
 from typing import Any
@@ -10,7 +11,7 @@ import numpy as np
 
 from fastconv.kernels.jit import Launch, flat
 from fastconv.kernels.keeping import remembered
-from fastconv.kernels.simd.direct import dots, held, patches, planar, pointwise, tiles
+from fastconv.kernels.simd.direct import dots, held, patches, planar, pointwise, streams, tiles
 from fastconv.kernels.simd.direct.cuts import Cuts
 from fastconv.kernels.simd.engine import converting, costs, walks, weights
 from fastconv.machine import Machine, host
@@ -22,7 +23,7 @@ OF_ZERO = 4.5e-10  # seconds of a byte beside the weights in the vectors that ho
 
 def kernels(problem: Problem, machine: Machine) -> list[Any]:
     """The modules of the kernels that serve a problem."""
-    known = (tiles, pointwise, planar, dots, held, patches) if problem.dtype.kind == "f" else (tiles,)
+    known = (tiles, pointwise, streams, planar, dots, held, patches) if problem.dtype.kind == "f" else (tiles,)
     return [one for one in known if one.suits(problem, machine)]
 
 
@@ -66,7 +67,7 @@ def converts(problem: Problem) -> frozenset[str]:
     cut = choice(problem, host()).cut
     if isinstance(cut, Cuts):
         return converting.both(problem) if cut.stores_once(problem.geometry) else converting.both(problem) - {"y"}
-    return converting.both(problem) if isinstance(cut, pointwise.Cut) else frozenset()
+    return converting.both(problem) if isinstance(cut, pointwise.Cut | streams.Cut) else frozenset()
 
 
 def adds_in_place(problem: Problem) -> bool:

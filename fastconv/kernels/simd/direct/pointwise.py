@@ -169,14 +169,10 @@ def suits(problem: Problem, machine: Machine) -> bool:
 
 
 def tiles_of(geometry: ConvGeometry, dtype: np.dtype[Any], machine: Machine) -> tuple[Tile, ...]:
-    """Those whose rows of weights, where they are a multiple of CONFLICT apart, fit into one set of the L1 cache.
-
-    Of transposed convolutions, whose taps may be woven, those of pairs of rows.
-    """
+    """Those whose rows of weights, where they are a multiple of CONFLICT apart, fit into one set of the L1 cache."""
     g, tiles = geometry, TILES[machine.isa].pointwise
-    if g.transposed:
-        return tuple(tile for tile in tiles if tile.rows % 2 == 0)
-    return tiles if g.in_per_group * dtype.itemsize % CONFLICT else tuple(tile for tile in tiles if tile.rows <= WAYS)
+    apart = g.in_per_group * dtype.itemsize
+    return tiles if g.transposed or apart % CONFLICT else tuple(tile for tile in tiles if tile.rows <= WAYS)
 
 
 def rest_of(geometry: ConvGeometry, tile: Tile, dtype: np.dtype[Any], machine: Machine) -> int:
@@ -249,6 +245,7 @@ def rest_cycles(geometry: ConvGeometry, rest: int, lanes: int, machine: Machine)
     return blocks * (-(-geometry.in_per_group // lanes) * products + 8 * outputs * positions) + 2 * geometry.in_per_group
 
 
+@remembered
 def candidate(problem: Problem, machine: Machine) -> Candidate:
     """Direct convolution by vectors of positions, by the tile that takes the fewest cycles."""
     g, dtype = problem.geometry, problem.dtype

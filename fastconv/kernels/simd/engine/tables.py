@@ -43,6 +43,8 @@ class Tiles(NamedTuple):
         Output channels x vectors of positions.
     pointwise_rest : tuple of Tile
         Output channels x positions that whole panels leave over: for one of these, and for more.
+    streams : tuple of Tile
+        The same where sums come and go.
     unpacked : tuple of Tile
         Positions x output channels, each with a vector of partial sums.
     depthwise_large : tuple of Tile
@@ -76,6 +78,7 @@ class Tiles(NamedTuple):
     planar_stacked: tuple[Tile, ...]
     pointwise: tuple[Tile, ...]
     pointwise_rest: tuple[Tile, Tile]
+    streams: tuple[Tile, ...]
     unpacked: tuple[Tile, ...]
     depthwise_large: tuple[Tile, ...]
     depthwise_rows: int
@@ -107,6 +110,7 @@ OF_32_REGISTERS = Tiles(
     planar_stacked=tiles((2, 8), (2, 4), (1, 8), (1, 4)),
     pointwise=tiles((8, 3), (12, 2), (6, 4), (4, 6), (2, 8)),
     pointwise_rest=(Tile(8, 1), Tile(4, 4)),
+    streams=tiles((4, 4), (3, 4), (2, 8), (1, 8)),
     unpacked=tiles((5, 5), (6, 4), (1, 8)),
     depthwise_large=tiles((3, 5), (4, 5)),
     depthwise_rows=14,
@@ -130,8 +134,9 @@ OF_16_REGISTERS = Tiles(
     held=14,
     planar=tiles((4, 2), (6, 1), (2, 4), (2, 2), (1, 8), (1, 4)),
     planar_stacked=tiles((2, 4), (2, 2), (1, 8), (1, 4)),
-    pointwise=tiles((4, 3), (6, 2), (2, 4), (1, 8)),
+    pointwise=tiles((4, 3), (6, 2), (2, 4)),
     pointwise_rest=(Tile(6, 1), Tile(4, 3)),
+    streams=tiles((4, 3), (5, 2), (3, 3), (2, 4), (1, 8)),
     unpacked=tiles((3, 4), (4, 3), (1, 8)),
     depthwise_large=tiles((3, 3), (3, 3)),
     depthwise_rows=8,
