@@ -120,11 +120,12 @@ def test_dense_layers(monkeypatch: pytest.MonkeyPatch, kernel: int, activation: 
     monkeypatch.setattr(requests, "AFAR", 0)
     fc.clear_caches()
     rng = np.random.default_rng(13)
-    for channels, outputs, size in ((5, 2 * LANES, (9, 7)), (24, 9 * LANES + 3, (20, 70))):
+    for channels, outputs, size in ((5, 2 * LANES, (9, 7)), (24, 9 * LANES + 3, (20, 70)), (1, 9 * LANES + 3, (20, 70))):
         x = rng.integers(-4, 5, (2, *size, channels)).astype(np.float32)
         w = rng.integers(-4, 5, (outputs, kernel, kernel, channels)).astype(np.float32)
         options: dict[str, Any] = {"padding": kernel // 2, "activation": activation, "layout": "NHWC"}
         plan = fc.conv2d.plan(x.shape, w, implementation="direct", **options)
+        assert channels > 1 or "held" in plan.kernel
         expected = fc.conv2d(x, w, implementation="im2col", **options)
         for at in ("end", "beginning"):
             out = guarded(np.full(expected.shape, np.nan, np.float32), at)
@@ -138,9 +139,10 @@ def test_planes(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(requests, "AFAR", 0)
     fc.clear_caches()
     rng = np.random.default_rng(17)
-    for channels, outputs, size in ((3, 5, (9, 7)), (24, 37, (20, 70))):
+    for channels, outputs, size in ((50, 37, (9, 7)), (70, 37, (20, 70))):
         x, w = (rng.integers(-4, 5, shape).astype(np.float32) for shape in ((2, channels, *size), (outputs, channels, 1, 1)))
         plan = fc.conv2d.plan(x.shape, w, implementation="direct")
+        assert "pointwise" in plan.kernel
         expected = fc.conv2d(x, w, implementation="im2col")
         for at in ("end", "beginning"):
             out = guarded(np.full(expected.shape, np.nan, np.float32), at)

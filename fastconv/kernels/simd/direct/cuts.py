@@ -21,7 +21,7 @@ from fastconv.problem.walks import Walk
 RUN = 16  # parts of the L2 cache: one holds the results of a block of long rows of channels
 MANY = 32  # register tiles of a block that is worth two threads
 SPARED = 1_000_000  # operations that a launch must spare
-SHARE = 0.8  # of an axis's taps that lie in the input, at most, where it is worth parts
+SHARE = 0.95  # of an axis's taps that lie in the input, at most, where it is worth parts
 MOST_PARTS, FEW_TAPS = 64, 16  # of a geometry, and of an axis that is searched for parts
 ROWS = 14  # outputs that a register tile makes of few as of many
 BEGUN = 300  # cycles of a block beside its tiles: its place is divided out, and tables are filled

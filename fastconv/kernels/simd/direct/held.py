@@ -25,6 +25,7 @@ from fastconv.kernels.simd.direct.blocks import Chunk, Sizes, block_of, read, so
 from fastconv.kernels.simd.direct.cuts import Cut, Cuts, blocking, is_in_place, parted_walks_of, read_alone, rows_packed
 from fastconv.kernels.simd.engine import converting, epilogue, weights
 from fastconv.kernels.simd.engine.costs import CALL, Candidate
+from fastconv.kernels.simd.engine.requests import ask_lines
 from fastconv.kernels.simd.engine.tables import TILES, Tile
 from fastconv.kernels.simd.engine.walks import Walks, along, flattened
 from fastconv.kernels.simd.engine.workspace import keep, workspace
@@ -34,6 +35,8 @@ from fastconv.problem.problem import Problem
 
 poke, pointer = vector.poke, vector.pointer
 NEAR, LARGER = 16 << 10, 64 << 10  # bytes of results that are written panel by panel, and of vectors of half a line
+ASKED = 24 << 10  # of those at most that were asked for: the L1 cache holds them
+AHEAD = 4  # cache lines of results of a position, or more, that are asked for: fewer come by themselves
 
 
 class Form(NamedTuple):
@@ -69,9 +72,23 @@ class Stretch(NamedTuple):
 carve, carve_tables = workspace(Parts), workspace(Tables)
 
 
-def results_near(lanes: int, itemsize: int) -> int:
+def results_near(lanes: int, itemsize: int, asked: bool) -> int:
     """Results that the caches hold while one panel after the other is written."""
-    return (NEAR if lanes * itemsize >= LINE else LARGER) // itemsize
+    near = NEAR if lanes * itemsize >= LINE else LARGER
+    return (min(near, ASKED) if asked else near) // itemsize
+
+
+@lru_cache(maxsize=8)
+def asks_of(lanes: int) -> Any:
+    """The compiled are_asked_for(s): whether results of the span behind are.
+
+    Vectors of rows that are no whole vectors lie across two lines at times, and a store waits for both.
+    """
+
+    def are_asked_for(s):
+        return s.ahead > 0 and s.k_group >= AHEAD * s.of_line and s.k_group % lanes != 0
+
+    return compiled(are_asked_for)
 
 
 @lru_cache(maxsize=64)
@@ -113,16 +130,21 @@ def summer(rows: int, form: Form, lanes: int, dtype: str) -> Any:
 def kernel(rows: int, form: Form, lanes: int, in_place: bool, dtype: str, isa: str) -> Kernel:
     """The compiled loops over blocks of positions: f32_held_8x9_avx512, of 8 positions and 9 products."""
     windows_of, make_sums = window_reader(lanes, True, in_place), summer(rows, form, lanes, dtype)
+    are_asked_for = asks_of(lanes)
     terms, packs = prod(form), not in_place
-    near = results_near(lanes, 4 if dtype == "f32" else 8)
+    near, asked = (results_near(lanes, 4 if dtype == "f32" else 8, one) for one in (False, True))
 
     @inlined
     def make_row(block, source, y, w, bias, span, steps, step, offsets, act, s):
         """The outputs of a row of a block, which has one image: of a span after the other those of all panels."""
+        asks = are_asked_for(s)
         for first in range(0, block.w, span):
+            count = min(span, block.w - first)
             for k in range(block.first_panel, block.last_panel):
                 panel, width = block.group * s.panels + k, min(lanes, s.k_group - k * lanes)
-                at = Stretch(source + first * step, min(span, block.w - first), y + k * lanes)
+                at = Stretch(source + first * step, count, y + k * lanes)
+                if asks:  # of the span behind as much as this panel writes
+                    ask_lines(y + ((first + count) * s.k_group + k * lanes * count), lanes * count, s.of_line)
                 make_sums(at, w + panel * terms * lanes, bias + panel * lanes, width, steps, step, offsets + first, act)
 
     def held(begin, end, x, w, bias, residual, y, sizes, parameters):
@@ -133,7 +155,8 @@ def kernel(rows: int, form: Form, lanes: int, in_place: bool, dtype: str, isa: s
         tables, integers = carve_tables(Tables(s.block.columns, columns=lanes), sizes)
         for i in range(s.block.columns):
             poke(tables.outputs + i, i * s.y.w)
-        span, weights_at = max(rows, near // max(1, s.k_group) // rows * rows), pointer(w) + s.bias
+        results = asked if are_asked_for(s) else near
+        span, weights_at = max(rows, results // max(1, s.k_group) // rows * rows), pointer(w) + s.bias
         item = begin
         while item < end:
             block, item = block_of(item, end, s)
@@ -218,7 +241,7 @@ def cycles_of(geometry: ConvGeometry, cut: Cut, dtype: np.dtype[Any], machine: M
     lanes = machine.lanes(dtype)
     outputs, panels, products = along(walks, "outputs"), -(-g.out_per_group // lanes), products_of(g, walks)
     lines = g.batch * g.groups * outputs.d * outputs.h * -(-outputs.w // block.columns)
-    span = max(tile.rows, results_near(lanes, dtype.itemsize) // max(1, g.out_per_group))
+    span = max(tile.rows, results_near(lanes, dtype.itemsize, False) // max(1, g.out_per_group))
     stretches = lines * -(-min(block.columns, outputs.w) // span)
     rows = g.batch * g.groups * outputs.d * outputs.h
     of_store = 1 + (PARTED if g.out_per_group % lanes else 0)
