@@ -12,9 +12,10 @@ from machines import MESHED
 import fastconv as fc
 from fastconv import ndimage
 from fastconv.kernels.simd.depthwise import choice as depthwise
+from fastconv.kernels.simd.depthwise import lines
 from fastconv.kernels.simd.direct import choice as direct
 from fastconv.kernels.simd.direct import tiles
-from fastconv.kernels.simd.engine import requests
+from fastconv.kernels.simd.engine import requests, weights
 from fastconv.kernels.simd.engine.walks import flattened
 from fastconv.kernels.simd.pools import choice as pools
 from fastconv.machine import CACHED, Machine, host
@@ -51,6 +52,39 @@ def test_depthwise_layers(far: None, layout: str, stride: int) -> None:
             out = guarded(np.full(expected.shape, np.nan, np.float32), at)
             depthwise.run({"x": guarded(x, at)}, guarded_everywhere(plan.packed, at), plan.served, out)
             np.testing.assert_array_equal(out, expected)
+
+
+@pytest.mark.parametrize(
+    ("size", "kernel", "options"),
+    [
+        ((300,), (3,), {"padding": 1}),
+        ((41,), (5,), {"stride": 2}),
+        ((97,), (3,), {"padding": 4, "dilation": 4}),
+        ((11, 40), (3, 3), {"padding": 2, "dilation": (2, 3)}),
+        ((5, 9, 13), (3, 3, 3), {"padding": 1}),
+        ((6, 9, 13), (3, 2, 3), {"stride": (2, 1, 2)}),
+        ((6, 9, 21), (2, 3, 3), {"padding": 1, "dilation": (2, 1, 1)}),
+    ],
+    ids=str,
+)
+def test_depthwise_rows_of_every_rank(far: None, size: tuple[int, ...], kernel: tuple[int, ...], options: Any) -> None:
+    """Images of one row ask along it, others for the row below of the deepest plane; by every tile, channels last."""
+    rng = np.random.default_rng(5)
+    channels, operation = 4 * LANES + 3, getattr(fc, f"conv{len(size)}d")
+    options = {**options, "groups": channels, "layout": {1: "NLC", 2: "NHWC", 3: "NDHWC"}[len(size)]}
+    x = rng.integers(-4, 5, (2, *size, channels)).astype(np.float32)
+    w = rng.integers(-4, 5, (channels, *kernel, 1)).astype(np.float32)
+    expected = operation(x, w, implementation="loops", **options)
+    problem = operation.plan(x.shape, w, implementation="depthwise", **options).served
+    asked, bias = 0, np.zeros(channels, np.float32)
+    for candidate in lines.candidates(problem.geometry, problem.dtype, host()):
+        launch = weights.launched(candidate.launch(), w, bias)
+        asked += "ahead" in launch.kernel.__name__
+        for at in ("end", "beginning"):
+            out = guarded(np.full(expected.shape, np.nan, np.float32), at)
+            depthwise.run({"x": guarded(x, at)}, guarded_everywhere(launch, at), problem, out)
+            np.testing.assert_array_equal(out, expected)
+    assert asked or host().vector_bytes >= 64 or host().is_meshed
 
 
 def test_upsampling(far: None) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 
 from fastconv.kernels.keeping import remembered
 from fastconv.kernels.memory import LINE
-from fastconv.kernels.simd.engine.costs import CALL, PERIOD, lines_from_afar
+from fastconv.kernels.simd.engine.costs import CALL, PERIOD, lines_waited_for
 from fastconv.kernels.simd.engine.sizes import Axes
 from fastconv.machine import Machine
 from fastconv.problem.convolutions import ConvGeometry
@@ -168,7 +168,7 @@ def cycles(geometry: ConvGeometry, cut: Cut, dtype: np.dtype[Any], machine: Mach
     lines = parts * prod(blocks) * prod(under[:2])
     if g.channels_last:
         count += 25 * lines + cells * (cycles_of_copying(g, dtype, machine) if form.repeats == 1 else 4.0)
-        count += lines_from_afar(g, dtype, machine) * (8 if g.in_channels * dtype.itemsize < JUMP else 20)
+        count += lines_waited_for(g, dtype, machine) * (16 if g.in_channels * dtype.itemsize < JUMP else 24)
     else:
         channels = 1 if form.repeats == 1 else 1 / max(1, min(form.repeats, lanes))
         count += lines * (20 + lanes * channels * 3.6 * -(-under[2] // lanes)) + 7 * parts * prod(g.out_size)

@@ -15,158 +15,32 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from fastconv.kernels.jit import Kernel, compiled, element, inlined
+from fastconv.kernels.jit import Kernel, element, inlined
 from fastconv.kernels.keeping import remembered
 from fastconv.kernels.memory import LINE
 from fastconv.kernels.simd import vector
-from fastconv.kernels.simd.engine import epilogue, windows
-from fastconv.kernels.simd.engine.costs import CALL, PERIOD, Candidate, lines_from_afar
+from fastconv.kernels.simd.depthwise.line_tiles import (
+    LineSizes,
+    LineTables,
+    Tile,
+    asker,
+    carve_line,
+    line_filters,
+    line_of,
+    read_line,
+)
+from fastconv.kernels.simd.engine import epilogue
+from fastconv.kernels.simd.engine.costs import CALL, PERIOD, Candidate, lines_waited_for
 from fastconv.kernels.simd.engine.requests import are_waited_for
-from fastconv.kernels.simd.engine.sizes import Axes, Plane, axes, reader, written
+from fastconv.kernels.simd.engine.sizes import Plane, axes, written
 from fastconv.kernels.simd.engine.walks import plane_sizes
 from fastconv.kernels.simd.engine.weights import Draft, drafted
-from fastconv.kernels.simd.engine.workspace import keep, workspace
+from fastconv.kernels.simd.engine.workspace import keep
 from fastconv.machine import Machine
 from fastconv.problem.borders import ZERO_FILL
 from fastconv.problem.convolutions import Array, ConvGeometry
 
-address, cell_under, peek, poke, pointer = vector.address, windows.cell_under, vector.peek, vector.poke, vector.pointer
-
-
-class Tile(NamedTuple):
-    """Output positions, and vectors of channels."""
-
-    rows: int
-    vectors: int
-
-
-class LineSizes(NamedTuple):
-    """The sizes of a call, channels last.
-
-    Attributes
-    ----------
-    channels, mode : int
-    cells, outputs, padding, taps, stride, dilation : Axes
-        Of the input, the output, before the input, of the kernel.
-    begin, end : int
-        Outputs begin .. end - 1 of a row have windows without padding on it.
-    zeros : int
-        Words of 8 bytes that hold a cell.
-    """
-
-    channels: int
-    mode: int
-    cells: Axes
-    outputs: Axes
-    padding: Axes
-    taps: Axes
-    stride: Axes
-    dilation: Axes
-    begin: int
-    end: int
-    zeros: int
-
-
-class Line(NamedTuple):
-    """A row of outputs.
-
-    Attributes
-    ----------
-    image, y : Pointer
-        Of its image, and its first output.
-    rows : int
-        Rows of the kernel that do not lie in padding, over all depths.
-    below : Pointer
-        The first row of cells that the windows do not reach, and the next ones do.
-    """
-
-    image: Any
-    y: Any
-    rows: int
-    below: Any
-
-
-class LineTables(NamedTuple):
-    """Words: rows of the input, each with the kernel's that it meets; addresses of cells under a tile; a cell of zeros."""
-
-    rows: int
-    cells: int
-    zeros: int
-
-
-read_line, carve_line = reader(LineSizes), workspace(LineTables)
-
-
-@compiled
-def line_of(number, x, y, rows, s):
-    """A row of outputs, and the rows under it."""
-    rest, h = divmod(number, s.outputs.h)
-    n, d = divmod(rest, s.outputs.d)
-    count = 0
-    for t in range(s.taps.d):
-        depth = cell_under(d * s.stride.d + t * s.dilation.d - s.padding.d, s.cells.d, s.mode)
-        for r in range(s.taps.h):
-            row = cell_under(h * s.stride.h + r * s.dilation.h - s.padding.h, s.cells.h, s.mode)
-            if depth >= 0 and row >= 0:
-                poke(rows + 2 * count, depth * s.cells.h + row)
-                poke(rows + (2 * count + 1), t * s.taps.h + r)
-                count += 1
-    image = pointer(x) + n * s.cells.d * s.cells.h * s.cells.w * s.channels
-    below = image + (h * s.stride.h + s.taps.h - s.padding.h) * s.cells.w * s.channels
-    return Line(image, pointer(y) + number * s.outputs.w * s.channels, count, below)
-
-
-@lru_cache(maxsize=64)
-def line_filters(tile: Tile, taps: int, stride: int, group: int, lanes: int) -> tuple[Any, Any, Any]:
-    """The compiled sums of a tile, outputs `dilation` apart: windows without padding on their row, and any; and any's cells."""
-    rows, vectors = tile
-    wide = (rows - 1) * stride + taps  # cells under a tile
-
-    @inlined
-    def filter_inside(line, table, column, c, w, bias, s):
-        sums = vector.repeated(bias + c, rows, vectors, lanes)
-        for i in range(line.rows):
-            cell, r = peek(table.rows + 2 * i) * s.cells.w + column * stride - s.padding.w, peek(table.rows + (2 * i + 1))
-            source, taps_of_row = line.image + (cell * s.channels + c), w + (r * taps * group * s.channels + c)
-            step = s.dilation.w * s.channels
-            sums = vector.fma_grouped(sums, source, step, taps_of_row, s.channels, taps, stride, group)
-        return sums
-
-    @inlined
-    def filter_listed(line, table, c, w, bias, s):
-        sums = vector.repeated(bias + c, rows, vectors, lanes)
-        for i in range(line.rows):
-            r = peek(table.rows + (2 * i + 1))
-            cells, taps_of_row = table.cells + i * wide, w + (r * taps * group * s.channels + c)
-            sums = vector.fma_listed(sums, line.image, cells, c, taps_of_row, s.channels, taps, stride, group)
-        return sums
-
-    @compiled
-    def list_cells(line, table, column, s):
-        """The addresses of the cells under a tile, those of padding a cell of zeros."""
-        for j in range(wide):
-            cell = cell_under(column * stride + j * s.dilation.w - s.padding.w, s.cells.w, s.mode)
-            for i in range(line.rows):
-                inside = line.image + (peek(table.rows + 2 * i) * s.cells.w + cell) * s.channels
-                poke(table.cells + (i * wide + j), address(inside) if cell >= 0 else address(table.zeros))
-
-    return filter_inside, filter_listed, list_cells
-
-
-@lru_cache(maxsize=64)
-def asker(tile: Tile, stride: int, lanes: int, itemsize: int) -> Any:
-    """The compiled request for the outputs of a tile in the next row, and for the cells that come under it there."""
-    line_of_cells = LINE // itemsize
-
-    def ask(line, column, c, s):
-        for k in range(0, tile.vectors * lanes, line_of_cells):
-            for i in range(tile.rows):
-                vector.prefetch(line.y + ((s.outputs.w + column + i) * s.channels + (c + k)))
-            for r in range(s.stride.h):
-                for j in range(tile.rows * stride):
-                    vector.prefetch(line.below + ((r * s.cells.w + column * stride + j) * s.channels + (c + k)))
-
-    return inlined(ask)
+poke, pointer = vector.poke, vector.pointer
 
 
 class Form(NamedTuple):
@@ -234,7 +108,8 @@ PAIRED, PAIRED_LINES = 5, 7  # and of one of two vectors, which are a line, or t
 FEW = 3  # taps of a row, or rows of taps
 ADDRESSES = 12  # of cells of a row that general registers keep
 HELD = 16  # vectors of weights that registers keep
-SEEN = 1024  # bytes of a pixel, beyond which the processor sees its lines as a stream
+ALONG = 4096  # bytes, or more, from a tile to cells on the same row that are asked for
+SEEN = 1024  # bytes of a pixel, beyond which the processor sees its lines as a stream, where a vector is one
 AGAIN = 1.3  # what rows under a row of outputs take that leave an L1 cache, beside such as stay
 FROM_L2 = 1.3  # cycles of a cell, where the rows under a row of outputs are many and leave the L1 cache for a large L2 cache
 
@@ -336,7 +211,7 @@ def cycles_from_afar(geometry: ConvGeometry, tile: Tile, dtype: np.dtype[Any], m
     if asks(geometry, tile, dtype, machine):
         return 0.0
     of_line = (8, 12) if tile.vectors > 1 else (10, 20)
-    return lines_from_afar(geometry, dtype, machine) * of_line[geometry.taps > 1]
+    return lines_waited_for(geometry, dtype, machine) * of_line[geometry.taps > 1]
 
 
 def candidates(geometry: ConvGeometry, dtype: np.dtype[Any], machine: Machine) -> Iterator[Candidate]:
@@ -348,19 +223,24 @@ def candidates(geometry: ConvGeometry, dtype: np.dtype[Any], machine: Machine) -
 
 
 def asks(geometry: ConvGeometry, tile: Tile, dtype: np.dtype[Any], machine: Machine) -> bool:
-    """Whether the rows that come next are asked for: of pixels of a few lines; the processor sees longer ones as streams."""
-    g, most = geometry, 2 if geometry.stride[-1] == 1 else 1
-    if g.kernel[0] > 1 or g.dilation[1:] != (1, 1) or g.in_per_group > 1:
+    """Whether the rows that come next are asked for.
+
+    Where a vector is a line, of pixels of a few lines: the processor sees longer ones as streams. It sees nothing in the halves
+    of lines that narrower vectors read, across two lines where an array does not begin with one.
+    """
+    g, most = geometry.lifted(), 2 if geometry.stride[-1] == 1 else 1
+    if g.in_per_group > 1:
         return False
     wide = machine.lanes(dtype) * tile.vectors * dtype.itemsize // LINE
-    return 0 < wide <= most and g.in_channels * dtype.itemsize <= SEEN and are_waited_for(g.bytes(dtype.itemsize), machine)
+    seen = machine.vector_bytes >= LINE and (g.kernel[0] > 1 or g.in_channels * dtype.itemsize > SEEN)
+    return 0 < wide <= most and not seen and are_waited_for(g.bytes(dtype.itemsize), machine)
 
 
 @remembered
 def draft(geometry: ConvGeometry, tile: Tile, dtype: np.dtype[Any], machine: Machine) -> Draft:
     """The launch of such tiles, without its weights."""
     g = geometry.lifted()
-    begin, end = inside_of(geometry)
+    (begin, end), tiles = inside_of(geometry), -(-ALONG // (g.in_channels * dtype.itemsize * tile.rows))
     sizes = LineSizes(
         channels=g.in_channels,
         mode=g.mode,
@@ -373,6 +253,7 @@ def draft(geometry: ConvGeometry, tile: Tile, dtype: np.dtype[Any], machine: Mac
         begin=begin,
         end=end,
         zeros=g.in_channels * dtype.itemsize // 8 + 1,
+        along=tiles * tile.rows * g.dilation[-1] if prod(g.out_size[:2]) == 1 else 0,
     )
     arguments = written(sizes), epilogue.scalars(g.activation, dtype)
     form = Form(tile, g.kernel[-1], g.stride[-1], g.in_per_group, asks(g, tile, dtype, machine))

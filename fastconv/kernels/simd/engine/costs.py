@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fastconv.kernels.memory import LINE
+from fastconv.kernels.simd.engine.requests import are_waited_for
 from fastconv.machine import Machine
 from fastconv.problem.convolutions import ConvGeometry
 
@@ -59,3 +60,9 @@ def lines_from_afar(geometry: ConvGeometry, dtype: np.dtype[Any], machine: Machi
     """Cache lines of arrays that the last cache does not keep, where vectors are parts of one: they are waited for."""
     far = machine.vector_bytes < LINE and come_from_afar(geometry, dtype, machine)
     return geometry.bytes(dtype.itemsize) / LINE if far else 0.0
+
+
+def lines_waited_for(geometry: ConvGeometry, dtype: np.dtype[Any], machine: Machine) -> float:
+    """The same where fewer lines are enough: of rows that are read and written by turns."""
+    moved = geometry.bytes(dtype.itemsize)
+    return moved / LINE if machine.vector_bytes < LINE and are_waited_for(moved, machine) else 0.0
