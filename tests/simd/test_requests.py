@@ -119,6 +119,33 @@ def test_pools(far: None, kind: str, layout: str, kernel: int, stride: int) -> N
             np.testing.assert_allclose(out, expected, rtol=1e-6, atol=1e-6)
 
 
+@pytest.mark.parametrize(
+    ("size", "options"),
+    [
+        ((300,), {"kernel_size": 3, "stride": 1}),
+        ((97,), {"kernel_size": 2, "stride": 2}),
+        ((97,), {"kernel_size": 3, "stride": 1, "dilation": 4}),
+        ((11, 40), {"kernel_size": 3, "stride": 1, "dilation": 2, "padding": 1}),
+        ((7, 9, 13), {"kernel_size": 3, "stride": 1, "padding": 1}),
+        ((7, 9, 13), {"kernel_size": 3, "stride": 2}),
+        ((7, 9, 13), {"kernel_size": 2, "stride": 1, "dilation": 2}),
+    ],
+    ids=str,
+)
+def test_pools_of_pixels(far: None, size: tuple[int, ...], options: Any) -> None:
+    """Of every rank and dilation, channels last: signals ask along their row."""
+    x = np.random.default_rng(5).integers(-4, 5, (2, *size, 4 * LANES + 3)).astype(np.float32)
+    operation, layout = getattr(fc, f"max_pool{len(size)}d"), {1: "NLC", 2: "NHWC", 3: "NDHWC"}[len(size)]
+    plan = operation.plan(x.shape, implementation="direct", x_dtype=np.float32, layout=layout, **options)
+    assert "pixels" in plan.kernel
+    assert "ahead" in plan.kernel or host().vector_bytes >= 64 or host().is_meshed
+    expected = operation(x, implementation="loops", layout=layout, **options)
+    for at in ("end", "beginning"):
+        out = guarded(np.full(expected.shape, np.nan, np.float32), at)
+        pools.run({"x": guarded(x, at)}, None, plan.problem, out)
+        np.testing.assert_array_equal(out, expected)
+
+
 def test_winograds_blocks(far: None) -> None:
     """Of several images, of parts of one, and the last, behind which lies no other."""
     rng = np.random.default_rng(6)

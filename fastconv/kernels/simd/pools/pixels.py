@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fastconv.kernels.jit import Kernel, compiled, element, inlined
+from fastconv.kernels.memory import LINE
 from fastconv.kernels.simd import vector
 from fastconv.kernels.simd.engine import requests
 from fastconv.kernels.simd.engine.costs import Candidate
@@ -37,7 +38,18 @@ class Columns(NamedTuple):
 
 
 class Sizes(NamedTuple):
-    """Channels, input, outputs, cells of padding before rows and columns, cells from tap to tap, windows, and whole windows."""
+    """What the kernel needs to know.
+
+    Attributes
+    ----------
+    channels : int
+    cells, outputs, before, dilation : Axes or Plane
+        Of the input, the output, cells of padding before rows and columns, and cells from tap to tap.
+    windows, inside : Windows, Columns
+        Windows, and those of a row that are whole.
+    planes, along : int
+        Planes that the next depth reaches first, and outputs from a tile to those that it asks for, where an image is one row.
+    """
 
     channels: int
     cells: Axes
@@ -46,6 +58,8 @@ class Sizes(NamedTuple):
     dilation: Axes
     windows: Windows
     inside: Columns
+    planes: int
+    along: int
 
 
 class Line(NamedTuple):
@@ -155,18 +169,23 @@ def tile_reducer(tile: Tile) -> Any:
 
 @lru_cache(maxsize=64)
 def tile_asker(tile: Tile) -> Any:
-    """The compiled request for a vector of a tile's pixels in the next row, and of the cells that come under them there."""
-    stride, ask, ask_results = (
-        tile.stride,
-        requests.asker(tile.stride, 1, tile.lanes),
-        requests.asker(tile.pixels, 1, tile.lanes),
-    )
+    """The compiled request for a vector of a tile's pixels in the next row, and of the cells that come under them there.
+
+    `cells` are those of its windows in their last plane. Of an image of one row those further along are asked for.
+    """
+    (taps_h, taps_w), stride, pixels = tile.taps, tile.stride, tile.pixels
+    ask, ask_results = requests.asker(stride if taps_h > 1 else 1, 1, tile.lanes), requests.asker(pixels, 1, tile.lanes)
 
     def ask_ahead(cells, results, s):
         step = steps_of(s)
-        for column in range(tile.pixels * stride):
-            ask(cells + (tile.taps[0] * step.h + column * step.w), step.h)
-        ask_results(results + s.outputs.w * s.channels, s.channels)
+        below, output = cells + ((taps_h - 1) * s.dilation.h + 1) * step.h, results + s.outputs.w * s.channels
+        if s.along > 0:
+            below = cells + (s.along * stride + (taps_w - 1) * s.dilation.w + 1 - stride) * step.w
+            output = results + s.along * s.channels
+        for plane in range(s.planes):
+            for column in range(pixels * stride):
+                ask(below + (column * s.dilation.w * step.w - plane * step.d), step.h)
+        ask_results(output, s.dilation.w * s.channels)
 
     return inlined(ask_ahead)
 
@@ -176,6 +195,7 @@ def tile_pooler(tile: Tile) -> Any:
     """The compiled outputs of neighbouring pixels whose windows lie inside the plane; the last vectors may overlap."""
     lanes, stride, ahead, reduce, ask = tile.lanes, tile.stride, tile.ahead, tile_reducer(tile), tile_asker(tile)
     order, power = reductions.order_and_power(tile.kind)
+    of_line = max(lanes, LINE // 4)
 
     def divide(windows, work):
         return vector.divided_rows(windows, work.divisors, 1, work.ones, lanes)
@@ -191,11 +211,11 @@ def tile_pooler(tile: Tile) -> Any:
     def pool_tile(line, w, work, initial, s):
         step = steps_of(s)
         source = line.image + (line.d.start * step.d + line.top * step.h + (w * stride - s.before.w) * step.w)
-        to = line.to + w * s.channels
+        to, deepest = line.to + w * s.channels, (line.d.count - 1) * s.dilation.d * step.d
         for begun in range(0, s.channels, lanes):
             c = min(begun, s.channels - lanes)
-            if ahead:
-                ask(source + c, to + c, s)
+            if ahead and begun % of_line == 0:
+                ask(source + (deepest + c), to + c, s)
             windows = reduce(source + c, line.d, initial, s)
             vector.store_tile(finish(windows, work), to + c, s.dilation.w * s.channels)
 
@@ -253,6 +273,7 @@ def pixels_kernel(tile: Tile, dtype: str, isa: str) -> Kernel:
 LARGEST = 5  # cells of a window on either axis
 PIXELS, FEWER = 4, 2  # outputs of a tile; where pixels lie FAR bytes apart, or a multiple, more share sets of an L1 cache
 FAR, LARGE = 2048, 1024
+ALONG = 4096  # bytes, or more, from a tile to cells on the same row that are asked for
 SEEN = 256  # channels of a pixel, beyond which the processor sees a row as a stream
 SHORT = 0.8  # of the cycles of a window, what those of vectors of 32 bytes were measured to take
 LATENCY, ALONE = 4, 20  # cycles of an addition or comparison that waits for the one before; of a pixel that is in no tile
@@ -319,13 +340,29 @@ def first_and_last(geometry: PoolGeometry, axis: int) -> Columns:
     return Columns(first, max(first, min(g.out_size[axis], last)))
 
 
+def asks(geometry: PoolGeometry, dtype: np.dtype[Any], machine: Machine) -> bool:
+    """Whether what comes next is asked for: of pixels of a few lines, for longer ones are seen as streams.
+
+    Where vectors are parts of lines, and neighbouring windows share cells, those of longer ones come late too.
+    """
+    g, moved = geometry, geometry.bytes(dtype.itemsize)
+    deep = g.kernel[0] > 1 and g.rank > 2
+    if machine.vector_bytes < LINE:
+        some = g.channels <= SEEN and not (deep and g.kernel[-1] <= g.stride[-1])
+        return (some or g.stride[-1] == 1) and requests.are_waited_for(moved, machine)
+    return g.rank > 1 and max(g.dilation) == 1 and not deep and g.channels <= SEEN and machine.asks(moved)
+
+
 def launch(geometry: PoolGeometry, dtype: np.dtype[Any], machine: Machine, pixels: int) -> Launch:
     """The kernel of the tile with its arguments."""
     g, t, kind, lanes = geometry, lifted(geometry), reductions.kind_of(geometry, dtype), machine.lanes(dtype)
     before, inside = Plane(*t.before[1:]), first_and_last(g, -1)
-    sizes = written(Sizes(g.channels, axes(t.in_size), axes(t.out_size), before, axes(t.dilation), t.windows, inside))
-    deep = g.kernel[0] > 1 and g.rank > 2
-    ahead = not deep and g.rank > 1 and max(g.dilation) == 1 and g.channels <= SEEN and machine.asks(g.bytes(dtype.itemsize))
+    tiles = -(-ALONG // (g.channels * dtype.itemsize * pixels))
+    along = tiles * pixels * t.dilation[2] if t.out_size[:2] == (1, 1) else 0
+    sizes = written(
+        Sizes(g.channels, axes(t.in_size), axes(t.out_size), before, axes(t.dilation), t.windows, inside, t.stride[0], along)
+    )
+    deep, ahead = g.kernel[0] > 1 and g.rank > 2, asks(g, dtype, machine)
     tile = Tile(kind, pixels, (t.kernel[1], t.kernel[2]), g.stride[-1], deep, ahead, lanes)
     arguments = sizes, reductions.initial(kind, dtype)
     kernel = pixels_kernel(tile, element(dtype), machine.isa)
