@@ -63,7 +63,7 @@ from fastconv.kernels.simd.winograd.cuts import (
     seconds,
     terms_of,
 )
-from fastconv.kernels.simd.winograd.weights import transformed
+from fastconv.kernels.simd.winograd.weights import Transformer
 from fastconv.machine import Machine, host
 from fastconv.problem.convolutions import ConvGeometry
 
@@ -234,6 +234,6 @@ def draft(geometry: ConvGeometry, cut: Cut, dtype: np.dtype[Any], machine: Machi
     names = gathers(g, lanes), element(dtype), machine.isa
     items = -(-g.batch // cut.images) * g.groups * g.out_size[0] * prod(s.blocks) * s.k_parts
     arguments = (np.concatenate([written(s), tap_table(g, s.spread)]), epilogue.scalars(g.activation, dtype, g.border.value))
-    lay = partial(transformed, g, cut, s.u_plane, machine)
+    lay = Transformer(g, cut, s.u_plane, machine)
     chosen = kernel((cut.form, cut.rows, cut.columns), lanes, g.channels_last, *names)
     return drafted(chosen, items, g.flops // 32, arguments, lay)

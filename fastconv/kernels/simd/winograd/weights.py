@@ -204,15 +204,31 @@ def sizes_of(geometry: ConvGeometry, width: int, lanes: int, u_plane: int) -> Si
     )
 
 
-def transformed(geometry: ConvGeometry, cut: Cut, u_plane: int, machine: Machine, w: Array, bias: Array) -> tuple[Array, Array]:
-    """(U of a lifted geometry, its bias in whole blocks)."""
-    g, lanes = geometry, machine.lanes(w.dtype)
-    s = sizes_of(g, cut.columns * lanes, lanes, u_plane)
-    u = aligned(g.groups * prod(cells_of(cut.form)) * u_plane, w.dtype)
-    is_cut = terms_of(g) > g.kernel[0]
-    packer = weight_kernel(cut.form, lanes, g.channels_last, is_cut, element(w.dtype), machine.isa)
-    sizes = np.concatenate([written(s), tap_table(g, Plane(1, 1))])
-    packer(g.groups * s.blocks * s.c_parts, 4 * u.size, w.reshape(-1), u, sizes)
-    filled = np.zeros((g.groups, s.blocks * s.width), w.dtype)
-    filled[:, : g.out_per_group] = bias.reshape(g.groups, -1)
-    return u, filled.reshape(-1)
+class Transformer:
+    """(U of the weights of a lifted geometry, its bias in whole blocks): a function makes them in every call."""
+
+    __slots__ = ("cells", "cut", "geometry", "machine", "packer", "sizes", "u_plane", "written")
+
+    def __init__(self, geometry: ConvGeometry, cut: Cut, u_plane: int, machine: Machine) -> None:
+        self.geometry, self.cut, self.u_plane, self.machine = geometry, cut, u_plane, machine
+        self.cells = geometry.groups * prod(cells_of(cut.form)) * u_plane
+        self.packer: Kernel | None = None  # a plan that is never packed needs none
+
+    def find_packer(self, dtype: np.dtype[Any]) -> Kernel:
+        """The kernel, once weights have told their dtype, and what it is told."""
+        g, lanes = self.geometry, self.machine.lanes(dtype)
+        self.sizes = sizes_of(g, self.cut.columns * lanes, lanes, self.u_plane)
+        self.written = np.concatenate([written(self.sizes), tap_table(g, Plane(1, 1))])
+        is_cut = terms_of(g) > g.kernel[0]
+        return weight_kernel(self.cut.form, lanes, g.channels_last, is_cut, element(dtype), self.machine.isa)
+
+    def __call__(self, w: Array, bias: Array) -> tuple[Array, Array]:
+        if self.packer is None:
+            self.packer = self.find_packer(w.dtype)
+        g, s, u = self.geometry, self.sizes, aligned(self.cells, w.dtype)
+        self.packer(g.groups * s.blocks * s.c_parts, 4 * u.size, w.reshape(-1), u, self.written)
+        if s.blocks * s.width == g.out_per_group:
+            return u, bias
+        filled = np.zeros((g.groups, s.blocks * s.width), w.dtype)
+        filled[:, : g.out_per_group] = bias.reshape(g.groups, -1)
+        return u, filled.reshape(-1)
