@@ -106,7 +106,7 @@ def weighed(problem: Problem, weights: bytes, machine: Machine) -> Weighed:
     made, field, offsets, outer = launch(problem, machine)
     w = np.frombuffer(weights).astype(problem.types.summed)
     used = np.flatnonzero(w)
-    sizes = written(dense.Sizes(field, len(used), lines_of(problem, machine)))
+    sizes = written(dense.Sizes(field, len(used), lines_of(problem, machine, soon=True)))
     work = int(1e9 * seconds(problem.geometry, problem.types, len(used), machine))
     return Weighed(made, items_of(field), work, w[used], np.ascontiguousarray(offsets[:, used]), outer, sizes)
 
@@ -163,7 +163,7 @@ def pass_launch(problem: Problem, mirrors: tuple[str, ...], machine: Machine) ->
     block = cut(g, types, types.summed.itemsize, machine, planes=1, beside=beside)
     field = field_of(g, block, lanes)
     pitch = (-(-field.pitch // (columns * lanes)) * columns + 1) * lanes
-    asked = lines_of(problem, machine)
+    asked = lines_of(problem, machine, soon=True)
     as_stored = types.stored == types.summed and (f.outer_taps > 1 or max(g.taps) <= FEW[asked.of_x > 0])
     made = passes.kernel(columns, lanes, stepwise(types), f.outer_taps > 1, as_stored, names(types), machine.isa)
     first, found = 0, []

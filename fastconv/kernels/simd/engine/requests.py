@@ -53,10 +53,11 @@ class Lines(NamedTuple):
     of_y: int
 
 
-def lines_of(problem: Problem, machine: Machine) -> Lines:
-    """What a filter asks for."""
+def lines_of(problem: Problem, machine: Machine, *, soon: bool = False) -> Lines:
+    """What a filter asks for: `soon` where it has enough to do meanwhile."""
     stored, result = problem.types.stored.itemsize, problem.types.result.itemsize
-    asks = machine.asks(problem.geometry.bytes(stored, result))
+    moved = problem.geometry.bytes(stored, result)
+    asks = are_waited_for(moved, machine) if soon else machine.asks(moved)
     return Lines(LINE // stored, LINE // result) if asks else Lines(0, 0)
 
 
