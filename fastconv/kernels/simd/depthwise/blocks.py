@@ -38,8 +38,10 @@ class Sizes(NamedTuple):
         Outputs of a phase at most, those of a block, and the number of blocks.
     phases, step : Axes
         Phases, and outputs from one position to the next: both 1 but for transposed convolutions.
-    parts, asks : int
-        Vectors of outputs, and whether those of the next row are asked for before they are written.
+    parts, by_turns : int
+        Vectors of outputs, and whether all have a block of positions before the next block, for they share lines.
+    asks : int
+        Whether the outputs of the next row are asked for before they are written.
     """
 
     channels: int
@@ -60,6 +62,7 @@ class Sizes(NamedTuple):
     phases: Axes
     step: Axes
     parts: int
+    by_turns: int
     asks: int
 
 
@@ -144,10 +147,14 @@ def block_finder(lanes: int) -> Any:
     """The compiled block of an item."""
 
     def block_of(item, s):
-        rest, w = divmod(item, s.blocks.w)
+        part, rest = 0, item
+        if s.by_turns > 0:
+            rest, part = divmod(rest, s.parts)
+        rest, w = divmod(rest, s.blocks.w)
         rest, h = divmod(rest, s.blocks.h)
-        rest, d = divmod(rest, s.blocks.d)
-        n, part = divmod(rest, s.parts)
+        n, d = divmod(rest, s.blocks.d)
+        if s.by_turns == 0:
+            n, part = divmod(n, s.parts)
         position = Axes(d * s.block.d, h * s.block.h, w * s.block.w)
         positions = Axes(
             min(s.block.d, s.positions.d - position.d),

@@ -34,7 +34,7 @@ from fastconv.kernels.simd.depthwise.blocks import (
 )
 from fastconv.kernels.simd.depthwise.cuts import Cut, Form, Reach, cut_for, cycles, lanes_for, reach_of
 from fastconv.kernels.simd.engine import epilogue, windows
-from fastconv.kernels.simd.engine.costs import Candidate
+from fastconv.kernels.simd.engine.costs import PERIOD, Candidate
 from fastconv.kernels.simd.engine.requests import are_waited_for
 from fastconv.kernels.simd.engine.sizes import Axes, axes, written
 from fastconv.kernels.simd.engine.walks import strides
@@ -233,6 +233,12 @@ def table_of(of: Reach) -> Array:
     return np.array(rows, np.int64).reshape(-1)
 
 
+def takes_turns(geometry: ConvGeometry, dtype: np.dtype[Any]) -> bool:
+    """Whether vectors of channels write a block by turns: many outputs, whose lines they share and no cache keeps for later."""
+    g = geometry
+    return g.channels_last and prod(g.out_shape) > prod(g.x_shape) and g.out_channels * dtype.itemsize % PERIOD > 0
+
+
 @remembered
 def draft(geometry: ConvGeometry, cut: Cut, dtype: np.dtype[Any], machine: Machine) -> Draft:
     """The launch without its weights."""
@@ -257,6 +263,7 @@ def draft(geometry: ConvGeometry, cut: Cut, dtype: np.dtype[Any], machine: Machi
         phases=Axes(*(len(of_axis) for of_axis in of.walks)),
         step=Axes(*(of_axis[0].step for of_axis in of.walks)),
         parts=-(-g.out_channels // lanes),
+        by_turns=takes_turns(g, dtype),
         asks=g.channels_last and are_waited_for(g.bytes(dtype.itemsize), machine),
     )
     items = g.batch * sizes.parts * prod(blocks)
