@@ -27,6 +27,11 @@ POOLS: dict[str, tuple[str, tuple[int, ...], dict[str, Any]]] = {
     "line": ("max", (4, 33, 50), {"kernel_size": 5, "stride": 3, "padding": 2}),
     "volume": ("max", (2, 18, 5, 7, 6), {"kernel_size": (3, 2, 3), "stride": (2, 1, 2), "padding": (1, 0, 1)}),
     "volume, apart": ("min", (1, 66, 6, 6, 4), {"kernel_size": 2, "stride": 2, "dilation": (2, 1, 1)}),
+    "bands": ("max", (1, 5, 41, 8), {"kernel_size": 3, "stride": 2, "padding": 1}),
+    "bands apart": ("min", (2, 19, 46, 5), {"kernel_size": 2, "stride": (2, 1)}),
+    "bands that share rows": ("max", (1, 3, 80, 6), {"kernel_size": (7, 2), "stride": 1, "padding": (3, 0)}),
+    "bands, dilated": ("max", (1, 3, 60, 6), {"kernel_size": (2, 1), "stride": 1, "dilation": (20, 1), "padding": (1, 0)}),
+    "adaptive bands": ("adaptive_max", (1, 5, 40, 6), {"output_size": (20, 4)}),
     "one window": ("max", (2, 16, 4, 4), {"kernel_size": 4}),
     "adaptive": ("adaptive_max", (2, 21, 11, 7), {"output_size": (5, 4)}),
     "adaptive, larger": ("adaptive_max", (1, 16, 3, 4), {"output_size": (5, 7)}),
@@ -90,6 +95,30 @@ def test_a_pullback_knows_its_windows() -> None:
         _, pull = fc.max_pool2d.vjp(x, 3, stride=2, padding=1, layout=layout)
         _, where = fc.max_pool2d(x, 3, stride=2, padding=1, layout=layout, return_indices=True)
         assert_same_bits(pull(dy), fc.grad.max_pool2d_input(size, where, dy, layout=layout))
+
+
+@pytest.mark.parametrize(
+    ("name", "bands"),
+    [
+        ("bands", 2),
+        ("bands apart", 4),
+        ("bands that share rows", 2),
+        ("bands, dilated", 1),
+        ("adaptive bands", 5),
+        ("overlap", 1),
+        ("volume", 1),
+    ],
+)
+def test_an_image_has_bands_for_threads(name: str, bands: int, threads: None) -> None:
+    """As many as do not look through too many of each other's rows; the bits of one thread."""
+    problem, dy, indices = drawn(name, np.float32, True)
+    assert winners.bands_for(problem.geometry) == bands
+    assert winners.bands_for(replace(problem.geometry, windows=None)) == 1
+    found = []
+    for count in (1, 3):
+        fc.set_num_threads(count)
+        found.append(placed(problem, dy, indices, host(), np.full(problem.geometry.out_shape, np.nan, np.float32)))
+    assert_same_bits(*found)
 
 
 def test_no_values_leave_zeros() -> None:

@@ -21,6 +21,7 @@ from fastconv.kernels.keeping import remembered
 from fastconv.kernels.memory import LINE
 from fastconv.kernels.simd import vector
 from fastconv.kernels.simd.engine.costs import CALL
+from fastconv.kernels.simd.engine.requests import are_waited_for
 from fastconv.kernels.simd.engine.sizes import reader, written
 from fastconv.kernels.simd.engine.windows import runs
 from fastconv.machine import Machine, host
@@ -35,8 +36,8 @@ span = compiled(pools.span)
 
 TOGETHER = 16  # values whose additions are written out
 FAR = 512  # values ahead of those that are placed
-LEAST = 32  # channels of an item
-SHARES = 4  # items that a call should have for its threads: to clear some of the channels of each cell takes longer
+SHARES = 8  # items that a call should have for its threads, in bands of rows of one image
+BAND = 4  # rows of windows of a band, or more, for each that it shares cells with
 PARTS = 1024  # values for which a pace tells what is asked for
 
 
@@ -49,13 +50,23 @@ class PlaneSizes(NamedTuple):
 
 
 class RowSizes(NamedTuple):
-    """Windows of three axes, channels that lie side by side, and those of an item at most."""
+    """Windows of three axes, channels that lie side by side, and bands of an image."""
 
     depth: Axis
     height: Axis
     width: Axis
     channels: int
-    block: int
+    bands: int
+
+
+class Band(NamedTuple):
+    """The rows of windows from `first` to before `end` of an image, and the rows of cells that are theirs, likewise."""
+
+    image: int
+    first: int
+    end: int
+    begins: int
+    ends: int
 
 
 class Values(NamedTuple):
@@ -158,56 +169,78 @@ def reach(row, s):
     return max(whole, last * s.height.cells + span(s.height, h).stop)
 
 
+@compiled
+def band_of(item, s):
+    """The band of one item: cells that windows of several bands hold are the first one's."""
+    image, number = divmod(item, s.bands)
+    stacks = s.depth.outputs * s.height.outputs
+    first, end = stacks * number // s.bands, stacks * (number + 1) // s.bands
+    return Band(image, first, end, reach(first - 1, s) if first > 0 else 0, reach(end - 1, s))
+
+
 @lru_cache(maxsize=8)
 def rows(ahead: bool, lanes: int, itemsize: int, dtype: str, isa: str) -> Kernel:
-    """The compiled loop over images and blocks of channels: f32_gradient_placed_ahead_nhwc_avx512."""
+    """The compiled loop over bands of images: f32_gradient_placed_ahead_nhwc_avx512."""
     (_, clear_run), ask, line = runs(lanes), asker(itemsize), LINE // itemsize
 
     @compiled
-    def clear(to, begin, end, count, zero, s):
-        """The cells of some rows, of an item's channels."""
-        wide = s.width.cells
-        if count == s.channels:
-            clear_run(to + begin * wide * s.channels, zero, (end - begin) * wide * s.channels)
-        else:
-            for cell in range(begin * wide, end * wide):
-                clear_run(to + cell * s.channels, zero, count)
+    def values_of(row, o, band, dy, indices, to, s):
+        """The values of the window o of a row of windows."""
+        stacks = s.depth.outputs * s.height.outputs
+        first = ((band.image * stacks + row) * s.width.outputs + o) * s.channels
+        return Values(pointer(dy) + first, pointer(indices) + first, to)
+
+    @compiled
+    def place_row(row, cleared, band, dy, indices, to, s):
+        """The values of a row of windows all of whose cells are the band's."""
+        wide, of_row, whole = s.width.outputs, s.width.cells * s.channels, s.channels - s.channels % TOGETHER
+        asked, placed, pace = cleared * of_row, 0, 0
+        if ahead:  # of the next image, what its first windows reach
+            following = reach(row + 1, s) if row + 1 < s.depth.outputs * s.height.outputs else cleared + s.height.taps
+            pace = max(0, following - cleared) * of_row * PARTS // (wide * s.channels)
+        for o in range(wide):
+            at = values_of(row, o, band, dy, indices, to, s)
+            for c in range(0, whole, TOGETHER):
+                if ahead:
+                    until = cleared * of_row + placed * pace // PARTS
+                    while asked < until:
+                        prefetch(to + asked)
+                        asked += line
+                    placed += TOGETHER
+                    ask(at, c, wide * s.channels)
+                for k in range(TOGETHER):
+                    place_beside(at, c + k, s.channels)
+            for c in range(whole, s.channels):
+                place_beside(at, c, s.channels)
+
+    @compiled
+    def place_shared(row, band, dy, indices, to, s):
+        """The values of a row of windows whose cells are the band's."""
+        begins, ends = band.begins * s.width.cells, band.ends * s.width.cells
+        for o in range(s.width.outputs):
+            at = values_of(row, o, band, dy, indices, to, s)
+            for c in range(s.channels):
+                if begins <= peek(at.indices + c) < ends:
+                    place_beside(at, c, s.channels)
 
     def gradient(begin, end, dy, indices, dx, sizes, zero):
         """dx[n, indices[n, o, c], c] += dy[n, o, c]"""
         s = read_rows(sizes)
-        blocks, wide = -(-s.channels // s.block), s.width.outputs
         stacks, of_row = s.depth.outputs * s.height.outputs, s.width.cells * s.channels
         for item in range(begin, end):
-            n, part = divmod(item, blocks)
-            channel = part * s.block
-            count, cleared = min(s.block, s.channels - channel), 0
-            whole = count - count % TOGETHER
-            to = pointer(dx) + (n * s.depth.cells * s.height.cells * of_row + channel)
-            for row in range(stacks):
-                reached = reach(row, s)
+            band = band_of(item, s)
+            to, cleared = pointer(dx) + band.image * s.depth.cells * s.height.cells * of_row, band.begins
+            row = band.first
+            while row < band.end or (row < stacks and span(s.height, row).start < band.ends):
+                reached = min(reach(row, s), band.ends)
                 if reached > cleared:
-                    clear(to, cleared, reached, count, zero, s)
+                    clear_run(to + cleared * of_row, zero, (reached - cleared) * of_row)
                     cleared = reached
-                asked, placed, pace = cleared * of_row, 0, 0
-                if ahead and count == s.channels:  # of the next image, what its first windows reach
-                    following = reach(row + 1, s) if row + 1 < stacks else cleared + s.height.taps
-                    pace = max(0, following - cleared) * of_row * PARTS // (wide * s.channels)
-                for o in range(wide):
-                    first = ((n * stacks + row) * wide + o) * s.channels + channel
-                    at = Values(pointer(dy) + first, pointer(indices) + first, to)
-                    for c in range(0, whole, TOGETHER):
-                        if ahead:
-                            until = cleared * of_row + placed * pace // PARTS
-                            while asked < until:
-                                prefetch(to + asked)
-                                asked += line
-                            placed += TOGETHER
-                            ask(at, c, wide * s.channels)
-                        for k in range(TOGETHER):
-                            place_beside(at, c + k, s.channels)
-                    for c in range(whole, count):
-                        place_beside(at, c, s.channels)
+                if s.bands > 1 and (row >= band.end or span(s.height, row).start < band.begins):
+                    place_shared(row, band, dy, indices, to, s)
+                else:
+                    place_row(row, cleared, band, dy, indices, to, s)
+                row += 1
 
     gradient.__name__ = f"{dtype}_gradient_placed{'_ahead' * ahead}_nhwc_{isa}"
     return Kernel(gradient)
@@ -235,12 +268,15 @@ def cost(problem: Problem, machine: Machine) -> float:
     return machine.seconds(CALL + cycles, g.bytes(problem.dtype.itemsize))
 
 
-def block_for(g: ScatterGradient) -> int:
-    """Channels of an item: all, or as many as leave each call some items."""
-    block = g.channels
-    while block > LEAST and g.batch * -(-g.channels // block) < SHARES:
-        block = -(-block // 2)
-    return max(1, block)
+def bands_for(g: ScatterGradient) -> int:
+    """Bands of an image: several where images are few, and rows of windows in one plane begin one behind the other."""
+    if g.windows is None or g.windows[0].outputs > 1:
+        return 1
+    height = g.windows[1]
+    if height.dilation > 1 or (height.taps == 0 and height.rest):
+        return 1
+    shared = max(0, height.taps - 1) // height.stride  # rows of windows that have cells in another band
+    return max(1, min(-(-SHARES // g.batch), height.outputs // (BAND * (1 + shared))))
 
 
 def anywhere(g: ScatterGradient) -> list[Axis]:
@@ -253,15 +289,15 @@ def anywhere(g: ScatterGradient) -> list[Axis]:
 @remembered
 def launch(gradient: ScatterGradient, dtype: np.dtype[Any], machine: Machine) -> Launch:
     """The kernel with its arguments."""
-    g, ahead, line = gradient, machine.asks(gradient.bytes(dtype.itemsize)), LINE // dtype.itemsize
+    g, ahead, line = gradient, are_waited_for(gradient.bytes(dtype.itemsize), machine), LINE // dtype.itemsize
     names = ahead, machine.lanes(dtype), dtype.itemsize, element(dtype), machine.isa
     if not g.channels_last:
         cells_in, cells_out = prod(g.pooled_size), prod(g.in_size)
         sizes = written(PlaneSizes(cells_in, cells_out, cells_out * PARTS // (line * cells_in)))
         return Launch(planes(*names), g.batch * g.channels, g.flops, sizes, dtype.type(0))
-    block, (depth, height, width) = block_for(g), g.windows or anywhere(g)
-    sizes = written(RowSizes(depth, height, width, g.channels, block))
-    return Launch(rows(*names), g.batch * -(-g.channels // block), g.flops, sizes, dtype.type(0))
+    bands, (depth, height, width) = bands_for(g), g.windows or anywhere(g)
+    sizes = written(RowSizes(depth, height, width, g.channels, bands))
+    return Launch(rows(*names), g.batch * bands, g.flops, sizes, dtype.type(0))
 
 
 def kernel(problem: Problem, machine: Machine) -> str:
