@@ -117,7 +117,7 @@ def test_stacks_of_rows_join_without_a_seam(rows, threads, monkeypatch):
     x = rng.integers(-40, 50, (2, 3, 30, 40)).astype(np.float32)
     monkeypatch.setattr(windows, "tile_for", lambda *arguments: (rows, 1))
     for far in (0, 10**9):
-        monkeypatch.setattr(requests, "FAR", far)
+        monkeypatch.setattr(requests, "PLANE", far)
         keeping.forget()
         plan = fc.max_pool2d.plan(x.shape, 3, stride=2, padding=1, implementation="direct")
         expected = fc.max_pool2d(x, 3, stride=2, padding=1, implementation="loops")

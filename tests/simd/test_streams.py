@@ -110,7 +110,9 @@ def test_layers_of_many_channels_go_elsewhere():
         plan = fc.conv1d.plan((1, c, positions), np.zeros((k, c, 1), np.float32), implementation="direct")
         return streams.suits(plan.served, host())
 
-    assert suits(streams.FEW_INPUTS, 512, 1000)
+    assert suits(streams.FEW_INPUTS, streams.MOST_OUTPUTS, 1000)
+    assert suits(streams.WHOLE, 5000, 100)
+    assert not suits(streams.FEW_INPUTS, streams.MOST_OUTPUTS + 1, 1000)  # whose sums take megabytes
     assert suits(512, streams.FEW_OUTPUTS, 1000)
     assert not suits(streams.FEW_INPUTS + 1, streams.FEW_OUTPUTS + 1, 1000)
     assert not suits(8, 8, LANES)  # less than a tile

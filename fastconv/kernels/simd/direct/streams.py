@@ -48,7 +48,7 @@ class Sizes(NamedTuple):
     chunk : int
         Input channels that are read before sums are written.
     sums : int
-        Of a block.
+        Of a block, or 0 where all channels are one chunk.
     """
 
     groups: int
@@ -149,6 +149,7 @@ CHUNK, LONG_CHUNK = 8, 16  # channels that are read before sums are written, at 
 WHOLE = 24  # of which none are written before the last, where more than CHUNK may be read
 SEVERAL = 12  # output channels beside which sums that come and go cost more than what is not foreseen
 FEW_INPUTS, FEW_OUTPUTS = 48, 32  # channels: of more, sums would come and go often, and would leave the caches
+MOST_OUTPUTS = 256  # of few inputs, where sums come and go: of more, they would take megabytes
 OF_LINE = 4  # cycles of a cache line that comes out of the L2 cache
 OF_PANEL = 3, 45  # pointwise.py waits: cycles of a line, and of a channel of a panel, of x and of y, where memory is waited for
 CROWDED = 9, 25  # and of a channel that shares sets of the L1 cache with others: for each block in place, and copied
@@ -177,9 +178,12 @@ class Cut(NamedTuple):
 
 def suits(problem: Problem, machine: Machine) -> bool:
     """Whether positions follow each other, a tile's at least, and channels are few."""
-    g = problem.geometry
-    few = g.out_per_group <= FEW_OUTPUTS or g.in_per_group <= FEW_INPUTS
-    return few and g.in_per_group > 0 and are_lines(g) and not g.transposed and bool(tiles_of(g, problem.dtype, machine))
+    g, dtype = problem.geometry, problem.dtype
+    if g.transposed or not g.in_per_group or not are_lines(g) or not tiles_of(g, dtype, machine):
+        return False
+    if g.out_per_group <= FEW_OUTPUTS:
+        return True
+    return g.in_per_group <= FEW_INPUTS and (g.out_per_group <= MOST_OUTPUTS or chunk_of(g, dtype, machine) == g.in_per_group)
 
 
 def tiles_of(geometry: ConvGeometry, dtype: np.dtype[Any], machine: Machine) -> list[Tile]:
@@ -266,6 +270,7 @@ def drafts(geometry: ConvGeometry, cut: Cut, dtype: np.dtype[Any], machine: Mach
     g, (rows, columns), lanes = geometry, cut.tile, machine.lanes(dtype)
     positions, width = prod(g.in_size), columns * lanes
     tiles = positions // cut.blocks // width + 2  # where blocks begin is rounded
+    kept = -(-g.out_per_group // rows) * tiles * rows * width
     sizes = Sizes(
         groups=g.groups,
         c_group=g.in_per_group,
@@ -273,7 +278,7 @@ def drafts(geometry: ConvGeometry, cut: Cut, dtype: np.dtype[Any], machine: Mach
         plane=positions,
         blocks=cut.blocks,
         chunk=cut.chunk,
-        sums=-(-g.out_per_group // rows) * tiles * rows * width,
+        sums=0 if cut.chunk == g.in_per_group else kept,
     )
     arguments = written(sizes), epilogue.scalars(g.activation, dtype)
     chosen = kernel(cut.tile, lanes, element(dtype), machine.isa)
