@@ -35,6 +35,8 @@ class LineSizes(NamedTuple):
         Outputs begin .. end - 1 of a row have windows without padding on it.
     zeros : int
         Words of 8 bytes that hold a cell.
+    planes, rows : int
+        Of the input, that the next depth and the next row of outputs read first, of each of their taps one at most.
     along : int
         Outputs from a tile to those that it asks for, where an image is one row; else 0: those of the next row are.
     """
@@ -50,6 +52,8 @@ class LineSizes(NamedTuple):
     begin: int
     end: int
     zeros: int
+    planes: int
+    rows: int
     along: int
 
 
@@ -157,8 +161,8 @@ def asker(tile: Tile, stride: int, lanes: int, itemsize: int) -> Any:
         for k in range(0, tile.vectors * lanes, line_of_cells):
             for i in range(tile.rows):
                 vector.prefetch(output + (i * s.dilation.w * s.channels + (c + k)))
-            for t in range(s.stride.d):
-                for r in range(s.stride.h):
+            for t in range(s.planes):
+                for r in range(s.rows):
                     row = (r - t * s.cells.h) * s.cells.w
                     for j in range(tile.rows * stride):
                         vector.prefetch(cell + ((row + j * s.dilation.w) * s.channels + (c + k)))

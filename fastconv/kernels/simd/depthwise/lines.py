@@ -253,6 +253,8 @@ def draft(geometry: ConvGeometry, tile: Tile, dtype: np.dtype[Any], machine: Mac
         begin=begin,
         end=end,
         zeros=g.in_channels * dtype.itemsize // 8 + 1,
+        planes=min(g.stride[0], g.kernel[0]),
+        rows=min(g.stride[1], g.kernel[1]),
         along=tiles * tile.rows * g.dilation[-1] if prod(g.out_size[:2]) == 1 else 0,
     )
     arguments = written(sizes), epilogue.scalars(g.activation, dtype)

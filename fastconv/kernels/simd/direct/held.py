@@ -78,19 +78,6 @@ def results_near(lanes: int, itemsize: int, asked: bool) -> int:
     return (min(near, ASKED) if asked else near) // itemsize
 
 
-@lru_cache(maxsize=8)
-def asks_of(lanes: int) -> Any:
-    """The compiled are_asked_for(s): whether results of the span behind are.
-
-    Vectors of rows that are no whole vectors lie across two lines at times, and a store waits for both.
-    """
-
-    def are_asked_for(s):
-        return s.ahead > 0 and s.k_group >= AHEAD * s.of_line and s.k_group % lanes != 0
-
-    return compiled(are_asked_for)
-
-
 @lru_cache(maxsize=64)
 def summer(rows: int, form: Form, lanes: int, dtype: str) -> Any:
     """The compiled sums of the positions of a stretch, `rows` at a time: those of the channels of one panel."""
@@ -127,23 +114,24 @@ def summer(rows: int, form: Form, lanes: int, dtype: str) -> Any:
 
 
 @lru_cache(maxsize=64)
-def kernel(rows: int, form: Form, lanes: int, in_place: bool, dtype: str, isa: str) -> Kernel:
-    """The compiled loops over blocks of positions: f32_held_8x9_avx512, of 8 positions and 9 products."""
+def kernel(rows: int, form: Form, lanes: int, in_place: bool, ahead: bool, dtype: str, isa: str) -> Kernel:
+    """The compiled loops over blocks of positions: f32_held_8x9_avx512, of 8 positions and 9 products.
+
+    Where results are asked for `ahead`, those of the span behind are.
+    """
     windows_of, make_sums = window_reader(lanes, True, in_place), summer(rows, form, lanes, dtype)
-    are_asked_for = asks_of(lanes)
     terms, packs = prod(form), not in_place
-    near, asked = (results_near(lanes, 4 if dtype == "f32" else 8, one) for one in (False, True))
+    near = results_near(lanes, 4 if dtype == "f32" else 8, ahead)
 
     @inlined
     def make_row(block, source, y, w, bias, span, steps, step, offsets, act, s):
         """The outputs of a row of a block, which has one image: of a span after the other those of all panels."""
-        asks = are_asked_for(s)
         for first in range(0, block.w, span):
             count = min(span, block.w - first)
             for k in range(block.first_panel, block.last_panel):
                 panel, width = block.group * s.panels + k, min(lanes, s.k_group - k * lanes)
                 at = Stretch(source + first * step, count, y + k * lanes)
-                if asks:  # of the span behind as much as this panel writes
+                if ahead:  # of the span behind as much as this panel writes
                     ask_lines(y + ((first + count) * s.k_group + k * lanes * count), lanes * count, s.of_line)
                 make_sums(at, w + panel * terms * lanes, bias + panel * lanes, width, steps, step, offsets + first, act)
 
@@ -155,8 +143,7 @@ def kernel(rows: int, form: Form, lanes: int, in_place: bool, dtype: str, isa: s
         tables, integers = carve_tables(Tables(s.block.columns, columns=lanes), sizes)
         for i in range(s.block.columns):
             poke(tables.outputs + i, i * s.y.w)
-        results = asked if are_asked_for(s) else near
-        span, weights_at = max(rows, results // max(1, s.k_group) // rows * rows), pointer(w) + s.bias
+        span, weights_at = max(rows, near // max(1, s.k_group) // rows * rows), pointer(w) + s.bias
         item = begin
         while item < end:
             block, item = block_of(item, end, s)
@@ -169,7 +156,7 @@ def kernel(rows: int, form: Form, lanes: int, in_place: bool, dtype: str, isa: s
         keep(integers)
         keep(memory)
 
-    held.__name__ = f"{dtype}_held_{rows}x{terms}_{isa}"
+    held.__name__ = f"{dtype}_held_{rows}x{terms}{'_ahead' * ahead}_{isa}"
     return Kernel(held)
 
 
@@ -276,6 +263,11 @@ def drafts(geometry: ConvGeometry, cuts: Cuts, dtype: np.dtype[Any], machine: Ma
     return tuple(draft(geometry, cut, dtype, machine) for cut in cuts.of_walks)
 
 
+def asks(sizes: Sizes, lanes: int) -> bool:
+    """Whether results are asked for: vectors of rows that are no whole vectors lie across two lines, and wait for both."""
+    return sizes.ahead > 0 and sizes.k_group >= AHEAD * sizes.of_line and sizes.k_group % lanes != 0
+
+
 @remembered
 def draft(geometry: ConvGeometry, cut: Cut, dtype: np.dtype[Any], machine: Machine) -> weights.Draft:
     """The launch of one walk, and what lays out the weights of its taps."""
@@ -283,6 +275,6 @@ def draft(geometry: ConvGeometry, cut: Cut, dtype: np.dtype[Any], machine: Machi
 
     def kernel_for(sizes: Sizes) -> Kernel:
         form, lanes = form_of(g, walks, sizes.pieces), machine.lanes(dtype)
-        return kernel(tile.rows, form, lanes, in_place, element(dtype), machine.isa)
+        return kernel(tile.rows, form, lanes, in_place, asks(sizes, lanes), element(dtype), machine.isa)
 
     return tiles.draft_of(geometry, cut, kernel_for, dtype, machine)

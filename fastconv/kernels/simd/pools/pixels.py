@@ -48,7 +48,8 @@ class Sizes(NamedTuple):
     windows, inside : Windows, Columns
         Windows, and those of a row that are whole.
     planes, along : int
-        Planes that the next depth reaches first, and outputs from a tile to those that it asks for, where an image is one row.
+        Planes that the next depth reads first, of each tap one at most; outputs from a tile to those that it asks for, where an
+        image is one row, else 0.
     """
 
     channels: int
@@ -359,8 +360,9 @@ def launch(geometry: PoolGeometry, dtype: np.dtype[Any], machine: Machine, pixel
     before, inside = Plane(*t.before[1:]), first_and_last(g, -1)
     tiles = -(-ALONG // (g.channels * dtype.itemsize * pixels))
     along = tiles * pixels * t.dilation[2] if t.out_size[:2] == (1, 1) else 0
+    planes = min(t.stride[0], t.kernel[0])
     sizes = written(
-        Sizes(g.channels, axes(t.in_size), axes(t.out_size), before, axes(t.dilation), t.windows, inside, t.stride[0], along)
+        Sizes(g.channels, axes(t.in_size), axes(t.out_size), before, axes(t.dilation), t.windows, inside, planes, along)
     )
     deep, ahead = g.kernel[0] > 1 and g.rank > 2, asks(g, dtype, machine)
     tile = Tile(kind, pixels, (t.kernel[1], t.kernel[2]), g.stride[-1], deep, ahead, lanes)
