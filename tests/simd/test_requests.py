@@ -200,7 +200,7 @@ def test_dense_layers(monkeypatch: pytest.MonkeyPatch, kernel: int, activation: 
         w = rng.integers(-4, 5, (outputs, kernel, kernel, channels)).astype(np.float32)
         options: dict[str, Any] = {"padding": kernel // 2, "activation": activation, "layout": "NHWC"}
         plan = fc.conv2d.plan(x.shape, w, implementation="direct", **options)
-        assert channels > 1 or kernel > 1 or host().is_meshed or "held" in plan.kernel and "ahead" in plan.kernel
+        assert channels > 1 or kernel > 1 or host().is_meshed or ("held" in plan.kernel and "ahead" in plan.kernel)
         expected = fc.conv2d(x, w, implementation="im2col", **options)
         for at in ("end", "beginning"):
             out = guarded(np.full(expected.shape, np.nan, np.float32), at)
