@@ -9,7 +9,8 @@ import numpy as np
 from fastconv.dask.graphs import Block, Input, Pieces, in_blocks, no_out, numeric, stand_in, whole
 from fastconv.machine import host
 from fastconv.plans.dispatch import chosen_form
-from fastconv.plans.planning import Given, bias_array, once, plan_without_weights, pool_dtype
+from fastconv.plans.functions import once
+from fastconv.plans.planning import Given, bias_array, plan_without_weights, pool_dtype
 from fastconv.problem import arguments as check
 from fastconv.problem import signatures
 from fastconv.problem.blocks import Piece, Rule, Spread, Whole, Windows, bounds_of, pieces, unchanged

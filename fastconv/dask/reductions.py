@@ -20,7 +20,8 @@ from fastconv.dask.maps import INDEX, Axes, GlobalIndices, counts, rules_of, spa
 from fastconv.machine import host
 from fastconv.operations.adaptive_pools import pooled_rank
 from fastconv.plans.dispatch import chosen_form
-from fastconv.plans.planning import once, pool_dtype
+from fastconv.plans.functions import once
+from fastconv.plans.planning import pool_dtype
 from fastconv.problem import arguments as check
 from fastconv.problem import signatures
 from fastconv.problem.blocks import Bounds, Shares, Whole, bounds_of

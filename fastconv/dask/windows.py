@@ -10,7 +10,7 @@ from fastconv.dask.maps import Axes, rules_of
 from fastconv.machine import host
 from fastconv.operations.windows import fold as fold_of_arrays
 from fastconv.plans.dispatch import chosen_form
-from fastconv.plans.planning import once
+from fastconv.plans.functions import once
 from fastconv.problem import arguments as check
 from fastconv.problem import signatures
 from fastconv.problem.blocks import Piece, Spread, Whole, Windows, bounds_of, pieces, ranges, unchanged, within

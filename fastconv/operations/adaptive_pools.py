@@ -7,8 +7,9 @@ import numpy.typing as npt
 from fastconv.operations.operation import Operation
 from fastconv.operations.pools import LARGEST, MEANS, Pool, example
 from fastconv.operations.types import Array, LayoutOptions, OutputSize
+from fastconv.plans.functions import pooled
 from fastconv.plans.kinds import PoolPlan
-from fastconv.plans.planning import plan_pool, pooled
+from fastconv.plans.planning import plan_pool
 from fastconv.problem.arguments import array, shape
 from fastconv.problem.convolutions import LAYOUTS, Size
 from fastconv.problem.foreign import LazyArray

@@ -8,8 +8,9 @@ import numpy.typing as npt
 
 from fastconv.operations.operation import Operation, a_shape
 from fastconv.operations.types import Array, ConvOptions, Ints, Padding, TransposedOptions
+from fastconv.plans.functions import convolve
 from fastconv.plans.kinds import ConvPlan
-from fastconv.plans.planning import convolve, plan_convolution
+from fastconv.plans.planning import plan_convolution
 from fastconv.plans.pullbacks import Pullback, convolved_once
 from fastconv.problem import arguments as check
 from fastconv.problem.foreign import LazyArray

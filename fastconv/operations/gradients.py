@@ -8,10 +8,10 @@ import numpy.typing as npt
 
 from fastconv.operations.operation import Operation
 from fastconv.operations.types import Array, GradientOptions, Ints, Padding, WeightGradientOptions
+from fastconv.plans.functions import once
 from fastconv.plans.gradients import build_input_gradient, build_weight_gradient, differentiable, input_gradient_of
 from fastconv.plans.kinds import ConvPlan
 from fastconv.plans.plan import Plan
-from fastconv.plans.planning import once
 from fastconv.plans.recall import recalled
 from fastconv.problem.arguments import array
 

@@ -7,9 +7,9 @@ import numpy.typing as npt
 
 from fastconv.operations.gradients import GRAD_OUTPUT, INPUT_SIZE, ROW, Gradient, example, real
 from fastconv.operations.types import Array, Ints, LayoutOptions, Padding
+from fastconv.plans.functions import once
 from fastconv.plans.gradients import build_pool_gradient, build_scatter
 from fastconv.plans.plan import Plan
-from fastconv.plans.planning import once
 from fastconv.plans.recall import recalled
 
 

@@ -6,8 +6,9 @@ import numpy.typing as npt
 
 from fastconv.operations.operation import Operation
 from fastconv.operations.types import Array, Ints, OrderPoolOptions, Padding, PoolOptions
+from fastconv.plans.functions import pooled
 from fastconv.plans.kinds import PoolPlan
-from fastconv.plans.planning import plan_pool, pooled
+from fastconv.plans.planning import plan_pool
 from fastconv.problem.arguments import footprint
 from fastconv.problem.foreign import LazyArray
 

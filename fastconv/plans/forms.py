@@ -54,8 +54,10 @@ class Form(NamedTuple):
         if self.phases is not None:
             w = permuting.contiguous(self.phases.weights(w), w).reshape(self.phases.plain.w_shape)
         if self.cut:
-            w = w[(slice(None), *self.cut)] if channels_last else w[(slice(None), slice(None), *self.cut)]
-        return np.ascontiguousarray(w).reshape(self.problem.geometry.w_shape)
+            w = permuting.contiguous(
+                w[(slice(None), *self.cut)] if channels_last else w[(slice(None), slice(None), *self.cut)], w
+            )
+        return w.reshape(self.problem.geometry.w_shape)
 
     def bias(self, bias: Array) -> Array:
         """The bias as it is asked."""

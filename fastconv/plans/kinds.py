@@ -47,13 +47,16 @@ class ConvPlan(Plan):
         types = self.seen.types
         return types.weights if self.implementation.reads(self.seen) else types.summed
 
+    @cached_property
+    def as_given(self) -> bool:
+        """Whether the weights lie in memory as the implementation is asked to pack them."""
+        return self.form.phases is None and not self.form.cut
+
     def seen_weights(self, w: Array) -> Array:
         """Weights as the implementation is asked to pack them: in weights_dtype and C order."""
-        as_given = self.form.phases is None and w.shape == self.seen.geometry.w_shape
-        if as_given and w.dtype is self.weights_dtype and w.flags.carray:
-            return w
-        found = casting.contiguous(w, self.weights_dtype)
-        return found if as_given else self.form.weights(found, self.geometry.channels_last)
+        if self.as_given and w.dtype is self.weights_dtype and w.flags.carray:
+            return w.reshape(self.seen.geometry.w_shape)
+        return self.form.weights(casting.contiguous(w, self.weights_dtype), self.geometry.channels_last)
 
     def packing(self, w: Array, bias: Array) -> Any:
         """Weights as the implementation takes them, of those that `seen_weights` gives."""

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fastconv.kernels.keeping import ENTRY, Kept, grown
+from fastconv.kernels.simd.engine.weights import Draft
 from fastconv.machine import host
 from fastconv.plans.kinds import ConvPlan
 from fastconv.problem.convolutions import Array
@@ -20,6 +21,7 @@ from fastconv.problem.convolutions import Array
 MOST = 256 << 10  # bytes of weights: to compare more costs as much as to pack it
 SEVERAL = 4  # weights of one geometry
 PACKED, COMPARED = 2e-6, 5e-11  # seconds beside the packing itself, and of a byte that is compared
+FLOATS = frozenset(map(np.dtype, "fd"))
 TIRED = 8  # calls in a row that found nothing, after which one in so many is noted
 
 
@@ -60,11 +62,17 @@ class Decided(NamedTuple):
     plan : ConvPlan
     compares : bool
         Whether equal weights are looked for: not where it takes longer than to pack them.
+    no_bias : array
+        Zeros for a call without one, which nothing writes into.
+    drafts : tuple of Draft or None
+        Launches without weights, where they are all that a call on plain arrays makes.
     """
 
     choices: Any
     plan: ConvPlan
     compares: bool
+    no_bias: Array
+    drafts: tuple[Draft, ...] | None
 
 
 class Known:
@@ -97,15 +105,33 @@ def may_be_compared(w: Array) -> bool:
 
 
 def compares(plan: ConvPlan, w: Array) -> bool:
-    """Whether to find equal weights takes less time than to pack these: some implementations read them where they lie."""
+    """Whether to find equal weights takes less time than to pack these: some implementations read them where they lie.
+
+    Those too large to be kept are not.
+    """
+    if not may_be_compared(w):
+        return False
     if plan.form.phases is not None or w.dtype != plan.weights_dtype:
         return True
     return PACKED + plan.implementation.pack_cost(plan.served, host()) > COMPARED * w.nbytes
 
 
-def known_of(key: Any) -> Known:
-    """What is known of calls with the same arguments."""
+def decided(choices: Any, plan: ConvPlan, w: Array, no_bias: Array) -> Decided:
+    """The plan for all weights, with what calls of arrays that it takes as they are need of it."""
+    ask, seen = plan.implementation.drafts, plan.served
+    plain = plan.takes_as_is and plan.as_given and seen.types.uniform and seen.dtype in FLOATS and not seen.residual
+    return Decided(choices, plan, compares(plan, w), no_bias, ask(seen, host()) if ask is not None and plain else None)
+
+
+def met(key: Any) -> Known | None:
+    """What is known of calls with the same arguments, if there were any."""
     known: Known | None = _packings.get(key) or _packings.found(key)
+    return known
+
+
+def known_of(key: Any) -> Known:
+    """What is known of calls with the same arguments; little, where this is the first."""
+    known = met(key)
     if known is None:
         known = Known()
         _packings.keep(key, known)

@@ -1,10 +1,9 @@
-"""How plans are made: one builder a family of operations, and functions, which are a plan made and called once.
+"""How plans are made: one builder a family of operations.
 
 arguments, signatures -> Problem -> dispatch.choose -> pack -> Plan
 """
 
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import replace
 from math import prod
 from typing import Any, NamedTuple, TypeVar
@@ -13,10 +12,9 @@ import numpy as np
 
 from fastconv.kernels.keeping import Kept
 from fastconv.machine import host, memory
-from fastconv.plans import packings, turning
-from fastconv.plans.dispatch import NETWORK, cheapest, chosen_form, contenders, is_automatic, rivals
+from fastconv.plans.dispatch import cheapest, chosen_form, contenders, rivals
 from fastconv.plans.kinds import ConvPlan, ElementwisePlan, IndicesPlan, PoolPlan, UnpoolPlan, Weights
-from fastconv.plans.plan import NOTHING, Operand, Plan
+from fastconv.plans.plan import Operand, Plan
 from fastconv.plans.racing import fastest, is_measured
 from fastconv.plans.recall import may_be_kept, recalled, same, tuples_are_plain
 from fastconv.plans.registry import OPERATIONS, Implementation
@@ -44,17 +42,6 @@ def raced(make: Callable[[str], AnyPlan]) -> AnyPlan:
     """Of the plans that make(implementation) gives, the one that a measurement finds the fastest."""
     auto = make("auto")
     return fastest([auto, *map(make, contenders(auto.operation, auto.problem, host(), auto.implementation))])
-
-
-def once(options: dict[str, Any]) -> None:
-    """Refuse to measure for the sake of one call."""
-    name = options.get("implementation")
-    if name is None:
-        return
-    if is_measured(name):
-        raise ValueError('implementation "measure" is for plans, which are made once and called often; a function takes none')
-    if is_automatic(name) and name == NETWORK:
-        raise ValueError('implementation "network" is for plans, which are one of many; a function takes none')
 
 
 def unbatched(shape: Size, single: bool) -> Size:
@@ -223,75 +210,6 @@ def bias_array(bias: Any, plan: ConvPlan) -> Array:
     return check.cast("bias", found, result).astype(summed)
 
 
-def packed_once(
-    operation: str, rank: int, x: Array, w: Array, bias: Any, residual: bool, options: dict[str, Any]
-) -> tuple[ConvPlan, Any]:
-    """(plan, packed weights) of a function's call, found where equal weights were packed before."""
-    choices, known, one, decided = OPERATIONS[operation[:-2]], None, None, None
-    key: Any = None
-    if packings.may_be_compared(w) and may_be_kept(tuple(options.values())):
-        key = arguments_of(operation, x.shape, x.dtype, w, residual, options)
-        known = packings.known_of(key)
-        decided = known.decided
-        if decided is None or decided.compares:
-            one = packings.found(known, choices, w, bias)
-            if one is not None and one.plan is not None:
-                return one.plan, one.packed
-    if decided is not None and decided.choices is choices:
-        plan = decided.plan
-        seen = plan.seen_weights(w)
-    else:
-        magnitudes = None if w.dtype.kind == "f" else magnitudes_of(x.dtype, w, bias)
-        plan, seen, fixed = decided_plan(operation, rank, (x.shape, x.dtype, w, residual, magnitudes), options, True, key)
-        if known is not None and fixed and magnitudes is None:
-            known.decided = decided = packings.Decided(choices, plan, packings.compares(plan, w))
-    added = bias_array(bias, plan)
-    packed = plan.packing(seen, added)
-    if one is not None and known is not None:
-        packings.keep(known, one, w, plan, packed, lambda own: plan.packing(plan.seen_weights(own), added))
-    elif known is not None and (decided is None or decided.compares):
-        packings.note(known, choices, w, bias)
-    return plan, packed
-
-
-def for_one_call(
-    operation: str, rank: int, x: Any, w: Any, bias: Any, residual: Any, options: dict[str, Any]
-) -> tuple[ConvPlan, Any, dict[str, Array], dict[str, Array]]:
-    """(plan, packed weights, operands, weights and bias as arrays) of a function's call."""
-    once(options)
-    x, w = check.array("x", x), check.array("w", w)
-    bias = bias if bias is None else check.array("bias", bias)
-    plan, packed = packed_once(operation, rank, x, w, bias, residual is not None, options)
-    operands, others = {"x": x}, {"w": w} if bias is None else {"w": w, "bias": bias}
-    if residual is not None:
-        added = check.array("residual", residual)
-        if added.shape != plan.out_shape:
-            raise ValueError(f"residual must have the result's shape, {plan.out_shape}, got {added.shape}")
-        operands["residual"] = check.cast("residual", added, plan.out_dtype).astype(plan.out_dtype, copy=False)
-    return plan, packed, operands, others
-
-
-def convolve(operation: str, rank: int, x: Any, w: Any, bias: Any, residual: Any, out: Any, options: dict[str, Any]) -> Array:
-    """A plan made and called once; in the other layout, where x lies in memory so."""
-    layout = turning.layout_of_call(x, rank, options, out)
-    if layout is not None:
-        with suppress(ValueError, TypeError):  # which the call as it was made words better
-            return turned_call(operation, rank, (x, w, residual, out), bias, options, layout)
-    plan, packed, operands, others = for_one_call(operation, rank, x, w, bias, residual, options)
-    result: Array = plan.run(operands, out, packed, others)
-    return result
-
-
-def turned_call(
-    operation: str, rank: int, arrays: tuple[Any, ...], bias: Any, options: dict[str, Any], layout: tuple[str, bool]
-) -> Array:
-    """A convolution of (x, w, residual, out) in the other layout: `layout` as turning.layout_of_call has it."""
-    name, last = layout
-    x, w, residual, out = (None if one is None else turning.turned(check.array("w", one), rank, last) for one in arrays)
-    made = convolve(operation, rank, x, w, bias, residual, out, {**options, "layout": name})
-    return turning.turned(made, rank, not last) if arrays[-1] is None else arrays[-1]
-
-
 # Operations without weights -------------------------------------------------------------------------------------------
 
 
@@ -338,14 +256,6 @@ def pool_dtype(operation: str, dtype: Any) -> np.dtype[Any]:
     if found.kind != "f" and operation.startswith("lp_pool"):
         raise TypeError(f"x has dtype {found}, which {operation} is not defined for: it takes a root, of a real float type")
     return found
-
-
-def pooled(operation: str, rank: int, x: Any, out: Any, options: dict[str, Any]) -> Any:
-    """A plan made and called once."""
-    once(options)
-    x = check.array("x", x)
-    plan = recalled(build_pool, operation, (rank, x.shape, x.dtype), options, known=True)
-    return plan.run({"x": x}, out, None, NOTHING)
 
 
 def build_unpool(

@@ -18,10 +18,11 @@ from fastconv.kernels.borders import folded, with_border
 from fastconv.kernels.gradients.activations import activation_gradient, keeps_result
 from fastconv.kernels.keeping import remembered
 from fastconv.kernels.simd.arrays import slopes
+from fastconv.plans.functions import for_one_call
 from fastconv.plans.gradients import InputGradient, convolution_plan, known_pool_plan, known_scatter_plan, narrowed, weights_of
 from fastconv.plans.kinds import ConvPlan, ElementwisePlan, IndicesPlan, PoolPlan, UnpoolPlan, Weights
 from fastconv.plans.plan import Plan
-from fastconv.plans.planning import bias_array, decided, for_one_call
+from fastconv.plans.planning import bias_array, decided
 from fastconv.problem import arguments as check
 from fastconv.problem.convolutions import IDENTITY, Activation, Array, ConvGeometry, Size
 from fastconv.problem.gradients import PoolGradient, ScatterGradient, lifted_axes

@@ -53,6 +53,9 @@ class Implementation:
         adds_in_place(problem) -> whether `run` may be given an empty residual, which says that `out` holds it.
     calls : callable or None
         calls(operands, packed, problem, out) -> the calls of kernels that are all that `run` does, or None where it does more.
+    drafts : callable or None
+        drafts(problem, machine) -> the launches, without weights, that are all that `pack` and `run` make of floats of one
+        dtype where nothing is added to the sums; None where the values of weights decide.
     error : Error
         The bound of its rounding.
     once : Implementation or None
@@ -75,6 +78,7 @@ class Implementation:
     growth: Callable[[Problem, Machine], float] = lambda problem, machine: 1.0
     adds_in_place: Callable[[Problem], bool] = lambda problem: False
     calls: Callable[[Any, Any, Problem, Any], tuple[Any, ...] | None] | None = None
+    drafts: Callable[[Problem, Machine], tuple[Any, ...] | None] | None = None
     error: Error = LOCAL
     once: "Implementation | None" = None
 

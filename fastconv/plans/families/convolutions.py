@@ -64,6 +64,7 @@ _DIRECT = Implementation(
     converts=direct.converts,
     kernel=direct.kernel,
     calls=launch_calls,
+    drafts=direct.drafts,
     adds_in_place=direct.adds_in_place,
 )
 
@@ -96,6 +97,7 @@ _WINOGRAD = Implementation(
     least=winograd.least,
     kernel=winograd.kernel,
     calls=launch_calls,
+    drafts=winograd.drafts,
 )
 _WINOGRAD = replace(
     _WINOGRAD,
@@ -105,6 +107,7 @@ _WINOGRAD = replace(
         pack=partial(winograd.pack, once=True),
         pack_cost=partial(winograd.pack_cost, once=True),
         kernel=partial(winograd.kernel, once=True),
+        drafts=partial(winograd.drafts, once=True),
     ),
 )
 
@@ -120,6 +123,7 @@ _DEPTHWISE = Implementation(
     fuses=depthwise.fuses,
     kernel=depthwise.kernel,
     calls=launch_calls,
+    drafts=depthwise.drafts,
 )
 
 _UNPACKED = Implementation(
@@ -132,6 +136,7 @@ _UNPACKED = Implementation(
     fuses=unpacked.fuses,
     kernel=unpacked.kernel,
     calls=launch_calls,
+    drafts=unpacked.drafts,
 )
 
 _SEPARABLE = Implementation(

@@ -184,7 +184,7 @@ def least(problem: Problem, machine: Machine) -> float:
 
 def pack_cost(problem: Problem, machine: Machine) -> float:
     """Weights turned, then packed."""
-    return 5e-6 + 5e-10 * problem.geometry.weights * problem.dtype.itemsize
+    return 1.8e-5 + 5e-10 * problem.geometry.weights * problem.dtype.itemsize
 
 
 def kind_of(band: Band, geometry: ConvGeometry) -> tuple[int, int, int]:

@@ -388,6 +388,11 @@ def draft_of(problem: Problem, machine: Machine) -> weights.Draft:
     return made
 
 
+def drafts(problem: Problem, machine: Machine) -> tuple[weights.Draft, ...]:
+    """The one launch."""
+    return (draft_of(problem, machine),)
+
+
 def pack(w: Array, bias: Array, problem: Problem) -> Launch:
     """The weights themselves."""
     return weights.launched(draft_of(problem, host()), w, bias)

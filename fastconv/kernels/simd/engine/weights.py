@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from fastconv.kernels.jit import NO_WEIGHTS, Kernel, Launch, compiled, element
+from fastconv.kernels.jit import GRAIN, NO_WEIGHTS, Kernel, Launch, compiled, element
 from fastconv.kernels.memory import aligned
 from fastconv.kernels.simd import vector
 from fastconv.kernels.simd.engine.blocks import whole_lines
@@ -212,6 +212,15 @@ class Draft(NamedTuple):
 
     launch: Launch
     lay: Callable[[Array, Array], tuple[Array, Array]]
+
+    def run(self, x: Array, w: Array, bias: Array, y: Array) -> None:
+        """Once, with these weights, on flat arrays."""
+        kernel, items, work, _, _, arguments = self.launch
+        weights, added = self.lay(w, bias)
+        if work < GRAIN:  # as the kernel would decide, without asking it
+            kernel.serial(0, items, x, weights, added, y, y, *arguments)
+        else:
+            kernel(items, work, x, weights, added, y, y, *arguments)
 
 
 def drafted(kernel: Kernel, items: int, work: int, arguments: tuple[Any, ...], lay: Any) -> Draft:

@@ -88,6 +88,11 @@ def paired(problem: Problem, machine: Machine) -> Draft:
     return made
 
 
+def drafts(problem: Problem, machine: Machine, once: bool = False) -> tuple[Draft, ...] | None:
+    """The one launch of tiles; of rows, weights decide."""
+    return (draft(problem, machine, once),) if form_of(problem.geometry) is tiles else None
+
+
 def pack(w: Array, bias: Array, problem: Problem, once: bool = False) -> Launch:
     """Weights as the kernel takes them."""
     machine = host()
