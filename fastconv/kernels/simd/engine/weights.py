@@ -93,6 +93,14 @@ def is_plain(s):
 
 
 @compiled
+def is_plain_last(s):
+    """Whether (t r s, c) do, of channels that are all in one chunk."""
+    apart, c = s.steps, s.c_group
+    ordered = apart.s == c and apart.r == s.taps.w * c and apart.t == s.taps.h * s.taps.w * c
+    return ordered and apart.c == 1 and s.chunk >= c
+
+
+@compiled
 def tap_offset(tap, s):
     """Elements from the first tap to another."""
     rest, column = divmod(tap, s.taps.w)
@@ -169,6 +177,8 @@ def weight_packer(lanes: int, dtype: str, isa: str) -> Kernel:
         to, source = block.to + c_begin * window * s.width, block.source + c_begin * s.steps.c
         if is_plain(s):
             turn_run(to, Run(source, c_count * window, 0, window), block, c_count, rows, s)
+        elif is_plain_last(s):  # in the very order of the rows
+            turn_run(to, Run(source, c_count * window, 0, c_count * window), block, 1, rows, s)
         elif s.steps.c == 1:
             for tap in range(window):
                 turn_run(to, Run(source + tap_offset(tap, s), c_count, tap, 1), block, c_count, rows, s)
