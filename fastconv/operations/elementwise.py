@@ -51,7 +51,12 @@ array
 
     def planned(self, x_shape: Any, x_dtype: Any, options: dict[str, Any]) -> ElementwisePlan:
         """The plan for arguments by name."""
-        return recalled(build_activation, self.name, (self.form(options), x_shape, x_dtype), options)
+        return self.recalled(x_shape, x_dtype, options, known=False)
+
+    def recalled(self, x_shape: Any, x_dtype: Any, options: dict[str, Any], known: bool) -> ElementwisePlan:
+        """The plan, made before or now; `known`, shape and dtype are an array's."""
+        form = self.form(options)
+        return recalled(build_activation, self.name, (form, x_shape, x_dtype), options, known and type(form) is str)
 
     def applied(self, x: Any, out: Any, options: dict[str, Any]) -> Array:
         """A plan made and called once."""
@@ -59,7 +64,7 @@ array
             x = array("x", x)
         except LazyArray as error:
             return self.lazily({"x": x, "out": out, **options}, error)
-        result: Array = self.planned(x.shape, x.dtype, options)(x, out=out)
+        result: Array = self.recalled(x.shape, x.dtype, options, known=True)(x, out=out)
         return result
 
 

@@ -12,11 +12,11 @@ from fastconv.kernels.memory import aligned
 from fastconv.plans import packings, turning
 from fastconv.plans.dispatch import NETWORK, is_automatic
 from fastconv.plans.kinds import ConvPlan
-from fastconv.plans.plan import NOTHING
 from fastconv.plans.planning import arguments_of, bias_array, build_pool, decided_plan
 from fastconv.plans.racing import is_measured
 from fastconv.plans.recall import may_be_kept, recalled, tuples_are_plain
 from fastconv.plans.registry import OPERATIONS
+from fastconv.plans.straight import of_one
 from fastconv.problem import arguments as check
 from fastconv.problem.convolutions import Array
 from fastconv.problem.wholes import magnitudes_of
@@ -86,6 +86,8 @@ def repeated(operation: str, x: Array, w: Array, bias: Any, out: Any, options: d
             packings.note(known, choices, w, bias)
         elif one.plan is None:
             return None
+        elif out is None:
+            return of_one(one.plan, x, None)
         else:
             packed = one.packed
     if packed is None and drafts is not None:
@@ -169,4 +171,4 @@ def pooled(operation: str, rank: int, x: Any, out: Any, options: dict[str, Any])
     once(options)
     x = check.array("x", x)
     plan = recalled(build_pool, operation, (rank, x.shape, x.dtype), options, known=True)
-    return plan.run({"x": x}, out, None, NOTHING)
+    return of_one(plan, x, out)

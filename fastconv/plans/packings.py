@@ -8,6 +8,7 @@ A plan that the values of weights decide nothing of is found anyway.
 """
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -38,7 +39,7 @@ class Packing(NamedTuple):
     size : int
         Bytes of all that is kept here.
     plan : ConvPlan or None
-        All that was decided but its packed weights; None where they came once.
+        The plan of the call; None where the weights came once.
     packed : object
         Weights as the implementation takes them.
     """
@@ -181,6 +182,6 @@ def keep(known: Known, one: Packing, w: Array, plan: ConvPlan, packed: Any, pack
     if any(np.may_share_memory(array, w) for array in arrays):  # which the caller may write into
         packed = pack(np.frombuffer(one.w, w.dtype).reshape(w.shape))
     size = sum(array.nbytes for array in arrays)
-    made = one._replace(plan=plan, packed=packed, size=one.size + size)
+    made = one._replace(plan=replace(plan, packed=packed), packed=packed, size=one.size + size)
     known.packings = tuple(made if each is one else each for each in known.packings)
     grown(size)

@@ -18,6 +18,7 @@ from fastconv.machine import host, memory
 from fastconv.plans import turning
 from fastconv.plans.forms import Form
 from fastconv.plans.registry import Implementation
+from fastconv.plans.straight import of_one
 from fastconv.problem import arguments as check
 from fastconv.problem.convolutions import Array, Size, cached_property
 from fastconv.problem.problem import Operands, Problem
@@ -179,9 +180,9 @@ class Plan:
         """The result for x and the other operands, in `out` where that is given, by name or behind them all."""
         if not named and self.is_single:
             if not arrays:
-                return self.run({self.operands[0].name: x}, out, self.packed, NOTHING)
+                return of_one(self, x, out)
             if out is None and len(arrays) == 1:
-                return self.run({self.operands[0].name: x}, arrays[0], self.packed, NOTHING)
+                return of_one(self, x, arrays[0])
         operands, out = self.bound(x, arrays, named, out)
         return self.run(operands, out, self.packed, NOTHING)
 

@@ -39,6 +39,7 @@ FAMILIES: dict[str, tuple[Implementation, ...]] = {
             elementwise.supports,
             converts=converting.halves,
             kernel=elementwise.kernel,
+            calls=elementwise.calls,
         ),
         in_loops(loops.run_activation),
         in_plain_loops(reference.activation),

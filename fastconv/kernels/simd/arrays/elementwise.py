@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from fastconv.kernels.activations import KINDS
-from fastconv.kernels.jit import Kernel, element, flat, inlined
+from fastconv.kernels.jit import Call, Kernel, element, flat, inlined, make_calls
 from fastconv.kernels.keeping import remembered
 from fastconv.kernels.simd import vector
 from fastconv.kernels.simd.engine import epilogue
@@ -95,8 +95,12 @@ def kernel(problem: Problem, machine: Machine) -> str:
     return launch(problem.geometry, problem.dtype, machine)[0].__name__
 
 
+def calls(operands: Operands, packed: None, problem: Problem, out: Array) -> tuple[Call, ...]:
+    """The one call."""
+    made, items, work, scalars = launch(problem.geometry, problem.dtype, host())
+    return (Call(made, items, work, (flat(operands["x"]), flat(out), *scalars)),)
+
+
 def run(operands: Operands, packed: None, problem: Problem, out: Array) -> None:
     """Every element; x and out may be the same array."""
-    x = operands["x"]
-    made, items, work, scalars = launch(problem.geometry, problem.dtype, host())
-    made(items, work, flat(x), flat(out), *scalars)
+    make_calls(calls(operands, packed, problem, out))
