@@ -81,7 +81,8 @@ Whole numbers in float arrays have exact sums, where those fit, but under "fft",
         **options: Unpack[ConvOptions],
     ) -> Array:
         """The result; see the operation's own documentation."""
-        self.check_options(options)
+        if options:
+            self.check_options(options)
         given = {"stride": stride, "padding": padding, "dilation": dilation, "groups": groups, **options}
         try:
             return convolve(self.name, self.rank, x, w, bias, residual, out, given)
@@ -194,7 +195,8 @@ array, shape (batch, out_channels, {out_axes})
         **options: Unpack[TransposedOptions],
     ) -> Array:
         """The result; see the operation's own documentation."""
-        self.check_options(options)
+        if options:
+            self.check_options(options)
         given: dict[str, Any] = {"stride": stride, "padding": padding, "dilation": dilation, "groups": groups, **options}
         given["output_padding"] = output_padding
         try:

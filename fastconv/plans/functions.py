@@ -62,23 +62,14 @@ def repeated(operation: str, x: Array, w: Array, bias: Any, out: Any, options: d
         return None
     if known is None or known.decided is None or (tuple in kinds and not tuples_are_plain(values)):
         return None
-    choices, plan, compares, no_bias, drafts = known.decided
-    if choices is not OPERATIONS[operation[:-2]] or not plan.takes_as_is or x.dtype is not plan.operands[0].dtype:
-        return None
-    if not (x.flags.carray and w.flags.carray):
+    choices, plan, taken, compares, no_bias, drafts = known.decided
+    if x.dtype is not taken or choices is not OPERATIONS[operation[:-2]] or not (x.flags.carray and w.flags.carray):
         return None
     added = no_bias
     if bias is not None:
         if type(bias) is not np.ndarray or bias.dtype is not no_bias.dtype or bias.shape != no_bias.shape:
             return None
         added = bias if bias.flags.carray else bias.copy()
-    if out is None:
-        cells = plan.cells_in_lines
-        y = aligned(cells, plan.out_dtype).reshape(plan.out_shape) if cells else np.empty(plan.out_shape, plan.out_dtype)
-    else:
-        y = plan.target({"x": x}, out, {"w": w, "bias": added})
-        if y is None:
-            return None
     packed = None
     if compares:
         one = packings.found(known, choices, w, bias)
@@ -90,13 +81,21 @@ def repeated(operation: str, x: Array, w: Array, bias: Any, out: Any, options: d
             return of_one(one.plan, x, None)
         else:
             packed = one.packed
-    if packed is None and drafts is not None:
-        flat, to, weights = x.ravel(), y.ravel(), plan.seen_weights(w)
-        for draft in drafts:
-            draft.run(flat, weights, added, to)
-        return y
+    if out is None:
+        cells = plan.cells_in_lines
+        y = aligned(cells, plan.out_dtype).reshape(plan.out_shape) if cells else np.empty(plan.out_shape, plan.out_dtype)
+    else:
+        y = plan.target({"x": x}, out, {"w": w, "bias": added})
+        if y is None:
+            return None
     if packed is None:
-        packed = plan.packing(plan.seen_weights(w), added)
+        weights = plan.seen_weights(w)
+        if drafts is not None:
+            source, to = x.ravel(), y.ravel()
+            for draft in drafts:
+                draft.run(source, weights, added, to)
+            return y
+        packed = plan.packing(weights, added)
     if plan.keeps_shapes:
         plan.implementation.run({"x": x}, packed, plan.seen, y)
     else:

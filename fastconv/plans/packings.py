@@ -61,6 +61,8 @@ class Decided(NamedTuple):
     choices : object
         Those, of which it was chosen.
     plan : ConvPlan
+    taken : numpy.dtype or None
+        Of x, where the plan takes arrays in C order as they are.
     compares : bool
         Whether equal weights are looked for: not where it takes longer than to pack them.
     no_bias : array
@@ -71,6 +73,7 @@ class Decided(NamedTuple):
 
     choices: Any
     plan: ConvPlan
+    taken: np.dtype[Any] | None
     compares: bool
     no_bias: Array
     drafts: tuple[Draft, ...] | None
@@ -120,8 +123,9 @@ def compares(plan: ConvPlan, w: Array) -> bool:
 def decided(choices: Any, plan: ConvPlan, w: Array, no_bias: Array) -> Decided:
     """The plan for all weights, with what calls of arrays that it takes as they are need of it."""
     ask, seen = plan.implementation.drafts, plan.served
-    plain = plan.takes_as_is and plan.as_given and seen.types.uniform and seen.dtype in FLOATS and not seen.residual
-    return Decided(choices, plan, compares(plan, w), no_bias, ask(seen, host()) if ask is not None and plain else None)
+    plain = plan.takes_as_is and plan.form.woven is None and seen.types.uniform and seen.dtype in FLOATS and not seen.residual
+    taken = plan.dtype if plan.takes_as_is else None
+    return Decided(choices, plan, taken, compares(plan, w), no_bias, ask(seen, host()) if ask is not None and plain else None)
 
 
 def met(key: Any) -> Known | None:
@@ -140,8 +144,8 @@ def known_of(key: Any) -> Known:
 
 
 def found(known: Known, choices: Any, w: Array, bias: Any) -> Packing | None:
-    """The packing of equal weights."""
-    for one in known.packings:
+    """The packing of equal weights; of weights that always change only the newest one is compared."""
+    for one in known.packings if known.missed <= TIRED else known.packings[:1]:
         # A bytearray compares with any buffer, by memcmp.
         if one.w == w and one.choices is choices and (bias is None if one.bias is None else is_bias(one, bias)):
             known.missed = 0

@@ -272,5 +272,9 @@ class Packer:
             self.packer = weight_packer(self.machine.lanes(w.dtype), element(w.dtype), self.machine.isa)
         rows, count = self.rows, self.count
         memory = aligned(whole_lines(rows, w.dtype) + count, w.dtype)
-        self.packer(self.groups * self.sizes.blocks, 4 * count, w.reshape(-1), bias, memory, self.written)
+        blocks, work = self.groups * self.sizes.blocks, 4 * count
+        if work < GRAIN:  # as the kernel would decide, without asking it
+            self.packer.serial(0, blocks, w.reshape(-1), bias, memory, self.written)
+        else:
+            self.packer(blocks, work, w.reshape(-1), bias, memory, self.written)
         return memory, memory[:rows]
