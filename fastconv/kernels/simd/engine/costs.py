@@ -11,13 +11,14 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fastconv.kernels.memory import LINE
-from fastconv.kernels.simd.engine.requests import are_waited_for
+from fastconv.kernels.simd.engine.requests import WAITED, are_waited_for
 from fastconv.machine import Machine
 from fastconv.problem.convolutions import ConvGeometry
 
 CALL = 28_000  # cycles of a call that does next to nothing
 NEAR = 4 << 20  # bytes of weights, beyond which packing them waits for memory
 SHARE = 3  # of the last cache that the arrays of a core may take
+RAMP = 1.5  # times as many bytes again as some of which are waited for, until all are
 PERIOD = 1024  # bytes between cells, or a multiple: their lines share few sets of an L1 cache
 
 
@@ -63,6 +64,12 @@ def lines_from_afar(geometry: ConvGeometry, dtype: np.dtype[Any], machine: Machi
 
 
 def lines_waited_for(geometry: ConvGeometry, dtype: np.dtype[Any], machine: Machine) -> float:
-    """The same where fewer lines are enough: of rows that are read and written by turns."""
-    moved = geometry.bytes(dtype.itemsize)
-    return moved / LINE if machine.vector_bytes < LINE and are_waited_for(moved, machine) else 0.0
+    """The same where fewer lines are enough: of rows that are read and written by turns.
+
+    From a few times the L2 cache on other cores may have taken the room of some; of arrays more than twice that large all are.
+    """
+    moved, soon = geometry.bytes(dtype.itemsize), WAITED * machine.l2
+    if machine.vector_bytes >= LINE or not are_waited_for(moved, machine):
+        return 0.0
+    share = 1.0 if machine.asks(moved) else min(1.0, (moved - soon) / (RAMP * soon))
+    return share * moved / LINE
