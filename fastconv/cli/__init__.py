@@ -15,7 +15,7 @@ from fastconv import __version__
 from fastconv.cli import values
 from fastconv.cli.comparing import add_compare
 from fastconv.cli.info import show_info
-from fastconv.kernels import cache
+from fastconv.kernels import cache, threads
 from fastconv.measuring import layers
 from fastconv.measuring.extras import MissingExtra
 
@@ -99,7 +99,9 @@ def _parser() -> argparse.ArgumentParser:
     train.set_defaults(run=_shown("show_training"))
     commands.add_parser("info", help="CPU, threads, cache and versions").set_defaults(run=show_info)
     commands.add_parser("schema", help="print the JSON Schema of compare --json").set_defaults(run=_schema)
-    commands.add_parser("warmup", help="compile all kernels into the cache").set_defaults(run=_warmup)
+    warmup = commands.add_parser("warmup", help="compile all kernels into the cache")
+    warmup.add_argument("--processes", type=values.positive, metavar="N", help="that compile (one a processor)")
+    warmup.set_defaults(run=_warmup)
     return parser
 
 
@@ -137,11 +139,13 @@ def _warmup(given: argparse.Namespace) -> int:
     from fastconv.measuring.measure import progress
     from fastconv.operations import warming
 
-    planned, calls = warming.planned(), 0
+    names, calls = [text for text, _ in warming.usual()], 0
+    processes = 1 if cache.folder() is None else given.processes or threads.available()
+    made = warming.made_by(processes, range(len(names)))
     with progress(1) as bar:
-        bar.case(len(planned))
-        for text, call in planned:
+        bar.case(len(names))
+        for text in names:
             bar.step(text)
-            calls += warming.made(call)
+            calls += next(made)
     print(f"{calls} calls compiled or found in {cache.folder() or 'memory: there is no cache folder'}")
     return 0

@@ -1,7 +1,7 @@
 """Compiling ahead: small calls of everything, so that their kernels lie in the disk cache."""
 
 from collections.abc import Callable, Iterator, Sequence
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any
 
 import numpy as np
@@ -68,6 +68,32 @@ def made(call: Call) -> int:
     finally:
         threads.set_count(most)
     return len(counts)
+
+
+@lru_cache(maxsize=1)
+def usual() -> list[tuple[str, Call]]:
+    """What is compiled ahead for usual dtypes: the same list in every process."""
+    return planned()
+
+
+def made_at(place: int) -> int:
+    """How often the call at a place of the usual ones was made."""
+    return made(usual()[place][1])
+
+
+def made_by(processes: int, places: Sequence[int]) -> Iterator[int]:
+    """How often each of the usual calls at these places was made, in order, by some processes, which share the disk cache.
+
+    Of those that need the same kernel one compiles it, and the others wait for its file.
+    """
+    if min(processes, len(places)) < 2:
+        yield from map(made_at, places)
+        return
+    from concurrent.futures import ProcessPoolExecutor
+    from multiprocessing import get_context
+
+    with ProcessPoolExecutor(min(processes, len(places)), mp_context=get_context("spawn")) as pool:
+        yield from pool.map(made_at, places)
 
 
 def small_calls(dtype: np.dtype[Any]) -> Iterator[tuple[str, Call]]:

@@ -209,10 +209,18 @@ def test_info_prints_machine_and_versions(run):
 
 
 def test_warmup_says_where_kernels_went(run, monkeypatch):
-    monkeypatch.setattr(warming, "planned", lambda: [("nothing", lambda: None)] * 7)
-    code, out, _ = run("warmup")
+    monkeypatch.setattr(warming, "usual", lambda: [("nothing", lambda: None)] * 7)
+    code, out, _ = run("warmup", "--processes", "1")
     assert code == 0
     assert out.startswith(f"{7 * len({1, api.get_num_threads()})} calls")
+
+
+def test_several_processes_warm_up_one_cache():
+    """Each makes some of the calls, in the order they were asked for."""
+    activations = [place for place, (text, _) in enumerate(warming.usual()) if text.startswith("relu by direct")]
+    assert len(activations) == 2
+    expected = [len({1, api.get_num_threads()})] * 2
+    assert list(warming.made_by(2, activations)) == list(warming.made_by(1, activations)) == expected
 
 
 def test_demo_walks_an_image_and_writes_pictures(run, tmp_path, monkeypatch):
