@@ -15,7 +15,7 @@ from fastconv import __version__
 from fastconv.cli import values
 from fastconv.cli.comparing import add_compare
 from fastconv.cli.info import show_info
-from fastconv.kernels import cache, threads
+from fastconv.kernels import cache, processors
 from fastconv.measuring import layers
 from fastconv.measuring.extras import MissingExtra
 
@@ -140,7 +140,7 @@ def _warmup(given: argparse.Namespace) -> int:
     from fastconv.operations import warming
 
     names, calls = [text for text, _ in warming.usual()], 0
-    processes = 1 if cache.folder() is None else given.processes or threads.available()
+    processes = 1 if cache.folder() is None else given.processes or processors.available()
     made = warming.made_by(processes, range(len(names)))
     with progress(1) as bar:
         bar.case(len(names))
