@@ -45,6 +45,8 @@ from fastconv.problem.convolutions import ConvGeometry
 peek, poke, pointer = vector.peek, vector.poke, vector.pointer
 
 BLOCKS = (1, 2, 4, 8, 16)  # vectors of channels of a block
+FEW = 4  # of the smallest block that is tried
+OF_PIECES = 20.0  # cycles of a position's pieces, if a vector were one
 
 
 class Sizes(NamedTuple):
@@ -231,12 +233,19 @@ def is_copied(geometry: ConvGeometry, lanes: int) -> bool:
 
 
 def candidates(geometry: ConvGeometry, dtype: np.dtype[Any], machine: Machine) -> Iterator[Candidate]:
-    """Chunks whose cells take a quarter of the L2 cache."""
+    """Chunks whose cells take a quarter of the L2 cache; of half lines, smaller blocks in larger chunks too."""
+    vectors = -(-geometry.in_channels // machine.lanes(dtype))
+    most = next((one for one in BLOCKS if one >= vectors), BLOCKS[-1])
+    least = min(most, FEW) if machine.vector_bytes < LINE else most
+    yield from (candidate(geometry, block, dtype, machine) for block in BLOCKS if least <= block <= most)
+
+
+def candidate(geometry: ConvGeometry, block: int, dtype: np.dtype[Any], machine: Machine) -> Candidate:
+    """That of blocks of so many vectors."""
     g, lanes = geometry.lifted(), machine.lanes(dtype)
     stacks = taps.stacks_of(g, machine)
     assert stacks is not None
-    vectors = -(-g.in_channels // lanes)
-    pitch = lanes * next((one for one in BLOCKS if one >= vectors), BLOCKS[-1])
+    vectors, pitch = -(-g.in_channels // lanes), lanes * block
     room = machine.l2 // (4 * dtype.itemsize * pitch)
     wide = g.out_size[2]
     chunk = chunk_within(g, 1, max(16, room // prod(g.stride[1:]) - wide * g.kernel[1]), MOST_COPIED // pitch)
@@ -245,12 +254,14 @@ def candidates(geometry: ConvGeometry, dtype: np.dtype[Any], machine: Machine) -
     wide = max(1, wide)
     turned = 3.0 if g.channels_last else 4.5 * -(-wide // lanes) * lanes / wide
     copied = turned * positions / max(1, prod(chunk[1:])) * reach
+    if machine.vector_bytes < LINE:
+        copied += OF_PIECES / block * positions
     if is_copied(g, lanes):
         copied += positions * (1.5 * lanes if g.out_per_group > 1 else 3.0 if g.channels_last else 8.0)
     cycles = vectors * (positions * taps.cycles(stacks, machine) + copied + 20 * g.taps)
     seconds = machine.seconds(CALL + cycles, g.bytes(dtype.itemsize))
     cut = Cut(stacks, pitch, chunk)
-    yield Candidate(seconds, cut, partial(draft, g, cut, dtype, machine))
+    return Candidate(seconds, cut, partial(draft, g, cut, dtype, machine))
 
 
 @remembered

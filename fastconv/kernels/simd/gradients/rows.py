@@ -19,6 +19,7 @@ from fastconv.kernels.keeping import remembered
 from fastconv.kernels.memory import LINE
 from fastconv.kernels.simd import vector
 from fastconv.kernels.simd.engine.costs import CALL, Candidate
+from fastconv.kernels.simd.engine.requests import WAITED
 from fastconv.kernels.simd.engine.sizes import reader, written
 from fastconv.kernels.simd.engine.tables import Tile
 from fastconv.kernels.simd.engine.workspace import keep, workspace
@@ -33,6 +34,8 @@ poke, peek, pointer = vector.poke, vector.peek, vector.pointer
 VECTORS = 16  # of channels of a block at most
 TOGETHER = 4  # outputs of a row that go together
 MOST_AT_EDGES = 1024  # columns whose taps do not all lie on the input
+OF_HALVES, OF_FEW_SETS = 1.35, 1.4  # times the cycles, of vectors that are half lines, of pixels that share sets of the L1
+FEW_SETS = 512  # bytes of a pixel, or a multiple, whose lines do
 FEW, EDGE = 12, 0.3  # taps whose addresses registers hold, and cycles of one to see where it lies
 
 
@@ -252,11 +255,14 @@ def supports(geometry: ConvGeometry, dtype: np.dtype[Any], machine: Machine) -> 
 
 
 def is_far(geometry: ConvGeometry, dtype: np.dtype[Any], machine: Machine) -> bool:
-    """Whether rows are waited for: those of memory, and of the last cache where it is far or vectors are half lines."""
-    g = geometry
-    image = (prod(g.in_size) + prod(g.out_size)) * g.in_channels * dtype.itemsize
-    soon = machine.vector_bytes < LINE or machine.is_meshed
-    return 2 * image > machine.l2 if soon else machine.asks(g.bytes(dtype.itemsize))
+    """Whether rows are waited for: those of memory, and of the last cache where it is far.
+
+    Where vectors are half lines they wait sooner, of what other cores leave no room for.
+    """
+    g, moved = geometry, geometry.bytes(dtype.itemsize)
+    if machine.is_meshed:
+        return 2 * (prod(g.in_size) + prod(g.out_size)) * g.in_channels * dtype.itemsize > machine.l2
+    return machine.asks(moved) or (machine.vector_bytes < LINE and moved >= WAITED * machine.l2)
 
 
 def candidates(geometry: ConvGeometry, dtype: np.dtype[Any], machine: Machine) -> Iterator[Candidate]:
@@ -273,6 +279,8 @@ def candidates(geometry: ConvGeometry, dtype: np.dtype[Any], machine: Machine) -
     rows, ends = g.batch * prod(g.out_size[:2]), g.out_size[2] - (right - left)
     cells = ((together - 1) * across + wide) / together
     each = max(tall * cells + 1, tall * wide / min(2, machine.units)) + 1.5 / together
+    if machine.vector_bytes < LINE and stacks.stacks == 1:
+        each *= OF_HALVES * (OF_FEW_SETS if g.in_channels * dtype.itemsize % FEW_SETS == 0 else 1)
     edge = tall * wide * (2 + (2 if tall * wide <= FEW else 4) * EDGE) + 3
     of_row = (right - left) * each + ends * edge + 15 + 2.0 * tall * wide
     cycles = in_all * g.kernel[0] * (rows * stacks.stacks * of_row + 20 * g.taps)
