@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 import fastconv as fc
+from fastconv.kernels.simd.engine.weights import Draft
 from fastconv.plans.binding import Bound
 from fastconv.plans.kinds import ConvPlan
 
@@ -102,9 +103,9 @@ def test_a_row_holds_what_was_measured(monkeypatch, threads):
 
 def test_new_weights_are_packed_in_each_call(monkeypatch):
     """No call of "new" finds weights of another; those of "equal" find them from the third on."""
-    packed = []
-    packing = ConvPlan.packing
+    packed, packing, run = [], ConvPlan.packing, Draft.run
     monkeypatch.setattr(ConvPlan, "packing", lambda plan, *arrays: packed.append(1) or packing(plan, *arrays))
+    monkeypatch.setattr(Draft, "run", lambda draft, *arrays: packed.append(1) or run(draft, *arrays))
     geometry = cliffs.Geometry("dense", "conv2d", (1, 3, 8, 8), (4, 3, 3, 3), {"padding": 1})
     x, w = np.ones(geometry.x_shape, np.float32), np.zeros(geometry.w_shape, np.float32)
     for calls in ("new", "equal"):
