@@ -53,14 +53,12 @@ def convolve(operation: str, rank: int, x: Any, w: Any, bias: Any, residual: Any
 
 def repeated(operation: str, x: Array, w: Array, bias: Any, out: Any, options: dict[str, Any]) -> Array | None:
     """The result of a call whose plan is known for all weights, and takes these arrays as they are; None of any other."""
-    values = tuple(options.values())
-    kinds = tuple(map(type, values))
-    key = operation, False, x.shape, x.dtype, w.shape, w.dtype, tuple(options), values, kinds
+    key = arguments_of(operation, x.shape, x.dtype, w, False, options)
     try:
         known = packings.met(key)
     except TypeError:  # lists have no hash
         return None
-    if known is None or known.decided is None or (tuple in kinds and not tuples_are_plain(values)):
+    if known is None or known.decided is None or (tuple in key[-1] and not tuples_are_plain(key[-2])):
         return None
     choices, plan, taken, compares, no_bias, drafts = known.decided
     if x.dtype is not taken or choices is not OPERATIONS[operation[:-2]] or not (x.flags.carray and w.flags.carray):

@@ -139,7 +139,7 @@ Arrays = tuple[Size, np.dtype[Any], Array, bool, Magnitudes | None]  # as Given 
 def arguments_of(
     operation: str, x_shape: Size, x_dtype: np.dtype[Any], w: Array, residual: bool, options: dict[str, Any]
 ) -> tuple[Any, ...]:
-    """A key of all that decides a convolution but the values of its weights."""
+    """A key of all that decides a convolution but the values of its weights; the options' values and their types end it."""
     values = tuple(options.values())
     kinds = tuple(map(type, values))  # True is not 1, nor is 1.0
     return operation, residual, x_shape, x_dtype, w.shape, w.dtype, tuple(options), values, kinds
