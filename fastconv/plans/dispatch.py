@@ -142,7 +142,7 @@ def cheapest_form(
         (form, choose(form.operation(operation), form.problem, machine, implementation, once, form.real))
         for form in forms(problem, magnitudes)
     ]
-    costs = [estimate(one, form.problem, machine, once, streams) + form.cost(machine) for form, one in found]
+    costs = [estimate(one, form.problem, machine, once, streams) + form.cost(machine, once) for form, one in found]
     place = costs.index(min(costs))
     return place, found[place]
 

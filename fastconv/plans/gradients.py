@@ -149,7 +149,7 @@ def backward_plan(geometry: ConvGeometry, types: Types, w: Array, name: str, onc
 
 def seconds_of(plan: ConvPlan, once: bool) -> float:
     """The estimate by which a plan was chosen."""
-    return estimate(plan.implementation, plan.seen, host(), once) + plan.form.cost(host())
+    return estimate(plan.implementation, plan.seen, host(), once) + plan.form.cost(host(), once)
 
 
 def forward_of(

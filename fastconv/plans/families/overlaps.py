@@ -20,7 +20,7 @@ import numpy as np
 from fastconv.kernels.jit import Call, Launch, flat, make_calls
 from fastconv.kernels.keeping import remembered
 from fastconv.kernels.memory import LINE, aligned
-from fastconv.kernels.simd.arrays import columns, turning
+from fastconv.kernels.simd.arrays import columns, permuting, turning
 from fastconv.kernels.simd.direct import choice as direct
 from fastconv.kernels.simd.direct import pointwise
 from fastconv.kernels.simd.engine import costs
@@ -184,7 +184,7 @@ def least(problem: Problem, machine: Machine) -> float:
 
 def pack_cost(problem: Problem, machine: Machine) -> float:
     """Weights turned, then packed."""
-    return 1.8e-5 + 5e-10 * problem.geometry.weights * problem.dtype.itemsize
+    return 1.8e-5 + 2e-10 * problem.geometry.weights * problem.dtype.itemsize
 
 
 def kind_of(band: Band, geometry: ConvGeometry) -> tuple[int, int, int]:
@@ -220,7 +220,8 @@ def weights_of(w: Array, geometry: ConvGeometry, shape: Size) -> Array:
         found = w.reshape(g.out_channels, g.taps, g.in_per_group)[:, ::-1]
     else:
         found = w.reshape(g.out_channels, g.in_per_group, g.taps)[:, :, ::-1].transpose(0, 2, 1)
-    return np.ascontiguousarray(found.reshape(shape))
+    squares = g.transposed and (g.out_per_group >= permuting.SIDE or not g.channels_last)
+    return (permuting.contiguous(found, w) if squares else np.ascontiguousarray(found)).reshape(shape)
 
 
 class Drafts(NamedTuple):
