@@ -2,7 +2,8 @@
 
 The choice among implementations is made for a middle size of those between two round ones, so that a caller whose sizes change
 with every call does not wait for it every time. Small sizes and round ones, multiples of a power of two, have a choice of their
-own. It is a function of the size alone, whatever was asked before. A middle size is odd, for most sizes fill no whole tiles.
+own. It is a function of the size alone, whatever was asked before. A middle size is odd, for most sizes fill no whole tiles. Of
+dilated layers the cells that meet the same taps are the size: 77 cells by 18 are five or four, and 71 are four.
 """
 
 from typing import Any
@@ -28,7 +29,8 @@ def near(geometry: Any) -> Any:
     g = geometry
     if not isinstance(g, (ConvGeometry, PoolGeometry)):
         return g
-    batch, size = middle(g.batch), tuple(map(middle, g.in_size))
+    steps = g.dilation if isinstance(g, ConvGeometry) else (1,) * len(g.in_size)
+    batch, size = middle(g.batch), tuple(n if n < SMALL * step else middle(n) for n, step in zip(g.in_size, steps, strict=True))
     if batch == g.batch and size == g.in_size:
         return g
     found = g.changed(batch=batch, in_size=size)

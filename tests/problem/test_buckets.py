@@ -42,6 +42,15 @@ def test_what_has_no_output_at_its_middle_is_its_own():
     assert pool.representative.geometry.kernel == (3, 3)
 
 
+def test_dilated_layers_have_the_cells_that_meet_the_same_taps_for_sizes():
+    """77 cells by steps of 18 are five or four: tiles of four outputs are whole at the middle size and not at this one."""
+    w = np.ones((8, 8, 3, 3), np.float32)
+    wide = fc.conv2d.plan((1, 8, 77, 77), w, padding=18, dilation=18).problem
+    assert wide.representative is wide
+    narrow = fc.conv2d.plan((1, 8, 77, 77), w, padding=2, dilation=2).problem
+    assert narrow.representative.geometry.in_size == (middle(77), middle(77))
+
+
 @pytest.mark.parametrize("first", [131, 154])
 def test_the_choice_is_that_for_the_middle_whatever_came_first(first):
     """One search serves all, and each plan is of its own size."""
