@@ -12,6 +12,7 @@ from fastconv.problem.convolutions import ConvGeometry
 from fastconv.problem.pools import PoolGeometry
 
 SMALL = 32  # sizes below it are their own
+FEW = 8  # cells that meet the same taps of a dilated kernel: a tile more or less is much of them
 PARTS = 4  # of the sizes from one power of two to the next
 
 
@@ -30,7 +31,7 @@ def near(geometry: Any) -> Any:
     if not isinstance(g, (ConvGeometry, PoolGeometry)):
         return g
     steps = g.dilation if isinstance(g, ConvGeometry) else (1,) * len(g.in_size)
-    batch, size = middle(g.batch), tuple(n if n < SMALL * step else middle(n) for n, step in zip(g.in_size, steps, strict=True))
+    batch, size = middle(g.batch), tuple(n if n < FEW * step else middle(n) for n, step in zip(g.in_size, steps, strict=True))
     if batch == g.batch and size == g.in_size:
         return g
     found = g.changed(batch=batch, in_size=size)
