@@ -55,7 +55,7 @@ class Implementation:
         calls(operands, packed, problem, out) -> the calls of kernels that are all that `run` does, or None where it does more.
     drafts : callable or None
         drafts(problem, machine) -> the launches, without weights, that are all that `pack` and `run` make of floats of one
-        dtype where nothing is added to the sums; None where the values of weights decide.
+        dtype where nothing is added to the sums, each with run(x, w, bias, y); None where there is more to it.
     error : Error
         The bound of its rounding.
     once : Implementation or None

@@ -117,3 +117,17 @@ def test_a_byte_order_that_is_not_the_machines() -> None:
         expected = fc.conv2d(x, w)
         np.testing.assert_array_equal(fc.conv2d(x.astype(">f4"), w), expected)
         np.testing.assert_array_equal(fc.conv2d(x, w.astype(">f4")), expected)
+
+
+def test_filters_that_are_alike_in_some_calls() -> None:
+    """Depthwise layers ask, channels first, whether all channels have one filter: in each call."""
+    x, w = numbers((1, 16, 12, 12), 0), numbers((16, 1, 3, 3), 1)
+    for alike in (False, True, False, True, True, False):
+        w += 1
+        if alike:
+            w[...] = w[:1]
+        else:
+            w[7, 0, 2, 2] += 1
+        np.testing.assert_array_equal(
+            fc.conv2d(x, w, groups=16, padding=1), fc.conv2d.plan(x.shape, w, groups=16, padding=1)(x)
+        )

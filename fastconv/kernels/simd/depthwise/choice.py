@@ -8,6 +8,8 @@ rows          vectors of channels: channels last, also in groups of a few, and p
 volumes       vectors of channels, copied: every geometry, also transposed, with several outputs a channel
 """
 
+from typing import NamedTuple
+
 import numpy as np
 
 from fastconv.kernels.jit import Launch, flat
@@ -109,9 +111,21 @@ def kernel(problem: Problem, machine: Machine) -> str:
     return draft(problem, machine, False).launch.kernel.__name__
 
 
-def drafts(problem: Problem, machine: Machine) -> tuple[Draft, ...] | None:
-    """The one launch, where it is not asked if channels have the same filter."""
-    return None if may_share(problem, machine) else (draft(problem, machine, False),)
+class Drafts(NamedTuple):
+    """Launches without weights, for channels that have the same filter and for others: weights decide in each call."""
+
+    shared: Draft
+    others: Draft
+
+    def run(self, x: Array, w: Array, bias: Array, y: Array) -> None:
+        """One of them, once, on flat arrays."""
+        (self.shared if are_shared(w) else self.others).run(x, w, bias, y)
+
+
+def drafts(problem: Problem, machine: Machine) -> tuple[Draft | Drafts]:
+    """The one launch."""
+    others = draft(problem, machine, False)
+    return (Drafts(draft(problem, machine, True), others) if may_share(problem, machine) else others,)
 
 
 def pack(w: Array, bias: Array, problem: Problem) -> Launch:
