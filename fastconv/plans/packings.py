@@ -14,7 +14,6 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fastconv.kernels.keeping import ENTRY, Kept, grown
-from fastconv.kernels.simd.engine.weights import Draft
 from fastconv.machine import host
 from fastconv.plans.kinds import ConvPlan
 from fastconv.problem.convolutions import Array
@@ -67,8 +66,8 @@ class Decided(NamedTuple):
         Whether equal weights are looked for: not where it takes longer than to pack them.
     no_bias : array
         Zeros for a call without one, which nothing writes into.
-    drafts : tuple of Draft or None
-        Launches without weights, where they are all that a call on plain arrays makes.
+    drafts : tuple or None
+        Launches without weights, each with run(x, w, bias, y), where they are all that a call on plain arrays makes.
     """
 
     choices: Any
@@ -76,7 +75,7 @@ class Decided(NamedTuple):
     taken: np.dtype[Any] | None
     compares: bool
     no_bias: Array
-    drafts: tuple[Draft, ...] | None
+    drafts: tuple[Any, ...] | None
 
 
 class Known:
@@ -113,7 +112,7 @@ def compares(plan: ConvPlan, w: Array) -> bool:
 
     Those too large to be kept are not.
     """
-    if not may_be_compared(w):
+    if w.nbytes > MOST:
         return False
     if plan.form.phases is not None or w.dtype != plan.weights_dtype:
         return True

@@ -1,6 +1,6 @@
 """Plans: an operation with everything decided that does not depend on the data; planning.py makes them.
 
-Plan(x, ...) -> checks of the operands and of out -> implementation.run
+Plan(x, ...) -> checks of the operands and of out -> implementation.run, or its kernels at once (straight.py)
 """
 
 from collections.abc import Callable

@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from fastconv.plans.plan import Plan
 
 NAME = "straight"  # of the attribute of a plan that holds what was found out
-NOTHING: dict[str, Any] = {}
 
 
 class Step(NamedTuple):
@@ -70,7 +69,7 @@ class Straight(NamedTuple):
         if out is None:
             y = aligned(cells, out_dtype).reshape(out_shape) if cells else np.empty(out_shape, out_dtype)
         else:
-            y = plan.target({plan.operands[0].name: x}, out, NOTHING)
+            y = plan.target({plan.operands[0].name: x}, out, {})
             if y is None:
                 return None
         source, to = x.ravel(), y.ravel()
@@ -90,7 +89,7 @@ def of_one(plan: "Plan", x: Any, out: Any) -> Any:
         y = known.run(x, out, plan)
         if y is not None:
             return y
-    y = plan.run({plan.operands[0].name: x}, out, plan.packed, NOTHING)
+    y = plan.run({plan.operands[0].name: x}, out, plan.packed, {})
     if NAME not in plan.__dict__ and type(x) is type(y) is np.ndarray and not np.may_share_memory(x, y):  # told by addresses
         plan.__dict__[NAME] = found(plan, x, y)
     return y

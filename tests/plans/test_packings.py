@@ -133,6 +133,14 @@ def test_what_is_not_kept() -> None:
     assert kept() == 0
 
 
+def test_weights_in_another_order_keep_no_others_from_being_found() -> None:
+    x, w = numbers((1, 4, 9, 9), 0), numbers((4, 4, 3, 3), 1)
+    fc.conv2d(x, np.asfortranarray(w))
+    for _ in range(3):
+        fc.conv2d(x, w)
+    assert [one.plan is not None for known in packings._packings.values() for one in known.packings] == [True]
+
+
 def test_only_several_of_one_geometry_are_kept() -> None:
     x = numbers((1, 2, 5, 5), 0)
     for seed in range(3 * packings.SEVERAL):

@@ -344,7 +344,7 @@ def cost(problem: Problem, machine: Machine) -> float:
 
 def kernel(problem: Problem, machine: Machine) -> str:
     """The name of the kernel that runs."""
-    return draft_of(problem, machine).launch.kernel.__name__
+    return drafts(problem, machine)[0].launch.kernel.__name__
 
 
 # Plan -------------------------------------------------------------------------------------------------------------------
@@ -382,20 +382,14 @@ def draft(geometry: ConvGeometry, cut: Cut, dtype: np.dtype[Any], machine: Machi
 
 
 @remembered
-def draft_of(problem: Problem, machine: Machine) -> weights.Draft:
-    """What the chosen candidate launches: a function asks in every call."""
-    made: weights.Draft = choice(problem, machine).launch()
-    return made
-
-
 def drafts(problem: Problem, machine: Machine) -> tuple[weights.Draft, ...]:
-    """The one launch."""
-    return (draft_of(problem, machine),)
+    """The one launch of the chosen candidate: a function asks in every call."""
+    return (choice(problem, machine).launch(),)
 
 
 def pack(w: Array, bias: Array, problem: Problem) -> Launch:
     """The weights themselves."""
-    return weights.launched(draft_of(problem, host()), w, bias)
+    return weights.launched(drafts(problem, host())[0], w, bias)
 
 
 def run(operands: Operands, packed: Launch, problem: Problem, out: Array) -> None:
