@@ -10,7 +10,7 @@ from fastconv.kernels.jit import launch_calls
 from fastconv.kernels.loops import convolutions as loops
 from fastconv.kernels.simd.depthwise import choice as depthwise
 from fastconv.kernels.simd.direct import choice as direct
-from fastconv.kernels.simd.direct import unpacked
+from fastconv.kernels.simd.direct import scattered, unpacked
 from fastconv.kernels.simd.engine import converting
 from fastconv.kernels.simd.engine.filtering import cells_of
 from fastconv.kernels.simd.filters import choice as separable
@@ -139,6 +139,19 @@ _UNPACKED = Implementation(
     drafts=unpacked.drafts,
 )
 
+_SCATTERED = Implementation(
+    "unpacked",
+    "products of every cell with the weights as they lie, added up where windows overlap: for one call, and for small maps",
+    scattered.run,
+    scattered.cost,
+    scattered.supports,
+    scattered.pack,
+    fuses=scattered.fuses,
+    kernel=scattered.kernel,
+    calls=launch_calls,
+    drafts=scattered.drafts,
+)
+
 _SEPARABLE = Implementation(
     "separable",
     "filters of one channel as columns times rows, as many as their rank: auto looks at the weights",
@@ -223,6 +236,7 @@ FAMILIES: dict[str, tuple[Implementation, ...]] = {
         near(_DEPTHWISE),
         near(_DIRECT),
         near(_OVERLAPS),
+        near(_SCATTERED),
         Implementation("im2col", "a matrix product by BLAS, then col2im", im2col.conv_transpose, blas_cost, pack=im2col.pack),
         in_loops(loops.run_conv, _sparse_cost, pack=as_given),
         in_plain_loops(reference.conv, pack=as_given),

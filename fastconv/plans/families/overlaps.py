@@ -46,6 +46,7 @@ from fastconv.problem.windows import FoldGeometry
 WORKSPACE = 16 << 20  # bytes of the columns of a pass at most
 TOGETHER = 4 << 20  # of several images, which are added up while they are near
 NEAR = 2 << 20  # of a band
+PASS = 6e-6  # seconds between the kernels of a pass
 SHARED = 4  # times the rows that a band shares with the next, that it has of its own at least
 
 
@@ -170,7 +171,7 @@ def cost(problem: Problem, machine: Machine) -> float:
         seconds += turning.seconds(cut.images, prod(product.geometry.in_size), made, dtype, machine)
         seconds += turning.seconds(cut.images, outs, band.made * prod(g.out_size[1:]), dtype, machine) if outs > 1 else 0
     parts = max(1.0, g.batch / max(1, cut.images)) * max(1.0, g.out_size[0] / max(1, band.made))
-    return parts * seconds + (machine.seconds(0, g.bytes(dtype.itemsize)) if len(found) > 1 else 0.0)
+    return PASS * len(found) + parts * seconds + (machine.seconds(0, g.bytes(dtype.itemsize)) if len(found) > 1 else 0.0)
 
 
 def least(problem: Problem, machine: Machine) -> float:

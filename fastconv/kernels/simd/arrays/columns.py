@@ -17,7 +17,7 @@ from fastconv.kernels.jit import Call, Kernel, compiled, element, inlined
 from fastconv.kernels.keeping import remembered
 from fastconv.kernels.simd import vector
 from fastconv.kernels.simd.engine.sizes import Axes, axes, reader, written
-from fastconv.kernels.simd.engine.windows import runs
+from fastconv.kernels.simd.engine.windows import outputs_inside, runs
 from fastconv.kernels.simd.engine.workspace import keep, workspace
 from fastconv.machine import Machine, host
 from fastconv.problem.convolutions import Array
@@ -88,14 +88,6 @@ class Tables(NamedTuple):
 
 
 read, carve, carve_tables = reader(Sizes), workspace(Parts), workspace(Tables)
-
-
-@compiled
-def outputs_inside(start, size, stride, outputs):
-    """The outputs lo .. hi - 1 whose cells, start + o * stride, lie in a row of `size` cells."""
-    lo = min(max(0, -(start // stride)), outputs)
-    hi = min(outputs, (size - 1 - start) // stride + 1)
-    return lo, max(lo, hi)
 
 
 @compiled

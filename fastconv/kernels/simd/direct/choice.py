@@ -5,6 +5,7 @@ them, planar.py few channels, channels first, dots.py kernels of one tap to few 
 sums of few products, in either layout.
 """
 
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,7 @@ from fastconv.machine import Machine, host
 from fastconv.problem.convolutions import Array
 from fastconv.problem.problem import Operands, Problem
 
+OF_PHASE = 4e-6  # seconds of each phase, to pack its weights
 OF_ZERO = 4.5e-10  # seconds of a byte beside the weights in the vectors that hold them
 
 
@@ -77,12 +79,16 @@ def adds_in_place(problem: Problem) -> bool:
 
 
 def pack_cost(problem: Problem, machine: Machine) -> float:
-    """Of the kernel that is chosen; some take the weights as they lie. Vectors that they do not fill get zeros one by one."""
+    """Of the kernel that is chosen; some take the weights as they lie. Vectors that they do not fill get zeros one by one.
+
+    The weights of a transposed convolution are packed phase by phase.
+    """
     g, dtype = problem.geometry, problem.dtype
     if not choice(problem, machine).cut.lays_weights:
         return 2e-6
     zeros = g.groups * g.reduction * (-g.out_per_group % machine.lanes(dtype))
-    return costs.of_packing(g, dtype, 8e-11, 6e-6) + OF_ZERO * zeros * dtype.itemsize
+    phases = prod(map(g.most_walks, range(g.rank))) if g.transposed else 0
+    return costs.of_packing(g, dtype, 8e-11, 6e-6 + OF_PHASE * phases) + OF_ZERO * zeros * dtype.itemsize
 
 
 def kernel(problem: Problem, machine: Machine) -> str:

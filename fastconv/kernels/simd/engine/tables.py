@@ -47,6 +47,8 @@ class Tiles(NamedTuple):
         The same where sums come and go.
     unpacked : tuple of Tile
         Positions x output channels, each with a vector of partial sums.
+    scattered : tuple of Tile
+        Positions x vectors of weights of an input channel.
     depthwise_large : tuple of Tile
         Output rows x vectors of long rows: for kernels of 3x3, and for others.
     depthwise_rows, depthwise_vectors : int
@@ -80,6 +82,7 @@ class Tiles(NamedTuple):
     pointwise_rest: tuple[Tile, Tile]
     streams: tuple[Tile, ...]
     unpacked: tuple[Tile, ...]
+    scattered: tuple[Tile, ...]
     depthwise_large: tuple[Tile, ...]
     depthwise_rows: int
     depthwise_vectors: int
@@ -112,6 +115,7 @@ OF_32_REGISTERS = Tiles(
     pointwise_rest=(Tile(8, 1), Tile(4, 4)),
     streams=tiles((4, 4), (3, 4), (2, 8), (1, 8)),
     unpacked=tiles((5, 5), (6, 4), (1, 8)),
+    scattered=tiles((8, 2), (8, 1)),
     depthwise_large=tiles((3, 5), (4, 5)),
     depthwise_rows=14,
     depthwise_vectors=20,
@@ -138,6 +142,7 @@ OF_16_REGISTERS = Tiles(
     pointwise_rest=(Tile(6, 1), Tile(4, 3)),
     streams=tiles((4, 3), (5, 2), (3, 3), (2, 4), (1, 8)),
     unpacked=tiles((3, 4), (4, 3), (1, 8)),
+    scattered=tiles((6, 2), (8, 1)),
     depthwise_large=tiles((3, 3), (3, 3)),
     depthwise_rows=8,
     depthwise_vectors=9,

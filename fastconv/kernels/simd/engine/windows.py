@@ -65,6 +65,14 @@ class Block(NamedTuple):
     pitch: int
 
 
+@compiled
+def outputs_inside(start, size, stride, outputs):
+    """The outputs lo .. hi - 1 whose cells, start + o * stride, lie in a row of `size` cells."""
+    lo = min(max(0, -(start // stride)), outputs)
+    hi = min(outputs, (size - 1 - start) // stride + 1)
+    return lo, max(lo, hi)
+
+
 @lru_cache(maxsize=8)
 def runs(lanes: int) -> tuple[Any, Any]:
     """The compiled to[i] = source[i], and to[i] = zero, for i < count."""
