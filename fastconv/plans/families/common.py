@@ -47,6 +47,8 @@ def blas_cost(problem: Problem, machine: Machine) -> float:
     weights = dtype.itemsize * g.groups * g.reduction * g.out_per_group
     near = weights <= machine.l3
     speed = (2 if near else 1) if positions > 1 else 7 if near else 3  # of reads that follow each other; else BLAS packs them
+    if g.transposed and positions > 1:
+        speed = 0.6  # rows by rows
     moved = 2 * dtype.itemsize * columns * each + g.batch * weights / speed
     return 2e-6 * (1 + calls) + moved / machine.bandwidth + 1e-8 * runs + g.flops / rate
 
