@@ -46,9 +46,8 @@ def blas_cost(problem: Problem, machine: Machine) -> float:
     runs = columns * g.taps if g.transposed and g.channels_last and g.out_per_group > 1 else 0
     weights = dtype.itemsize * g.groups * g.reduction * g.out_per_group
     near = weights <= machine.l3
-    speed = (2 if near else 1) if positions > 1 else 7 if near else 3  # of reads that follow each other; else BLAS packs them
-    if g.transposed and positions > 1:
-        speed = 0.6  # rows by rows
+    packed = 0.6 if g.transposed else 2.0 if near else 1.0  # rows of the weights of a transposed convolution are columns to it
+    speed = packed if positions > 1 else 7 if near else 3  # of reads that follow each other; else BLAS packs them
     moved = 2 * dtype.itemsize * columns * each + g.batch * weights / speed
     return 2e-6 * (1 + calls) + moved / machine.bandwidth + 1e-8 * runs + g.flops / rate
 

@@ -17,7 +17,7 @@ from fastconv.kernels.simd.engine.costs import Candidate, cheapest
 from fastconv.kernels.simd.engine.neighbourhoods import cut, field_of, items_of, outer_table, stored_offsets, tap_offsets
 from fastconv.kernels.simd.engine.requests import lines_of
 from fastconv.kernels.simd.engine.sizes import written
-from fastconv.kernels.simd.engine.tables import TILES
+from fastconv.kernels.simd.engine.tables import CONFLICT, TILES
 from fastconv.machine import Machine, host
 from fastconv.problem.convolutions import Array
 from fastconv.problem.filters import PLAIN, FilterGeometry, SumGeometry, mirrored
@@ -25,8 +25,8 @@ from fastconv.problem.problem import Operands, Problem
 from fastconv.problem.types import Types
 
 # Taps of a pass up to which copied cells, whose rows lie where caches hold them together, are not worth the copy; the second
-# where rows come from memory, and are asked for where they lie.
-FEW = 7, 11
+# where rows come from memory, are asked for where they lie, and do not share sets of the L1 cache.
+FEW = 7, 25
 
 
 def supports(problem: Problem) -> str | None:
@@ -164,7 +164,8 @@ def pass_launch(problem: Problem, mirrors: tuple[str, ...], machine: Machine) ->
     field = field_of(g, block, lanes)
     pitch = (-(-field.pitch // (columns * lanes)) * columns + 1) * lanes
     asked = lines_of(problem, machine, soon=True)
-    as_stored = types.stored == types.summed and (f.outer_taps > 1 or max(g.taps) <= FEW[asked.of_x > 0])
+    few = FEW[asked.of_x > 0 and f.w.size * f.inner * types.stored.itemsize % CONFLICT != 0]
+    as_stored = types.stored == types.summed and (f.outer_taps > 1 or max(g.taps) <= few)
     made = passes.kernel(columns, lanes, stepwise(types), f.outer_taps > 1, as_stored, names(types), machine.isa)
     first, found = 0, []
     for axis, mirror in zip(passes_of(g), mirrors, strict=True):
@@ -172,7 +173,9 @@ def pass_launch(problem: Problem, mirrors: tuple[str, ...], machine: Machine) ->
         found.append(passes.Pass(taps, first, passes.MIRRORED.index(mirror)))
         first += taps
     over_planes, over_rows, over_cells = found
-    sizes = written(passes.Sizes(field, over_planes, over_rows, over_cells, pitch, asked))
+    width = columns * lanes
+    strip = machine.l1 // passes.OF_CACHE // types.summed.itemsize // (over_rows.taps + 1) // width * width
+    sizes = written(passes.Sizes(field, over_planes, over_rows, over_cells, pitch, max(width, strip), asked))
     return PassLaunch(made, items_of(field), int(1e9 * pass_seconds(g, types, machine)), outer_table(f), sizes)
 
 

@@ -39,6 +39,7 @@ from fastconv.problem import filters
 from fastconv.problem.borders import CONSTANT
 
 pointer = vector.pointer
+OF_CACHE = 2  # of the L1 cache: the part that a strip of cells under a row takes
 TOGETHER = 16  # rows of a block that are summed before the next pass takes them
 MIRRORED = (filters.PLAIN, filters.EVEN, filters.ODD)
 PLAIN, EVEN, ODD = range(len(MIRRORED))
@@ -62,13 +63,16 @@ class Source(NamedTuple):
 
 
 class Sizes(NamedTuple):
-    """The array with its windows, passes over planes, rows and cells of a row, elements between lines, what is asked for."""
+    """The array with its windows, passes over planes, rows and cells of a row, elements between lines and of a strip of the
+    pass over rows, and what is asked for.
+    """
 
     field: Field
     planes: Pass
     rows: Pass
     cells: Pass
     pitch: int
+    strip: int
     asked: Lines
 
 
@@ -116,10 +120,11 @@ def weighing(columns: int, lanes: int, exact: bool) -> Any:
 
 @lru_cache(maxsize=8)
 def summing(columns: int, lanes: int, exact: bool) -> tuple[Any, Any]:
-    """The compiled sum_lines and sum_outputs, a strip of a tile's width of all rows at a time: it stays in the L1 cache.
+    """The compiled sum_lines and sum_outputs, a strip of all rows at a time: the cells under a row of it stay in the L1 cache.
 
-    sum_lines(source, w, axis, lines, pitch, like, extent, asked): rows of sums, rounded to the type of `like`, in whole tiles.
-    sum_outputs(source, w, axis, to, pitch, extent, asked): rows of sums, stored as what `to` points to.
+    sum_lines(source, w, axis, lines, pitch, like, extent, strip, asked): rows of sums, rounded to the type of `like`, in whole
+    tiles.
+    sum_outputs(source, w, axis, to, pitch, extent, strip, asked): rows of sums, stored as what `to` points to.
 
     What the next rows take is asked for: cells where they lie `ahead` of a source, and outputs.
     """
@@ -130,21 +135,23 @@ def summing(columns: int, lanes: int, exact: bool) -> tuple[Any, Any]:
         if source.ahead > 0 and asked.of_x > 0:
             ask_lines(source.at + (source.ahead + row * source.row + e), width, asked.of_x)
 
-    def sum_lines(source, w, axis, lines, pitch, like, extent, asked):
-        for e in range(0, extent.w, width):
+    def sum_lines(source, w, axis, lines, pitch, like, extent, strip, asked):
+        for begin in range(0, extent.w, strip):
             for row in range(extent.h):
-                ask_for_cells(source, row, e, asked)
-                tile = weigh(source.at + (row * source.row + e), source.tap, w, axis)
-                vector.store_tile(vector.rounded_row(tile, like), lines + (row * pitch + e), 0)
+                for e in range(begin, min(begin + strip, extent.w), width):
+                    ask_for_cells(source, row, e, asked)
+                    tile = weigh(source.at + (row * source.row + e), source.tap, w, axis)
+                    vector.store_tile(vector.rounded_row(tile, like), lines + (row * pitch + e), 0)
 
-    def sum_outputs(source, w, axis, to, pitch, extent, asked):
-        for e in range(0, extent.w, width):
+    def sum_outputs(source, w, axis, to, pitch, extent, strip, asked):
+        for begin in range(0, extent.w, strip):
             for row in range(extent.h):
-                ask_for_cells(source, row, e, asked)
-                if asked.of_y > 0:
-                    ask_lines(to + ((row + extent.h) * pitch + e), width, asked.of_y)
-                tile = weigh(source.at + (row * source.row + e), source.tap, w, axis)
-                vector.store_row_as(tile, to + (row * pitch + e), extent.w - e)
+                for e in range(begin, min(begin + strip, extent.w), width):
+                    ask_for_cells(source, row, e, asked)
+                    if asked.of_y > 0:
+                        ask_lines(to + ((row + extent.h) * pitch + e), width, asked.of_y)
+                    tile = weigh(source.at + (row * source.row + e), source.tap, w, axis)
+                    vector.store_row_as(tile, to + (row * pitch + e), extent.w - e)
 
     return compiled(sum_lines), compiled(sum_outputs)
 
@@ -202,7 +209,7 @@ def kernel(columns: int, lanes: int, exact: bool, over_planes: bool, as_stored: 
     def sum_stored_planes(x, begin, step, to, w, like, s):
         field, row = s.field, Source(pointer(x) + begin, 0, step, 0)
         inside, extent = to + field.w.before * field.inner, Plane(1, field.w.size * field.inner)
-        sum_lines(row, w, s.planes, inside, 0, like, extent, s.asked)
+        sum_lines(row, w, s.planes, inside, 0, like, extent, extent.w, s.asked)
         fill_sides(to, field)
 
     def sum_no_planes(x, begin, step, to, w, like, s):
@@ -240,7 +247,7 @@ def kernel(columns: int, lanes: int, exact: bool, over_planes: bool, as_stored: 
                     row = pointer(x) + (plane * field.h.size + h) * field.w.size * field.inner
                     fill_row(at, row, first, count, field, border)
             source = Source(work.column, 0, field.pitch, 0)
-            sum_lines(source, w + s.planes.first, s.planes, to, 0, like, Plane(1, count), s.asked)
+            sum_lines(source, w + s.planes.first, s.planes, to, 0, like, Plane(1, count), count, s.asked)
             if field.w.mode == CONSTANT:
                 close_line(to, first, count, field, border)
 
@@ -250,7 +257,7 @@ def kernel(columns: int, lanes: int, exact: bool, over_planes: bool, as_stored: 
         field = s.field
         first, count = block.w - field.w.before * field.inner, block.elements + (field.w.taps - 1) * field.inner
         source = Source(cells, step, step, ahead)
-        sum_lines(source, w + s.rows.first, s.rows, work.lines, s.pitch, like, Plane(rows, count), s.asked)
+        sum_lines(source, w + s.rows.first, s.rows, work.lines, s.pitch, like, Plane(rows, count), s.strip, s.asked)
         if field.w.mode == CONSTANT:
             for row in range(rows):
                 close_line(work.lines + row * s.pitch, first, count, field, border)
@@ -266,13 +273,14 @@ def kernel(columns: int, lanes: int, exact: bool, over_planes: bool, as_stored: 
         )
         ahead = (rows + field.h.taps - 1) * step if stored else 0
         if field.w.taps == 1:
-            sum_outputs(Source(cells, step, step, 0), w + s.rows.first, s.rows, to, pitch, extent, Lines(0, 0))
+            sum_outputs(Source(cells, step, step, 0), w + s.rows.first, s.rows, to, pitch, extent, s.strip, Lines(0, 0))
         elif field.h.taps == 1:
-            sum_outputs(Source(cells, step, field.inner, ahead), w + s.cells.first, s.cells, to, pitch, extent, s.asked)
+            source = Source(cells, step, field.inner, ahead)
+            sum_outputs(source, w + s.cells.first, s.cells, to, pitch, extent, extent.w, s.asked)
         else:
             sum_rows(cells, step, block, rows, w, pointer(y), work, ahead, s, border)
             lines = Source(work.lines, s.pitch, field.inner, 0)
-            sum_outputs(lines, w + s.cells.first, s.cells, to, pitch, extent, s.asked)
+            sum_outputs(lines, w + s.cells.first, s.cells, to, pitch, extent, extent.w, s.asked)
 
     @compiled
     def sum_block(cells, step, work, block, w, y, stored, s, border):

@@ -33,7 +33,7 @@ pointer = vector.pointer
 SLACK = 16  # vectors behind a block's cells that a tile may read and not use
 BLOCKS = 8  # or more, of a large array
 LEAST = 8192  # elements of a block that is worth a thread
-FAR = 768  # bytes that come from memory in the time in which the first ones of a piece of a row do
+FAR, APART = 768, 256  # bytes that come from memory, or the last cache, while the first ones of a piece of a row do
 PARTS, INNER = 5, 4  # of a block: above, below, before and behind the windows inside of the array, and these
 
 
@@ -133,7 +133,8 @@ def cut(geometry: FilterGeometry, types: Types, itemsize: int, machine: Machine,
     for long where no cache holds the array.
     """
     f, stored = geometry.folded, types.stored.itemsize
-    begun = (FAR if machine.asks(geometry.bytes(stored, types.result.itemsize)) else 0) / stored
+    moved = geometry.bytes(stored, types.result.itemsize)
+    begun = (FAR if machine.asks(moved) else APART if moved > machine.l2 else 0) / stored
     planes = planes or f.outer_taps
     whole, lanes, room = f.w.size * f.inner, machine.vector_bytes // itemsize, machine.l2 // 2 // itemsize
     step, halo, lines = lanes * f.inner, (f.w.taps - 1) * f.inner, f.h.size * f.planes
