@@ -163,8 +163,9 @@ def kernel(rows: int, form: Form, lanes: int, in_place: bool, ahead: bool, dtype
 # Decisions --------------------------------------------------------------------------------------------------------------
 
 MOST_RUNS = 9  # of a window, whose places general registers keep
-ROWS = (8, 4, 1)  # positions of a tile
+ROWS = (8, 6, 5, 4, 1)  # positions of a tile
 PARTED, APART = 1, 4  # cycles of a vector that is stored in part, and of one beside others that are stored much later
+LATENCY = 4  # cycles of a multiply-add
 FEW = 8  # cycles of a cell with a few channels that is copied
 
 
@@ -181,7 +182,7 @@ def products_of(geometry: ConvGeometry, walks: Walks) -> int:
 def cycles_of_row(positions: int, rows: int, products: int, machine: Machine) -> float:
     """Of a vector of channels: products, which wait for each other where a tile has few rows, and what a tile leaves over."""
     whole, left = divmod(positions, rows)
-    each = 1.2 * products / machine.units  # some of them wait for those before
+    each = products * max(1.2 / machine.units, LATENCY / rows)  # some of them wait for those before
     return whole * (rows * max(1.0, each) + 2) + left * (each + 3)
 
 

@@ -11,6 +11,8 @@ from numba.extending import intrinsic
 from fastconv.kernels.simd.vector.building import address_of, fused, opaque, read, rounded, splatted
 from fastconv.kernels.simd.vector.types import BYTES, ELEMENTS, I32, I64
 
+FEW = 4  # rows whose addresses LLVM makes one after the other: of more rows the last would wait long for the first
+
 
 @intrinsic
 def fma_outer(context: Any, tile: Any, rows: Any, offset: Any, b: Any) -> Any:
@@ -45,6 +47,8 @@ def fma_held(
 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         t, rows, x, step, steps, *_ = args
+        if tile.rows > FEW:
+            x = opaque(builder, x)
         apart = [builder.mul(builder.extract_value(steps, axis), I64(BYTES[stored])) for axis in range(3)]
         each, of_row, k = builder.mul(step, I64(BYTES[stored])), [x], 0
         for _ in range(1, tile.rows):
