@@ -73,6 +73,26 @@ def test_integers_are_scipys_to_the_bit(mode: str, stored: Any, result: Any, rng
         np.testing.assert_array_equal(mine, theirs, name)
 
 
+@pytest.mark.parametrize("result", [np.uint8, np.int32])
+def test_bytes_are_cut_off_as_scipys_where_float32_would_differ(result: Any, rng: np.random.Generator) -> None:
+    """Where all cells of a window are alike, the sum is that cell, or a little less: each byte, and noise between them."""
+    scipy = pytest.importorskip("scipy.ndimage")
+    x = np.repeat(np.arange(256, dtype=np.uint8), 30)[None].repeat(60, 0)
+    x[40:] = rng.integers(0, 256, x[40:].shape)
+    differs = 0
+    for sigma in (0.6, 1.0, 2.5, (0, 1), (1, 0)):
+        theirs = scipy.gaussian_filter(x, sigma, output=result)
+        np.testing.assert_array_equal(ndimage.gaussian_filter(x, sigma, output=result), theirs, str(sigma))
+        differs += int((ndimage.gaussian_filter(x.astype(np.float32), sigma).astype(result) != theirs)[:30].sum())
+    assert differs > 1000
+    for x in (np.full((70, 90), 255, np.uint8), rng.integers(-128, 128, (70, 90)).astype(np.int8)):
+        for weights in ([0.1, 0.5, 0.4], [-1.0, 3.3, -1.2], [1 / 3] * 3, [2.5, 1.25, 7.0], [1e4, 0.1, 0.0]):
+            for cval in (0, 0.5):
+                arguments: Any = (x, weights, 0, np.int32, "constant", cval)
+                mine, theirs = ndimage.correlate1d(*arguments), scipy.correlate1d(*arguments)
+                np.testing.assert_array_equal(mine, theirs, f"{weights} {cval}")
+
+
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_floats_are_scipys_to_their_rounding(dtype: Any, rng: np.random.Generator) -> None:
     """Within 4 eps of the largest term for each tap, in one to four axes."""

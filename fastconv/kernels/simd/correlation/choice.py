@@ -11,7 +11,7 @@ import numpy as np
 
 from fastconv.kernels.jit import Kernel, element
 from fastconv.kernels.keeping import remembered
-from fastconv.kernels.simd.correlation import dense, passes, sweeps
+from fastconv.kernels.simd.correlation import dense, lines, passes, sweeps
 from fastconv.kernels.simd.engine import sweeps as engine
 from fastconv.kernels.simd.engine.costs import Candidate, cheapest
 from fastconv.kernels.simd.engine.neighbourhoods import cut, field_of, items_of, outer_table, stored_offsets, tap_offsets
@@ -27,6 +27,8 @@ from fastconv.problem.types import Types
 # Taps of a pass up to which copied cells, whose rows lie where caches hold them together, are not worth the copy; the second
 # where rows come from memory, are asked for where they lie, and do not share sets of the L1 cache.
 FEW = 7, 25
+WIDE = 2.0**-8  # the error of sums in float32 from which on too many tiles would be summed again
+MOST_OF_BYTE = 255.0
 
 
 def supports(problem: Problem) -> str | None:
@@ -155,9 +157,11 @@ class PassLaunch(NamedTuple):
 
 
 @remembered
-def pass_launch(problem: Problem, mirrors: tuple[str, ...], machine: Machine) -> PassLaunch:
-    """The launch for weights that mirror each other as `mirrors` tells of each pass."""
+def pass_launch(problem: Problem, mirrors: tuple[str, ...], how: int, machine: Machine) -> PassLaunch:
+    """The launch for weights that mirror each other as `mirrors` tells of each pass, whose sums are made as `how` tells."""
     g, types = problem.geometry, problem.types
+    if how == lines.CHECKED:
+        types = types._replace(summed=np.dtype(np.float32))
     f, lanes, columns = g.folded, machine.lanes(types.summed), TILES[machine.isa].filter_vectors
     beside = f.outer_taps if f.outer_taps > 1 else passes.TOGETHER
     block = cut(g, types, types.summed.itemsize, machine, planes=1, beside=beside)
@@ -166,11 +170,11 @@ def pass_launch(problem: Problem, mirrors: tuple[str, ...], machine: Machine) ->
     asked = lines_of(problem, machine, soon=True)
     few = FEW[asked.of_x > 0 and f.w.size * f.inner * types.stored.itemsize % CONFLICT != 0]
     as_stored = types.stored == types.summed and (f.outer_taps > 1 or max(g.taps) <= few)
-    made = passes.kernel(columns, lanes, stepwise(types), f.outer_taps > 1, as_stored, names(types), machine.isa)
+    made = passes.kernel(columns, lanes, how, f.outer_taps > 1, as_stored, names(types), machine.isa)
     first, found = 0, []
     for axis, mirror in zip(passes_of(g), mirrors, strict=True):
         taps = 1 if axis is None else g.taps[axis]
-        found.append(passes.Pass(taps, first, passes.MIRRORED.index(mirror)))
+        found.append(lines.Pass(taps, first, lines.MIRRORED.index(mirror)))
         first += taps
     over_planes, over_rows, over_cells = found
     width = columns * lanes
@@ -202,32 +206,69 @@ def in_single(w: Array) -> Array:
 
 def pass_kernel(problem: Problem, machine: Machine) -> str:
     """The name of the kernel that runs."""
-    return pass_launch(problem, (PLAIN,) * 3, machine).kernel.__name__
+    return pass_launch(problem, (PLAIN,) * 3, how_summed(problem.types), machine).kernel.__name__
 
 
 ONE = np.ones(1)
 
 
+class WeighedPasses(NamedTuple):
+    """A launch with the weights of all passes: as sums are made, and with errors of each as they are made again."""
+
+    launch: PassLaunch
+    w: Array
+    exact: Array
+
+
+def how_summed(types: Types) -> int:
+    """Step by step where what is cut off to an integer hangs on it."""
+    return lines.EXACT if stepwise(types) else lines.FUSED
+
+
 @remembered
-def weighed_passes(problem: Problem, vectors: tuple[bytes, ...], machine: Machine) -> tuple[PassLaunch, Array]:
-    """(launch, weights of all passes) for a vector in float64 for each axis."""
+def weighed_passes(problem: Problem, vectors: tuple[bytes, ...], zero_border: bool, machine: Machine) -> WeighedPasses:
+    """What runs for a vector in float64 for each axis; `zero_border`, if cells of a constant border hold 0."""
     types, of_axis = problem.types, [np.frombuffer(one) for one in vectors]
     weights = [ONE if axis is None else of_axis[axis] for axis in passes_of(problem.geometry)]
     if problem.geometry.window == 1:
         weights[1] = np.prod(of_axis, 0).reshape(1)
-    mirrors = tuple(map(mirrored, weights)) if stepwise(types) else (PLAIN,) * 3
-    made = pass_launch(problem, mirrors, machine)
+    mirrors, how = tuple(map(mirrored, weights)) if stepwise(types) else (PLAIN,) * 3, how_summed(types)
+    margins = margins_of(weights)
+    if how == lines.EXACT and types.stored.itemsize == 1 and zero_border and margins.max() < WIDE:
+        how = lines.CHECKED
+    made = pass_launch(problem, mirrors, how, machine)
+    exact = np.concatenate([*weights, margins], dtype=types.summed)
+    if how == lines.CHECKED:
+        return WeighedPasses(made, exact.astype(np.float32), exact)
     if types.summed == np.float32:
-        weights = [w if w is ONE else in_single(w) for w in weights]
-    return made, np.concatenate(weights, dtype=types.summed)
+        exact = np.concatenate([*(w if w is ONE else in_single(w) for w in weights), margins], dtype=types.summed)
+    return WeighedPasses(made, exact, exact)
+
+
+def margins_of(weights: list[Array]) -> Array:
+    """How far the sums in float32 of each pass over integers of 8 bits may be from those in float64.
+
+    Weights are rounded once, and each product and sum; what the next pass sums may be as large as the sum of all weights.
+    """
+    most, found = MOST_OF_BYTE, []
+    for w in weights:
+        single = w.astype(np.float32)
+        size = float(np.abs(single).sum())
+        error = float(np.abs(single - w).sum()) + (len(w) + 1) * 2.0**-24 * size
+        found.append(most * error if np.isfinite(error) else np.inf)
+        most *= max(1.0, size)
+    return np.array(found)
 
 
 def run_passes(operands: Operands, packed: None, problem: Problem, out: Array) -> None:
     """All blocks."""
     vectors = [operands[f"w{axis}"] for axis in range(len(problem.geometry.shape))]
     key = tuple([w.astype(np.float64, copy=False).tobytes() for w in vectors])
-    (kernel, items, work, outer, sizes), w = weighed_passes(problem, key, host())
-    kernel(items, work, operands["x"].ravel(), w, operands["cval"], out.ravel(), outer, sizes)
+    border = operands["cval"]
+    (kernel, items, work, outer, sizes), w, exact = weighed_passes(problem, key, not border[0], host())
+    if w.dtype != border.dtype:
+        border = np.zeros(1, w.dtype)
+    kernel(items, work, operands["x"].ravel(), w, exact, border, out.ravel(), outer, sizes)
 
 
 # Sweeps of 3x3 windows --------------------------------------------------------------------------------------------------------

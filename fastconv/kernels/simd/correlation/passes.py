@@ -6,16 +6,15 @@
 
 T rounds to what y holds, as SciPy does, which stores every pass. A constant border holds its value in every pass.
 
-Sums in float64 are rounded as those of a loop in C are, product by product, in SciPy's order: where the weights of an odd
-number of taps mirror each other, the middle one comes first, then pairs from the outside in; else the last one comes first,
-then the others in order. What is then cut off to an integer is the same.
+lines.py makes the sums.
 """
 
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from fastconv.kernels.jit import Kernel, compiled, inlined
+from fastconv.kernels.jit import Kernel, compiled
 from fastconv.kernels.simd import vector
+from fastconv.kernels.simd.correlation.lines import CHECKED, Pass, Source, Weights, summing
 from fastconv.kernels.simd.engine.neighbourhoods import (
     INNER,
     PARTS,
@@ -31,35 +30,15 @@ from fastconv.kernels.simd.engine.neighbourhoods import (
     plane_under,
     rows_of,
 )
-from fastconv.kernels.simd.engine.requests import Lines, ask_lines
+from fastconv.kernels.simd.engine.requests import Lines
 from fastconv.kernels.simd.engine.sizes import Plane, reader
 from fastconv.kernels.simd.engine.windows import cell_under, runs
 from fastconv.kernels.simd.engine.workspace import keep, workspace
-from fastconv.problem import filters
 from fastconv.problem.borders import CONSTANT
 
 pointer = vector.pointer
 OF_CACHE = 2  # of the L1 cache: the part that a strip of cells under a row takes
 TOGETHER = 16  # rows of a block that are summed before the next pass takes them
-MIRRORED = (filters.PLAIN, filters.EVEN, filters.ODD)
-PLAIN, EVEN, ODD = range(len(MIRRORED))
-
-
-class Pass(NamedTuple):
-    """The weights of an axis: how many, where they begin, and how they mirror each other, as MIRRORED numbers it."""
-
-    taps: int
-    first: int
-    mirrored: int
-
-
-class Source(NamedTuple):
-    """Cells to sum: the first one, elements from row to row and from tap to tap, and to those that are asked for, or 0."""
-
-    at: Any
-    row: int
-    tap: int
-    ahead: int
 
 
 class Sizes(NamedTuple):
@@ -87,84 +66,15 @@ class Workspace(NamedTuple):
 read, carve = reader(Sizes), workspace(Workspace)
 
 
-@lru_cache(maxsize=8)
-def weighing(columns: int, lanes: int, exact: bool) -> Any:
-    """The compiled weigh(at, step, w, axis): a tile of sum over t of w[t] * at[t * step]."""
-
-    def weigh_fused(at, step, w, axis):
-        tile = vector.zeros(at, 1, columns, lanes)
-        for t in range(axis.taps):
-            tile = vector.fma_shared(tile, w + t, at + t * step)
-        return tile
-
-    def weigh_exactly(at, step, w, axis):
-        tile = vector.zeros(at, 1, columns, lanes)
-        last = axis.taps - 1
-        if axis.mirrored == PLAIN:
-            tile = vector.add_product(tile, w + last, at + last * step)
-            for t in range(last):
-                tile = vector.add_product(tile, w + t, at + t * step)
-            return tile
-        middle = last // 2
-        tile = vector.add_product(tile, w + middle, at + middle * step)
-        if axis.mirrored == EVEN:
-            for t in range(middle):
-                tile = vector.add_product_of_sum(tile, w + t, at + t * step, at + (last - t) * step)
-        else:
-            for t in range(middle):
-                tile = vector.add_product_of_difference(tile, w + t, at + t * step, at + (last - t) * step)
-        return tile
-
-    return inlined(weigh_exactly if exact else weigh_fused)
-
-
-@lru_cache(maxsize=8)
-def summing(columns: int, lanes: int, exact: bool) -> tuple[Any, Any]:
-    """The compiled sum_lines and sum_outputs, a strip of all rows at a time: the cells under a row of it stay in the L1 cache.
-
-    sum_lines(source, w, axis, lines, pitch, like, extent, strip, asked): rows of sums, rounded to the type of `like`, in whole
-    tiles.
-    sum_outputs(source, w, axis, to, pitch, extent, strip, asked): rows of sums, stored as what `to` points to.
-
-    What the next rows take is asked for: cells where they lie `ahead` of a source, and outputs.
-    """
-    weigh, width = weighing(columns, lanes, exact), columns * lanes
-
-    @inlined
-    def ask_for_cells(source, row, e, asked):
-        if source.ahead > 0 and asked.of_x > 0:
-            ask_lines(source.at + (source.ahead + row * source.row + e), width, asked.of_x)
-
-    def sum_lines(source, w, axis, lines, pitch, like, extent, strip, asked):
-        for begin in range(0, extent.w, strip):
-            for row in range(extent.h):
-                for e in range(begin, min(begin + strip, extent.w), width):
-                    ask_for_cells(source, row, e, asked)
-                    tile = weigh(source.at + (row * source.row + e), source.tap, w, axis)
-                    vector.store_tile(vector.rounded_row(tile, like), lines + (row * pitch + e), 0)
-
-    def sum_outputs(source, w, axis, to, pitch, extent, strip, asked):
-        for begin in range(0, extent.w, strip):
-            for row in range(extent.h):
-                for e in range(begin, min(begin + strip, extent.w), width):
-                    ask_for_cells(source, row, e, asked)
-                    if asked.of_y > 0:
-                        ask_lines(to + ((row + extent.h) * pitch + e), width, asked.of_y)
-                    tile = weigh(source.at + (row * source.row + e), source.tap, w, axis)
-                    vector.store_row_as(tile, to + (row * pitch + e), extent.w - e)
-
-    return compiled(sum_lines), compiled(sum_outputs)
-
-
 @lru_cache(maxsize=16)
-def kernel(columns: int, lanes: int, exact: bool, over_planes: bool, as_stored: bool, types: str, isa: str) -> Kernel:
+def kernel(columns: int, lanes: int, how: int, over_planes: bool, as_stored: bool, types: str, isa: str) -> Kernel:
     """The compiled loop over blocks; `types` of x, the sums and y: f32_passes_8_avx512.
 
     `as_stored`, windows inside of the array read its cells where they are: what has few taps reads each too seldom for a copy.
     Planes are then summed where they lie.
     """
     fill_row, fill_block = filler(lanes)
-    sum_lines, sum_outputs = summing(columns, lanes, exact)
+    sum_lines, sum_outputs = summing(columns, lanes, how)
     slack = SLACK * lanes
     _, clear = runs(lanes)
     width, alike = columns * lanes, as_stored and over_planes
@@ -175,6 +85,13 @@ def kernel(columns: int, lanes: int, exact: bool, over_planes: bool, as_stored: 
         field = s.field
         column = field.outer_taps * field.pitch if over_planes else 0
         return Workspace(column=column + slack, cells=rows_of(field) * field.pitch + slack, lines=TOGETHER * s.pitch + slack)
+
+    @compiled
+    def of_pass(weights, number, axis, s):
+        """The weights of a pass."""
+        margins = s.planes.taps + s.rows.taps + s.cells.taps
+        margin = vector.peek(weights.exact + (margins + number))
+        return Weights(weights.first + axis.first, weights.exact + axis.first, margin)
 
     @compiled
     def close_line(to, first, count, field, border):
@@ -235,7 +152,7 @@ def kernel(columns: int, lanes: int, exact: bool, over_planes: bool, as_stored: 
                 continue
             begin = (nearest * field.h.size + h) * line
             if nearest >= 0 and max(begin, begin + (field.outer_taps - 1) * step) - (-line // width) * width <= len(x):
-                sum_in_place(x, begin, step, to, w + s.planes.first, like, s)
+                sum_in_place(x, begin, step, to, of_pass(w, 0, s.planes, s), like, s)
                 if field.w.mode == CONSTANT:
                     close_line(to, first, count, field, border)
                 continue
@@ -247,7 +164,7 @@ def kernel(columns: int, lanes: int, exact: bool, over_planes: bool, as_stored: 
                     row = pointer(x) + (plane * field.h.size + h) * field.w.size * field.inner
                     fill_row(at, row, first, count, field, border)
             source = Source(work.column, 0, field.pitch, 0)
-            sum_lines(source, w + s.planes.first, s.planes, to, 0, like, Plane(1, count), count, s.asked)
+            sum_lines(source, of_pass(w, 0, s.planes, s), s.planes, to, 0, like, Plane(1, count), count, s.asked)
             if field.w.mode == CONSTANT:
                 close_line(to, first, count, field, border)
 
@@ -257,7 +174,7 @@ def kernel(columns: int, lanes: int, exact: bool, over_planes: bool, as_stored: 
         field = s.field
         first, count = block.w - field.w.before * field.inner, block.elements + (field.w.taps - 1) * field.inner
         source = Source(cells, step, step, ahead)
-        sum_lines(source, w + s.rows.first, s.rows, work.lines, s.pitch, like, Plane(rows, count), s.strip, s.asked)
+        sum_lines(source, of_pass(w, 1, s.rows, s), s.rows, work.lines, s.pitch, like, Plane(rows, count), s.strip, s.asked)
         if field.w.mode == CONSTANT:
             for row in range(rows):
                 close_line(work.lines + row * s.pitch, first, count, field, border)
@@ -273,14 +190,14 @@ def kernel(columns: int, lanes: int, exact: bool, over_planes: bool, as_stored: 
         )
         ahead = (rows + field.h.taps - 1) * step if stored else 0
         if field.w.taps == 1:
-            sum_outputs(Source(cells, step, step, 0), w + s.rows.first, s.rows, to, pitch, extent, s.strip, Lines(0, 0))
+            sum_outputs(Source(cells, step, step, 0), of_pass(w, 1, s.rows, s), s.rows, to, pitch, extent, s.strip, Lines(0, 0))
         elif field.h.taps == 1:
             source = Source(cells, step, field.inner, ahead)
-            sum_outputs(source, w + s.cells.first, s.cells, to, pitch, extent, extent.w, s.asked)
+            sum_outputs(source, of_pass(w, 2, s.cells, s), s.cells, to, pitch, extent, extent.w, s.asked)
         else:
             sum_rows(cells, step, block, rows, w, pointer(y), work, ahead, s, border)
             lines = Source(work.lines, s.pitch, field.inner, 0)
-            sum_outputs(lines, w + s.cells.first, s.cells, to, pitch, extent, extent.w, s.asked)
+            sum_outputs(lines, of_pass(w, 2, s.cells, s), s.cells, to, pitch, extent, extent.w, s.asked)
 
     @compiled
     def sum_block(cells, step, work, block, w, y, stored, s, border):
@@ -297,14 +214,14 @@ def kernel(columns: int, lanes: int, exact: bool, over_planes: bool, as_stored: 
     direct = as_stored and not over_planes
     sum_inner = compiled(sum_stored if direct else sum_nothing)
 
-    def passes(begin, end, x, weights, cval, y, outer, sizes):
+    def passes(begin, end, x, weights, exact, cval, y, outer, sizes):
         """y = T(c * T(b * T(a * x)))"""
         s = read(sizes)
         work, memory = carve(parts_of(s), weights)
-        border, w = pointer(cval), pointer(weights)
+        border, w, zero = pointer(cval), Weights(pointer(weights), pointer(exact), exact[0]), vector.zero(pointer(weights))
         if over_planes:  # what tiles read behind rows, and do not use, must be no denormal numbers: fill_block sees to it else
-            clear(work.column, vector.zero(w), vector.distance(work.column, work.lines))
-        clear(work.lines, vector.zero(w), TOGETHER * s.pitch + slack)
+            clear(work.column, zero, vector.distance(work.column, work.lines))
+        clear(work.lines, zero, TOGETHER * s.pitch + slack)
         for item in range(begin, end):
             whole = block_of(item, s.field)
             inner = inner_block(whole, s.field, columns * lanes, 4 * columns * lanes, len(x) if direct else 0)
@@ -322,5 +239,5 @@ def kernel(columns: int, lanes: int, exact: bool, over_planes: bool, as_stored: 
                 sum_block(work.cells, s.field.pitch, work, block, w, y, False, s, border)
         keep(memory)
 
-    passes.__name__ = f"{types}_passes_{'3_' if over_planes else ''}{columns}_{isa}"
+    passes.__name__ = f"{types}_passes_{'3_' * over_planes}{'checked_' * (how == CHECKED)}{columns}_{isa}"
     return Kernel(passes)

@@ -41,6 +41,7 @@ from fastconv.kernels.simd.vector.arithmetic import (
 )
 from fastconv.kernels.simd.vector.building import begins_of, rest_of
 from fastconv.kernels.simd.vector.conversions import (
+    are_near_whole,
     load_as,
     load_first_as,
     poke_as,
@@ -134,6 +135,7 @@ __all__ = [
     "added_first_rows",
     "added_rows",
     "address",
+    "are_near_whole",
     "as_real",
     "as_whole",
     "at_address",

@@ -6,7 +6,7 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
-from fastconv.kernels.simd.vector.building import mask_of, read, read_masked, write, write_first
+from fastconv.kernels.simd.vector.building import call, mask_of, read, read_masked, splatted, suffix, write, write_first
 from fastconv.kernels.simd.vector.types import BYTES, I32, I64, INTEGERS, Vector, vector_of
 
 
@@ -50,6 +50,12 @@ def _from_floats(builder: Any, v: Any, source: Any, target: Any) -> Any:
         return builder.select(high, builder.xor(low, top), low)
     whole = builder.fptosi(v, wide)
     return whole if BYTES[b] == 8 else builder.trunc(whole, vector_of(target))
+
+
+def read_as(builder: Any, p: Any, stored: Any, t: Any, offset: Any) -> Any:
+    """The vector `offset` elements behind p, which are `stored` there, as t has them."""
+    source = Vector(stored, t.lanes)
+    return converted(builder, read(builder, p, source, offset), source, t)
 
 
 @intrinsic(prefer_literal=True)
@@ -155,3 +161,22 @@ def rounded_row(context: Any, tile: Any, like: Any) -> Any:
         return t
 
     return tile(tile, like), generate
+
+
+@intrinsic
+def are_near_whole(context: Any, tile: Any, margin: Any) -> Any:
+    """Whether an element of a tile lies within `margin` of a whole number that is not 0, where it may be cut off otherwise."""
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        t, bound = args[0], splatted(builder, args[1], tile.lanes)
+        zero, found = ir.Constant(vector_of(tile), None), ir.Constant(ir.VectorType(ir.IntType(1), tile.lanes), None)
+        for k in range(tile.rows * tile.columns):
+            v = builder.extract_value(t, k)
+            whole = call(builder, f"llvm.rint.{suffix(tile)}", v.type, [v])
+            apart = call(builder, f"llvm.fabs.{suffix(tile)}", v.type, [builder.fsub(v, whole)])
+            near = builder.and_(builder.fcmp_ordered("<", apart, bound), builder.fcmp_ordered("!=", whole, zero))
+            found = builder.or_(found, near)
+        bits = builder.bitcast(found, ir.IntType(tile.lanes))
+        return builder.icmp_unsigned("!=", bits, ir.Constant(bits.type, 0))
+
+    return types.boolean(tile, tile.dtype), generate

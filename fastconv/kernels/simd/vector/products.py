@@ -9,6 +9,7 @@ from numba import types
 from numba.extending import intrinsic
 
 from fastconv.kernels.simd.vector.building import address_of, fused, opaque, read, rounded, splatted
+from fastconv.kernels.simd.vector.conversions import read_as
 from fastconv.kernels.simd.vector.types import BYTES, ELEMENTS, I32, I64
 
 FEW = 4  # rows whose addresses LLVM makes one after the other: of more rows the last would wait long for the first
@@ -237,15 +238,15 @@ def fma_listed(
 # Sums whose every step is rounded, as those of a loop in C are ---------------------------------------------------------------
 
 
-def _steps(tile: Any, sign: str) -> Any:
-    """The code of tile[0, e] += w[0] * (x0[e] + x1[e]), or -, or of one x alone."""
+def _steps(tile: Any, stored: Any, sign: str) -> Any:
+    """The code of tile[0, e] += w[0] * (x0[e] + x1[e]), or -, or of one x alone: of cells that are `stored` in memory."""
 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         t, w, *cells = args
         tap = builder.load(address_of(builder, w, tile.dtype, I64(0)), typ=ELEMENTS[tile.dtype])
         weight = splatted(builder, tap, tile.lanes)
         for j in range(tile.columns):
-            term, *others = (read(builder, p, tile, I64(j * tile.lanes)) for p in cells)
+            term, *others = (read_as(builder, p, stored, tile, I64(j * tile.lanes)) for p in cells)
             for other in others:
                 term = (builder.fadd if sign == "+" else builder.fsub)(term, other)
             t = builder.insert_value(
@@ -259,16 +260,16 @@ def _steps(tile: Any, sign: str) -> Any:
 @intrinsic
 def add_product(context: Any, tile: Any, w: Any, x: Any) -> Any:
     """tile[0, e] += w[0] * x[e]"""
-    return tile(tile, w, x), _steps(tile, "+")
+    return tile(tile, w, x), _steps(tile, x.dtype, "+")
 
 
 @intrinsic
 def add_product_of_sum(context: Any, tile: Any, w: Any, x: Any, other: Any) -> Any:
     """tile[0, e] += w[0] * (x[e] + other[e])"""
-    return tile(tile, w, x, other), _steps(tile, "+")
+    return tile(tile, w, x, other), _steps(tile, x.dtype, "+")
 
 
 @intrinsic
 def add_product_of_difference(context: Any, tile: Any, w: Any, x: Any, other: Any) -> Any:
     """tile[0, e] += w[0] * (x[e] - other[e])"""
-    return tile(tile, w, x, other), _steps(tile, "-")
+    return tile(tile, w, x, other), _steps(tile, x.dtype, "-")
