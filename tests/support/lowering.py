@@ -46,6 +46,11 @@ CASES: dict[str, Call] = {
     "direct, patches": conv((8, 1, 12, 12), (32, 1, 3, 3), "direct", padding=1),
     "direct, dots": conv((1, 7, 7, 128), (3, 1, 1, 128), "direct", **NHWC),
     "unpacked": conv((1, 7, 7, 64), (64, 3, 3, 64), "unpacked", padding=1, **NHWC),
+    "unpacked, scattered": (
+        "conv_transpose2d",
+        ((1, 14, 14, 64), (64, 4, 4, 16)),
+        {"stride": 2, "padding": 1, "implementation": "unpacked", **NHWC},
+    ),
     "winograd": conv((1, 64, 28, 28), (64, 64, 3, 3), "winograd", padding=1),
     "winograd, rows": conv((1, 1, 80, 80), (1, 1, 5, 5), "winograd"),
     "strassen": conv((1, 14, 14, 64), (64, 1, 1, 64), "strassen", **NHWC),
