@@ -104,6 +104,18 @@ def test_results_do_not_depend_on_threads(layout):
     np.testing.assert_array_equal(*results)
 
 
+@pytest.mark.parametrize("layout", ["NCL", "NLC"])
+@pytest.mark.parametrize("shapes", [((2, 3, 1), (3, 0, 4)), ((2, 0, 5), (0, 3, 4)), ((0, 3, 5), (3, 2, 4))], ids=str)
+def test_nothing_to_sum(shapes, layout):
+    """No output channels, no input channels, or no image: zeros, or an array without elements."""
+    x, w = (np.ones(shape, "f4") for shape in shapes)
+    if layout == "NLC":
+        x, w = (np.ascontiguousarray(np.moveaxis(array, 1, -1)) for array in (x, w))
+    options = {"layout": layout, "implementation": "unpacked"}
+    expected = fc.conv_transpose1d(x, w, **(options | {"implementation": "loops"}))
+    np.testing.assert_array_equal(fc.conv_transpose1d(x, w, **options), expected)
+
+
 def test_an_activation_follows_the_last_window():
     x, w = np.ones((1, 4, 3, 3), "f4"), np.full((4, 2, 3, 3), -1, "f4")
     options = {"stride": 1, "activation": "relu", "implementation": "unpacked"}

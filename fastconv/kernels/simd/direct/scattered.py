@@ -237,7 +237,7 @@ def runs_of(geometry: ConvGeometry, lanes: int) -> Runs:
     """How the products of a row of taps lie in y."""
     g = geometry
     together, of_cell = g.dilation[-1] == 1, g.out_channels if g.channels_last else 1
-    of_tap = g.out_per_group if g.channels_last else 1
+    of_tap = max(1, g.out_per_group) if g.channels_last else 1
     if g.channels_last and g.groups > 1:
         together = False
     pieces, length = (1, of_tap * g.kernel[-1]) if together else (g.kernel[-1], of_tap)
@@ -256,24 +256,24 @@ def are_inside(geometry: ConvGeometry) -> bool:
 def maps_of(geometry: ConvGeometry) -> tuple[int, int]:
     """(maps, positions of one): images of one cell, whose windows lie inside of y, are positions of the same map."""
     g = geometry
-    pixels = prod(g.in_size) == 1 and g.batch > 1 and are_inside(g)
+    pixels = prod(g.in_size) == 1 and g.batch > 1 and g.out_channels > 0 and are_inside(g)
     return (1, g.batch) if pixels else (g.batch, prod(g.in_size))
 
 
 def cut(geometry: ConvGeometry, tile: Tile, dtype: np.dtype[Any], machine: Machine) -> Cut:
     """Products of a band take half the L2 cache, and those of an item are more than a strip."""
     g, width, (maps, positions) = geometry, tile.columns * machine.lanes(dtype), maps_of(geometry)
-    channels = g.out_per_group
+    channels = max(1, g.out_per_group)
     if not g.channels_last:
         blocks = max(1, min(-(-ITEMS // max(1, maps * g.groups)), g.out_per_group * g.taps // (2 * width)))
-        channels = -(-g.out_per_group // blocks)
+        channels = -(-channels // blocks)
     room = machine.l2 // 2 // dtype.itemsize // pitch_of(g, channels, width)
     return Cut(tile, max(tile.rows, min(positions, room // tile.rows * tile.rows)), channels)
 
 
 def pitch_of(geometry: ConvGeometry, channels: int, width: int) -> int:
     """Elements of a position's products, in whole strips."""
-    return -(-channels * geometry.taps // width) * width
+    return max(1, -(-channels * geometry.taps // width)) * width
 
 
 def cycles_of(geometry: ConvGeometry, cut: Cut, dtype: np.dtype[Any], machine: Machine) -> float:
