@@ -110,8 +110,8 @@ def check_origin(origin: Any, size: int, message: str) -> int:
     return origin
 
 
-def result(output: Any, input: Array, complex_output: bool = False) -> Array:
-    """The array that a filter writes: the one given, or a new one."""
+def result(output: Any, input: Array, complex_output: bool = False, frames: int = 4) -> Array:
+    """The array that a filter writes: the one given, or a new one. `frames` is how far above this one the user's is."""
     shape = input.shape
     if output is None:
         dtype = np.promote_types(input.dtype, np.complex64) if complex_output else input.dtype.newbyteorder("=")
@@ -119,7 +119,7 @@ def result(output: Any, input: Array, complex_output: bool = False) -> Array:
     if isinstance(output, type | np.dtype):
         dtype = np.dtype(output)
         if complex_output and dtype.kind != "c":
-            warnings.warn("promoting specified output dtype to complex", stacklevel=4)
+            warnings.warn("promoting specified output dtype to complex", stacklevel=frames + 1)
             dtype = np.promote_types(dtype, np.complex64)
         return empty(shape, dtype)
     if isinstance(output, str):

@@ -11,6 +11,7 @@ from fastconv.ndimage import arguments as check
 from fastconv.ndimage.documentation import documented
 from fastconv.ndimage.passes import SWEPT, Line, by_parts, in_passes, summed_in
 from fastconv.plans import filters
+from fastconv.plans.replaying import replayed
 from fastconv.problem.borders import Border
 from fastconv.problem.convolutions import Array
 from fastconv.problem.filters import geometry, summed_by
@@ -28,6 +29,7 @@ def is_complex_call(x: Array, w: Array, cval: Any) -> bool:
     return is_complex
 
 
+@replayed
 @documented
 def correlate1d(
     input: npt.ArrayLike,
@@ -60,22 +62,10 @@ def correlate1d(
     >>> fc.ndimage.correlate1d([2, 8, 0, 4, 1, 9, 9, 0], weights=[1, 3])
     array([ 8, 26,  8, 12,  7, 28, 36,  9])
     """
-    x, w = check.image(input, complex_too=True), check.values("weights", weights)
-    is_complex = is_complex_call(x, w, cval)
-    if w.ndim != 1 or not len(w):
-        raise RuntimeError("no filter weights given")
-    axis = check.axis_of(axis, x.ndim)
-    origin = check.check_origin(origin, len(w), ORIGIN.format("len(weights)"))
-    border = check.border(mode)
-    to = check.result(output, x, is_complex)
-    w = w.conj() if w.dtype.kind == "c" else w.astype(np.float64)
-
-    def run(part: Array, factor: Array, out: Array, fill: Any) -> Array:
-        return in_passes(part, [Line(axis, np.asarray(factor, np.float64), origin, border)], out, fill)
-
-    return by_parts(run, x, w, to, cval) if is_complex else run(x, w, to, cval)
+    return along_axis(input, weights, axis, output, mode, cval, origin)
 
 
+@replayed
 @documented
 def convolve1d(
     input: npt.ArrayLike,
@@ -110,7 +100,25 @@ def convolve1d(
     """
     w = check.values("weights", weights)[::-1]
     origin = -origin - (len(w) % 2 == 0)
-    return correlate1d(input, w.conj() if w.dtype.kind == "c" else w, axis, output, mode, cval, origin)
+    return along_axis(input, w.conj() if w.dtype.kind == "c" else w, axis, output, mode, cval, origin)
+
+
+def along_axis(input: Any, weights: Any, axis: Any, output: Any, mode: Any, cval: Any, origin: Any) -> Array:
+    """The correlation with a vector, which convolve1d has turned round."""
+    x, w = check.image(input, complex_too=True), check.values("weights", weights)
+    is_complex = is_complex_call(x, w, cval)
+    if w.ndim != 1 or not len(w):
+        raise RuntimeError("no filter weights given")
+    axis = check.axis_of(axis, x.ndim)
+    origin = check.check_origin(origin, len(w), ORIGIN.format("len(weights)"))
+    border = check.border(mode)
+    to = check.result(output, x, is_complex, frames=5)
+    w = w.conj() if w.dtype.kind == "c" else w.astype(np.float64)
+
+    def run(part: Array, factor: Array, out: Array, fill: Any) -> Array:
+        return in_passes(part, [Line(axis, np.asarray(factor, np.float64), origin, border)], out, fill)
+
+    return by_parts(run, x, w, to, cval) if is_complex else run(x, w, to, cval)
 
 
 def over_window(
@@ -131,7 +139,7 @@ def over_window(
     for o, size in zip(origins, w.shape, strict=True):
         check.check_origin(o, size, ORIGIN.format("weights.shape[k]").replace("origin <=", "origin[k] <="))
     border = check.one_border(mode, "A sequence of modes is not supported")
-    to = check.result(output, x, is_complex)
+    to = check.result(output, x, is_complex, frames=5)
     order = sorted(
         range(len(along)), key=along.__getitem__
     )  # of the origins; the axes of weights are in order, as SciPy has it
@@ -187,6 +195,7 @@ def vectors_of(w: Array) -> tuple[Array, ...] | None:
     return tuple(found) if (np.abs(product - w) <= np.finfo(np.float32).eps / 2 * np.abs(w)).all() else None
 
 
+@replayed
 @documented
 def correlate(
     input: npt.ArrayLike,
@@ -228,6 +237,7 @@ def correlate(
     return over_window(input, weights, output, mode, cval, origin, axes, convolution=False)
 
 
+@replayed
 @documented
 def convolve(
     input: npt.ArrayLike,

@@ -22,7 +22,7 @@ from fastconv.ndimage.arguments import (
 )
 from fastconv.ndimage.documentation import documented
 from fastconv.plans import filters
-from fastconv.plans.replaying import replayed
+from fastconv.plans.replaying import forgo, replayed
 from fastconv.problem.borders import Border
 from fastconv.problem.convolutions import Array
 from fastconv.problem.filters import FilterGeometry
@@ -200,7 +200,8 @@ def extremes(
 ) -> Array:
     """The largest or smallest cell under a box, a footprint, or a structure that is added to cells, or subtracted."""
     if size is not None and footprint is not None:
-        warnings.warn("ignoring size because footprint is set", UserWarning, stacklevel=3)
+        forgo()
+        warnings.warn("ignoring size because footprint is set", UserWarning, stacklevel=5)
     if structure is None and footprint is None and size is None:
         raise RuntimeError("no footprint provided")
     mask = None if footprint is None else values("footprint", footprint, bool)

@@ -281,7 +281,7 @@ def need_window(size: Any, footprint: Any, structure: Any) -> None:
 def without_ignored(size: Any, footprint: Any) -> Any:
     """The size, or None, with a warning, where a footprint beats it."""
     if size is not None and footprint is not None:
-        warnings.warn(IGNORED, UserWarning, stacklevel=3)
+        warnings.warn(IGNORED, UserWarning, stacklevel=4)
         return None
     return size
 

@@ -13,7 +13,7 @@ from fastconv.ndimage import arguments as check
 from fastconv.ndimage.documentation import documented
 from fastconv.ndimage.extrema import maximum_filter, minimum_filter
 from fastconv.plans import filters
-from fastconv.plans.replaying import replayed
+from fastconv.plans.replaying import forgo, replayed
 from fastconv.problem.borders import Border
 from fastconv.problem.convolutions import Array, Size
 from fastconv.problem.filters import RankGeometry
@@ -61,7 +61,8 @@ def of_windows(
     size, footprint = window
     mode, cval, origin = border
     if size is not None and footprint is not None:
-        warnings.warn("ignoring size because footprint is set", UserWarning, stacklevel=3)
+        forgo()
+        warnings.warn("ignoring size because footprint is set", UserWarning, stacklevel=5)
     x = check.image(input)
     axes = check.axes_of(axes, x.ndim)
     if footprint is None:

@@ -1,4 +1,4 @@
-"""Windows of 3x3 in one sweep, and calls that are made again: the same bits as by any other way."""
+"""Windows of 3x3 in one sweep: the same bits as by any other way."""
 
 from typing import Any
 
@@ -7,10 +7,8 @@ import pytest
 from filter_cases import geometry_of, result_of, whole_numbers, window
 from guards import SUPPORTED
 
-import fastconv as fc
 from fastconv import ndimage
 from fastconv.plans import filters
-from fastconv.plans.replaying import WATCH, kinds_of
 from fastconv.problem.filters import SumGeometry, summed_by
 from fastconv.problem.problem import Problem
 from fastconv.problem.types import Types
@@ -114,64 +112,3 @@ def test_gradients_are_largest_less_smallest(rng: np.random.Generator) -> None:
     for source, given in ((x, None), (x, np.empty_like(x)), (out, out)):
         np.testing.assert_array_equal(ndimage.morphological_gradient(source, 3, output=given), expected)
     np.testing.assert_array_equal(out, expected)
-
-
-# Calls made again -------------------------------------------------------------------------------------------------------------
-
-
-def runs_noted(call: Any) -> int:
-    """How many filters a call runs beside what it keeps: none of one that was made before."""
-    before, WATCH.runs = WATCH.runs, []
-    try:
-        call()
-        return len(WATCH.runs)
-    finally:
-        WATCH.runs = before
-
-
-def test_a_call_is_made_again(rng: np.random.Generator) -> None:
-    """With other arrays of the same shape and type, each time a new result; what differs in anything is another call."""
-    a, b = rng.normal(size=(2, 20, 70)).astype(np.float32)
-    first = ndimage.sobel(a, 0, mode="wrap")
-    kept = first.copy()
-    assert runs_noted(lambda: ndimage.sobel(b, 0, mode="wrap")) == 0
-    second = ndimage.sobel(b, 0, mode="wrap")
-    np.testing.assert_array_equal(second, ndimage.sobel(b, 0, None, "wrap"))
-    np.testing.assert_array_equal(first, kept)
-    assert not np.shares_memory(first, second)
-    assert second.dtype == np.float32
-    assert not np.array_equal(ndimage.sobel(b, 1, mode="wrap"), second)
-    np.testing.assert_array_equal(ndimage.sobel(b.repeat(2, 1)[:, ::2], 0, mode="wrap"), second)
-    fc.set_num_threads(1)
-    np.testing.assert_array_equal(ndimage.sobel(b, 0, mode="wrap"), second)
-
-
-def test_equal_arguments_of_other_types_are_other_calls() -> None:
-    """1 is not 1.0: what is an error of one stays an error after the other was served."""
-    x = np.arange(1400, dtype=np.float32).reshape(20, 70)
-    ndimage.median_filter(x, 3)
-    with pytest.raises(TypeError):
-        ndimage.median_filter(x, 3.0)
-    with pytest.raises(TypeError):
-        ndimage.median_filter(x, (3.0, 3))
-    with pytest.raises(RuntimeError):
-        ndimage.sobel(x, mode="wrong")
-    with pytest.raises(RuntimeError):
-        ndimage.sobel(x, mode="wrong")
-    assert kinds_of((1, (True, None), "a")) == (int, (bool, type(None)), str)
-    assert kinds_of(([3, 3],)) is None
-    assert kinds_of((np.float64(1),)) is None
-    assert kinds_of((-0.0,)) is None
-
-
-def test_arrays_given_to_write_are_written(rng: np.random.Generator) -> None:
-    """They are no part of what is kept; nor is an array of another type, or one that lies otherwise."""
-    x = rng.normal(size=(20, 70)).astype(np.float32)
-    expected, out = ndimage.median_filter(x, 3), np.empty_like(x)
-    assert ndimage.median_filter(x, 3, output=out) is out
-    np.testing.assert_array_equal(out, expected)
-    flags = x > 0
-    for _ in range(2):
-        found = ndimage.median_filter(flags, 3)
-        assert found.dtype == np.bool_
-    np.testing.assert_array_equal(ndimage.median_filter(np.asfortranarray(x), 3), expected)
