@@ -65,18 +65,18 @@ def test_there_are_phases_only_where_each_has_all_its_taps(kernel: int, options:
 
 
 def test_a_nan_reaches_its_own_outputs() -> None:
-    """Few channels of long kernels go by phases, whose plan says so; a plan and a function give the same."""
-    x, w = np.ones((1, 64, 40), np.float32), np.ones((64, 8, 64), np.float32)
-    plan = fc.conv_transpose1d.plan(x.shape, w, stride=32)
+    """Few channels of large kernels go by phases, whose plan says so; a plan and a function give the same."""
+    x, w = np.ones((1, 32, 30, 30), np.float32), np.ones((32, 8, 8, 8), np.float32)
+    plan = fc.conv_transpose2d.plan(x.shape, w, stride=4)
     assert plan.form.phases is not None
     assert "its phases then woven" in str(plan)
-    assert "the phases of x" in fc.conv_transpose1d.explain(x.shape, w.shape, stride=32)
-    x[0, 3, 7] = np.nan
+    assert "the phases of x" in fc.conv_transpose2d.explain(x.shape, w.shape, stride=4)
+    x[0, 3, 7, 9] = np.nan
     y = plan(x)
-    assert np.isnan(y[0, :, 7 * 32 : 9 * 32]).all()
+    assert np.isnan(y[0, :, 28:36, 36:44]).all()
     assert np.isnan(y).sum() == 8 * 64
-    np.testing.assert_array_equal(y, fc.conv_transpose1d(x, w, stride=32))
-    np.testing.assert_array_equal(y, fc.conv_transpose1d(x, w, stride=32, implementation="reference"))
+    np.testing.assert_array_equal(y, fc.conv_transpose2d(x, w, stride=4))
+    np.testing.assert_array_equal(y, fc.conv_transpose2d(x, w, stride=4, implementation="loops"))
 
 
 def test_a_residual_and_an_activation_are_added() -> None:
