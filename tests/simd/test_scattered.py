@@ -22,7 +22,8 @@ def tile(request, monkeypatch):
 
     def choice(problem, machine):
         g = problem.geometry
-        cut = scattered.Cut(request.param, 3 * request.param.rows, g.out_per_group if g.channels_last else 2)
+        channels = g.out_per_group if g.channels_last else 2
+        cut = scattered.Cut(request.param, 3 * request.param.rows, channels, g.lifted().out_size[1])
         return Candidate(0.0, cut, partial(scattered.draft, g, cut, problem.dtype, machine))
 
     monkeypatch.setattr(scattered, "choice", choice)
@@ -81,6 +82,21 @@ class TestOnGuardPages:
         agrees("conv_transpose2d", (9, 5, 1, 1), (5, 3, 4, 4), last, padding=1)
         agrees("conv_transpose3d", (9, 5, 1, 1, 1), (5, 3, 2, 3, 2), last, stride=3, output_padding=1)
 
+    @pytest.mark.parametrize("rows", [1, 3, 4])
+    def test_rows_of_y_are_parts(self, tile, last, rows, monkeypatch):
+        """Each part makes the products that reach it, of all depths."""
+        whole = scattered.choice
+
+        def choice(problem, machine):
+            cut = whole(problem, machine).cut._replace(rows=rows)
+            return Candidate(0.0, cut, partial(scattered.draft, problem.geometry, cut, problem.dtype, machine))
+
+        monkeypatch.setattr(scattered, "choice", choice)
+        for options in ({"stride": 2}, {"stride": (1, 2), "padding": 1}, {"stride": (3, 1), "dilation": 2, "padding": (4, 0)}):
+            agrees("conv_transpose2d", (2, 5, 6, 7), (5, 3, 4, 3), last, **options)
+        agrees("conv_transpose2d", (1, 4, 5, 6), (4, 2, 3, 3), last, groups=2, stride=2, output_padding=1)
+        agrees("conv_transpose3d", (1, 3, 3, 4, 5), (3, 2, 2, 3, 2), last, stride=2, padding=1)
+
     def test_other_ranks_and_doubles(self, tile, last):
         agrees("conv_transpose3d", (1, 5, 3, 4, 5), (5, 3, 2, 3, 2), last, stride=2, padding=1)
         agrees("conv_transpose3d", (1, 5, 2, 3, 5), (5, 3, 2, 2, 2), last, stride=2)
@@ -89,8 +105,8 @@ class TestOnGuardPages:
 
 @pytest.mark.parametrize("layout", ["NCHW", "NHWC"])
 def test_results_do_not_depend_on_threads(layout):
-    x = np.random.default_rng(1).normal(size=(2, 60, 14, 14)).astype("f4")
-    w = np.random.default_rng(2).normal(size=(60, 24, 4, 4)).astype("f4")
+    x = np.random.default_rng(1).normal(size=(1, 60, 40, 30)).astype("f4")
+    w = np.random.default_rng(2).normal(size=(60, 4, 4, 4)).astype("f4")
     if layout == "NHWC":
         x, w = (np.ascontiguousarray(np.moveaxis(array, 1, -1)) for array in (x, w))
     plan = fc.conv_transpose2d.plan(x.shape, w, stride=2, padding=1, layout=layout, implementation="unpacked")

@@ -14,12 +14,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from fastconv.kernels.jit import Kernel, Launch, compiled, element
+from fastconv.kernels.jit import GRAIN, Kernel, Launch, compiled, element
 from fastconv.kernels.keeping import remembered
 from fastconv.kernels.memory import LINE
 from fastconv.kernels.simd import vector
-from fastconv.kernels.simd.direct.scattering import Band, Runs, scatterer
-from fastconv.kernels.simd.engine import costs, epilogue, weights, windows
+from fastconv.kernels.simd.direct.scattering import Band, Runs, beginner, scatterer
+from fastconv.kernels.simd.engine import costs, epilogue, weights
 from fastconv.kernels.simd.engine.sizes import Axes, Strides, axes, reader, written
 from fastconv.kernels.simd.engine.tables import TILES, Tile
 from fastconv.kernels.simd.engine.walks import strides
@@ -44,6 +44,8 @@ class Sizes(NamedTuple):
         Images of an item, groups, channels of one, and output channels of an item.
     row : int
         Weights of an input channel.
+    rows : int
+        Rows of y of an item.
     band, pitch : int
         Positions whose products are made before they are added up, and elements from those of one to those of the next.
     copies : int
@@ -66,6 +68,7 @@ class Sizes(NamedTuple):
     k_group: int
     k_item: int
     row: int
+    rows: int
     band: int
     pitch: int
     copies: int
@@ -73,12 +76,14 @@ class Sizes(NamedTuple):
 
 
 class Part(NamedTuple):
-    """An item: an image, a group, its first output channel and how many."""
+    """An item: an image, a group, its first output channel and how many, and rows of y from the first one on."""
 
     n: int
     group: int
     first: int
     channels: int
+    h_first: int
+    h_end: int
 
 
 class Parts(NamedTuple):
@@ -103,34 +108,19 @@ read, carve, carve_tables = reader(Sizes), workspace(Parts), workspace(Tables)
 @compiled
 def part_of(item, s):
     """The part of a number."""
-    blocks = -(-s.k_group // s.k_item)
-    rest, block = divmod(item, blocks)
+    rest, band = divmod(item, -(-s.outputs.h // s.rows))
+    rest, block = divmod(rest, -(-s.k_group // s.k_item))
     n, group = divmod(rest, s.groups)
-    return Part(n, group, block * s.k_item, min(s.k_item, s.k_group - block * s.k_item))
+    first, h_first = block * s.k_item, band * s.rows
+    return Part(n, group, first, min(s.k_item, s.k_group - first), h_first, min(s.outputs.h, h_first + s.rows))
 
 
-@lru_cache(maxsize=8)
-def beginner(lanes: int, channels_last: bool) -> Any:
-    """The compiled begin(y, bias, part, s): the bias of each channel everywhere."""
-    copy, clear = windows.runs(lanes)
-
-    def begin_last(y, bias, part, s):
-        cells, row = s.outputs.d * s.outputs.h * s.outputs.w, s.outputs.w * s.y.w
-        together = part.channels == s.y.w
-        if together and part.channels == 1:
-            clear(y, peek(bias), cells)
-            return
-        for cell in range(s.outputs.w if together else cells):
-            copy(y + cell * s.y.w, bias, part.channels)
-        if together:
-            for number in range(1, s.outputs.d * s.outputs.h):
-                copy(y + number * row, y, row)
-
-    def begin_first(y, bias, part, s):
-        for k in range(part.channels):
-            clear(y + k * s.y.c, peek(bias + k), s.y.c)
-
-    return compiled(begin_last if channels_last else begin_first)
+@compiled
+def rows_over(part, s):
+    """The first row of x whose windows reach a part, and how many do."""
+    first = max(0, -(-(part.h_first + s.before.h - (s.taps.h - 1) * s.dilation.h) // s.stride.h))
+    last = min(s.cells.h - 1, (part.h_end - 1 + s.before.h) // s.stride.h)
+    return first, max(0, last + 1 - first)
 
 
 @lru_cache(maxsize=32)
@@ -174,10 +164,9 @@ def kernel_of(tile: Tile, lanes: int, channels_last: bool, dtype: str, isa: str)
         height, of_channel = -(-s.band // rows) * rows, s.taps.d * s.taps.h * s.taps.w
         work, memory = carve(Parts(products=height * s.pitch + columns * lanes, strip=s.c_group * columns * lanes), x)
         tables, integers = carve_tables(Tables(windows=s.band), sizes)
-        plane = s.cells.d * s.cells.h * s.cells.w
         for item in range(begin, end):
             part = part_of(item, s)
-            k, channels = part.group * s.k_group + part.first, 1 if channels_last else part.channels
+            k = part.group * s.k_group + part.first
             source, to = (
                 pointer(x) + (part.n * s.x.n + part.group * s.c_group * s.x.c),
                 pointer(y) + (part.n * s.y.n + k * s.y.c),
@@ -185,10 +174,15 @@ def kernel_of(tile: Tile, lanes: int, channels_last: bool, dtype: str, isa: str)
             row = pointer(w) + (part.group * s.c_group * s.row + part.first * of_channel)
             for image in range(s.images):
                 begin_part(to + image * s.y.n, pointer(bias) + k, part, s)
-            for first in range(0, plane, s.band):
-                end_of_band = min(plane, first + s.band)
-                multiply(work, source + first * s.x.w, s.x.w, row, part.channels * of_channel, end_of_band - first, s)
-                scatter(to, work.products, tables.windows, channels, Band(first, end_of_band), s)
+            first_row, count = rows_over(part, s)
+            whole = count == s.cells.h  # then all depths follow each other
+            for d in range(1 if whole else s.cells.d):
+                begun = (d * s.cells.h + first_row) * s.cells.w
+                ended = begun + count * s.cells.w * (s.cells.d if whole else 1)
+                for first in range(begun, ended, s.band):
+                    band = Band(first, min(ended, first + s.band), part.h_first, part.h_end)
+                    multiply(work, source + first * s.x.w, s.x.w, row, part.channels * of_channel, band.end - first, s)
+                    scatter(to, work.products, tables.windows, 1 if channels_last else part.channels, band, s)
         keep(integers)
         keep(memory)
 
@@ -200,16 +194,19 @@ def kernel_of(tile: Tile, lanes: int, channels_last: bool, dtype: str, isa: str)
 
 
 class Cut(NamedTuple):
-    """A tile of positions x vectors of m, positions of a band, and output channels of an item."""
+    """A tile of positions x vectors of m, positions of a band, and output channels and rows of y of an item."""
 
     tile: Tile
     band: int
     channels: int
+    rows: int
 
 
+WORK = 8  # multiply-adds, and as many additions, of an operation that threads are counted by
 WORKSPACE = 16 << 20  # bytes of the products of a tile at most
 ITEMS = 8  # or more, of a product that is worth several threads
 OFTEN = 3  # tiles of positions that read a strip of weights: from as many on it is copied first
+SHARED = 8  # times the rows of x that items share, that each has of its own at least
 LONG = 4  # vectors of a run whose parts that two positions share were stored long ago
 OF_VALUE, OF_VECTOR = 2.0, 3.0  # cycles of a product that is added up, and of a vector of them
 OF_LINE = 10.0, 150.0  # of a line of weights that the L2 cache does not hold, nor the last one: rows are read piece by piece
@@ -268,7 +265,19 @@ def cut(geometry: ConvGeometry, tile: Tile, dtype: np.dtype[Any], machine: Machi
         blocks = max(1, min(-(-ITEMS // max(1, maps * g.groups)), g.out_per_group * g.taps // (2 * width)))
         channels = -(-channels // blocks)
     room = machine.l2 // 2 // dtype.itemsize // pitch_of(g, channels, width)
-    return Cut(tile, max(tile.rows, min(positions, room // tile.rows * tile.rows)), channels)
+    items = maps * g.groups * -(-g.out_per_group // channels)
+    return Cut(tile, max(tile.rows, min(positions, room // tile.rows * tile.rows)), channels, rows_of(g, items))
+
+
+def rows_of(geometry: ConvGeometry, items: int) -> int:
+    """Rows of y of an item, along the second axis from the end: all, or fewer where there are few items and much to do."""
+    g = geometry
+    if g.rank < 2 or items >= ITEMS or g.flops // WORK < 2 * GRAIN:
+        return g.lifted().out_size[1]
+    cells, step = g.in_size[-2], g.stride[-2]
+    beside = -(-(g.window[-2] - 1) // step)
+    parts = max(1, min(ITEMS // max(1, items), cells // max(1, SHARED * beside)))
+    return -(-g.out_size[-2] // parts)
 
 
 def pitch_of(geometry: ConvGeometry, channels: int, width: int) -> int:
@@ -345,15 +354,16 @@ def draft(geometry: ConvGeometry, cut: Cut, dtype: np.dtype[Any], machine: Machi
         k_group=g.out_per_group,
         k_item=cut.channels,
         row=g.out_per_group * g.taps,
+        rows=max(1, cut.rows),
         band=cut.band,
         pitch=pitch_of(g, cut.channels, columns * lanes),
         copies=int(min(cut.band, positions) > (OFTEN - 1) * rows),
-        runs=runs_of(g, lanes),
+        runs=runs_of(g, lanes)._replace(whole=int(are_inside(g) and cut.rows >= g.out_size[1])),
     )
     chosen = kernel_of(cut.tile, lanes, g.channels_last, element(dtype), machine.isa)
-    items = maps * g.groups * -(-g.out_per_group // cut.channels)
+    items = maps * g.groups * -(-g.out_per_group // cut.channels) * -(-g.out_size[1] // max(1, cut.rows))
     arguments = written(sizes), epilogue.scalars(g.activation, dtype)
-    return weights.drafted(chosen, items, g.flops // 8, arguments, weights.as_given)
+    return weights.drafted(chosen, items, g.flops // WORK, arguments, weights.as_given)
 
 
 @remembered

@@ -40,10 +40,12 @@ class Runs(NamedTuple):
 
 
 class Band(NamedTuple):
-    """Positions from `first` on, before `end`."""
+    """Positions from `first` on, before `end`, and the rows of y that they are added to."""
 
     first: int
     end: int
+    h_first: int
+    h_end: int
 
 
 class Segment(NamedTuple):
@@ -74,6 +76,32 @@ def list_windows(windows, position, end, s):
             poke(windows + (done + i), row + i * s.stride.w * s.y.w)
         position += segment.positions
         done += segment.positions
+
+
+@lru_cache(maxsize=8)
+def beginner(lanes: int, channels_last: bool) -> Any:
+    """The compiled begin(y, bias, part, s): the bias of each channel in all rows of a part."""
+    copy, clear = windows.runs(lanes)
+
+    def begin_last(y, bias, part, s):
+        together, rows = part.channels == s.y.w, part.h_end - part.h_first
+        for d in range(s.outputs.d):
+            to = y + (d * s.y.d + part.h_first * s.y.h)
+            if together and part.channels == 1:
+                clear(to, peek(bias), rows * s.y.h)
+                continue
+            for cell in range(s.outputs.w if together else rows * s.outputs.w):
+                copy(to + cell * s.y.w, bias, part.channels)
+            if together:
+                for row in range(1, rows):
+                    copy(to + row * s.y.h, to, s.y.h)
+
+    def begin_first(y, bias, part, s):
+        for k in range(part.channels):
+            for d in range(s.outputs.d):
+                clear(y + (k * s.y.c + d * s.y.d + part.h_first * s.y.h), peek(bias + k), (part.h_end - part.h_first) * s.y.h)
+
+    return compiled(begin_last if channels_last else begin_first)
 
 
 @lru_cache(maxsize=8)
@@ -133,7 +161,7 @@ def row_scatterer(lanes: int) -> Any:
         else:
             add_values(to, source, cell, segment.positions, s)
 
-    def scatter(y, products, channels, segment, s):
+    def scatter(y, products, channels, segment, band, s):
         for k in range(channels):
             for t in range(s.taps.d):
                 d = segment.d * s.stride.d + t * s.dilation.d - s.before.d
@@ -141,7 +169,7 @@ def row_scatterer(lanes: int) -> Any:
                     continue
                 for r in range(s.taps.h):
                     h = segment.h * s.stride.h + r * s.dilation.h - s.before.h
-                    if h < 0 or h >= s.outputs.h:
+                    if h < band.h_first or h >= band.h_end:
                         continue
                     to = y + (k * s.y.c + d * s.y.d + h * s.y.h)
                     tap = ((k * s.taps.d + t) * s.taps.h + r) * s.taps.w
@@ -191,11 +219,12 @@ def scatterer(lanes: int) -> Any:
     scatter_row, scatter_whole = row_scatterer(lanes), whole_scatterer(lanes)
 
     @compiled
-    def scatter_parts(y, products, channels, position, end, s):
+    def scatter_parts(y, products, channels, band, s):
         """Row by row of x."""
-        while position < end:
-            segment = segment_of(position, end, s)
-            scatter_row(y, products, channels, segment, s)
+        position = band.first
+        while position < band.end:
+            segment = segment_of(position, band.end, s)
+            scatter_row(y, products, channels, segment, band, s)
             position += segment.positions
             products = products + segment.positions * s.pitch
 
@@ -204,6 +233,6 @@ def scatterer(lanes: int) -> Any:
             list_windows(windows, band.first, band.end, s)
             scatter_whole(y, products, windows, channels, band.end - band.first, s)
         else:
-            scatter_parts(y, products, channels, band.first, band.end, s)
+            scatter_parts(y, products, channels, band, s)
 
     return compiled(scatter)
