@@ -93,6 +93,14 @@ def test_bytes_are_cut_off_as_scipys_where_float32_would_differ(result: Any, rng
                 np.testing.assert_array_equal(mine, theirs, f"{weights} {cval}")
 
 
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("dtype", [np.uint8, np.float64])
+def test_weights_that_float32_does_not_hold_are_no_reason_to_warn(dtype: Any) -> None:
+    x, weights = np.ones((6, 20), dtype), [1e300, 0.0, -1e300]
+    np.testing.assert_array_equal(ndimage.correlate1d(x, weights, output=np.float64), np.zeros(x.shape))
+    assert ndimage.correlate1d(x, weights, 0).dtype == dtype
+
+
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_floats_are_scipys_to_their_rounding(dtype: Any, rng: np.random.Generator) -> None:
     """Within 4 eps of the largest term for each tap, in one to four axes."""

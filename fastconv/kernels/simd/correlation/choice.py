@@ -233,9 +233,11 @@ def weighed_passes(problem: Problem, vectors: tuple[bytes, ...], zero_border: bo
     if problem.geometry.window == 1:
         weights[1] = np.prod(of_axis, 0).reshape(1)
     mirrors, how = tuple(map(mirrored, weights)) if stepwise(types) else (PLAIN,) * 3, how_summed(types)
-    margins = margins_of(weights)
-    if how == lines.EXACT and types.stored.itemsize == 1 and zero_border and margins.max() < WIDE:
-        how = lines.CHECKED
+    margins = np.zeros(len(weights))
+    if how == lines.EXACT and types.stored.itemsize == 1 and zero_border:
+        found = margins_of(weights)
+        if found.max() < WIDE:
+            how, margins = lines.CHECKED, found
     made = pass_launch(problem, mirrors, how, machine)
     exact = np.concatenate([*weights, margins], dtype=types.summed)
     if how == lines.CHECKED:
@@ -251,12 +253,13 @@ def margins_of(weights: list[Array]) -> Array:
     Weights are rounded once, and each product and sum; what the next pass sums may be as large as the sum of all weights.
     """
     most, found = MOST_OF_BYTE, []
-    for w in weights:
-        single = w.astype(np.float32)
-        size = float(np.abs(single).sum())
-        error = float(np.abs(single - w).sum()) + (len(w) + 1) * 2.0**-24 * size
-        found.append(most * error if np.isfinite(error) else np.inf)
-        most *= max(1.0, size)
+    with np.errstate(over="ignore", invalid="ignore"):
+        for w in weights:
+            single = w.astype(np.float32)
+            size = float(np.abs(single).sum())
+            error = float(np.abs(single - w).sum()) + (len(w) + 1) * 2.0**-24 * size
+            found.append(most * error if np.isfinite(error) else np.inf)
+            most *= max(1.0, size)
     return np.array(found)
 
 
