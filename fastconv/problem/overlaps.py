@@ -130,3 +130,17 @@ def images_together(geometry: ConvGeometry, itemsize: int, near: int, room: int)
     divisors = (one for n in range(1, isqrt(batch) + 1) if batch % n == 0 for one in (n, batch // n))
     found = max(one for one in divisors if one <= most)
     return found if 2 * found > most or batch * size > room else batch
+
+
+def are_inside(geometry: ConvGeometry) -> bool:
+    """Whether all windows lie inside of y."""
+    g = geometry
+    reach = ((cells - 1) * step + window for cells, step, window in zip(g.in_size, g.stride, g.window, strict=True))
+    return not any(pair[0] for pair in g.padding) and all(end <= size for end, size in zip(reach, g.out_size, strict=True))
+
+
+def maps_of(geometry: ConvGeometry) -> tuple[int, int]:
+    """(maps, positions of one): images of one cell, whose windows lie inside of y, are positions of the same map."""
+    g = geometry
+    pixels = prod(g.in_size) == 1 and g.batch > 1 and g.out_channels > 0 and are_inside(g)
+    return (1, g.batch) if pixels else (g.batch, prod(g.in_size))

@@ -205,8 +205,9 @@ def in_single(w: Array) -> Array:
 
 
 def pass_kernel(problem: Problem, machine: Machine) -> str:
-    """The name of the kernel that runs."""
-    return pass_launch(problem, (PLAIN,) * 3, how_summed(problem.types), machine).kernel.__name__
+    """The name of the kernel that runs; of 8 bits, with weights whose sums float32 is enough for."""
+    how = lines.CHECKED if may_be_checked(problem.types) else how_summed(problem.types)
+    return pass_launch(problem, (PLAIN,) * 3, how, machine).kernel.__name__
 
 
 ONE = np.ones(1)
@@ -225,6 +226,11 @@ def how_summed(types: Types) -> int:
     return lines.EXACT if stepwise(types) else lines.FUSED
 
 
+def may_be_checked(types: Types) -> bool:
+    """Whether float32 may be enough for what is cut off to an integer, but for sums close to a whole number."""
+    return stepwise(types) and types.stored.itemsize == 1
+
+
 @remembered
 def weighed_passes(problem: Problem, vectors: tuple[bytes, ...], zero_border: bool, machine: Machine) -> WeighedPasses:
     """What runs for a vector in float64 for each axis; `zero_border`, if cells of a constant border hold 0."""
@@ -234,7 +240,7 @@ def weighed_passes(problem: Problem, vectors: tuple[bytes, ...], zero_border: bo
         weights[1] = np.prod(of_axis, 0).reshape(1)
     mirrors, how = tuple(map(mirrored, weights)) if stepwise(types) else (PLAIN,) * 3, how_summed(types)
     margins = np.zeros(len(weights))
-    if how == lines.EXACT and types.stored.itemsize == 1 and zero_border:
+    if may_be_checked(types) and zero_border:
         found = margins_of(weights)
         if found.max() < WIDE:
             how, margins = lines.CHECKED, found

@@ -26,6 +26,7 @@ from fastconv.kernels.simd.engine.walks import strides
 from fastconv.kernels.simd.engine.workspace import keep, workspace
 from fastconv.machine import Machine, host
 from fastconv.problem.convolutions import Array, ConvGeometry
+from fastconv.problem.overlaps import are_inside, maps_of
 from fastconv.problem.problem import Operands, Problem
 
 peek, poke, pointer = vector.peek, vector.poke, vector.pointer
@@ -221,7 +222,7 @@ def supports(problem: Problem) -> str | None:
     if not geometry.transposed:
         return "it serves transposed convolutions"
     products = geometry.out_per_group * geometry.taps * dtype.itemsize
-    fits = products * max(tile.rows for tile in TILES[host().isa].scattered) <= WORKSPACE
+    fits = products * max(tile.rows for one in TILES.values() for tile in one.scattered) <= WORKSPACE
     return None if fits else f"the products of a few positions are more than {WORKSPACE:,} bytes"
 
 
@@ -241,20 +242,6 @@ def runs_of(geometry: ConvGeometry, lanes: int) -> Runs:
     step = g.stride[-1] * of_cell  # from a run to that of the next position
     apart = step >= length or step % lanes == 0 or length >= LONG * lanes
     return Runs(pieces, length, of_tap, of_cell, int(length >= lanes and apart), int(are_inside(g)))
-
-
-def are_inside(geometry: ConvGeometry) -> bool:
-    """Whether all windows lie inside of y."""
-    g = geometry
-    reach = ((cells - 1) * step + window for cells, step, window in zip(g.in_size, g.stride, g.window, strict=True))
-    return not any(pair[0] for pair in g.padding) and all(end <= size for end, size in zip(reach, g.out_size, strict=True))
-
-
-def maps_of(geometry: ConvGeometry) -> tuple[int, int]:
-    """(maps, positions of one): images of one cell, whose windows lie inside of y, are positions of the same map."""
-    g = geometry
-    pixels = prod(g.in_size) == 1 and g.batch > 1 and g.out_channels > 0 and are_inside(g)
-    return (1, g.batch) if pixels else (g.batch, prod(g.in_size))
 
 
 def cut(geometry: ConvGeometry, tile: Tile, dtype: np.dtype[Any], machine: Machine) -> Cut:
