@@ -210,6 +210,7 @@ OFTEN = 3  # tiles of positions that read a strip of weights: from as many on it
 SHARED = 8  # times the rows of x that items share, that each has of its own at least
 LONG = 4  # vectors of a run whose parts that two positions share were stored long ago
 OF_VALUE, OF_VECTOR = 2.0, 3.0  # cycles of a product that is added up, and of a vector of them
+OF_NARROW, OF_CELLS = 6.5, 1.5  # of a step of tiles one vector wide, and of a vector of cells that the L2 cache does not hold
 OF_LINE = 10.0, 150.0  # of a line of weights that the L2 cache does not hold, nor the last one: rows are read piece by piece
 OF_RUN, OF_ROW = 12.0, 25.0  # those to begin a run, and the same product of the positions of a row
 
@@ -279,7 +280,9 @@ def cycles_of(geometry: ConvGeometry, cut: Cut, dtype: np.dtype[Any], machine: M
     strips = maps * g.groups * blocks * -(-made // (columns * lanes))
     tiles = -(-positions // rows)
     copied = 2.0 * columns if tiles >= OFTEN or made < columns * lanes else 0.0
-    products = max(rows * columns / machine.units, (rows + columns) / 2, 4 if rows * columns <= 8 else 0)
+    products = max(rows * columns / machine.units, (rows + columns) / 2, OF_NARROW if columns == 1 else 0)
+    far = positions * g.in_per_group * dtype.itemsize  # bytes of x that each strip reads again
+    products += (rows / lanes if far > machine.l2 // 2 else 0) * OF_CELLS
     size = g.weights * dtype.itemsize
     line = 0.0 if size <= machine.l2 else OF_LINE[size > machine.l3 // costs.SHARE]
     cycles = strips * (g.in_per_group * (tiles * products + copied) + tiles * 20) + line * (size / LINE)
