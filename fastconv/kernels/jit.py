@@ -188,3 +188,8 @@ def launch_calls(operands: Operands, packed: Launch | tuple[Launch, ...], proble
 def element(dtype: np.dtype[Any]) -> str:
     """A dtype as kernels are named: f32 of float32."""
     return f"{dtype.kind}{8 * dtype.itemsize}"
+
+
+def bytes_of(element: str) -> int:
+    """Of a value of a type, by its name in kernels' names."""
+    return int(element[1:]) // 8

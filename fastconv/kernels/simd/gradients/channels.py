@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from fastconv.kernels.jit import Kernel, compiled, element, inlined
+from fastconv.kernels.jit import Kernel, bytes_of, compiled, element, inlined
 from fastconv.kernels.keeping import remembered
 from fastconv.kernels.memory import LINE
 from fastconv.kernels.simd import vector
@@ -128,11 +128,6 @@ def copy_grads(dy, chunk, item, to, s):
                 cell = to + ((i * size.h + h) * size.w + w) * g.k_pitch
                 for c in range(item.channels):
                     poke(cell + c, peek(at + c * s.multiple * g.y.c))
-
-
-def bytes_of(dtype: str) -> int:
-    """Of an element that kernels name so."""
-    return int(dtype[1:]) // 8
 
 
 @lru_cache(maxsize=16)

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from fastconv.kernels.jit import Kernel, compiled, element, inlined
+from fastconv.kernels.jit import Kernel, bytes_of, compiled, element, inlined
 from fastconv.kernels.keeping import remembered
 from fastconv.kernels.memory import LINE
 from fastconv.kernels.simd import vector
@@ -28,6 +28,7 @@ from fastconv.kernels.simd.engine.walks import flattened
 from fastconv.kernels.simd.engine.windows import runs
 from fastconv.kernels.simd.engine.workspace import keep, workspace
 from fastconv.kernels.simd.gradients import sums
+from fastconv.kernels.simd.gradients.ahead import PIECES, Coming, asker
 from fastconv.kernels.simd.gradients.chunks import (
     MOST_COPIED,
     Grid,
@@ -64,11 +65,14 @@ class Sizes(NamedTuple):
         How positions and dw are cut.
     positions : int
         Of a chunk at most.
+    asks : int
+        Whether what the next chunk copies is asked for.
     """
 
     grid: Grid
     blocks: sums.Blocks
     positions: int
+    asks: int
 
 
 class Parts(NamedTuple):
@@ -80,10 +84,11 @@ class Parts(NamedTuple):
 
 
 class Tables(NamedTuple):
-    """Offsets: of each position's window, and of the rows of a square."""
+    """Offsets: of each position's window, of the rows of a square, and of what the next chunk copies."""
 
     offsets: int
     steps: int
+    pieces: int
 
 
 read, carve, carve_tables = reader(Sizes), workspace(Parts), workspace(Tables)
@@ -124,7 +129,7 @@ def kernel(tile: Tile, lanes: int, channels_last: bool, dtype: str, isa: str) ->
     width = columns * lanes
     pack_windows, pack_grads = packers(lanes, channels_last)
     multiply, write = multiplier(rows, columns, lanes), sums.writer(lanes, channels_last)
-    _, clear = runs(lanes)
+    (_, clear), (find_coming, ask) = runs(lanes), asker(LINE // bytes_of(dtype))
 
     def gradient(begin, end, x, dy, partial_sums, dw, sizes, parameters):
         """dw [k][t][c] = sum over p of dy [p][k] * x [cell(p) + t][c], of a block and a slice of the positions an item."""
@@ -135,7 +140,7 @@ def kernel(tile: Tile, lanes: int, channels_last: bool, dtype: str, isa: str) ->
             windows=g.chunk.d * g.windows + width, grads=g.chunk.d * g.grads + width, sums=b.sums if b.slices == 1 else 0
         )
         work, memory = carve(parts, x)
-        tables, integers = carve_tables(Tables(offsets=s.positions, steps=lanes), sizes)
+        tables, integers = carve_tables(Tables(offsets=s.positions, steps=lanes, pieces=PIECES * s.asks), sizes)
         clear(work.windows, zero, parts.windows)  # lanes without a channel are multiplied too: let them be numbers
         clear(work.grads, zero, parts.grads)
         for item in range(begin, end):
@@ -150,10 +155,17 @@ def kernel(tile: Tile, lanes: int, channels_last: bool, dtype: str, isa: str) ->
                 pack_windows(x, fill, chunk, inputs, work.windows, tables.steps, g)
                 pack_grads(dy, zero, chunk, outputs, work.grads, tables.steps, g)
                 count = find_windows(chunk, tables.offsets, g)
+                if not channels_last:
+                    asked, coming = 0, Coming(tables.pieces, 0, 0, 0)
+                    if s.asks != 0 and at + 1 < last:
+                        tiles = b.taps * -(-block.channels // width) * -(-block.rows // rows)
+                        coming = find_coming(tables.pieces, chunk_of(at + 1, g), inputs, outputs, tiles, g)
                 for t in range(b.taps):
                     cells = work.windows + tap_offset(t, chunk, g)
                     for c in range(0, block.channels, width):
                         for k in range(0, block.rows, rows):
+                            if not channels_last:
+                                asked = ask(asked, coming, x, dy)
                             to = total + (k * b.row + t * b.pitch + c)
                             multiply(to, b.row, work.grads + k, g.k_pitch, cells + c, tables.offsets, count, at == first)
             if b.slices == 1:
@@ -259,6 +271,7 @@ def draft(geometry: ConvGeometry, cut: Cut, dtype: np.dtype[Any], machine: Machi
         sums=size,
         slices=sums.slices_of(blocks, prod(grid.chunks), g.flops, blocks * size * dtype.itemsize),
     )
-    s = Sizes(grid, b, prod(cut.chunk))
+    asks = not g.channels_last and g.bytes(dtype.itemsize) > machine.l2
+    s = Sizes(grid, b, prod(cut.chunk), int(asks))
     made = kernel(cut.tile, lanes, g.channels_last, element(dtype), machine.isa)
     return launched(made, blocks, b, written(s), g, dtype, machine)
