@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from fastconv.kernels.jit import Kernel, compiled, element
+from fastconv.kernels.jit import Kernel, compiled, element, inlined
 from fastconv.kernels.keeping import remembered
 from fastconv.kernels.simd import vector
 from fastconv.kernels.simd.engine.costs import CALL
@@ -121,6 +121,40 @@ def find_rows(item, tables, s):
 def gathered(lanes: int, dtype: str, isa: str) -> Kernel:
     """The compiled loop over rows of cells, channels last: f32_gradient_gathered_avg_avx512."""
 
+    @inlined
+    def scale(to, source, share, zero, channels):
+        """A cell of one window."""
+        whole, none = channels - channels % lanes, vector.splat(zero, lanes)
+        for c in range(0, whole, lanes):
+            vector.store(to + c, none + vector.scaled(share, vector.load(source + c, lanes)))
+        if whole < channels:
+            part = vector.load_first(source + whole, channels - whole, lanes)
+            vector.store_first(to + whole, none + vector.scaled(share, part), channels - whole)
+
+    @inlined
+    def add_up(to, dy, places, shares, count, zero, channels):
+        """A cell of several windows, or of none."""
+        begun, none = 0, vector.splat(zero, lanes)
+        for c in range(0, channels - 4 * lanes + 1, 4 * lanes):
+            one, two, three, four = none, none, none, none
+            for w in range(count):
+                at, share = pointer(dy) + (peek(places + w) + c), peek(shares + w)
+                one = one + vector.scaled(share, vector.load(at, lanes))
+                two = two + vector.scaled(share, vector.load(at + lanes, lanes))
+                three = three + vector.scaled(share, vector.load(at + 2 * lanes, lanes))
+                four = four + vector.scaled(share, vector.load(at + 3 * lanes, lanes))
+            vector.store(to + c, one)
+            vector.store(to + (c + lanes), two)
+            vector.store(to + (c + 2 * lanes), three)
+            vector.store(to + (c + 3 * lanes), four)
+            begun = c + 4 * lanes
+        for c in range(begun, channels, lanes):
+            total, there = none, min(lanes, channels - c)
+            for w in range(count):
+                part = vector.load_first(pointer(dy) + (peek(places + w) + c), there, lanes)
+                total = total + vector.scaled(peek(shares + w), part)
+            vector.store_first(to + c, total, there)
+
     def average(begin, end, dy, dx, sizes, share):
         """dx[n, cell, c] = sum over windows o of dy[n, o, c] * share of o"""
         s = read(sizes)
@@ -139,20 +173,10 @@ def gathered(lanes: int, dtype: str, isa: str) -> Kernel:
                         poke(numbers.shares + count, share / type(share)(outer * peek(tables.counts + o)))
                         count += 1
                 to = pointer(dx) + (item * s.width.cells + k) * s.channels
-                whole = s.channels - s.channels % lanes
-                for c in range(0, whole, lanes):
-                    total = vector.splat(share - share, lanes)
-                    for w in range(count):
-                        at = pointer(dy) + (peek(tables.places + w) + c)
-                        total = total + vector.scaled(peek(numbers.shares + w), vector.load(at, lanes))
-                    vector.store(to + c, total)
-                if whole < s.channels:
-                    total = vector.splat(share - share, lanes)
-                    for w in range(count):
-                        at = pointer(dy) + (peek(tables.places + w) + whole)
-                        part = vector.load_first(at, s.channels - whole, lanes)
-                        total = total + vector.scaled(peek(numbers.shares + w), part)
-                    vector.store_first(to + whole, total, s.channels - whole)
+                if count == 1:
+                    scale(to, pointer(dy) + peek(tables.places), peek(numbers.shares), share - share, s.channels)
+                else:
+                    add_up(to, dy, tables.places, numbers.shares, count, share - share, s.channels)
         keep(memory)
         keep(integers)
 
@@ -235,7 +259,7 @@ def cost(problem: Problem, machine: Machine) -> float:
     cells = g.batch * prod(g.in_size)
     if g.channels_last:
         windows = 1 + gradient.overlaps / 2 if gradient.overlaps > 1 else 1
-        cycles = cells * (10 + 8 * windows + -(-g.channels // lanes) * (6 + 2 * windows))
+        cycles = cells * (10 + 8 * windows + -(-g.channels // lanes) * (2 + 2 * windows))
     else:
         rows = cells * g.channels // max(1, g.in_size[-1])
         cycles = rows * (25 + 6 * -(-g.in_size[-1] // lanes))
