@@ -210,7 +210,7 @@ OFTEN = 3  # tiles of positions that read a strip of weights: from as many on it
 SHARED = 8  # times the rows of x that items share, that each has of its own at least
 LONG = 4  # vectors of a run whose parts that two positions share were stored long ago
 OF_VALUE, OF_VECTOR = 2.0, 3.0  # cycles of a product that is added up, and of a vector of them
-OF_NARROW, OF_CELLS = 6.5, 1.5  # of a step of tiles one vector wide, and of a vector of cells that the L2 cache does not hold
+OF_NARROW, OF_CELLS = 6.5, 1.0  # of a step of tiles one vector wide, and of a vector of cells that the L2 cache does not hold
 OF_LINE = 10.0, 150.0  # of a line of weights that the L2 cache does not hold, nor the last one: rows are read piece by piece
 OF_RUN, OF_ROW = 12.0, 25.0  # those to begin a run, and the same product of the positions of a row
 
