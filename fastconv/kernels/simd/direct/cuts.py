@@ -18,7 +18,7 @@ from fastconv.problem.borders import CONSTANT, ZERO_FILL
 from fastconv.problem.convolutions import ConvGeometry
 from fastconv.problem.walks import Walk
 
-RUN = 16  # parts of the L2 cache: one holds the results of a block of long rows of channels
+RUN = 16, 2  # parts of the L2 cache, of one group and of several: one holds the results of a block of long rows of channels
 MANY = 32  # register tiles of a block that is worth two threads
 SPARED = 1_000_000  # operations that a launch must spare
 SHARE = 0.95  # of an axis's taps that lie in the input, at most, where it is worth parts
@@ -209,7 +209,8 @@ def blocking(geometry: ConvGeometry, walks: Walks, tile: Tile, machine: Machine,
         columns = whole
     if taps == 1 and g.channels_last and itemsize * prod(g.out_shape) > machine.l2 // 4 >= itemsize * g.weights:
         # Of lines that the L2 cache does not hold, those that are fetched ahead of one panel are the next panels'.
-        longest = max(1, machine.l2 // RUN // (itemsize * g.out_channels) // tile.rows) * tile.rows
+        # Each group begins a block anew.
+        longest = max(1, machine.l2 // RUN[g.groups > 1] // (itemsize * g.out_channels) // tile.rows) * tile.rows
         if columns > longest:
             evenly = -(-columns // -(-columns // longest))
             columns = -(-evenly // tile.rows) * tile.rows
