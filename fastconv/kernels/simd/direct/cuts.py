@@ -18,7 +18,7 @@ from fastconv.problem.borders import CONSTANT, ZERO_FILL
 from fastconv.problem.convolutions import ConvGeometry
 from fastconv.problem.walks import Walk
 
-RUN = 16, 2  # parts of the L2 cache, of one group and of several: one holds the results of a block of long rows of channels
+RUN = 128 << 10, 256 << 10  # bytes of the results of a block of long rows of channels, of one group and of several
 MANY = 32  # register tiles of a block that is worth two threads
 SPARED = 1_000_000  # operations that a launch must spare
 SHARE = 0.95  # of an axis's taps that lie in the input, at most, where it is worth parts
@@ -210,7 +210,7 @@ def blocking(geometry: ConvGeometry, walks: Walks, tile: Tile, machine: Machine,
     if taps == 1 and g.channels_last and itemsize * prod(g.out_shape) > machine.l2 // 4 >= itemsize * g.weights:
         # Of lines that the L2 cache does not hold, those that are fetched ahead of one panel are the next panels'.
         # Each group begins a block anew.
-        longest = max(1, machine.l2 // RUN[g.groups > 1] // (itemsize * g.out_channels) // tile.rows) * tile.rows
+        longest = max(1, min(RUN[g.groups > 1], machine.l2 // 2) // (itemsize * g.out_channels) // tile.rows) * tile.rows
         if columns > longest:
             evenly = -(-columns // -(-columns // longest))
             columns = -(-evenly // tile.rows) * tile.rows
