@@ -96,6 +96,19 @@ def test_one_window_shares_its_gradient_with_its_cells(kernel: tuple[int, int], 
     assert_same_bits(fc.grad.avg_pool2d_input(size, dy, **call, implementation="loops"), expected)
 
 
+@pytest.mark.parametrize("channels", [1, 3, 8, 31, 32, 33, 70, 128])
+@pytest.mark.parametrize("options", [{"stride": 2}, {"stride": 1, "padding": 1}, {"stride": 3}], ids=str)
+def test_vectors_of_channels_share_gradients(options: dict[str, Any], channels: int) -> None:
+    """Of averages, channels last: cells of one window, of several and of none; whole numbers, whose sums are exact."""
+    size = (2, 7, 8, channels)
+    call = {"kernel_size": 2, "layout": "NHWC", "divisor_override": 1, **options}
+    shape = fc.avg_pool2d(np.zeros(size, np.float32), **call).shape
+    dy = np.random.default_rng(7).integers(-9, 10, shape).astype(np.float32)
+    expected = fc.grad.avg_pool2d_input(size, dy, **call, implementation="reference")
+    for name in ("gather", "loops"):
+        np.testing.assert_array_equal(fc.grad.avg_pool2d_input(size, dy, **call, implementation=name), expected)
+
+
 @pytest.mark.parametrize("options", [{"rank": 5}, {"rank": None, "percentile": 20}, {"rank": -1}], ids=str)
 @pytest.mark.parametrize("layout", ["NCHW", "NHWC"])
 def test_the_cell_of_a_rank_takes_the_gradient(options: dict[str, Any], layout: str) -> None:

@@ -22,6 +22,7 @@ from fastconv.kernels.keeping import remembered
 from fastconv.kernels.memory import LINE
 from fastconv.kernels.simd import vector
 from fastconv.kernels.simd.engine.costs import CALL, Candidate
+from fastconv.kernels.simd.engine.requests import are_waited_for
 from fastconv.kernels.simd.engine.sizes import reader, written
 from fastconv.kernels.simd.engine.tables import TILES, Tile
 from fastconv.kernels.simd.engine.walks import flattened
@@ -271,7 +272,7 @@ def draft(geometry: ConvGeometry, cut: Cut, dtype: np.dtype[Any], machine: Machi
         sums=size,
         slices=sums.slices_of(blocks, prod(grid.chunks), g.flops, blocks * size * dtype.itemsize),
     )
-    asks = not g.channels_last and g.bytes(dtype.itemsize) > machine.l2
+    asks = not g.channels_last and are_waited_for(g.bytes(dtype.itemsize), machine)
     s = Sizes(grid, b, prod(cut.chunk), int(asks))
     made = kernel(cut.tile, lanes, g.channels_last, element(dtype), machine.isa)
     return launched(made, blocks, b, written(s), g, dtype, machine)
