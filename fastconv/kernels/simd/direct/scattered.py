@@ -285,7 +285,8 @@ def cycles_of(geometry: ConvGeometry, cut: Cut, dtype: np.dtype[Any], machine: M
     products += (rows / lanes if far > machine.l2 // 2 else 0) * OF_CELLS
     size = g.weights * dtype.itemsize
     line = 0.0 if size <= machine.l2 else OF_LINE[size > machine.l3 // costs.SHARE]
-    cycles = strips * (g.in_per_group * (tiles * products + copied) + tiles * 20) + line * (size / LINE)
+    bands = -(-positions // max(1, cut.band))  # each of which reads all weights again
+    cycles = strips * (g.in_per_group * (tiles * products + copied * bands) + tiles * 20) + line * maps * bands * (size / LINE)
     runs = runs_of(g, lanes)
     begun = maps * g.groups * g.out_per_group // runs.of_tap * prod(g.kernel[:-1]) * runs.pieces * positions
     if runs.by_vectors:
