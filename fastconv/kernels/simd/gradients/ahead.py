@@ -48,9 +48,10 @@ def find(offsets, i, rows, at, cells, piece):
     for h in range(max(0, rows.corner.h), min(cells.h, rows.corner.h + rows.rows)):
         for c in range(rows.channels):
             for w in range(0, last - first, piece):
-                if i < PIECES:
-                    poke(offsets + i, begin + h * at.h + c * at.c + w)
-                    i += 1
+                if i == PIECES:
+                    return i
+                poke(offsets + i, begin + h * at.h + c * at.c + w)
+                i += 1
     return i
 
 
