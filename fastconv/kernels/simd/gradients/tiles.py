@@ -3,9 +3,9 @@
     dw [k][t][c] = sum over p of dy [p][k] * x [cell(p) + t][c]
 
 Positions are taken in chunks whose operands are copied channels last, x with its padding, and stay in the L2 cache while all
-taps are summed; channels first, what the next chunk copies is asked for meanwhile (ahead.py). A register tile of output channels
-x vectors of input channels takes one value of dy and one vector of x a position: rows + columns loads for rows * columns
-multiply-adds, as in engine/microkernel.py.
+taps are summed; channels first, what the next chunk copies is asked for meanwhile (ahead.py). A register tile of output
+channels x vectors of input channels takes one value of dy and one vector of x a position: rows + columns loads for rows *
+columns multiply-adds, as in engine/microkernel.py.
 
 Goto and van de Geijn, Anatomy of High-Performance Matrix Multiplication (2008), section 4, on the order of the loops. Layers of
 few input channels: outputs.py.
