@@ -17,6 +17,8 @@ class Mnemonics(NamedTuple):
         Arithmetic in float64, or a conversion of float32 to it.
     spill, reload : re.Pattern
         A vector that is stored on the stack, and one that is read there, as an operand too.
+    clamp : re.Pattern
+        A smaller or larger one of two vectors: exponentials have them, of activations.
     branch : re.Pattern
         A jump, whose label is its group.
     """
@@ -26,6 +28,7 @@ class Mnemonics(NamedTuple):
     double: re.Pattern[str]
     spill: re.Pattern[str]
     reload: re.Pattern[str]
+    clamp: re.Pattern[str]
     branch: re.Pattern[str]
 
 
@@ -35,6 +38,7 @@ X86 = Mnemonics(
     double=re.compile(r"\s(v?(add|sub|mul|div|max|min|fn?m(add|sub)\d*|sqrt)[sp]d|v?cvt(ss2sd|ps2pd))\s"),
     spill=re.compile(r"%[xyz]mm\d+, -?\d*\(%r[sb]p\)"),  # a sum that leaves its register is stored
     reload=re.compile(r"-?\d*\(%r[sb]p\), (?:%[xyz]mm\d+, )?%[xyz]mm\d+"),  # so is what stays the same, but once, outside
+    clamp=re.compile(r"\sv?(?:max|min)ps\s"),
     branch=re.compile(r"\sj\w+\s+(\.?LBB\w+)"),
 )
 _STACK = r"\[sp"
@@ -45,6 +49,7 @@ AARCH64 = Mnemonics(  # macOS writes fmla.4s v0, v1, v2 for fmla v0.4s, v1.4s, v
     double=re.compile(rf"\s(?:{_FLOATS}(?:\.2d\s|\s+(?:v\d+\.2d|d\d+))|fcvtl2?(?:\.2d\s|\s+v\d+\.2d)|fcvt\s+d\d+, [sh])"),
     spill=re.compile(rf"\sst(?:[ru]|ur|p|np)?\s+[qv]\d+[^\n]*{_STACK}"),
     reload=re.compile(rf"\sld(?:[ru]|ur|p|np|1r?)\s+\{{?\s*[qv]\d+[^\n]*{_STACK}"),
+    clamp=re.compile(r"\sf(?:max|min)(?:nm)?[\s.]"),
     branch=re.compile(r"\s(?:b|b\.\w+|cbn?z|tbn?z)\s+(?:[^\n]*, )?(\.?LBB\w+)"),
 )
 
@@ -76,9 +81,9 @@ def loops(code: str, of: Mnemonics) -> list[str]:
 def busiest(code: str, of: Mnemonics) -> str:
     """The innermost loop with the most multiply-adds beyond other arithmetic, which transforms have more of.
 
-    Where no loop has any, the straight run of code.
+    Loops of exponentials are none of these. Where no loop has any, the straight run of code.
     """
-    summing = [loop for loop in loops(code, of) if of.fma.search(loop)]
+    summing = [loop for loop in loops(code, of) if of.fma.search(loop) and not of.clamp.search(loop)]
     return max(summing or blocks(code), key=lambda one: len(of.fma.findall(one)) - len(of.other.findall(one)))
 
 

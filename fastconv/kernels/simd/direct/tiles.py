@@ -201,7 +201,7 @@ def kernel(rows: int, columns: int, lanes: int, channels_last: bool, in_place: b
         positions, fill = s.block.images * s.block.rows * s.block.columns + rows, epilogue.padding_value(parameters)
         work, memory = carve(Parts(spare=rows * width, windows=window_room(s) if packs else 0), x)
         runs = s.taps.d * s.taps.h * s.pieces
-        tables, integers = carve_tables(Tables(positions, positions, runs, s.listed, columns=lanes), sizes)
+        tables, integers = carve_tables(Tables(positions, positions, runs, s.listed + 1, columns=lanes), sizes)
         operands = Operands(pointer(bias), pointer(w) + s.bias, pointer(y), tables.outputs)
         item, placed = begin, (0, 0, 0, 0)
         while item < end:

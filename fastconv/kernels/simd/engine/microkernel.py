@@ -103,14 +103,18 @@ def rows_from(windows, first):
 
 @lru_cache(maxsize=64)
 def values_summer(rows: int, columns: int, lanes: int) -> Any:
-    """The compiled tile + windows @ rows of weights, by the offsets of a window's values."""
+    """The compiled tile + windows @ rows of weights, by the offsets of a window's values, the first of which is 0.
+
+    Each is read a step ahead, and one more than there are: if rows waited for it, LLVM would load them all before any product,
+    and keep the tile in memory.
+    """
     width = columns * lanes
 
     def sum_values(tile, windows, offsets, row):
-        sources = vector.rows_at(windows.at, offsets, rows)
-        for i in range(windows.listed):
-            tile = vector.fma_outer(tile, sources, peek(windows.values + i), row)
-            row = row + width
+        sources, value = vector.rows_at(windows.at, offsets, rows), 0
+        for i in range(1, windows.listed + 1):
+            tile = vector.fma_outer(tile, sources, value, row)
+            row, value = row + width, peek(windows.values + i)
         return tile
 
     return inlined(sum_values)
