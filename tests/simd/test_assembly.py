@@ -1,7 +1,5 @@
 """What LLVM makes of the hot loops: single precision stays single, and accumulators stay in registers."""
 
-import re
-
 import numpy as np
 import pytest
 from assembly import AARCH64, X86, blocks, busiest, instructions, loops, on_stack, sums
