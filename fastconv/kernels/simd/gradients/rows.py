@@ -255,14 +255,14 @@ def supports(geometry: ConvGeometry, dtype: np.dtype[Any], machine: Machine) -> 
 
 
 def is_far(geometry: ConvGeometry, dtype: np.dtype[Any], machine: Machine) -> bool:
-    """Whether rows are waited for: those of memory, and of the last cache where it is far.
+    """Whether rows are waited for: what the L2 cache does not hold, the forward pass may have read and written long ago.
 
-    Where vectors are half lines they wait sooner, of what other cores leave no room for.
+    Where vectors are half lines, each of which asks, that pays for more.
     """
     g, moved = geometry, geometry.bytes(dtype.itemsize)
     if machine.is_meshed:
         return 2 * (prod(g.in_size) + prod(g.out_size)) * g.in_channels * dtype.itemsize > machine.l2
-    return machine.asks(moved) or (machine.vector_bytes < LINE and moved >= WAITED * machine.l2)
+    return machine.asks(moved) or moved > machine.l2 * (1 if machine.vector_bytes >= LINE else WAITED)
 
 
 def candidates(geometry: ConvGeometry, dtype: np.dtype[Any], machine: Machine) -> Iterator[Candidate]:
