@@ -26,8 +26,7 @@ NAMED = {
 CLOCK = 3.5e9  # cycles a second: only ratios of costs matter
 ONE_UNIT = ("znver4",)  # LLVM names of CPUs that run a vector of 64 bytes as two halves
 STREAMED = 15e9  # bytes of weights a second that come to a core from the cache all share, or from memory, while it computes
-STREAMED_NEAR = 35e9  # where a few cores have a last cache of their own
-NEAR = ("znver5",)  # LLVM names of CPUs that were found to
+STREAMS = {"znver4": 25e9, "znver5": 35e9}  # by LLVM's names, where a few cores have a last cache of their own
 CACHED = 108e9  # bytes a second that come to a core from the last cache
 CACHED_FAR = 24e9  # where all cores of a socket share it over a mesh
 MESHES = ("skylake-avx512", "cascadelake", "cooperlake", "icelake-server", "sapphirerapids", "emeraldrapids", "graniterapids")
@@ -148,9 +147,8 @@ def host() -> Machine:
     vector_bytes, registers = {name: (width, count) for name, _, width, count in X86}.get(isa, (16, 32))
     name = _llvm_name()
     units = 1 if isa == "sse2" or (isa == "avx512" and name in ONE_UNIT) else 2
-    streamed = STREAMED_NEAR if name in NEAR else STREAMED
     cached = CACHED_FAR if name in MESHES else CACHED
-    return Machine(isa, vector_bytes, registers, units, *_cache_sizes(), streamed=streamed, cached=cached)
+    return Machine(isa, vector_bytes, registers, units, *_cache_sizes(), streamed=STREAMS.get(name, STREAMED), cached=cached)
 
 
 @lru_cache(maxsize=1)

@@ -47,7 +47,7 @@ def blas_cost(problem: Problem, machine: Machine) -> float:
     weights = dtype.itemsize * g.groups * g.reduction * g.out_per_group
     near = weights <= machine.l3
     packed = 0.6 if g.transposed else 2.0 if near else 1.0  # rows of the weights of a transposed convolution are columns to it
-    speed = packed if positions > 1 else 7 if near else 3  # of reads that follow each other; else BLAS packs them
+    speed = packed if positions > 1 else 7 if near else 1.7  # of reads that follow each other; else BLAS packs them
     moved = 2 * dtype.itemsize * columns * each + g.batch * weights / speed
     return 2e-6 * (1 + calls) + moved / machine.bandwidth + 1e-8 * runs + g.flops / rate
 

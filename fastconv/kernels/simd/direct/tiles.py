@@ -49,7 +49,7 @@ from fastconv.kernels.simd.direct.blocks import (
 from fastconv.kernels.simd.direct.cuts import Cut, Cuts, cuts, cycles_of, values_listed
 from fastconv.kernels.simd.engine import converting, epilogue, microkernel, weights
 from fastconv.kernels.simd.engine.blocks import whole_lines
-from fastconv.kernels.simd.engine.costs import CALL, Candidate
+from fastconv.kernels.simd.engine.costs import CALL, Candidate, streaming_seconds
 from fastconv.kernels.simd.engine.requests import are_afar, ask_lines
 from fastconv.kernels.simd.engine.sizes import Strides, written
 from fastconv.kernels.simd.engine.tables import CONFLICT, TILES
@@ -246,7 +246,7 @@ def candidate(problem: Problem, machine: Machine) -> Candidate:
     cut = cuts(g, dtype, machine, converting.read(problem))
     begun = CALL + LAUNCH * (len(cut.of_walks) - 1)
     cycles = sum((cycles_of(g, one, dtype, machine) for one in cut.of_walks), float(begun)) * SLOWER[dtype.kind]
-    return Candidate(machine.seconds(cycles, g.bytes(dtype.itemsize)), cut, partial(drafts, geometry, cut, dtype, machine))
+    return Candidate(streaming_seconds(cycles, g, dtype, machine), cut, partial(drafts, geometry, cut, dtype, machine))
 
 
 @lru_cache(maxsize=256)

@@ -319,17 +319,15 @@ def choice(problem: Problem, machine: Machine) -> costs.Candidate:
 def candidates(problem: Problem, machine: Machine) -> tuple[costs.Candidate, ...]:
     """A candidate for each tile: its cycles, and weights that wait for memory; of a position alone they stream by."""
     g, dtype = problem.geometry, problem.dtype
-    weights, moved = dtype.itemsize * g.weights, g.bytes(dtype.itemsize)
     alone = g.batch * prod(g.out_size) == 1
-    far = max(0, weights - machine.l3)
-    from_memory, moved = (far / machine.streamed, moved - far) if alone else (machine.seconds(0, weights), moved)
 
     def candidate(tile: Tile) -> costs.Candidate:
         one = cut(g, tile, dtype, machine)
         cycles = costs.CALL + cycles_of(g, one, dtype, machine)
-        seconds = machine.seconds(cycles, moved) + from_memory
-        if alone:  # products wait for weights, or these for products
-            seconds = max(machine.seconds(0.9 * cycles), machine.seconds(costs.CALL, moved) + from_memory)
+        if alone:
+            seconds = costs.streaming_seconds(cycles, g, dtype, machine)
+        else:
+            seconds = machine.seconds(cycles, g.bytes(dtype.itemsize)) + machine.seconds(0, dtype.itemsize * g.weights)
         return costs.Candidate(seconds, one, partial(draft, g, one, dtype, machine))
 
     tiles = [tile for tile in TILES[machine.isa].unpacked if tile.columns <= g.out_per_group]

@@ -6,6 +6,7 @@ of the times of `direct` lay between 0.9 and 1.3 of their estimates. Only ratios
 """
 
 from collections.abc import Callable, Iterable
+from math import prod
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -19,6 +20,7 @@ CALL = 28_000  # cycles of a call that does next to nothing
 NEAR = 4 << 20  # bytes of weights, beyond which packing them waits for memory
 SHARE = 3  # of the last cache that the arrays of a core may take
 RAMP = 1.5  # times as many bytes again as some of which are waited for, until all are
+BESIDE = 0.9  # of the cycles of products that wait for nothing, where an estimate has them wait
 PERIOD = 1024  # bytes between cells, or a multiple: their lines share few sets of an L1 cache
 
 
@@ -50,6 +52,19 @@ def of_packing(geometry: ConvGeometry, dtype: np.dtype[Any], seconds_per_byte: f
     size = geometry.weights * dtype.itemsize
     apart = 1 if geometry.channels_last or geometry.taps == 1 else 2
     return overhead + (size + 1.5 * max(0, size - NEAR)) * seconds_per_byte * apart
+
+
+def streaming_seconds(cycles: float, geometry: ConvGeometry, dtype: np.dtype[Any], machine: Machine) -> float:
+    """Seconds of products whose weights follow each other: those that the last cache does not hold come faster than the rest.
+
+    One position waits for them, or they for its products.
+    """
+    g = geometry
+    far = max(0, dtype.itemsize * g.weights - machine.l3)
+    near = g.bytes(dtype.itemsize) - far
+    if g.batch * prod(g.out_size) > 1:
+        return machine.seconds(cycles, near) + far / machine.streamed
+    return max(machine.seconds(BESIDE * cycles), machine.seconds(CALL, near) + far / machine.streamed)
 
 
 def come_from_afar(geometry: ConvGeometry, dtype: np.dtype[Any], machine: Machine) -> bool:
