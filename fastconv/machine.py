@@ -5,8 +5,8 @@ Decisions read these figures and nothing else, so that the same kind of CPU alwa
 
 import os
 import re
-from dataclasses import dataclass
-from functools import lru_cache
+from dataclasses import dataclass, replace
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -82,6 +82,11 @@ class Machine:
         cache: arrays of its half that are used in turn find little there. Over a mesh that was not measured.
         """
         return moved > self.l3 * 3 // 8 and not self.is_meshed
+
+    @cached_property
+    def halved(self) -> "Machine | None":
+        """The same by vectors of half the size, of which two run where one of the whole does; None where they bring nothing."""
+        return replace(self, vector_bytes=self.vector_bytes // 2, units=2) if self.isa == "avx512" and self.units == 1 else None
 
     @property
     def masks(self) -> bool:

@@ -24,7 +24,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from fastconv.kernels.jit import Kernel, compiled, element
+from fastconv.kernels.jit import Kernel, bytes_of, compiled, element
 from fastconv.kernels.keeping import remembered
 from fastconv.kernels.memory import LINE
 from fastconv.kernels.simd import vector
@@ -49,7 +49,7 @@ from fastconv.kernels.simd.direct.blocks import (
 from fastconv.kernels.simd.direct.cuts import Cut, Cuts, cuts, cycles_of, values_listed
 from fastconv.kernels.simd.engine import converting, epilogue, microkernel, weights
 from fastconv.kernels.simd.engine.blocks import whole_lines
-from fastconv.kernels.simd.engine.costs import CALL, Candidate, streaming_seconds
+from fastconv.kernels.simd.engine.costs import CALL, Candidate, cheapest, streaming_seconds
 from fastconv.kernels.simd.engine.requests import are_afar, ask_lines
 from fastconv.kernels.simd.engine.sizes import Strides, written
 from fastconv.kernels.simd.engine.tables import CONFLICT, TILES
@@ -224,7 +224,8 @@ def kernel(rows: int, columns: int, lanes: int, channels_last: bool, in_place: b
         keep(integers)
         keep(memory)
 
-    conv.__name__ = f"{dtype}_conv_{rows}x{columns}_{isa}"
+    halves = isa == "avx512" and lanes * bytes_of(dtype) < LINE
+    conv.__name__ = f"{dtype}_conv_{rows}x{columns}{'_halves' * halves}_{isa}"
     return Kernel(conv)
 
 
@@ -240,7 +241,15 @@ def suits(problem: Problem, machine: Machine) -> bool:
 
 
 def candidate(problem: Problem, machine: Machine) -> Candidate:
-    """Direct convolution by tiles."""
+    """Direct convolution by tiles of whole vectors; or of halves, where these leave less of the last one empty."""
+    halved, spare = machine.halved, -problem.geometry.out_per_group % machine.lanes(problem.dtype)
+    if halved is None or 2 * spare < machine.lanes(problem.dtype):
+        return candidate_of(problem, machine)
+    return cheapest(candidate_of(problem, one) for one in (machine, halved))
+
+
+def candidate_of(problem: Problem, machine: Machine) -> Candidate:
+    """By vectors of one size."""
     geometry, dtype = problem.geometry, problem.dtype
     g = flattened(geometry)
     cut = cuts(g, dtype, machine, converting.read(problem))

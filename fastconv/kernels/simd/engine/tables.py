@@ -5,6 +5,7 @@ Of each kernel the accumulators, the vectors of one step of its reduction and a 
 
 from typing import NamedTuple
 
+from fastconv.kernels.memory import LINE
 from fastconv.machine import Machine
 
 CONFLICT = 4096  # bytes apart, addresses fall into the same set of an L1 cache
@@ -31,6 +32,8 @@ class Tiles(NamedTuple):
         More of them, for windows of one pixel with its channels.
     conv_few : tuple of Tile
         More of them, for as few positions as they have rows.
+    conv_halves : tuple of Tile
+        More of them, of vectors that are halves of the widest.
     ways : int
         Rows of a tile whose addresses may fall into one set of an L1 cache: more, and they are copied.
     held : int
@@ -74,6 +77,7 @@ class Tiles(NamedTuple):
     conv: tuple[Tile, ...]
     conv_pixels: tuple[Tile, ...]
     conv_few: tuple[Tile, ...]
+    conv_halves: tuple[Tile, ...]
     ways: int
     held: int
     planar: tuple[Tile, ...]
@@ -107,6 +111,7 @@ OF_32_REGISTERS = Tiles(
     conv=tiles((14, 2), (8, 3), (7, 3), (8, 2), (14, 1), (8, 1)),
     conv_pixels=tiles((6, 4)),
     conv_few=tiles((4, 6)),
+    conv_halves=tiles((5, 5)),
     ways=WAYS,
     held=31,
     planar=tiles((8, 3), (8, 2), (4, 4), (4, 2), (8, 1), (4, 1), (2, 4), (1, 8), (1, 4)),
@@ -134,6 +139,7 @@ OF_16_REGISTERS = Tiles(
     conv=tiles((6, 2), (4, 3), (7, 1)),
     conv_pixels=(),
     conv_few=(),
+    conv_halves=(),
     ways=5,
     held=14,
     planar=tiles((4, 2), (6, 1), (2, 4), (2, 2), (1, 8), (1, 4)),
@@ -162,6 +168,7 @@ OF_16_REGISTERS = Tiles(
 OF_NEON = OF_32_REGISTERS._replace(
     conv=tiles((12, 2), (8, 3), (7, 3), (8, 2), (14, 1)),
     conv_few=(),
+    conv_halves=(),
     held=26,
     strassen=tiles((5, 4), (7, 3), (12, 2)),
     strassen_channels=tiles((5, 4), (7, 3), (12, 2)),
@@ -196,4 +203,5 @@ def tile_for(positions: int, vectors: int, machine: Machine, crowded: float = 0.
 
     of_machine = TILES[machine.isa]
     few = tuple(tile for tile in of_machine.conv_few if positions <= tile.rows)
-    return min(of_machine.conv + few + (of_machine.conv_pixels if crowded else ()), key=cycles)
+    halves = of_machine.conv_halves if machine.vector_bytes < LINE else ()
+    return min(of_machine.conv + few + halves + (of_machine.conv_pixels if crowded else ()), key=cycles)
