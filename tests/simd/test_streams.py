@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from guards import SUPPORTED, guarded, guarded_everywhere
-from machines import MESHED
+from machines import MESHED, NARROW
 
 import fastconv as fc
 from fastconv.kernels.simd.direct import choice as direct
@@ -71,10 +71,11 @@ def test_sums_have_the_order_that_panels_have(tile, rng):
 
 
 @pytest.mark.parametrize("dtype", ["float16", "uint8", "int16"])
-def test_what_is_converted_is_read_and_written_where_it_lies(dtype):
+def test_what_is_converted_is_read_and_written_where_it_lies(dtype, monkeypatch):
+    monkeypatch.setattr(direct, "choice", streams.candidate)
     x, w = abs(whole((1, 6, 9, 40), dtype)), whole((5, 6, 1, 1), np.float32)
     w, result = (w.astype(dtype), None) if dtype == "float16" else (w, np.float32)
-    plan = fc.conv2d.plan(x.shape, w, x_dtype=x.dtype, dtype=result)
+    plan = fc.conv2d.plan(x.shape, w, x_dtype=x.dtype, dtype=result, implementation="direct")
     assert "streams" in plan.kernel
     expected = fc.conv2d(x.astype(np.float32), w.astype(np.float32), implementation="im2col")
     np.testing.assert_array_equal(plan(x), expected)
@@ -100,9 +101,14 @@ def test_no_position_is_in_two_blocks_or_in_none():
 )
 def test_heads_and_first_layers_of_large_maps_take_it(x_shape, k):
     w = np.zeros((k, x_shape[1], 1, 1), np.float32)
-    assert "streams" in fc.conv2d.plan(x_shape, w).kernel
-    assert "streams" not in fc.conv2d.plan(x_shape, w, stride=2).kernel
-    assert "streams" not in fc.conv2d.plan(x_shape, w, padding=1).kernel
+
+    def streamed(**options):
+        plan = fc.conv2d.plan(x_shape, w, implementation="direct", **options)
+        return isinstance(direct.choice(plan.served, NARROW).cut, streams.Cut)
+
+    assert streamed()
+    assert not streamed(stride=2)
+    assert not streamed(padding=1)
 
 
 def test_layers_of_many_channels_go_elsewhere():

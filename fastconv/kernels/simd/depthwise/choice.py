@@ -21,7 +21,7 @@ from fastconv.machine import Machine, host
 from fastconv.problem.convolutions import Array, ConvGeometry
 from fastconv.problem.problem import Operands, Problem
 
-LARGE = 5  # taps on an axis, from which on planes may be turned sooner than read where they lie
+LARGE, LARGER = 5, 7  # taps on an axis, from which on planes may be turned sooner than read; of stride 2 in many registers
 
 
 def candidates(problem: Problem, machine: Machine, shared: bool) -> list[Candidate]:
@@ -48,9 +48,9 @@ def others(problem: Problem, machine: Machine) -> list[Candidate]:
 
 
 def is_small_square(geometry: ConvGeometry, machine: Machine) -> bool:
-    """Whether taps are neighbours, as many on both axes, and few, or of stride 2 in many registers: none of these is turned."""
+    """Whether taps are neighbours, as many on both axes, and few: none of these is turned."""
     g, stepped = geometry, geometry.stride[0] > 1 and machine.registers > 16
-    return g.kernel[0] == g.kernel[1] and g.dilation == (1, 1) and (g.kernel[0] < LARGE or stepped)
+    return g.kernel[0] == g.kernel[1] and g.dilation == (1, 1) and g.kernel[0] < (LARGER if stepped else LARGE)
 
 
 def supports(problem: Problem) -> str | None:

@@ -70,6 +70,7 @@ def kernel(form: Form, lanes: int, dtype: str, isa: str) -> Kernel:
 # Decisions --------------------------------------------------------------------------------------------------------------
 
 TAPS = {3: 0.8, 5: 0.95}  # on either axis, and cycles of a product: of more taps, rows of a tile share what they load
+MASKS, OF_MASK = 18, 9.0  # of the ends of rows of a map that registers hold, and cycles of each beyond, by two halves
 AHEAD = 4096  # bytes to cells that are asked for
 
 
@@ -81,7 +82,11 @@ def suits(geometry: ConvGeometry, dtype: np.dtype[Any], machine: Machine) -> boo
 def candidates(geometry: ConvGeometry, dtype: np.dtype[Any], machine: Machine) -> Iterator[Candidate]:
     """The one there is."""
     g = geometry
-    cycles = g.batch * g.in_channels * (10 + TAPS[g.kernel[0]] * g.taps * maps.vectors_of(g, dtype, machine))
+    vectors, side = maps.vectors_of(g, dtype, machine), g.out_size[-1]
+    of_map = 10 + TAPS[g.kernel[0]] * g.taps * vectors
+    if machine.halved is not None and machine.lanes(dtype) % side and side % machine.lanes(dtype):  # else all have the same
+        of_map += OF_MASK * max(0, vectors * (g.kernel[0] - 1) - MASKS)
+    cycles = g.batch * g.in_channels * of_map
     form = maps.form_of(g)
     seconds = machine.seconds(CALL + cycles, g.bytes(dtype.itemsize))
     yield Candidate(seconds, form, partial(draft, g, form, dtype, machine))

@@ -24,6 +24,7 @@ from fastconv.problem.convolutions import SPATIAL_AXES, Array, ConvGeometry
 from fastconv.problem.problem import Operands, Problem
 
 MOST_WEIGHTS = 256 << 20  # bytes of transformed weights
+EXACT = 15  # taps on an axis, up to which whole filters of one channel keep the sums of whole numbers exact
 
 
 # Candidates -------------------------------------------------------------------------------------------------------------
@@ -67,8 +68,12 @@ def supports(problem: Problem) -> str | None:
 
 
 def cost(problem: Problem, machine: Machine) -> float:
-    """Of the block that was chosen; image filters were measured to take less than its parts add up to."""
-    if not candidates(problem, machine):
+    """Of the block that was chosen; image filters were measured to take less than its parts add up to.
+
+    Never those of one channel and few taps, which are exact otherwise: the weights are not known when a family is chosen.
+    """
+    g = problem.geometry
+    if not candidates(problem, machine) or (g.in_channels == 1 and max(g.kernel) <= EXACT):
         return float("inf")
     return share_of(problem) * chosen(problem, machine).seconds
 
