@@ -122,3 +122,15 @@ def test_the_order_of_frequencies_holds_each_once(n):
 def test_sizes_without_a_transform_are_refused():
     with pytest.raises(ValueError, match="not 20"):
         butterflies.factors(20)
+
+
+def test_auto_never_takes_it_for_filters_of_one_channel_whose_sums_stay_exact():
+    """Of complex numbers nothing is promised, nor of more taps and channels."""
+
+    def cost(taps, channels=1, dtype="float32"):
+        w = np.ones((1, channels, taps, taps), dtype)
+        problem = fc.conv2d.plan((1, channels, 300, 300), w, x_dtype=w.dtype, padding=taps // 2, implementation="fft").served
+        return fft.cost(problem, host())
+
+    assert cost(15) == cost(15, dtype="float64") == cost(1) == np.inf
+    assert max(cost(17), cost(15, channels=2), cost(15, dtype="complex64")) < 1

@@ -73,7 +73,8 @@ def cost(problem: Problem, machine: Machine) -> float:
     Never those of one channel and few taps, which are exact otherwise: the weights are not known when a family is chosen.
     """
     g = problem.geometry
-    if not candidates(problem, machine) or (g.in_channels == 1 and max(g.kernel) <= EXACT):
+    exact = problem.dtype.kind == "f" and g.in_channels == 1 and max(g.kernel) <= EXACT
+    if not candidates(problem, machine) or exact:
         return float("inf")
     return share_of(problem) * chosen(problem, machine).seconds
 
