@@ -172,7 +172,8 @@ def test_a_new_implementation_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
     for _ in range(2):
         assert fc.conv2d(x, w).shape == (1, 3, 3, 3)
     known = next(iter(packings._packings.values()))
-    assert [one.plan and one.plan.implementation.name for one in known.packings] == ["loops", "direct"]
+    newest, before = (one.plan and one.plan.implementation.name for one in known.packings)
+    assert newest == "loops" != before
 
 
 def test_threads_share_them() -> None:

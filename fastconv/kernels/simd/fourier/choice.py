@@ -25,6 +25,7 @@ from fastconv.problem.problem import Operands, Problem
 
 MOST_WEIGHTS = 256 << 20  # bytes of transformed weights
 EXACT = 15  # taps on an axis, up to which whole filters of one channel keep the sums of whole numbers exact
+REFUSED = 1000.0  # times the seconds of what nobody is to take
 
 
 # Candidates -------------------------------------------------------------------------------------------------------------
@@ -70,13 +71,14 @@ def supports(problem: Problem) -> str | None:
 def cost(problem: Problem, machine: Machine) -> float:
     """Of the block that was chosen; image filters were measured to take less than its parts add up to.
 
-    Never those of one channel and few taps, which are exact otherwise: the weights are not known when a family is chosen.
+    So dear that nobody takes it for those of one channel and few taps, which others keep exact: the weights are not known when
+    a family is chosen.
     """
+    if not candidates(problem, machine):
+        return float("inf")
     g = problem.geometry
     exact = problem.dtype.kind == "f" and g.in_channels == 1 and max(g.kernel) <= EXACT
-    if not candidates(problem, machine) or exact:
-        return float("inf")
-    return share_of(problem) * chosen(problem, machine).seconds
+    return share_of(problem) * chosen(problem, machine).seconds * (REFUSED if exact else 1.0)
 
 
 def share_of(problem: Problem) -> float:
