@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 from guards import guarded
-from machines import MESHED, NARROW
+from machines import HALVING, MESHED, NARROW
 
 import fastconv as fc
 from fastconv import grad
@@ -220,6 +220,14 @@ def test_layers_of_few_channels_have_vectors_of_output_channels(last: bool) -> N
     assert "_outputs_" in choice.DIRECT.kernel(asked, host())
     many = problem((9, 9), (1, 1), (256, 64), last, padding=((0, 0), (0, 0)))
     assert not isinstance(choice.chosen(choice.DIRECT, many, NARROW).cut, outputs.Cut)
+
+
+def test_rows_beyond_the_l2_cache_are_asked_for_where_a_vector_is_a_line() -> None:
+    """Of narrower vectors, each of which asks, from several times as much on."""
+    for side, batch, halving, narrow in ((14, 1, False, False), (56, 1, True, False), (56, 8, True, True)):
+        g = problem((side, side), (3, 3), (96, 96), True, groups=96, batch=batch).geometry.forward.lifted()
+        assert rows.is_far(g, FLOAT, HALVING) == halving
+        assert rows.is_far(g, FLOAT, NARROW) == narrow
 
 
 @pytest.mark.parametrize("name", ROWS)

@@ -5,9 +5,10 @@ from typing import Any
 import numpy as np
 import pytest
 from guards import SUPPORTED, guarded, guarded_everywhere
+from machines import HALVING, NARROW
 
 import fastconv as fc
-from fastconv.kernels.simd.depthwise import choice, maps
+from fastconv.kernels.simd.depthwise import choice, maps, planes
 from fastconv.kernels.simd.engine.maps import LARGEST
 from fastconv.kernels.simd.engine.weights import launched
 from fastconv.machine import Machine, host
@@ -90,3 +91,28 @@ def test_other_maps_go_elsewhere() -> None:
     assert not maps.suits(geometry_of(np.ones((1, 3, 17, 17), np.float32), w), FLOAT, host())
     last = geometry_of(np.ones((1, 7, 7, 3), np.float32), np.ones((3, 3, 3, 1), np.float32), padding=1, layout="NHWC")
     assert not maps.suits(last, FLOAT, host())
+
+
+def chosen_on(machine: Machine, channels: int, side: int, taps: int, stride: int) -> Any:
+    """The cut of a depthwise layer, channels first."""
+    plan = fc.conv2d.plan(
+        (1, channels, side, side),
+        np.ones((channels, 1, taps, taps), np.float32),
+        padding=taps // 2,
+        stride=stride,
+        groups=channels,
+    )
+    return choice.chosen(plan.served, machine, False).cut
+
+
+def test_maps_whose_masks_registers_do_not_hold_go_elsewhere_where_vectors_run_as_halves() -> None:
+    """Rows of 8 or 16 have the same masks in every vector."""
+    for side, found in ((8, True), (9, True), (14, False), (16, True)):
+        assert isinstance(chosen_on(HALVING, 480, side, 5, 1), maps.Form) == found, side
+    assert isinstance(chosen_on(HALVING, 480, 14, 3, 1), maps.Form)
+
+
+def test_large_kernels_of_stride_two_are_turned() -> None:
+    """In many registers those of 5x5 are not."""
+    for machine, taps, turned in ((HALVING, 7, True), (HALVING, 5, False), (NARROW, 5, True), (NARROW, 3, False)):
+        assert isinstance(chosen_on(machine, 584, 10, taps, 2), planes.Cut) != turned, (machine.isa, taps)

@@ -1,10 +1,12 @@
 """Weights as they lie: what is cut and what is left over, on arrays that end, and begin, at a guard page; and who takes it."""
 
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
 import pytest
 from guards import SUPPORTED, guarded, guarded_everywhere
+from machines import HALVING
 
 import fastconv as fc
 from fastconv.kernels.simd.direct import unpacked
@@ -106,3 +108,13 @@ def test_one_call_counts_the_packing_and_calls_without_end_do_not():
     told = [line for line in lines if "a function, which packs the weights for one call, takes it" in line]
     others = {chosen[True].name} - {chosen[False].name}
     assert [line.split("'")[1] for line in told] == list(others)
+
+
+@pytest.mark.parametrize("layout", [None, "NLC"])
+def test_weights_of_one_position_that_memory_holds_stream_by_tiles(layout):
+    """BLAS reads a row of them at two thirds of the speed; where the last cache holds them it may be as fast."""
+    x_shape, w_shape = ((1, 2048, 1), (1000, 2048, 1)) if layout is None else ((1, 1, 2048), (1000, 1, 2048))
+    problem = fc.conv1d.plan(x_shape, np.ones(w_shape, np.float32), layout=layout).problem
+    names, machine = ("direct", "im2col", "unpacked"), replace(HALVING, l3=1 << 20)
+    costs = {one.name: estimate(one, problem, machine) for one in OPERATIONS["conv"] if one.name in names}
+    assert 1.2 * max(costs["direct"], costs["unpacked"]) < costs["im2col"]

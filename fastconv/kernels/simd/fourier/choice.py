@@ -25,7 +25,7 @@ from fastconv.problem.problem import Operands, Problem
 
 MOST_WEIGHTS = 256 << 20  # bytes of transformed weights
 EXACT = 15  # taps on an axis, up to which whole filters of one channel keep the sums of whole numbers exact
-REFUSED = 1000.0  # times the seconds of what nobody is to take
+LAST = 4.0  # times the seconds of those, which makes them dearer than what any exact family takes
 
 
 # Candidates -------------------------------------------------------------------------------------------------------------
@@ -78,7 +78,7 @@ def cost(problem: Problem, machine: Machine) -> float:
         return float("inf")
     g = problem.geometry
     exact = problem.dtype.kind == "f" and g.in_channels == 1 and max(g.kernel) <= EXACT
-    return share_of(problem) * chosen(problem, machine).seconds * (REFUSED if exact else 1.0)
+    return share_of(problem) * chosen(problem, machine).seconds * (LAST if exact else 1.0)
 
 
 def share_of(problem: Problem) -> float:
